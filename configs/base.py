@@ -1,0 +1,87 @@
+"""What every recipe starts from. A recipe is a delta on this; code reads config.x and has no defaults of its own."""
+
+from ml_collections import ConfigDict
+
+# Published means and deviations of ImageNet, as torchvision and all released code in this field use them.
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+def parse_arg(arg, **defaults):
+    """"variant,key=value,..." -> ConfigDict(variant=..., key=...); each key must be among `defaults`, whose types it takes.
+
+    Raises:
+      ValueError: an unknown key, naming the known ones.
+    """
+    parsed = ConfigDict({"variant": "", **defaults})
+    for i, item in enumerate(filter(None, (arg or "").split(","))):
+        key, equals, value = item.partition("=")
+        if i == 0 and not equals:
+            parsed.variant = item
+        elif not equals or key not in defaults:
+            raise ValueError(f"configuration argument '{item}': expected key=value with a key among {', '.join(defaults) or 'none'}")
+        else:
+            parsed[key] = type(defaults[key])(value)
+    return parsed
+
+
+def unknown_variant(name, known):
+    """The error for a variant that a recipe does not have."""
+    return ValueError(f"unknown variant '{name}'; known: {', '.join(known)}")
+
+
+def base(name):
+    """Seed, run-time settings and the embedded digits."""
+    return ConfigDict(
+        dict(
+            name=name,  # names the default workdir
+            seed=0,
+            metric="accuracy",  # named at the start; the table prints overall and mean-class accuracy either way
+            stages=(),
+            model=dict(backbone="resnet_small", widths=(16, 32, 64), weights=""),  # weights: a torch file of the backbone, or none
+            data=digits(),
+            runtime=dict(  # may change between two calls on one workdir
+                devices=0,  # 0: all
+                log_every=10,  # steps between two lines of metrics.jsonl
+                report_seconds=10.0,  # between two lines on a terminal that is no terminal
+                checkpoint_every=200,  # steps; a killed run repeats at most so many
+                keep_checkpoints=2,
+                eval_batch_size=256,
+                compilation_cache="~/.cache/dajax/xla",  # "" turns it off
+            ),
+        )
+    )
+
+
+def digits():
+    """Rendered type -> real handwriting (UCI optdigits), 32 x 32 grey, nothing to download.
+
+    `transform` is the training view; evaluation is the same without its random parts.
+    """
+    # The random views of the digits. Chosen before any target figure was looked at: handwriting leans, stretches and wanders by
+    # about so much, type does not.
+    affine = dict(rotate_rad=0.25, shear=0.3, scale=0.2, shift_px=2.0)
+    return dict(
+        dataset="digits",
+        seed=0,  # of the rendering; not the run's seed, so that runs differ in training only
+        per_class=400,
+        size=32,
+        transform=dict(size=32, resize=None, crop=None, flip=False, affine=affine, mean=(0.5,), std=(0.5,)),
+    )
+
+
+def folder(root, source, target, *, resize, crop):
+    """Folders of photos, with CAN's views: resize to a square, random crop and flip (data/utils.py, prepare_data.py)."""
+    return dict(
+        dataset="folder",
+        root=root,
+        source=source,
+        target=target,
+        transform=dict(
+            size=(crop, crop), resize=(resize, resize), crop="random", flip=True, affine=None, mean=IMAGENET_MEAN, std=IMAGENET_STD
+        ),
+    )
+
+
+def sgd(**settings):
+    """SGD as every method here uses it; momentum and decay from CAN's config.py."""
+    return dict(dict(momentum=0.9, weight_decay=5e-4, nesterov=False, lr_multipliers=()), **settings)

@@ -1,0 +1,51 @@
+"""Evaluation on the target, the only place where its labels are read."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dajax.models.apply import inference
+from dajax.ops.metrics import classification_report, confusion_matrix
+
+
+@functools.partial(jax.jit, static_argnames="num_classes")
+def _count(confusion, labels, logits, mask, num_classes):
+    predictions = jnp.argmax(logits, axis=-1).astype(jnp.int32)
+    return confusion + confusion_matrix(labels, predictions, mask, num_classes)
+
+
+def evaluate_classifier(state, *, data, model, config, batch_size):
+    """Counts every target image once: padded batches, masked.
+
+    Args:
+      state: TrainState with params and batch_stats.
+      data: Feed.
+      model: Classifier.
+      config: the stage's config, for `target_bn`, the set of normalisation statistics that the target uses.
+      batch_size: rounded up to a multiple of the number of devices.
+
+    Returns:
+      {"accuracy", "mean_class_accuracy", "per_class": {name: ...}} in per cent, and "confusion", a list of lists, rows the true class;
+      None when the target has no labels.
+    """
+    if not data.has_evaluation_labels:
+        return None
+    predict = inference(model, config.target_bn, data.devices)
+    variables = {"params": state.params, "batch_stats": state.batch_stats}
+    confusion = jnp.zeros((model.num_classes, model.num_classes), jnp.int32)
+    for batch in data.evaluation(batch_size):
+        logits = np.asarray(predict(variables, batch["image"]).logits)
+        confusion = _count(confusion, batch["label"], logits, batch["mask"], model.num_classes)
+    report = classification_report(confusion, data.sets["target"].class_names)
+    return report | {"confusion": np.asarray(confusion).tolist()}
+
+
+def pseudo_label_accuracy(pseudo_labels, data):
+    """Per cent of kept pseudo-labels that are right; for the log only, None without target labels or when nothing is kept."""
+    pseudo_labels = np.asarray(pseudo_labels)
+    kept = pseudo_labels >= 0
+    if not data.has_evaluation_labels or not kept.any():
+        return None
+    return float(100.0 * np.mean(pseudo_labels[kept] == data.evaluation_labels[kept]))

@@ -1,0 +1,111 @@
+"""A trained model in a notebook: config, parameters and predictions from a workdir, without its data and without TensorFlow."""
+
+import dataclasses
+import json
+import pathlib
+from typing import Any
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from data_pipeline.preprocess import Transform, apply_evaluation, from_config
+from dajax import checkpoint
+from dajax.errors import UserError
+from dajax.models.apply import inference
+from dajax.models.build import build_model
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """One stage of a workdir.
+
+    Attributes:
+      config: ConfigDict of the whole run; `stage`: name of the stage; `step`: of the checkpoint.
+      class_names: K names.
+      params, batch_stats: {network name: tree of numpy arrays}.
+      extra: {name: numpy array}, what the method carried besides (pseudo-labels, class centres).
+      model: the Flax module; `transform`: the evaluation transform.
+      results: the stage's figures, None while it is unfinished.
+      metrics: list of the objects of metrics.jsonl.
+    """
+
+    config: ConfigDict
+    stage: str
+    step: int
+    class_names: tuple[str, ...]
+    params: Any
+    batch_stats: Any
+    extra: Any
+    model: Any
+    transform: Transform
+    results: dict | None
+    metrics: list[dict]
+
+    def _outputs(self, images, domain, batch_size):
+        domains = {"source": 0, "target": self.config[self.stage].target_bn}
+        if domain not in domains:
+            raise UserError(f"domain '{domain}': expected 'source' or 'target'")
+        run = inference(self.model, domains[domain])
+        variables = {"params": self.params, "batch_stats": self.batch_stats}
+        for start in range(0, len(images), batch_size):
+            prepared = apply_evaluation(images[start : start + batch_size], self.transform)
+            count = len(prepared)
+            padded = np.pad(prepared, ((0, batch_size - count), (0, 0), (0, 0), (0, 0)))  # one shape, one compilation
+            features, logits = run(variables, padded)
+            yield np.asarray(features)[:count], np.asarray(logits)[:count]
+
+    def predict(self, images, *, domain="target", batch_size=64):
+        """Class of each image.
+
+        Args:
+          images: uint8 [N, H, W, C], or a list of N uint8 [H, W, C] of any sizes, as read from a file (RGB, or grey with C = 1).
+          domain: whose normalisation statistics to use.
+          batch_size: images at a time.
+
+        Returns:
+          int [N] positions in `class_names`.
+        """
+        return self.logits(images, domain=domain, batch_size=batch_size).argmax(-1)
+
+    def logits(self, images, *, domain="target", batch_size=64):
+        """Float32 [N, K]; arguments as `predict`."""
+        return np.concatenate([logits for _, logits in self._outputs(images, domain, batch_size)])
+
+    def features(self, images, *, domain="target", batch_size=64):
+        """Float32 [N, D] pooled backbone features, the input of the linear head; arguments as `predict`."""
+        return np.concatenate([features for features, _ in self._outputs(images, domain, batch_size)])
+
+
+def open_workdir(workdir, stage=None):
+    """Opens a stage of a workdir, by default the last one that has a checkpoint.
+
+    Raises:
+      UserError: no workdir, no such stage, no checkpoint.
+    """
+    workdir = pathlib.Path(workdir)
+    if not (workdir / "config.json").exists():
+        raise UserError(f"{workdir}: is no workdir of dajax (it has no config.json); pass the --workdir of a run")
+    config = ConfigDict(json.loads((workdir / "config.json").read_text()))
+    begun = [name for name in config.stages if (workdir / name / "checkpoints").is_dir()]
+    if not begun:
+        raise UserError(f"{workdir}: no stage has a checkpoint yet")
+    stage = stage or begun[-1]
+    if stage not in begun:
+        raise UserError(f"{workdir}: stage '{stage}' has no checkpoint; these have: {', '.join(begun)}")
+    state, _ = checkpoint.read(workdir / stage / "checkpoints")
+    dataset = json.loads((workdir / "dataset.json").read_text())
+    directory = workdir / stage
+    result = directory / "result.json"
+    return Trained(
+        config=config,
+        stage=stage,
+        step=int(state["step"]),
+        class_names=tuple(dataset["class_names"]),
+        params=state["params"],
+        batch_stats=state["batch_stats"],
+        extra=state["extra"],
+        model=build_model(config.model, config[stage], num_classes=len(dataset["class_names"])),
+        transform=from_config(config.data.transform).for_evaluation(),
+        results=json.loads(result.read_text()) if result.exists() else None,
+        metrics=[json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()],
+    )

@@ -1,0 +1,34 @@
+"""One adaptation method per file. A method is a module with
+
+init(rng, images, *, config, model, num_images) -> TrainState
+    The state at step 0; `images` is one example batch, for its shape; num_images is {"source": N_s, "target": N_t}.
+plan(state, *, data, config) -> {part name: data_pipeline Part}
+    What the batch of each step consists of, until the next refresh.
+train_step(state, batch, rng, *, config, model, axis_name=None) -> (TrainState, {name: float scalar})
+    Pure; compiled once per stage. Metrics are the same on every device.
+
+and, where the paper alternates,
+
+schedule(state, *, config) -> Schedule
+    When the next refresh is due and whether the stage is finished; without it a stage runs for config.steps steps.
+refresh(state, *, data, config, model) -> (TrainState, {name: float}, [str])
+    Host side: clustering, pseudo-labels. With it come figures for the log, and lines that the user should read.
+
+`config` is the stage's own part of the config, `config.<stage>`.
+"""
+
+from dajax.errors import UserError
+from dajax.methods import adabn, can, source_only
+
+METHODS = {"adabn": adabn, "can": can, "source_only": source_only}
+
+
+def get(name):
+    """The module of a method.
+
+    Raises:
+      UserError: unknown name.
+    """
+    if name not in METHODS:
+        raise UserError(f"unknown method '{name}'; known: {', '.join(METHODS)}")
+    return METHODS[name]

@@ -1,0 +1,40 @@
+"""From a config to a network, and its pretrained backbone where the config names a file."""
+
+from dajax import log
+from dajax.errors import UserError
+from dajax.models.apply import NETWORK
+from dajax.models.classifier import build_classifier
+from dajax.models.weights import WeightsError, from_torch_resnet, load_torch_file
+
+
+def build_model(model_config, stage_config, *, num_classes):
+    """The classifier of a stage: the run's network, with this stage's gradient stop and as many domains as it has statistics for.
+
+    Raises:
+      UserError: unknown backbone or layer.
+    """
+    num_domains = max(stage_config.target_bn, 0) + 1
+    try:
+        return build_classifier(model_config, num_classes, num_domains, stop_gradient_after=stage_config.stop_gradient_after or None)
+    except ValueError as error:
+        raise UserError(f"config.model: {error}") from error
+
+
+def load_pretrained(model_config, state):
+    """`state` with the backbone of `config.model.weights`, or as it is where that is empty; prints what was loaded.
+
+    Raises:
+      UserError: the file cannot be read, or is of another architecture.
+    """
+    if not model_config.weights:
+        return state
+    params, batch_stats = state.params[NETWORK], state.batch_stats[NETWORK]
+    try:
+        backbone, statistics, report = from_torch_resnet(load_torch_file(model_config.weights), params["backbone"], batch_stats["backbone"])
+    except (WeightsError, OSError) as error:
+        raise UserError(f"config.model.weights={model_config.weights}: {error}") from error
+    log.say(f"weights: {model_config.weights}\n{report}")
+    return state.replace(
+        params={**state.params, NETWORK: {**params, "backbone": backbone}},
+        batch_stats={**state.batch_stats, NETWORK: {**batch_stats, "backbone": statistics}},
+    )

@@ -1,0 +1,75 @@
+"""Convolution and pooling with torch's padding, and the initialisers of torchvision and CAN."""
+
+from typing import Callable
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+# torchvision ResNet: kaiming_normal_(mode="fan_out", nonlinearity="relu"), std sqrt(2 / (out * kh * kw)).
+conv_init = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
+# CAN, model/model.py: kaiming_normal_ of the linear head, std sqrt(2 / fan_in); its bias is 0.
+head_init = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
+
+
+class Conv(nn.Module):
+    """2-D convolution; params `kernel` [kh, kw, in, out] and, where asked for, `bias` [out].
+
+    Attributes:
+      features: output channels.
+      kernel_size: kh = kw.
+      stride, dilation: as in torch, the same for both axes.
+      padding: zeros on each side of both axes.
+      use_bias: add a bias, 0 at first.
+      kernel_init: initialiser of `kernel`.
+    """
+
+    features: int
+    kernel_size: int
+    stride: int = 1
+    padding: int = 0
+    dilation: int = 1
+    use_bias: bool = False
+    kernel_init: Callable = conv_init
+
+    @nn.compact
+    def __call__(self, x):
+        """float [N, H, W, in] -> [N, h, w, out], h = (H + 2 padding - dilation (kh - 1) - 1) // stride + 1."""
+        kernel = self.param("kernel", self.kernel_init, (self.kernel_size, self.kernel_size, x.shape[-1], self.features))
+        kernel = kernel.astype(x.dtype)
+        if self.kernel_size == 1 and self.padding == 0:
+            y = _pointwise(x, kernel, self.stride)
+        else:
+            y = jax.lax.conv_general_dilated(
+                x, kernel, window_strides=(self.stride,) * 2, padding=((self.padding,) * 2,) * 2, rhs_dilation=(self.dilation,) * 2,
+                dimension_numbers=("NHWC", "HWIO", "NHWC"),
+            )
+        if self.use_bias:
+            y = y + self.param("bias", nn.initializers.zeros_init(), (self.features,)).astype(x.dtype).reshape(1, 1, 1, -1)
+        return y
+
+
+def _pointwise(x, kernel, stride):
+    """A 1x1 convolution as a matrix product, since XLA's CPU convolutions are slow for it, backwards most of all."""
+    x = x[:, ::stride, ::stride]
+    n, h, w, channels = x.shape
+    y = jnp.dot(x.reshape(n * h * w, channels), kernel.reshape(channels, -1))  # [N*h*w, out]
+    return y.reshape(n, h, w, -1)
+
+
+def max_pool(x, *, ceil_mode=False):
+    """3x3 max-pooling, stride 2, padding 1.
+
+    Args:
+      x: float [N, H, W, C].
+      ceil_mode: False, torchvision: h = (H - 1) // 2 + 1. True, caffe and DeepLab-v2: h = ceil((H - 1) / 2) + 1, one more where H is even.
+
+    Returns:
+      float [N, h, w, C].
+    """
+
+    def pads(size):
+        out = (-(-(size - 1) // 2) if ceil_mode else (size - 1) // 2) + 1
+        return 1, (out - 1) * 2 + 3 - size - 1  # before, after
+
+    return nn.max_pool(x, (3, 3), strides=(2, 2), padding=(pads(x.shape[1]), pads(x.shape[2])))

@@ -1,0 +1,149 @@
+"""Cosine k-means of target features, started from the source class centres, and the matching of clusters to classes.
+
+CAN's solver/clustering.py. Differences, each on purpose: the number of updates is capped (the authors' loop never ends when a class
+has no source image), centres of norm zero do not count in the mean move, and matched centres are put in class order the right way
+round (the authors' `centers[cluster2label]` applies the permutation backwards; spec/can.md section 4).
+"""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import scipy.optimize
+
+_NORM_FLOOR = 1e-12  # torch.nn.functional.normalize
+
+
+class KMeans(NamedTuple):
+    """Result of `cosine_kmeans`, on the device.
+
+    Attributes:
+      labels: int32 [N], index of the nearest FINAL centre; the first one wins ties.
+      distances: float32 [N], cosine distance to that centre, in [0, 1].
+      centers: float32 [C, D], sums of features, not normalised.
+      num_updates: int32 scalar, centre updates done.
+      moves: float32 [max_updates], mean centre move after each update; NaN where none was done.
+    """
+
+    labels: jax.Array
+    distances: jax.Array
+    centers: jax.Array
+    num_updates: jax.Array
+    moves: jax.Array
+
+
+def normalize(x):
+    """Rows of float32 [..., D] scaled to length 1; a zero row stays zero, with zero gradient."""
+    square = jnp.square(x).sum(-1, keepdims=True)
+    positive = square > _NORM_FLOOR**2
+    return jnp.where(positive, x * jax.lax.rsqrt(jnp.where(positive, square, 1.0)), 0.0)
+
+
+def cosine_distances(x, centers):
+    """0.5 (1 - cos) between rows: x [N, D], centers [C, D] -> float32 [N, C] in [0, 1]; a zero row is at 0.5 from everything."""
+    return 0.5 * (1.0 - jnp.dot(normalize(x), normalize(centers).T, precision="highest"))
+
+
+def paired_cosine_distances(a, b):
+    """0.5 (1 - cos) between row i of a and row i of b: [C, D], [C, D] -> float32 [C]."""
+    return 0.5 * (1.0 - (normalize(a) * normalize(b)).sum(-1))
+
+
+def mean_center_move(a, b):
+    """Mean of `paired_cosine_distances` over the rows where neither centre is zero (an absent class does not move)."""
+    present = a.any(-1) & b.any(-1)
+    return jnp.where(present, paired_cosine_distances(a, b), 0.0).sum() / jnp.maximum(present.sum(dtype=jnp.float32), 1.0)
+
+
+def class_sums(features, labels, num_classes):
+    """Sum of features per class: float32 [N, D], int32 [N] (-1: belongs nowhere) -> float32 [num_classes, D]."""
+    # A product with the one-hot matrix: XLA's scatter-add is several times slower on CPU, and not deterministic on GPU.
+    members = jax.nn.one_hot(labels, num_classes, dtype=features.dtype)  # [N, K]; a row of zeros for -1
+    return jnp.dot(members.T, features, precision="highest")
+
+
+def _over_chunks(features, chunk_size, visit, init):
+    """Folds visit(carry, rows, start, fresh) over slices [chunk, D] without copying `features`.
+
+    The last slice is moved back so that it fits; `fresh` [chunk] marks the rows that no earlier slice has shown.
+    """
+    count = features.shape[0]
+    chunk = min(chunk_size, count)
+
+    def body(i, carry):
+        start = jnp.minimum(i * chunk, count - chunk)
+        rows = jax.lax.dynamic_slice_in_dim(features, start, chunk)
+        return visit(carry, rows, start, start + jnp.arange(chunk) >= i * chunk)
+
+    return jax.lax.fori_loop(0, -(-count // chunk), body, init)
+
+
+@functools.partial(jax.jit, static_argnames=("max_updates", "chunk_size"))
+def cosine_kmeans(features, init_centers, *, eps, max_updates, chunk_size=4096):
+    """k-means under the cosine distance, one cluster per class, until the mean centre move is below eps.
+
+    An empty cluster returns to its initial centre. Labels and distances are against the final centres.
+
+    Args:
+      features: float32 [N, D]. Normalise them (and the sources' of the centres) for the paper's spherical k-means; as they are, a
+        centre is a sum weighted by norm, which is what the authors' code does.
+      init_centers: float32 [C, D], the source class centres.
+      eps: stop once the mean over classes of 0.5 (1 - cos(new centre, old centre)) is below it.
+      max_updates: cap on centre updates.
+      chunk_size: rows at a time; bounds the memory at chunk_size x C and does not change the result beyond rounding.
+
+    Returns:
+      KMeans.
+    """
+    num_classes = init_centers.shape[0]
+
+    def assign(rows, centers):
+        distances = cosine_distances(rows, centers)  # [chunk, C]
+        return jnp.argmin(distances, axis=1).astype(jnp.int32), distances.min(axis=1)
+
+    def update(centers):
+        def visit(carry, rows, _, fresh):
+            sums, counts = carry
+            labels = jnp.where(fresh, assign(rows, centers)[0], -1)
+            members = jax.nn.one_hot(labels, num_classes, dtype=rows.dtype)
+            return sums + jnp.dot(members.T, rows, precision="highest"), counts + members.sum(0)
+
+        zeros = jnp.zeros_like(init_centers), jnp.zeros((num_classes,), features.dtype)
+        sums, counts = _over_chunks(features, chunk_size, visit, zeros)
+        return jnp.where(counts[:, None] > 0, sums, init_centers)
+
+    def keep_going(carry):
+        _, count, moves = carry
+        return (count < max_updates) & ((count == 0) | ~(moves[jnp.maximum(count - 1, 0)] < eps))
+
+    def step(carry):
+        centers, count, moves = carry
+        new_centers = update(centers)
+        return new_centers, count + 1, moves.at[count].set(mean_center_move(new_centers, centers))
+
+    start = init_centers, jnp.zeros((), jnp.int32), jnp.full((max_updates,), jnp.nan, features.dtype)
+    centers, num_updates, moves = jax.lax.while_loop(keep_going, step, start)
+
+    def final(carry, rows, start, _):
+        return tuple(jax.lax.dynamic_update_slice_in_dim(whole, part, start, 0) for whole, part in zip(carry, assign(rows, centers)))
+
+    count = features.shape[0]
+    empty = jnp.zeros((count,), jnp.int32), jnp.zeros((count,), features.dtype)
+    labels, distances = _over_chunks(features, chunk_size, final, empty)
+    return KMeans(labels=labels, distances=distances, centers=centers, num_updates=num_updates, moves=moves)
+
+
+def match_clusters(centers, class_centers):
+    """The one-to-one assignment of clusters to classes with the least total cosine distance (Hungarian method, on the host).
+
+    Args:
+      centers: [C, D] cluster centres.
+      class_centers: [C, D] source class centres.
+
+    Returns:
+      int32 [C], cluster -> class.
+    """
+    cost = np.asarray(cosine_distances(jnp.asarray(centers), jnp.asarray(class_centers)))
+    return scipy.optimize.linear_sum_assignment(cost)[1].astype(np.int32)

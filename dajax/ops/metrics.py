@@ -1,0 +1,45 @@
+"""Accuracies and intersection over union from a confusion matrix: count everything once, divide at the very end."""
+
+import jax.numpy as jnp
+import numpy as np
+
+
+def confusion_matrix(labels, predictions, mask, num_classes):
+    """Counts [num_classes, num_classes] int32, rows the true class. Entries outside `mask` and labels outside of range count nowhere.
+
+    Args:
+      labels: int32 [...].
+      predictions: int32 [...].
+      mask: bool [...].
+      num_classes: K.
+    """
+    valid = mask & (labels >= 0) & (labels < num_classes)
+    cell = jnp.where(valid, labels * num_classes + predictions, -1).reshape(-1)
+    # Negative indices would wrap around; num_classes^2 is out of bounds and dropped.
+    cell = jnp.where(cell < 0, num_classes * num_classes, cell)
+    counts = jnp.zeros((num_classes * num_classes,), jnp.int32).at[cell].add(1, mode="drop")
+    return counts.reshape(num_classes, num_classes)
+
+
+def classification_report(confusion, class_names):
+    """Per cent figures of a confusion matrix.
+
+    Args:
+      confusion: int [K, K], rows the true class.
+      class_names: K names.
+
+    Returns:
+      {"accuracy": over all images, "mean_class_accuracy": mean recall over the classes that have images (VisDA's metric),
+       "per_class": {name: recall, None without images}}; None where there is no image at all.
+    """
+    confusion = np.asarray(confusion, np.int64)
+    counts, hits = confusion.sum(1), np.diag(confusion)
+    present = counts > 0
+    if not present.any():
+        return {"accuracy": None, "mean_class_accuracy": None, "per_class": dict.fromkeys(class_names)}
+    recall = 100.0 * hits / np.maximum(counts, 1)
+    return {
+        "accuracy": float(100.0 * hits.sum() / counts.sum()),
+        "mean_class_accuracy": float(recall[present].mean()),
+        "per_class": {name: float(recall[i]) if present[i] else None for i, name in enumerate(class_names)},
+    }

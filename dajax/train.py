@@ -1,0 +1,259 @@
+"""The only training loop: data -> train step -> log -> checkpoint -> evaluate, for every method and every stage."""
+
+import contextlib
+import dataclasses
+import math
+import pathlib
+import signal
+import time
+import types
+import zlib
+from typing import Any
+
+import jax
+
+from dajax import log, parallel
+from dajax.checkpoint import Checkpoints
+from dajax.errors import StopRequested, UserError
+from dajax.evaluate import evaluate_classifier, pseudo_label_accuracy
+from dajax.feed import Feed
+from dajax.schedule import fixed_length
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """What `fit` needs to know of one stage.
+
+    Attributes:
+      name: key of the stage in the config.
+      config: `config.<name>`; `runtime`: `config.runtime`; `seed`: of the run.
+      method: module of dajax.methods; `model`: its network; `data`: Feed.
+      directory: <workdir>/<name>.
+      initial_state: f() -> TrainState at step 0, asked for even when resuming (it is the template of the checkpoint).
+      stop: StopFlag.
+    """
+
+    name: str
+    config: Any
+    runtime: Any
+    seed: int
+    method: types.ModuleType
+    model: Any
+    data: Feed
+    directory: pathlib.Path
+    initial_state: Any
+    stop: "StopFlag"
+
+    def schedule(self, state):
+        """Where the stage stands."""
+        if hasattr(self.method, "schedule"):
+            return self.method.schedule(state, config=self.config)
+        return fixed_length(int(state.step), self.config.steps)
+
+    def is_boundary(self, step, where):
+        """Whether an evaluation is due after `step` steps: the end of the stage, of a loop, or every evaluate_every steps."""
+        every = self.config.evaluate_every
+        return step > 0 and (step in (where.refresh_at, where.last_step) or where.finished or (every > 0 and step % every == 0))
+
+    def next_boundary(self, step, where):
+        """The step at which the coming segment ends."""
+        ends = [where.last_step if where.refresh_at is None else where.refresh_at]
+        if self.config.evaluate_every > 0:
+            ends.append((step // self.config.evaluate_every + 1) * self.config.evaluate_every)
+        return min(ends)
+
+
+class StopFlag:
+    """Turns SIGTERM and Ctrl-C into a flag that the loop reads between steps; a second Ctrl-C interrupts at once."""
+
+    def __init__(self):
+        self.signal = None
+
+    def check(self):
+        """Raises StopRequested when a signal has come."""
+        if self.signal is not None:
+            raise StopRequested(self.signal)
+
+    def _handle(self, number, _):
+        if self.signal is not None and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.signal = number
+
+    @contextlib.contextmanager
+    def listening(self):
+        """Installs the handlers; the previous ones return at the end."""
+        previous = {number: signal.signal(number, self._handle) for number in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            yield self
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+
+
+class _Recorder:
+    """Metrics on their way from the device to the files: read late, so that the device never waits, but always before a checkpoint."""
+
+    def __init__(self, stage, step, metrics_bytes):
+        self.file = log.MetricsFile(stage.directory / "metrics.jsonl", metrics_bytes)
+        self.board = log.TensorBoard(stage.directory, restart_step=step + 1 if step else None)
+        self._stage, self._pending, self.latest = stage, [], {}
+
+    def add(self, step, metrics):
+        self._pending.append((step, metrics))
+        if len(self._pending) >= self._stage.runtime.log_every:
+            self.drain()
+
+    def drain(self):
+        """Writes what is pending. Raises UserError on the first step whose figures are not finite."""
+        pending, self._pending = self._pending, []
+        for step, metrics in pending:
+            self.latest = {name: float(value) for name, value in metrics.items()}
+            if not all(math.isfinite(value) for value in self.latest.values()):
+                terms = ", ".join(f"{name} {value:.6g}" for name, value in self.latest.items())
+                raise UserError(
+                    f"{self._stage.name}: step {step} is not finite ({terms}); stopped before it reached a checkpoint. "
+                    f"Lower --config.{self._stage.name}.optimizer.lr or look at the data of that step"
+                )
+            if step % self._stage.runtime.log_every == 0:
+                self.write(step, "train", self.latest)
+
+    def write(self, step, kind, figures):
+        self.file.write(step, kind, figures)
+        self.board.scalars(step, kind, figures)
+
+    def close(self):
+        self.file.close()
+        self.board.close()
+
+
+def compile_step(stage):
+    """The stage's train step, compiled for its devices; its random key is folded with the step, so nothing random is stored."""
+
+    def step(state, batch, rng, axis_name):
+        rng = jax.random.fold_in(rng, state.step)
+        return stage.method.train_step(state, batch, rng, config=stage.config, model=stage.model, axis_name=axis_name)
+
+    return parallel.compile_train_step(step, stage.data.devices)
+
+
+def fit(stage):
+    """Runs a stage to its end, from wherever it stands.
+
+    Everything that changes lives in the TrainState and every batch is a function of (seed, step), so a run that was stopped at any
+    moment, by whatever means, ends with the same bits as one that was not.
+
+    Returns:
+      (TrainState on the host, report of the last evaluation or None).
+
+    Raises:
+      StopRequested: SIGTERM or Ctrl-C; the state has been saved.
+      UserError: a non-finite loss, a full disk, data that cannot be read.
+    """
+    checkpoints = Checkpoints(stage.directory / "checkpoints", stage.runtime.keep_checkpoints)
+    state, meta = stage.initial_state(), {"metrics_bytes": 0, "evaluated_at": 0, "report": None}
+    if checkpoints.latest_step() is not None:
+        state, meta = checkpoints.restore(state)
+        log.say(f"{stage.name}: continues at step {int(state.step)}")
+    recorder = _Recorder(stage, int(state.step), meta["metrics_bytes"])
+    loop = _Loop(stage, checkpoints, recorder, state, meta)
+    try:
+        loop.run()
+        checkpoints.close()
+    finally:
+        recorder.close()
+    return loop.state, loop.meta["report"]
+
+
+class _Loop:
+    """One call of `fit`: the state, where its files are, and what the last checkpoint knows."""
+
+    def __init__(self, stage, checkpoints, recorder, state, meta):
+        self.stage, self.checkpoints, self.recorder, self.state, self.meta = stage, checkpoints, recorder, state, meta
+        self.train_step = compile_step(stage)
+        self.rng = jax.random.fold_in(jax.random.key(stage.seed), zlib.crc32(stage.name.encode()))
+        self.progress = None
+
+    def run(self):
+        stage = self.stage
+        try:
+            while True:
+                where, step = stage.schedule(self.state), int(self.state.step)
+                if stage.is_boundary(step, where) and self.meta["evaluated_at"] != step:
+                    self.evaluate(step)
+                if where.finished:
+                    return
+                if where.refresh_at == step:
+                    self.refresh(step)
+                else:
+                    self.segment(step, stage.next_boundary(step, where), where.last_step)
+        except StopRequested:
+            self.save()
+            self.checkpoints.close()
+            raise
+        finally:
+            if self.progress is not None:
+                self.progress.close()
+
+    def segment(self, start, stop, last_step):
+        """Steps [start, stop); saves every runtime.checkpoint_every steps."""
+        stage = self.stage
+        plan = stage.method.plan(self.state, data=stage.data, config=stage.config)
+        stream = iter(stage.data.steps(plan, start, stop))
+        for step in range(start + 1, stop + 1):
+            asked = time.monotonic()
+            batch = next(stream)
+            waited = time.monotonic() - asked
+            if self.progress is None:
+                rows = sum(len(part["mask"]) for part in batch.values())
+                self.progress = log.Progress(stage.name, start, rows, stage.runtime.report_seconds)
+            arrays = {name: {key: value for key, value in part.items() if key != "index"} for name, part in batch.items()}
+            self.state, metrics = self.train_step(self.state, arrays, self.rng)
+            self.recorder.add(step, metrics)
+            self.progress.update(step, last_step, waited, self.recorder.latest)
+            stage.stop.check()
+            if step % stage.runtime.checkpoint_every == 0 and step != stop:
+                self.save()
+
+    @contextlib.contextmanager
+    def _between_steps(self):
+        """Time spent here is not the steps'."""
+        self.recorder.drain()
+        begin = time.monotonic()
+        yield
+        if self.progress is not None:
+            self.progress.pause(time.monotonic() - begin)
+
+    def evaluate(self, step):
+        """Evaluates on the target and saves; the report is for the log only, nothing in training reads it."""
+        stage = self.stage
+        with self._between_steps():
+            report = evaluate_classifier(self.state, data=stage.data, model=stage.model, config=stage.config, batch_size=stage.runtime.eval_batch_size)
+            if report is not None:
+                self.recorder.write(step, "evaluation", {key: value for key, value in report.items() if key != "confusion"})
+                log.say(f"{stage.name}: step {step}, target accuracy {report['accuracy']:.2f} %, mean-class {report['mean_class_accuracy']:.2f} %")
+            self.meta = self.meta | {"evaluated_at": step, "report": report}
+            self.save()
+
+    def refresh(self, step):
+        """Lets the method recompute what it recomputes between loops (clustering, pseudo-labels)."""
+        stage = self.stage
+        with self._between_steps():
+            begin = time.monotonic()
+            self.state, summary, notes = stage.method.refresh(self.state, data=stage.data, config=stage.config, model=stage.model)
+            accuracy = pseudo_label_accuracy(self.state.extra["pseudo_labels"], stage.data)
+            if accuracy is not None:
+                summary = summary | {"pseudo_label_accuracy_evaluation_only": accuracy}
+            self.recorder.write(step, "refresh", summary)
+            terms = ", ".join(f"{name} {value:.4g}" for name, value in summary.items())
+            log.say(f"{stage.name}: refresh at step {step} in {time.monotonic() - begin:.1f} s: {terms}")
+            for note in notes:
+                log.say(f"{stage.name}: {note}")
+
+    def save(self):
+        """A checkpoint of this very step, unless there is one already."""
+        self.recorder.drain()
+        if self.checkpoints.latest_step() == int(self.state.step) or int(self.state.step) == 0:
+            return
+        meta = self.meta | {"metrics_bytes": self.recorder.file.length()}
+        self.checkpoints.save(self.state, meta)
+        self.meta = meta

@@ -1,0 +1,63 @@
+"""A named set of images, in memory or on disk, with or without class labels."""
+
+import dataclasses
+
+import numpy as np
+
+from data_pipeline.errors import DataError
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageSet:
+    """N images of one domain. Exactly one of `images` and `paths` is given.
+
+    name: what messages call the set, e.g. "amazon" or "digits/type".
+    class_names: K names; the position is the class id.
+    labels: int32 [N] class ids in 0..K-1, or None when the set is unlabelled.
+    images: uint8 [N, H, W, C], or None when the images are files.
+    paths: N file names, or None when the images are in memory.
+    Raises DataError when these do not fit together.
+    """
+
+    name: str
+    class_names: tuple[str, ...]
+    labels: np.ndarray | None = None
+    images: np.ndarray | None = None
+    paths: tuple[str, ...] | None = None
+
+    def __post_init__(self):
+        if (self.images is None) == (self.paths is None):
+            raise DataError(f"{self.name}: give either images or paths, not both or neither")
+        if self.images is not None and (self.images.dtype != np.uint8 or self.images.ndim != 4):
+            raise DataError(f"{self.name}: images are {self.images.dtype} {list(self.images.shape)}; expected uint8 [N, H, W, C]")
+        if self.labels is not None:
+            self._check_labels()
+
+    def _check_labels(self):
+        if self.labels.dtype != np.int32 or self.labels.shape != (len(self),):
+            raise DataError(
+                f"{self.name}: labels are {self.labels.dtype} {list(self.labels.shape)}; expected int32 [{len(self)}]")
+        num_classes = len(self.class_names)
+        is_wrong = (self.labels < 0) | (self.labels >= num_classes)
+        if is_wrong.any():
+            first = int(np.argmax(is_wrong))
+            raise DataError(
+                f"{self.describe(first)}: label {self.labels[first]} is not one of the {num_classes} classes "
+                f"(0..{num_classes - 1}); correct the label or the list of classes")
+
+    def __len__(self):
+        return len(self.paths if self.images is None else self.images)
+
+    def describe(self, index: int) -> str:
+        """The file of one image, or its set and position when it is in memory."""
+        return self.paths[index] if self.paths is not None else f"{self.name}[{index}]"
+
+    def class_counts(self) -> np.ndarray:
+        """Images per class, int64 [K]. Raises DataError on an unlabelled set."""
+        if self.labels is None:
+            raise DataError(f"{self.name}: class counts asked of a set without labels")
+        return np.bincount(self.labels, minlength=len(self.class_names))
+
+    def without_labels(self) -> "ImageSet":
+        """The same images as a set that holds no labels at all, for code that must not see them."""
+        return dataclasses.replace(self, labels=None)

@@ -1,0 +1,170 @@
+"""From a step number to a batch of images: the tf.data pipeline.
+
+A batch is a pure function of the step: a generator in Python decides rows and random numbers for each step (numpy,
+see `sampling`), and tf.data reads and transforms in parallel, ahead of time. So `batches(parts, 700, 800)` gives what
+a run that started at 0 saw at 700. Files are decoded and resized by PIL, called from tf.data's threads: it lets go of
+Python's lock while it works, its resize is four times faster than TensorFlow's antialiased one, and its pixels are those
+that the papers' code saw.
+"""
+
+import dataclasses
+import os
+from collections.abc import Callable, Iterator, Mapping
+
+import numpy as np
+
+from data_pipeline.errors import DataError
+from data_pipeline.folder import read_image
+from data_pipeline.image_set import ImageSet
+from data_pipeline.preprocess import Transform, crop_and_flip
+from data_pipeline.sampling import uniforms
+from data_pipeline.transforms import tf, warp_and_normalise
+
+_MAX_THREADS = 16  # of one pipeline, so that a machine of 100 cores keeps some for the rest; a guess, not measured
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """One part of every batch, e.g. the labelled source images.
+
+    rows: step -> int64 [R], the same R for every step; -1 gives a zero image whose mask is False.
+    key: of this part's augmentation, from sampling.make_key.
+    with_labels: whether labels enter the batch; otherwise the part's dict has no label at all.
+    """
+
+    image_set: ImageSet
+    rows: Callable[[int], np.ndarray]
+    transform: Transform
+    key: int
+    with_labels: bool
+
+
+def batches(parts: Mapping[str, Part], start: int, stop: int, prefetch: int = 2) -> Iterator[dict[str, dict]]:
+    """Yields the batch of each step in [start, stop).
+
+    Args:
+      parts: name -> Part.
+      start, stop: steps.
+      prefetch: batches that are prepared ahead.
+    Yields: name -> {"image": float32 [R, h, w, C], "mask": bool [R], "index": int32 [R]}, and "label": int32 [R] for a part
+      with labels. In padded rows the image is 0, the mask False, index and label -1.
+    Raises: DataError at once for parts that cannot work, and naming the file when one cannot be decoded or is too small.
+    """
+    for name, part in parts.items():
+        _check(name, part)
+    if start >= stop:
+        return iter(())
+    dataset = tf.data.Dataset.zip({name: _part_dataset(part, start, stop) for name, part in parts.items()})
+    dataset = dataset.prefetch(prefetch).with_options(_options())
+    return _explained(dataset.as_numpy_iterator(), parts, start, stop, prefetch)
+
+
+def _check(name, part):
+    if part.with_labels and part.image_set.labels is None:
+        raise DataError(f"part {name!r} wants labels and {part.image_set.name} has none")
+    part.transform.check_channels(_channels(part), f"part {name!r}: {part.image_set.name}")
+    if part.image_set.images is not None and part.transform.resize_hw is None:
+        part.transform.check_input(part.image_set.images.shape[1:3], f"{part.image_set.name}: the image size")
+    if part.image_set.paths is not None and part.transform.resize_hw is None and part.transform.crop is None:
+        raise DataError(f"part {name!r}: files come in any size; set transform.resize or transform.crop")
+
+
+def _part_dataset(part, start, stop):
+    """A dataset of this part's dicts, one element a step."""
+    num_rows = len(part.rows(start))
+    is_file_set = part.image_set.paths is not None
+    image_shape = (*part.transform.size_hw, _channels(part))
+
+    def steps():
+        for step in range(start, stop):
+            yield _chosen(part, step, num_rows)
+
+    def load(row):
+        image = tf.numpy_function(lambda path, numbers: _load(path.decode(), numbers, part.transform),
+                                  (row["image"], row["uniforms"]), tf.uint8)
+        return row | {"image": tf.ensure_shape(image, image_shape)}  # numpy_function forgets the shape
+
+    def finish(batch):
+        mask = batch["index"] >= 0
+        images = warp_and_normalise(batch["image"], batch["uniforms"], part.transform)
+        finished = {name: value for name, value in batch.items() if name != "uniforms"}
+        flat = tf.reshape(images, (num_rows, -1)) * tf.cast(mask, tf.float32)[:, None]  # tf.where broadcasts slowly
+        return finished | {"image": tf.reshape(flat, images.shape), "mask": mask}
+
+    signature = {"index": tf.TensorSpec((num_rows,), tf.int32),
+                 "uniforms": tf.TensorSpec((num_rows, _num_columns(part)), tf.float32),
+                 "image": tf.TensorSpec((num_rows,), tf.string) if is_file_set
+                          else tf.TensorSpec((num_rows, *image_shape), tf.uint8)}
+    if part.with_labels:
+        signature["label"] = tf.TensorSpec((num_rows,), tf.int32)
+    dataset = tf.data.Dataset.from_generator(steps, output_signature=signature)
+    if is_file_set:
+        dataset = dataset.unbatch().map(load, num_parallel_calls=tf.data.AUTOTUNE).batch(num_rows, drop_remainder=True)
+    return dataset.map(finish, num_parallel_calls=tf.data.AUTOTUNE)
+
+
+def _channels(part) -> int:
+    return 3 if part.image_set.images is None else part.image_set.images.shape[3]  # files are read as RGB
+
+
+def _num_columns(part) -> int:
+    return max(1, part.transform.num_uniforms)  # TensorFlow 2.21 crashes when it unbatches a tensor without columns
+
+
+def _chosen(part, step, num_rows):
+    """What Python decides about a step: rows, random numbers, labels, and the images in memory or the paths."""
+    rows = part.rows(step)
+    if len(rows) != num_rows:
+        raise DataError(f"{part.image_set.name}: {len(rows)} rows at step {step}, {num_rows} before; pad with -1")
+    numbers = uniforms(step, num_rows, _num_columns(part), part.key)
+    chosen = {"index": rows.astype(np.int32), "uniforms": numbers}
+    transform, some_rows = part.transform, np.maximum(rows, 0)
+    if part.image_set.paths is not None:
+        chosen["image"] = np.array([part.image_set.paths[row] if row >= 0 else "" for row in rows], dtype=object)
+    elif transform.resize_hw is None and transform.crop is None and not transform.flip:
+        chosen["image"] = part.image_set.images[some_rows]
+    else:
+        images = part.image_set.images
+        chosen["image"] = np.stack([crop_and_flip(images[row], u, transform) for row, u in zip(some_rows, numbers)])
+    if part.with_labels:
+        chosen["label"] = np.where(rows >= 0, part.image_set.labels[some_rows], -1).astype(np.int32)
+    return chosen
+
+
+def _load(path, numbers, transform):
+    """Decodes, resizes, crops and flips one file: uint8 [h, w, 3]; zeros for the empty path of a padded row."""
+    if not path:
+        return np.zeros((*transform.size_hw, 3), np.uint8)
+    image = read_image(path)
+    try:
+        return np.ascontiguousarray(crop_and_flip(image, numbers, transform))
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
+
+
+def _options():
+    options = tf.data.Options()
+    options.deterministic = True
+    options.threading.private_threadpool_size = min(os.cpu_count(), _MAX_THREADS)
+    options.threading.max_intra_op_parallelism = 1  # the parallelism is over images
+    return options
+
+
+def _explained(iterator, parts, start, stop, prefetch):
+    """Passes batches on. What a step raised in tf.data's threads arrives as text; redoing the step here raises it itself."""
+    for step in range(start, stop):
+        try:
+            batch = next(iterator)
+        except (tf.errors.InvalidArgumentError, tf.errors.UnknownError):
+            for step_in_flight in range(step, min(step + prefetch + 1, stop)):
+                _redo(parts, start, step_in_flight)
+            raise
+        yield batch
+
+
+def _redo(parts, start, step):
+    for part in parts.values():
+        chosen = _chosen(part, step, len(part.rows(start)))
+        if part.image_set.paths is not None:
+            for path, numbers in zip(chosen["image"], chosen["uniforms"]):
+                _load(path, numbers, part.transform)

@@ -1,0 +1,163 @@
+"""What happens to an image before a network sees it: the description, and all that PIL and numpy do of it.
+
+The order is fixed: resize, crop, flip, random affine map, scaling to mean and standard deviation. The first three are
+here, as deterministic functions of an image and uniform random numbers; the last two, which are cheapest on a whole
+batch, are in `transforms`. `apply_evaluation` does everything that is not random without TensorFlow, for prediction.
+"""
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+from PIL import Image
+
+from data_pipeline.errors import DataError
+
+
+@dataclasses.dataclass(frozen=True)
+class Affine:
+    """Ranges of a random affine map about the image centre; each value is drawn from +- its range.
+
+    rotate_rad: rotation in radians. shear: horizontal shift per unit of height. scale: relative, each axis on its own.
+    shift_px: translation in pixels, each axis on its own.
+    """
+
+    rotate_rad: float
+    shear: float
+    scale: float
+    shift_px: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Transform:
+    """The steps for one set of images. Sizes are (height, width) in pixels.
+
+    size_hw: the result. resize_hw: every image is first brought to exactly this size, aspect not kept; None leaves it.
+    crop: "random", "center" or None, to size_hw. flip: mirror half of the images.
+    mean, std: for values in 0..1, one for each channel or one for all.
+    """
+
+    size_hw: tuple[int, int]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    resize_hw: tuple[int, int] | None = None
+    crop: str | None = None
+    flip: bool = False
+    affine: Affine | None = None
+
+    def __post_init__(self):
+        if self.crop not in (None, "random", "center"):
+            raise DataError(f"transform.crop is {self.crop!r}; known: 'random', 'center', None")
+        if self.resize_hw is not None:
+            self.check_input(self.resize_hw, "transform.resize")
+        if not self.std or min(self.std) <= 0:
+            raise DataError(f"transform.std is {self.std}; expected values above 0")
+
+    @property
+    def num_uniforms(self) -> int:
+        """Random numbers that one image consumes: crop 2, flip 1, affine 6, in this order."""
+        return 2 * (self.crop == "random") + int(self.flip) + 6 * (self.affine is not None)
+
+    def for_evaluation(self) -> "Transform":
+        """The same without randomness: a centre crop in place of a random one, no flip, no affine map."""
+        return dataclasses.replace(self, crop=self.crop and "center", flip=False, affine=None)
+
+    def check_input(self, image_hw: tuple[int, int], what: str) -> None:
+        """Raises DataError when images of this size, once resized, cannot give size_hw."""
+        height, width = self.size_hw
+        found = f"{what} is {image_hw[0]}x{image_hw[1]}"
+        if self.crop is None and tuple(image_hw) != (height, width):
+            raise DataError(f"{found} and transform.size {height}x{width}; make them equal, or set transform.crop")
+        if self.crop is not None and (image_hw[0] < height or image_hw[1] < width):
+            raise DataError(f"{found}, smaller than the crop {height}x{width}; set a larger transform.resize")
+
+    def check_channels(self, channels: int, what: str) -> None:
+        """Raises DataError when mean or std are not for images of so many channels."""
+        if not {len(self.mean), len(self.std)} <= {1, channels}:
+            raise DataError(f"{what} has {channels} channels, transform.mean {len(self.mean)} values and std {len(self.std)}; "
+                            f"give 1 or {channels} of each")
+
+
+def from_config(config: Mapping) -> Transform:
+    """Builds a Transform from a mapping (a ConfigDict too) with exactly these keys.
+
+    size, resize: int or [height, width]; resize may be None. crop: "random", "center" or None. flip: bool.
+    affine: None or a mapping with rotate_rad, shear, scale, shift_px. mean, std: sequences of floats.
+    Raises: DataError for a missing or unknown key and for values that do not fit together.
+    """
+    values = _checked(config, ("size", "resize", "crop", "flip", "affine", "mean", "std"), "transform")
+    affine = values["affine"]
+    if affine is not None:
+        names = tuple(field.name for field in dataclasses.fields(Affine))
+        affine = Affine(**{name: float(value) for name, value in _checked(affine, names, "transform.affine").items()})
+    return Transform(
+        size_hw=_pair(values["size"]), resize_hw=None if values["resize"] is None else _pair(values["resize"]),
+        crop=values["crop"], flip=bool(values["flip"]), affine=affine,
+        mean=tuple(float(v) for v in values["mean"]), std=tuple(float(v) for v in values["std"]))
+
+
+def apply_evaluation(images: np.ndarray | Iterable[np.ndarray], transform: Transform) -> np.ndarray:
+    """Resizes, centre-crops and normalises without TensorFlow, as the pipeline does at evaluation.
+
+    Args:
+      images: uint8 [N, H, W, C], or N images uint8 [H, W, C] of any sizes; C is 1 or 3.
+      transform: one without randomness, see Transform.for_evaluation.
+    Returns: float32 [N, h, w, C].
+    Raises: DataError for a random transform, images of another type, and images that do not reach the crop.
+    """
+    if transform.num_uniforms:
+        raise DataError("this transform is random; use transform.for_evaluation()")
+    cropped = [crop_and_flip(image, np.zeros(0, np.float32), transform) for image in images]
+    if not cropped:
+        raise DataError("no images given; expected at least one, uint8 [H, W, C]")
+    scaled = np.stack(cropped).astype(np.float32) / np.float32(255)
+    return (scaled - np.array(transform.mean, np.float32)) / np.array(transform.std, np.float32)
+
+
+def crop_and_flip(image: np.ndarray, uniforms: np.ndarray, transform: Transform) -> np.ndarray:
+    """Resizes, crops and mirrors one image: uint8 [H, W, C] and float32 [transform.num_uniforms] to uint8 [h, w, C].
+
+    Raises: DataError for an image of another type, and one smaller than the crop, naming both sizes.
+    """
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] not in (1, 3):
+        raise DataError(f"an image is {image.dtype} {list(image.shape)}; expected uint8 [H, W, 1 or 3]")
+    transform.check_channels(image.shape[2], "an image")
+    if transform.resize_hw is not None:
+        image = resize(image, transform.resize_hw)
+    transform.check_input(image.shape[:2], "an image")
+    spare_height, spare_width = image.shape[0] - transform.size_hw[0], image.shape[1] - transform.size_hw[1]
+    if transform.crop == "random":
+        top, left = int(uniforms[0] * (spare_height + 1)), int(uniforms[1] * (spare_width + 1))
+    else:  # Python rounds halves to the even number, as torchvision's CenterCrop does
+        top, left = round(spare_height / 2), round(spare_width / 2)
+    image = image[top:top + transform.size_hw[0], left:left + transform.size_hw[1]]
+    is_mirrored = transform.flip and uniforms[2 * (transform.crop == "random")] < 0.5
+    return image[:, ::-1] if is_mirrored else image
+
+
+def resize(image: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
+    """PIL's antialiased bicubic resize of uint8 [H, W, C], first along the width, then along the height.
+
+    One axis at a time, because Pillow 13 goes along the height first where that is cheaper (its pull request 9549), which moves
+    values by up to 20; this order is that of all the earlier versions, with which the papers' numbers were made.
+    """
+    height, width = size_hw
+    channels = image[:, :, 0] if image.shape[2] == 1 else image
+    resized = Image.fromarray(channels).resize((width, image.shape[0]), Image.Resampling.BICUBIC)
+    return np.asarray(resized.resize((width, height), Image.Resampling.BICUBIC)).reshape(height, width, -1)
+
+
+def _checked(config, names, where) -> dict:
+    values = dict(config.items())
+    for name in names:
+        if name not in values:
+            raise DataError(f"{where}.{name} is missing; expected the keys {', '.join(names)}")
+    for name in values:
+        if name not in names:
+            raise DataError(f"{where}.{name} is unknown; known: {', '.join(names)}")
+    return values
+
+
+def _pair(size) -> tuple[int, int]:
+    height, width = (size, size) if isinstance(size, int) else size
+    return int(height), int(width)

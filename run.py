@@ -1,0 +1,70 @@
+"""dajax from the command line.
+
+  python run.py --config=configs/can.py
+  python run.py --config=configs/can.py:office31,root=/data/office31,source=amazon,target=webcam --config.seed=1
+"""
+
+import os
+import pathlib
+import shlex
+import sys
+
+# Before TensorFlow and JAX are imported. TensorFlow only reads images: no accelerator, no chatter.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+if not pathlib.Path("/proc/driver/nvidia").exists() and sys.platform == "linux":
+    # A CUDA build of JAX on a machine without an NVIDIA driver would print a stack trace before it falls back.
+    os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+from absl import app, flags  # noqa: E402
+from ml_collections import config_flags  # noqa: E402
+
+_CONFIG = config_flags.DEFINE_config_file("config", None, "configs/NAME.py[:variant][,key=value...]", lock_config=True)
+_WORKDIR = flags.DEFINE_string("workdir", None, "where results go; runs/<name of the config> by default")
+_MODE = flags.DEFINE_enum("mode", "train", ["train", "eval"], "train (and resume), or evaluate the newest checkpoints")
+
+
+def _parse_flags(argv):
+    """absl's own parsing, with a mistake shown as one line. ml_collections raises the rest: unknown keys, wrong types."""
+    try:
+        rest = flags.FLAGS(argv)
+        if len(rest) > 1:
+            raise flags.Error(f"unexpected argument '{rest[1]}'; overrides are written --config.key=value")
+        if _CONFIG.value is None:
+            raise flags.Error("--config is missing, for example --config=configs/can.py")
+    except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
+        sys.exit("error: " + _one_line(error))
+    return rest
+
+
+def _one_line(error):
+    """The message of an error; of those that config_flags wraps with their stack trace, the message of the innermost one."""
+    text = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
+    if "Traceback (most recent call last)" in text:
+        text = text.strip().splitlines()[-1].partition(": ")[2]
+    return " ".join(text.split())
+
+
+def main(_):
+    """Runs the stages of the config; exit status 0 done, 1 a mistake to mend, 128 + signal when stopped."""
+    import jax
+
+    from dajax import stages
+    from dajax.errors import StopRequested, UserError
+    from data_pipeline.errors import DataError
+
+    config = _CONFIG.value
+    workdir = _WORKDIR.value or os.path.join("runs", f"{config.name}-seed{config.seed}")
+    if config.runtime.devices > 1:  # a CPU passes for as many devices as asked; other platforms have what they have
+        jax.config.update("jax_num_cpu_devices", config.runtime.devices)
+    try:
+        stages.run(config, workdir, _MODE.value)
+    except StopRequested as stop:
+        print(f"stopped; everything so far is saved under {workdir}; to continue, run the same command again:\n  {shlex.join(sys.orig_argv)}")
+        sys.exit(128 + stop.signal)
+    except (UserError, DataError, OSError) as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    app.run(main, flags_parser=_parse_flags)

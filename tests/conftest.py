@@ -1,0 +1,49 @@
+"""Every test sees four CPU devices and JAX at its strictest.
+
+Rank promotion and implicit dtype promotion are errors: most silently wrong losses begin as a [N] array that
+broadcasts against an [N, 1] one. Matmuls run at full float32, the precision that the golden tolerances assume.
+"""
+
+import os
+import pathlib
+import sys
+
+# Before jax is imported: the tests are about CPU numerics, whatever accelerator the machine has.
+os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import jax  # noqa: E402
+import numpy as np  # noqa: E402
+import pytest  # noqa: E402
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+jax.config.update("jax_num_cpu_devices", 4)
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_default_matmul_precision", "highest")
+
+
+@pytest.fixture(scope="session")
+def golden():
+    """`golden("can_cdd")` -> {case: {array name: array}} of tests/golden/can_cdd.npz."""
+
+    def load(name):
+        cases = {}
+        with np.load(ROOT / "tests" / "golden" / f"{name}.npz") as arrays:
+            for key in arrays.files:
+                case, _, array = key.rpartition("/")
+                cases.setdefault(case, {})[array] = arrays[key]
+        return cases
+
+    return load
+
+
+@pytest.fixture(scope="session")
+def shared_data():
+    """The folder of real pictures beside a developer's checkout; tests that need it are skipped where it is absent."""
+    folder = ROOT.parent / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip("needs the real pictures in ../shared/data, which this checkout does not have")
+    return folder

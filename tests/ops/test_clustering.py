@@ -1,0 +1,86 @@
+"""k-means, matching and filtering against the authors' own code (can_kmeans.npz, can_filter.npz)."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dajax.ops import clustering
+from dajax.ops.filtering import filter_by_distance
+
+TOLERANCE = 1e-5  # can_README.md: centres, distances and center_change, relative to the largest entry
+KMEANS_CASES = ["typical", "tight_eps", "chunked", "empty_cluster", "perm_involution", "perm_cycle", "paper_normalised"]
+
+
+def assert_close(actual, expected, tolerance=TOLERANCE):
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=tolerance * np.max(np.abs(expected)))
+
+
+@pytest.mark.parametrize("name", KMEANS_CASES)
+@pytest.mark.parametrize("chunk_size", [7, 4096])
+def test_kmeans_is_the_authors(golden, name, chunk_size):
+    case = golden("can_kmeans")[name]
+    features, init = jnp.asarray(case["tgt_feat"]), jnp.asarray(case["init_centers"].astype(np.float32))
+    if name == "paper_normalised":
+        features = clustering.normalize(features)
+    out = clustering.cosine_kmeans(features, init, eps=float(case["eps"]), max_updates=100, chunk_size=chunk_size)
+    n = int(case["n_updates"])
+    assert int(out.num_updates) == n
+    np.testing.assert_allclose(out.moves[:n], case["stop_dists"], rtol=0, atol=1e-6)
+    assert np.isnan(out.moves[n:]).all()
+    np.testing.assert_array_equal(out.labels, case["labels_raw"])
+    assert_close(out.centers, case["centers_raw"])
+    assert_close(clustering.cosine_distances(features, out.centers), case["dist2center"])
+    assert_close(out.distances, case["dist2center"].min(1))
+    matching = clustering.match_clusters(out.centers, init)
+    np.testing.assert_array_equal(matching, case["cluster2label"])
+    np.testing.assert_array_equal(matching[np.asarray(out.labels)], case["labels"])
+    fixed = np.asarray(out.centers)[np.argsort(matching)]
+    assert_close(fixed, case["centers_fixed"])
+    assert_close(clustering.mean_center_move(fixed, init), case["center_change_fixed"])
+
+
+@pytest.mark.parametrize("name", ["typical", "paper_normalised"])
+def test_source_centres_are_class_sums(golden, name):
+    case = golden("can_kmeans")[name]
+    features = jnp.asarray(case["src_feat"])
+    if name == "paper_normalised":
+        features = clustering.normalize(features)
+    assert_close(clustering.class_sums(features, jnp.asarray(case["src_label"]), int(case["num_classes"])), case["init_centers"])
+
+
+def test_a_class_without_source_images_does_not_run_for_ever():
+    """The authors' loop never ends here: a zero centre is at 0.5 from itself, so its move never falls below eps."""
+    features = jnp.asarray(np.random.default_rng(0).normal(size=(50, 4)).astype(np.float32))
+    init = jnp.asarray(np.eye(3, 4, dtype=np.float32)).at[2].set(0.0)
+    out = clustering.cosine_kmeans(features, init, eps=0.005, max_updates=100)
+    assert int(out.num_updates) < 100 and np.isfinite(out.centers).all()
+
+
+def test_the_number_of_updates_is_capped():
+    features = jnp.asarray(np.random.default_rng(0).normal(size=(50, 4)).astype(np.float32))
+    out = clustering.cosine_kmeans(features, features[:3], eps=-1.0, max_updates=5)
+    assert int(out.num_updates) == 5
+
+
+def test_two_by_two_by_hand():
+    """Centres along the axes; (3, 1) is nearer the first axis: cos = 3 / sqrt(10)."""
+    features, init = jnp.asarray([[3.0, 1.0], [1.0, 3.0]]), jnp.eye(2)
+    out = clustering.cosine_kmeans(features, init, eps=1e-6, max_updates=10)
+    np.testing.assert_array_equal(out.labels, [0, 1])
+    np.testing.assert_allclose(out.centers, features)
+    np.testing.assert_allclose(out.distances, [0.0, 0.0], atol=1e-7)
+    np.testing.assert_allclose(out.moves[0], 0.5 * (1 - 3 / np.sqrt(10)), rtol=1e-5)
+
+
+def test_filter_is_the_authors(golden):
+    for case in golden("can_filter").values():
+        num_classes = int(case["num_classes"])
+        kept_labels, kept_classes = filter_by_distance(
+            case["labels"], case["dist2center"].min(1), num_classes=num_classes, max_distance=float(case["d0"]), min_count=int(case["n0"])
+        )
+        np.testing.assert_array_equal(np.flatnonzero(kept_classes), case["kept_classes"])
+        near = np.flatnonzero(case["dist2center"].min(1) < case["d0"])
+        np.testing.assert_array_equal(near, case["kept_index"])
+        np.testing.assert_array_equal(case["labels"][near], case["kept_label"])
+        by_class = [np.flatnonzero(kept_labels == c) for c in case["kept_classes"]]
+        np.testing.assert_array_equal(np.concatenate(by_class) if by_class else [], case["class_sample_index_flat"])

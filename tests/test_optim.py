@@ -1,0 +1,67 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+
+from dajax import optim
+from dajax.errors import UserError
+
+
+def config(**settings):
+    return ConfigDict(dict(dict(lr=0.1, schedule="constant", momentum=0.9, weight_decay=0.01, nesterov=False, lr_multipliers=()), **settings))
+
+
+def test_inv_and_exp_schedules_are_the_authors(golden):
+    cases = golden("can_schedule")
+    seen = 0
+    for name, case in cases.items():
+        if name.startswith("inv_"):
+            schedule = optim.make_schedule(config(schedule="inv", lr=float(case["base_lr"]), alpha=float(case["alpha"]), beta=float(case["beta"])), 0)
+        elif name == "exp_default":
+            schedule = optim.make_schedule(config(schedule="exp", lr=float(case["base_lr"]), gamma=0.1, every_steps=30), 0)
+        else:
+            continue
+        seen += 1
+        lr = np.asarray(jax.vmap(schedule)(jnp.asarray(case["iters"])))
+        multipliers = case["lr_mult"] if "lr_mult" in case else np.array([1.0, 10.0])
+        np.testing.assert_allclose(lr[:, None] * multipliers[None], case["lr"], rtol=1e-5, atol=1e-30)  # float32: no 1e-159
+    assert seen >= 2
+
+
+def test_sgd_is_torch_sgd_by_hand():
+    """Two steps on one number: buffer = 0.9 buffer + (g + wd p), p -= lr buffer."""
+    params = {"net": {"w": jnp.asarray(2.0)}}
+    optimizer = optim.make_optimizer(config(), params, steps=1)
+    state = optimizer.init(params)
+    p, buffer = 2.0, 0.0
+    for gradient in (1.0, -3.0):
+        buffer = 0.9 * buffer + gradient + 0.01 * p
+        p -= 0.1 * buffer
+        updates, state = optimizer.update({"net": {"w": jnp.asarray(gradient)}}, state, params)
+        params = jax.tree.map(jnp.add, params, updates)
+    np.testing.assert_allclose(params["net"]["w"], p, rtol=1e-6)
+
+
+def test_groups_have_their_own_rate_and_frozen_parameters_do_not_decay():
+    params = {"net": {"conv1": jnp.ones(2), "body": jnp.ones(2), "head": jnp.ones(2)}}
+    optimizer = optim.make_optimizer(config(lr_multipliers=(("/head$", 10.0),)), params, steps=1, frozen=("/conv1$",))
+    updates, _ = optimizer.update(jax.tree.map(jnp.ones_like, params), optimizer.init(params), params)
+    np.testing.assert_array_equal(updates["net"]["conv1"], 0)
+    np.testing.assert_allclose(updates["net"]["head"], 10 * updates["net"]["body"], rtol=1e-6)
+
+
+def test_a_pattern_that_matches_nothing_is_an_error():
+    with pytest.raises(UserError, match="'/haed/' matches no parameter"):
+        optim.make_optimizer(config(lr_multipliers=(("/haed/", 10.0),)), {"net": {"head": jnp.ones(2)}}, steps=1)
+
+
+def test_an_unknown_schedule_is_an_error():
+    with pytest.raises(UserError, match="unknown schedule 'invv'; known: constant"):
+        optim.make_schedule(config(schedule="invv"), 0)
+
+
+def test_poly_and_cosine_end_at_zero_and_begin_at_lr():
+    for settings in (dict(schedule="poly", power=0.9), dict(schedule="cosine")):
+        schedule = optim.make_schedule(config(**settings), 100)
+        np.testing.assert_allclose([schedule(0), schedule(100)], [0.1, 0.0], atol=1e-8)

@@ -1,0 +1,86 @@
+"""Exact resume, through the real command line: the same command again ends with the same bits, however the run was stopped."""
+
+import json
+import random
+import signal
+import subprocess
+import time
+
+import pytest
+
+import tiny
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory):
+    """A run that nothing interrupted."""
+    workdir = tmp_path_factory.mktemp("reference") / "run"
+    return workdir, tiny.run(workdir)
+
+
+def start(workdir):
+    return subprocess.Popen(tiny.command(workdir), cwd=tiny.ROOT, env=tiny.environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def wait_until_it_writes(workdir, process, seconds=120):
+    """Returns once the run has reached its loop: a metrics file has appeared or grown."""
+    before = sizes(workdir)
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline and process.poll() is None and sizes(workdir) == before:
+        time.sleep(0.02)
+
+
+def sizes(workdir):
+    return {path: (path.stat().st_size, path.stat().st_mtime_ns) for path in workdir.glob("*/metrics.jsonl")}
+
+
+def test_killed_ten_times_it_ends_with_the_same_bits(reference, tmp_path):
+    workdir, moments = tmp_path / "run", random.Random(0)
+    for _ in range(10):
+        process = start(workdir)
+        wait_until_it_writes(workdir, process)
+        time.sleep(moments.uniform(0.0, 1.5))  # inside steps, k-means, evaluation, or a checkpoint being written
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        if (workdir / "results.json").exists():
+            break
+    tiny.run(workdir)
+    tiny.assert_same_outcome(reference[0], workdir)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_polite_stop_saves_says_how_to_go_on_and_loses_nothing(reference, tmp_path, number):
+    workdir = tmp_path / "run"
+    process = start(workdir)
+    wait_until_it_writes(workdir, process)
+    process.send_signal(number)
+    output = process.communicate()[0]
+    assert process.returncode == 128 + number, output
+    assert "to continue, run the same command again" in output and "Traceback" not in output
+    assert "continues at step" in tiny.run(workdir).stdout
+    tiny.assert_same_outcome(reference[0], workdir)
+
+
+def test_a_finished_run_says_so_and_prints_its_table(reference):
+    workdir, first = reference
+    again = tiny.run(workdir)
+    assert again.stdout.count("already finished") == 2
+    table = first.stdout[first.stdout.index("target accuracy in %") :]
+    assert again.stdout.endswith(table)
+
+
+def test_another_config_in_the_same_workdir_is_refused_by_key(reference):
+    result = tiny.run(reference[0], "--config.seed=4", "--config.can.cdd.weight=0.5", check=False)
+    assert result.returncode == 1 and "Traceback" not in result.stderr
+    assert "can.cdd.weight=0.3 there, 0.5 now" in result.stderr and "seed=0 there, 4 now" in result.stderr
+
+
+def test_runtime_settings_may_change(reference):
+    tiny.run(reference[0], "--config.runtime.report_seconds=3.0", "--config.runtime.devices=2")
+
+
+def test_evaluating_a_finished_run_gives_its_results(reference):
+    workdir, _ = reference
+    assert "target accuracy" in tiny.run(workdir, "--mode=eval").stdout
+    results, evaluated = (json.loads((workdir / name).read_text())["stages"] for name in ("results.json", "eval.json"))
+    assert results == evaluated
