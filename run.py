@@ -32,6 +32,7 @@ def _parse_flags(argv):
             raise flags.Error(f"unexpected argument '{rest[1]}'; overrides are written --config.key=value")
         if _CONFIG.value is None:
             raise flags.Error("--config is missing, for example --config=configs/can.py")
+        _ = _CONFIG.value.stages  # a config file that could not be read complains at the first use
     except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
         sys.exit("error: " + _one_line(error))
     return rest
@@ -39,10 +40,12 @@ def _parse_flags(argv):
 
 def _one_line(error):
     """The message of an error; of those that config_flags wraps with their stack trace, the message of the innermost one."""
-    text = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
+    prefix = "unknown key: " if isinstance(error, (KeyError, AttributeError)) else ""
+    text = error.args[0] if error.args else error
+    text = str(text.args[0] if isinstance(text, KeyError) else text)  # str of a KeyError is quoted; ml_collections nests them
     if "Traceback (most recent call last)" in text:
         text = text.strip().splitlines()[-1].partition(": ")[2]
-    return " ".join(text.split())
+    return prefix + " ".join(text.split())
 
 
 def main(_):

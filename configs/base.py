@@ -6,13 +6,17 @@ from ml_collections import ConfigDict
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
-def parse_arg(arg, **defaults):
+def parse_arg(arg, variants, **defaults):
     """"variant,key=value,..." -> ConfigDict(variant=..., key=...); each key must be among `defaults`, whose types it takes.
 
+    Args:
+      arg: what follows the colon of --config, or None.
+      variants: known names; the first is the default.
+
     Raises:
-      ValueError: an unknown key, naming the known ones.
+      ValueError: an unknown variant or key, naming the known ones.
     """
-    parsed = ConfigDict({"variant": "", **defaults})
+    parsed = ConfigDict({"variant": variants[0], **defaults})
     for i, item in enumerate(filter(None, (arg or "").split(","))):
         key, equals, value = item.partition("=")
         if i == 0 and not equals:
@@ -21,12 +25,9 @@ def parse_arg(arg, **defaults):
             raise ValueError(f"configuration argument '{item}': expected key=value with a key among {', '.join(defaults) or 'none'}")
         else:
             parsed[key] = type(defaults[key])(value)
+    if parsed.variant not in variants:
+        raise ValueError(f"unknown variant '{parsed.variant}'; known: {', '.join(variants)}")
     return parsed
-
-
-def unknown_variant(name, known):
-    """The error for a variant that a recipe does not have."""
-    return ValueError(f"unknown variant '{name}'; known: {', '.join(known)}")
 
 
 def base(name):

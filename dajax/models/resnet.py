@@ -148,6 +148,7 @@ def resnet101(**settings):
 def resnet_small(*, widths=(16, 32, 64), stem_stride=2, **settings):
     """ResNet-14 for images of about 32x32 pixels, any number of channels; D is the last width.
 
-    The CIFAR network of He et al. (section 4.2) with two blocks a stage; there the stem has stride 1, which costs four times as much.
+    The CIFAR network of He et al. (section 4.2) with two blocks a stage and torchvision's shortcuts; there the stem has
+    stride 1, which costs four times as much.
     """
     return ResNet(stage_sizes=(2, 2, 2), block="basic", widths=widths, stem="small", stem_stride=stem_stride, **settings)

@@ -86,7 +86,8 @@ def load_torch_file(path):
     if not isinstance(contents, dict):
         raise WeightsError(f"{path.name} holds a {type(contents).__name__}, expected a state dict: save model.state_dict() instead")
     contents = contents.get("state_dict", contents)
-    return {name: tensor.float().numpy() for name, tensor in contents.items() if isinstance(tensor, torch.Tensor)}
+    # detach: torchvision's older files hold Parameters, which do not convert as they are.
+    return {name: tensor.detach().float().numpy() for name, tensor in contents.items() if isinstance(tensor, torch.Tensor)}
 
 
 def torch_name(path):

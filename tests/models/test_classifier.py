@@ -59,7 +59,8 @@ def test_a_batch_without_any_valid_row_stays_finite(small):
     model, images, variables = small
 
     def loss(params):
-        output, updated = model.apply({**variables, "params": params}, images, Mode(train=True, mask=jnp.zeros(8, bool)), mutable=["batch_stats"])
+        mode = Mode(train=True, mask=jnp.zeros(8, bool))
+        output, updated = model.apply({**variables, "params": params}, images, mode, mutable=["batch_stats"])
         return jnp.square(output.logits).sum(), updated["batch_stats"]
 
     grads, stats = jax.jit(jax.grad(loss, has_aux=True))(variables["params"])

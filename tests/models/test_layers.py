@@ -10,7 +10,10 @@ from dajax.models.layers import Conv, head_init, max_pool
 
 
 @pytest.mark.parametrize("size", [(6, 7), (7, 8)])
-@pytest.mark.parametrize("kernel_size, stride, padding, dilation", [(1, 1, 0, 1), (1, 2, 0, 1), (1, 1, 1, 1), (3, 1, 1, 1), (3, 2, 1, 1), (3, 1, 2, 2), (7, 2, 3, 1)])
+@pytest.mark.parametrize(
+    "kernel_size, stride, padding, dilation",
+    [(1, 1, 0, 1), (1, 2, 0, 1), (1, 1, 1, 1), (3, 1, 1, 1), (3, 2, 1, 1), (3, 1, 2, 2), (7, 2, 3, 1)],
+)
 def test_convolution_is_the_sum_over_taps(size, kernel_size, stride, padding, dilation):
     """Against torch's definition in float64, gradient included; 1x1 goes through a matrix product."""
     layer = Conv(4, kernel_size, stride=stride, padding=padding, dilation=dilation)

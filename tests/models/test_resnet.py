@@ -60,7 +60,9 @@ def worst_error(name, model, arrays):
 
     @jax.jit
     def run(images):
-        stages, taken = model.apply(variables, images, Mode(), method=ResNet.stage_outputs, capture_intermediates=is_tap, mutable="intermediates")
+        stages, taken = model.apply(
+            variables, images, Mode(), method=ResNet.stage_outputs, capture_intermediates=is_tap, mutable="intermediates"
+        )
         taken = taken["intermediates"]
         taps = {"maxpool" if stage == "stem" else stage: x for stage, x in stages.items()}
         return taps | {key: taken[key]["__call__"][0] for key in ("conv1", "bn1")}
