@@ -5,18 +5,19 @@
 """
 
 import os
-import pathlib
 import shlex
 import sys
+from importlib import metadata
 
 # Before TensorFlow and JAX are imported. TensorFlow only reads images: no accelerator, no chatter.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
-if not pathlib.Path("/proc/driver/nvidia").exists() and sys.platform == "linux":
-    # A CUDA build of JAX on a machine without an NVIDIA driver would print a stack trace before it falls back.
+_DRIVERS = ("/proc/driver/nvidia", "/dev/nvidiactl", "/dev/dxg")  # bare metal, containers, WSL
+if metadata.entry_points(group="jax_plugins", name="xla_cuda13") and not any(map(os.path.exists, _DRIVERS)):
+    # JAX for CUDA on a machine without an NVIDIA driver would print a stack trace before it falls back to the CPU.
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
-from absl import app, flags  # noqa: E402
+from absl import app, flags, logging  # noqa: E402
 from ml_collections import config_flags  # noqa: E402
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "configs/NAME.py[:variant][,key=value...]", lock_config=True)
@@ -56,6 +57,7 @@ def main(_):
     from dajax.errors import StopRequested, UserError
     from data_pipeline.errors import DataError
 
+    logging.set_verbosity(logging.FATAL)  # Orbax logs its housekeeping, and whole stack traces of errors that it also raises
     config = _CONFIG.value
     workdir = _WORKDIR.value or os.path.join("runs", f"{config.name}-seed{config.seed}")
     if config.runtime.devices > 1:  # a CPU passes for as many devices as asked; other platforms have what they have

@@ -7,7 +7,6 @@ import flax.serialization
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
-from absl import logging as absl_logging
 
 from dajax.errors import UserError
 from dajax.state import to_host
@@ -33,7 +32,6 @@ class Checkpoints:
         self.directory.mkdir(parents=True, exist_ok=True)
         for remains in self.directory.glob("*.orbax-checkpoint-tmp*"):
             shutil.rmtree(remains)
-        absl_logging.set_verbosity(absl_logging.FATAL)  # Orbax logs whole stack traces of errors that it also raises
         options = ocp.CheckpointManagerOptions(max_to_keep=keep, enable_async_checkpointing=True)
         self._manager = ocp.CheckpointManager(self.directory, options=options)
 

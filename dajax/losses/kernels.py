@@ -1,5 +1,6 @@
 """What kernel two-sample losses (CDD, MMD) share: squared distances and the multi-bandwidth kernel."""
 
+import jax
 import jax.numpy as jnp
 
 # discrepancy/cdd.py: the exponent d / bandwidth is clipped to this range, with zero gradient outside of it, and a bandwidth never
@@ -7,11 +8,13 @@ import jax.numpy as jnp
 CLIP = (1e-5, 1e5)
 
 
+@jax.custom_vjp
 def squared_distances(x, y):
     """Squared Euclidean distances between the rows of x and y.
 
     Explicit differences, not |x|^2 + |y|^2 - 2xy: that form leaves rounding noise on the diagonal, the clip at 1e-5 no longer
-    silences it, and its gradient explodes between identical features.
+    silences it, and its gradient explodes between identical features. The gradient is written out: autodiff keeps the
+    [..., n, m, d] differences and sums them along both row axes, 15 times slower on a CPU. Reverse mode only.
 
     Args:
       x: float32 [..., n, d].
@@ -21,6 +24,28 @@ def squared_distances(x, y):
       float32 [..., n, m].
     """
     return jnp.square(x[..., :, None, :] - y[..., None, :, :]).sum(-1)
+
+
+def _squared_distances_forward(x, y):
+    return squared_distances(x, y), (x, y)
+
+
+def _weighted_differences(x, y, weights):
+    """sum_j w_ij (x_i - y_j): x [..., n, d], y [..., m, d], w [..., n, m] -> [..., n, d]."""
+    # One row of y at a time keeps the work in cache. The two-product form, x sum_j w_ij - w y, saves a quarter of CDD's time and
+    # loses the digits of near-identical features, whose weights are the largest (up to 1 / CLIP[0]).
+    def add(j, total):
+        return total + jax.lax.dynamic_index_in_dim(weights, j, -1) * (x - jax.lax.dynamic_index_in_dim(y, j, -2))
+
+    return jax.lax.fori_loop(0, y.shape[-2], add, jnp.zeros_like(x), unroll=10)
+
+
+def _squared_distances_backward(rows, cotangent):
+    x, y = rows
+    return 2.0 * _weighted_differences(x, y, cotangent), 2.0 * _weighted_differences(y, x, jnp.swapaxes(cotangent, -1, -2))
+
+
+squared_distances.defvjp(_squared_distances_forward, _squared_distances_backward)
 
 
 def multi_kernel(distances, bandwidth, *, num, mul):

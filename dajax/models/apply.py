@@ -10,9 +10,14 @@ from dajax.models.norm import Mode
 NETWORK = "classifier"  # its key in TrainState.params and TrainState.batch_stats
 
 
+@functools.lru_cache(maxsize=32)
+def _compiled_init(model):
+    return jax.jit(lambda rng, images: model.init(rng, images, Mode()))
+
+
 def init_classifier(rng, images, *, model):
     """Fresh ({"classifier": params}, {"classifier": batch_stats}) for images float32 [N, H, W, C]."""
-    variables = jax.jit(lambda rng, images: model.init(rng, images, Mode()))(rng, images)
+    variables = _compiled_init(model)(rng, images)
     return {NETWORK: variables["params"]}, {NETWORK: variables["batch_stats"]}
 
 

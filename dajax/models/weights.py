@@ -156,7 +156,7 @@ def _check_complete(absent, misfits, left_over):
     if misfits:
         problems.append(f"{len(misfits)} have another shape ({misfits[0]})")
     if left_over:
-        problems.append(f"{len(left_over)} fit nowhere ({_first(left_over)})")
+        problems.append(f"{len(left_over)} of the file have no place in this network ({_first(left_over)})")
     if problems:
         raise WeightsError(f"{'; '.join(problems)}: probably a file of another architecture, choose one of this backbone")
 

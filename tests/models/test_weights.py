@@ -95,7 +95,7 @@ def test_another_shape_is_refused_with_both_shapes(trees, state_dict):
 def test_a_deeper_networks_file_is_refused(trees):
     """ResNet-101's file holds all that ResNet-50 asks for, in the same shapes: only what is left over tells them apart."""
     deeper = torch_state_dict(*small_resnet(stage_sizes=(1, 3)))
-    with pytest.raises(weights.WeightsError, match=r"fit nowhere \(layer2.1.*another architecture"):
+    with pytest.raises(weights.WeightsError, match=r"have no place in this network \(layer2.1.*another architecture"):
         weights.from_torch_resnet(deeper, *trees)
 
 

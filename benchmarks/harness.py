@@ -1,0 +1,127 @@
+"""What every benchmark shares: contenders in processes of their own, interleaved repeats, and one Markdown table.
+
+A contender is a module-level function `prepare(**settings) -> Prepared`. It runs in a fresh child process, so the peak memory that the
+operating system reports is its own. Import jax inside it: then the numpy contender's process never holds XLA.
+"""
+
+import multiprocessing
+import resource
+import statistics
+import sys
+import time
+from typing import Any, Callable, NamedTuple
+
+import numpy as np
+
+_RSS_UNIT = 1024**2 if sys.platform == "darwin" else 1024  # ru_maxrss is in bytes on macOS, in KiB on Linux; to MiB
+_ALIGNMENT = 64  # bytes; jax.device_put uses a numpy array in place on a CPU if it is aligned so, and copies it otherwise
+
+
+class Prepared(NamedTuple):
+    """A contender with its data in memory.
+
+    Attributes:
+      build: () -> run; its time is reported as compile time. run() -> {name: array}, finished when it returns.
+      device: the jax device that computes, or None.
+    """
+
+    build: Callable[[], Callable[[], dict]]
+    device: Any = None
+
+
+class Result(NamedTuple):
+    """One contender's measurements.
+
+    Attributes:
+      seconds: per repeat, the mean time of one call.
+      compile_seconds: not part of `seconds`.
+      host_mib: peak resident memory beyond what the process held once its data were in memory; compilation included.
+      device_mib: the same on the device, or None where it does not count its memory (a CPU).
+      device: its name, or None.
+      answer: {name: numpy array} of the last call.
+    """
+
+    seconds: list
+    compile_seconds: float
+    host_mib: float
+    device_mib: float | None
+    device: str | None
+    answer: dict
+
+
+def aligned_empty(shape):
+    """float32 array that jax on a CPU can use without a copy."""
+    size = int(np.prod(shape)) * 4
+    buffer = np.empty(size + _ALIGNMENT, np.uint8)
+    offset = -buffer.ctypes.data % _ALIGNMENT
+    return buffer[offset : offset + size].view(np.float32).reshape(shape)
+
+
+def _peak_host_mib():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / _RSS_UNIT
+
+
+def _device_bytes(device, key):
+    stats = device.memory_stats() if device is not None else None
+    return None if stats is None else stats[key]
+
+
+def _serve(connection, prepare, settings):
+    """A contender's process: prepares, compiles, warms up, then runs whenever it is told how many calls."""
+    build, device = prepare(**settings)
+    host_before, device_before = _peak_host_mib(), _device_bytes(device, "bytes_in_use")
+    started = time.perf_counter()
+    run = build()
+    compile_seconds = time.perf_counter() - started
+    answer = run()
+    connection.send(compile_seconds)
+    while calls := connection.recv():
+        started = time.perf_counter()
+        for _ in range(calls):
+            answer = run()
+        connection.send((time.perf_counter() - started) / calls)
+    host_mib = _peak_host_mib() - host_before
+    device_mib = None if device_before is None else (_device_bytes(device, "peak_bytes_in_use") - device_before) / 2**20
+    name = None if device is None else device.device_kind
+    connection.send((host_mib, device_mib, name, {key: np.asarray(value) for key, value in answer.items()}))
+
+
+def race(contenders, settings, *, repeats, calls):
+    """Measures contenders in turn, `repeats` times over, so that a busy moment of the machine hits all of them.
+
+    Args:
+      contenders: {name: prepare}.
+      settings: keyword arguments of every prepare.
+      repeats: measurements per contender.
+      calls: calls per measurement; more than one where a call takes milliseconds.
+
+    Returns:
+      {name: Result}. A contender that fails prints its traceback and ends the benchmark with EOFError.
+    """
+    context = multiprocessing.get_context("spawn")
+    pipes, compile_seconds, seconds = {}, {}, {name: [] for name in contenders}
+    for name, prepare in contenders.items():
+        pipes[name], theirs = context.Pipe()
+        context.Process(target=_serve, args=(theirs, prepare, settings), daemon=True).start()
+        theirs.close()  # the child holds the only other end: should it die, recv raises instead of waiting for ever
+        compile_seconds[name] = pipes[name].recv()
+    for _ in range(repeats):
+        for name, pipe in pipes.items():
+            pipe.send(calls)
+            seconds[name].append(pipe.recv())
+    results = {}
+    for name, pipe in pipes.items():
+        pipe.send(0)
+        results[name] = Result(seconds[name], compile_seconds[name], *pipe.recv())
+    return results
+
+
+def median_ratio(ours, theirs):
+    """Median over repeats of ours / theirs, each pair measured one after the other."""
+    return statistics.median(a / b for a, b in zip(ours.seconds, theirs.seconds, strict=True))
+
+
+def markdown_table(header, rows):
+    """A table of strings, as text."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

@@ -1,0 +1,43 @@
+"""Every command that README shows exists: its file, its variant, its keys."""
+
+import re
+import shlex
+
+import pytest
+from absl import flags
+from ml_collections import config_flags
+
+import tiny
+
+README = (tiny.ROOT / "README.md").read_text()
+COMMANDS = re.findall(r"^    (?:\S*python3? )(.*)$", README, re.M)
+
+
+def test_the_two_commands_are_its_first():
+    first, second = re.findall(r"^    (.*)$", README, re.M)[:2]
+    assert "-r requirements-cpu.txt" in first and first.endswith("run.py --config=configs/can.py")
+    assert "-r tests/requirements.txt" in second and second.endswith("-m pytest tests -q")
+
+
+@pytest.mark.parametrize("command", [c.split("#")[0].strip() for c in COMMANDS if c.startswith("run.py")])
+def test_its_recipes_parse(command):
+    words = shlex.split(command)
+    values = flags.FlagValues()
+    config_flags.DEFINE_config_file("config", None, "", flag_values=values)
+    values([word for word in words if not word.startswith("--config.")])
+    config = values.config
+    for word in words:
+        if word.startswith("--config."):
+            config.get_type(word[len("--config.") : word.index("=")])  # raises for a key that does not exist
+    assert config.stages and all("method" in config[stage] for stage in config.stages)
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if not c.startswith(("run.py", "-m venv"))])
+def test_its_scripts_exist(command):
+    assert (tiny.ROOT / command.split()[0]).is_file()
+
+
+def test_files_it_names_exist():
+    for name in re.findall(r"`((?:dajax|configs|data_pipeline|tests|notebooks|benchmarks)/[\w./]*)`", README):
+        if "NAME" not in name:
+            assert (tiny.ROOT / name).exists(), name
