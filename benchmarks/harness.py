@@ -121,7 +121,18 @@ def median_ratio(ours, theirs):
     return statistics.median(a / b for a, b in zip(ours.seconds, theirs.seconds, strict=True))
 
 
-def markdown_table(header, rows):
-    """A table of strings, as text."""
-    lines = [header, ["---"] * len(header), *rows]
+HEADER = ("case", "contender", "ms", "dajax / this", "MiB beyond the features", "MiB on the device", "compile, s", "against dajax")
+
+
+def table_row(case, name, result, ours, remark):
+    """One contender's row under HEADER: strings; `ours` is dajax's Result, `remark` the last column."""
+    device_mib = "" if result.device_mib is None else f"{result.device_mib:.0f}"
+    compile_seconds = f"{result.compile_seconds:.1f}" if result is ours else ""
+    milliseconds, ratio = f"{1e3 * statistics.median(result.seconds):.3g}", f"{median_ratio(ours, result):.2f}"
+    return case, name, milliseconds, ratio, f"{result.host_mib:.0f}", device_mib, compile_seconds, remark
+
+
+def markdown_table(rows):
+    """HEADER and rows, as text."""
+    lines = [HEADER, ["---"] * len(HEADER), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)

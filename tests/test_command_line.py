@@ -1,6 +1,9 @@
 """What a person sees: mistakes are one line, nothing is lost, and the outputs are what README says."""
 
 import json
+import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -44,9 +47,6 @@ def folder_flags(root, source="shop", target="desk"):
 
 def run_folder(workdir, *flags, check=True):
     """Without the digits' settings of tiny.TINY."""
-    import subprocess
-    import sys
-
     result = subprocess.run(
         [sys.executable, "run.py", f"--workdir={workdir}", *flags, f"--config.runtime.compilation_cache={tiny.CACHE}"],
         cwd=tiny.ROOT, env=tiny.environment(), capture_output=True, text=True,
@@ -64,8 +64,6 @@ def test_a_folder_of_photos_runs_to_its_table(photos, tmp_path):
 
 
 def test_a_broken_photo_is_named(photos, tmp_path):
-    import shutil
-
     root = tmp_path / "photos"
     shutil.copytree(photos, root)
     broken = root / "desk" / "images" / "pen" / "3.jpg"
@@ -84,8 +82,6 @@ def test_a_broken_photo_is_named(photos, tmp_path):
     ids=["a missing domain", "a class in one domain only", "an empty class"],
 )
 def test_a_wrong_folder_is_one_line(photos, tmp_path, spoil, says):
-    import shutil
-
     root = tmp_path / "photos"
     shutil.copytree(photos, root)
     spoil(root)
@@ -150,3 +146,15 @@ def test_results_hold_figures_config_and_versions(tmp_path):
     assert len(refreshes) == 3 and all({"samples_kept", "classes_kept"} <= set(line) for line in refreshes)
     for said in ("versions: ", "devices: ", "workdir: ", "can.cdd.weight = 0.3", "parameters", "digits/type, 120 images", "metric: "):
         assert said in result.stdout
+
+
+def test_a_target_without_labels_trains_and_reports_no_accuracy(photos, tmp_path):
+    root = tmp_path / "photos"
+    shutil.copytree(photos / "shop", root / "shop")
+    (root / "street").mkdir()
+    for i, path in enumerate(sorted((photos / "desk").rglob("*.jpg"))):
+        shutil.copy(path, root / "street" / f"{i}.jpg")
+    result = run_folder(tmp_path / "run", *folder_flags(root, target="street"))
+    assert "target: street, 36 images, no labels" in result.stdout and "there is no accuracy to report" in result.stdout
+    stages = json.loads((tmp_path / "run" / "results.json").read_text())["stages"]
+    assert stages["can"]["step"] > 0 and "accuracy" not in stages["can"]

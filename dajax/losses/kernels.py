@@ -23,7 +23,8 @@ def squared_distances(x, y):
     Returns:
       float32 [..., n, m].
     """
-    return jnp.square(x[..., :, None, :] - y[..., None, :, :]).sum(-1)
+    # The barrier: XLA would fuse the sum over d into each of its users and do it again for each.
+    return jax.lax.optimization_barrier(jnp.square(x[..., :, None, :] - y[..., None, :, :]).sum(-1))
 
 
 def _squared_distances_forward(x, y):
