@@ -115,7 +115,7 @@ def read(directory, step=None, *, manager=None):
     own = manager is None
     if own and not directory.is_dir():
         raise UserError(f"no checkpoints under {directory}: has this stage been run?")
-    manager = manager or ocp.CheckpointManager(directory, options=ocp.CheckpointManagerOptions(read_only=True))
+    manager = manager or ocp.CheckpointManager(directory, options=ocp.CheckpointManagerOptions(create=False))
     step = manager.latest_step() if step is None else step
     if step is None or step not in manager.all_steps():
         raise UserError(f"no complete checkpoint{'' if step is None else f' of step {step}'} under {directory}; found steps {list(manager.all_steps())}")

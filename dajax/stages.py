@@ -16,8 +16,9 @@ from dajax.evaluate import evaluate_classifier
 from dajax.feed import Feed
 from dajax.methods import get as get_method
 from dajax.models.build import build_model, load_pretrained
+from dajax.signals import StopFlag
 from dajax.state import adopt
-from dajax.train import Stage, StopFlag, fit
+from dajax.train import Stage, fit
 
 
 def run(config, workdir, mode):

@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import math
 import pathlib
-import signal
 import time
 import types
 import zlib
@@ -18,6 +17,7 @@ from dajax.errors import StopRequested, UserError
 from dajax.evaluate import evaluate_classifier, pseudo_label_accuracy
 from dajax.feed import Feed
 from dajax.schedule import fixed_length
+from dajax.signals import StopFlag
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Stage:
     data: Feed
     directory: pathlib.Path
     initial_state: Any
-    stop: "StopFlag"
+    stop: StopFlag
 
     def schedule(self, state):
         """Where the stage stands."""
@@ -61,33 +61,6 @@ class Stage:
         if self.config.evaluate_every > 0:
             ends.append((step // self.config.evaluate_every + 1) * self.config.evaluate_every)
         return min(ends)
-
-
-class StopFlag:
-    """Turns SIGTERM and Ctrl-C into a flag that the loop reads between steps; a second Ctrl-C interrupts at once."""
-
-    def __init__(self):
-        self.signal = None
-
-    def check(self):
-        """Raises StopRequested when a signal has come."""
-        if self.signal is not None:
-            raise StopRequested(self.signal)
-
-    def _handle(self, number, _):
-        if self.signal is not None and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        self.signal = number
-
-    @contextlib.contextmanager
-    def listening(self):
-        """Installs the handlers; the previous ones return at the end."""
-        previous = {number: signal.signal(number, self._handle) for number in (signal.SIGTERM, signal.SIGINT)}
-        try:
-            yield self
-        finally:
-            for number, handler in previous.items():
-                signal.signal(number, handler)
 
 
 class _Recorder:

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import time
 
+import numpy as np
 import pytest
 
 import tiny
@@ -84,3 +85,19 @@ def test_evaluating_a_finished_run_gives_its_results(reference):
     assert "target accuracy" in tiny.run(workdir, "--mode=eval").stdout
     results, evaluated = (json.loads((workdir / name).read_text())["stages"] for name in ("results.json", "eval.json"))
     assert results == evaluated
+
+
+def test_a_run_begun_on_one_device_ends_on_four(reference, tmp_path):
+    """Class-aware batches of 30 rows are padded to 32; parameters agree up to rounding that the steps have multiplied."""
+    workdir = tmp_path / "run"
+    process = start(workdir)
+    wait_until_it_writes(workdir, process)
+    process.send_signal(signal.SIGTERM)
+    process.communicate()
+    output = tiny.run(workdir, "--config.runtime.devices=4").stdout
+    assert "devices: 4 x" in output and "continues at step" in output
+    one, four = (json.loads((path / "results.json").read_text())["stages"] for path in (reference[0], workdir))
+    assert one["can"]["step"] == four["can"]["step"]
+    left, right = (tiny.final_state(path, "source_only") for path in (reference[0], workdir))
+    for name in (name for name in left if name.startswith("params/")):
+        np.testing.assert_allclose(right[name], left[name], rtol=0, atol=5e-3, err_msg=name)
