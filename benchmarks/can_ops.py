@@ -132,10 +132,10 @@ def kmeans_data(rows, width, num_classes, separation):
     true_centers = rng.standard_normal((num_classes, width), np.float32)
     labels = rng.integers(0, num_classes, rows)
     features = aligned_empty((rows, width))
-    for start in range(0, rows, 1024):  # in blocks: a second copy, even for a moment, would hide the peak of what is measured
-        part = features[start : start + 1024]
+    for start in range(0, rows, 128):  # in blocks: a second copy, even for a moment, would hide the peak of what is measured
+        part = features[start : start + 128]
         rng.standard_normal(out=part, dtype=np.float32)
-        part += np.float32(separation / width**0.5) * true_centers[labels[start : start + 1024]]
+        part += np.float32(separation / width**0.5) * true_centers[labels[start : start + 128]]
         np.maximum(part, 0.0, out=part)
     centers = np.maximum(true_centers + rng.standard_normal(true_centers.shape, np.float32), 0.0)
     return features, centers
@@ -172,11 +172,10 @@ def numpy_kmeans(rows, width, num_classes, separation, updates):
             sums = np.zeros_like(centers)
             for start in range(0, rows, NUMPY_CHUNK):
                 part = features[start : start + NUMPY_CHUNK]
-                count = len(part)
-                labels[start : start + count] = np.matmul(part, unit, out=scores[:count]).argmax(1)
+                labels[start : start + NUMPY_CHUNK] = np.matmul(part, unit, out=scores[: len(part)]).argmax(1)
                 if update < updates:
-                    members = np.ones(count, np.float32), labels[start : start + count], np.arange(count + 1)
-                    sums += scipy.sparse.csr_matrix(members, (count, num_classes)).T @ part
+                    members = np.ones(len(part), np.float32), labels[start : start + NUMPY_CHUNK], np.arange(len(part) + 1)
+                    sums += scipy.sparse.csr_matrix(members, (len(part), num_classes)).T @ part
             if update < updates:
                 centers = np.where(np.bincount(labels, minlength=num_classes)[:, None] > 0, sums, init_centers)
         return {"labels": labels, "updates": updates}
@@ -189,8 +188,8 @@ def sklearn_kmeans(rows, width, num_classes, separation, updates):
     import sklearn.cluster
 
     features, centers = kmeans_data(rows, width, num_classes, separation)
-    for row in (*features, *centers):
-        row /= max(np.linalg.norm(row), 1e-12)
+    for array in (features, centers):
+        array /= np.maximum(np.sqrt(np.einsum("nd,nd->n", array, array)), 1e-12)[:, None]
 
     def run():
         kmeans = sklearn.cluster.KMeans(num_classes, init=centers, n_init=1, max_iter=updates, tol=0.0, algorithm="lloyd", copy_x=False)
