@@ -35,6 +35,7 @@ def base(name):
     return ConfigDict(
         dict(
             name=name,  # names the default workdir
+            task="classification",  # or "segmentation", see seg_base.py
             seed=0,
             metric="accuracy",  # named at the start; the table prints overall and mean-class accuracy either way
             stages=(),
@@ -84,5 +85,5 @@ def folder(root, source, target, *, resize, crop):
 
 
 def sgd(**settings):
-    """SGD as every method here uses it; momentum and decay from CAN's config.py."""
-    return dict(dict(momentum=0.9, weight_decay=5e-4, nesterov=False, lr_multipliers=()), **settings)
+    """SGD as every method here uses it; momentum and decay from CAN's config.py, and the same in CLAN's and AdaptSegNet's."""
+    return dict(dict(kind="sgd", momentum=0.9, weight_decay=5e-4, nesterov=False, lr_multipliers=(), repeats=()), **settings)

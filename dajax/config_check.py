@@ -1,7 +1,6 @@
 """Whether a workdir belongs to the config and the data that a run was started with."""
 
 import json
-import zlib
 
 from dajax.errors import UserError
 from dajax.log import write_json
@@ -47,18 +46,7 @@ def check_config(config, workdir):
         raise UserError(f"{workdir} was begun with another config: {shown}{more}; use the same config, or another --workdir")
 
 
-def fingerprint(images):
-    """A number that changes when a set of images gains, loses or relabels an image."""
-    names = [images.name, *images.class_names]
-    if images.paths is not None:
-        names += [path.rsplit("/", 2)[-1] for path in images.paths]
-    value = zlib.crc32("\n".join(names).encode())
-    if images.images is not None:
-        value = zlib.crc32(images.images.tobytes(), value)
-    return value if images.labels is None else zlib.crc32(images.labels.tobytes(), value)
-
-
-def check_data(source, target, image_shape, workdir):
+def check_data(domains, workdir):
     """Writes dataset.json into a new workdir; refuses an old one whose data were others.
 
     Raises:
@@ -66,10 +54,10 @@ def check_data(source, target, image_shape, workdir):
     """
     path = workdir / "dataset.json"
     sets = {
-        domain: {"name": images.name, "count": len(images), "fingerprint": fingerprint(images)}
-        for domain, images in (("source", source), ("target", target))
+        domain: {"name": images.name, "count": len(images), "fingerprint": images.fingerprint()}
+        for domain, images in (("source", domains.source), ("target", domains.target), ("evaluation", domains.evaluation))
     }
-    content = {"class_names": list(source.class_names), "image_shape": list(image_shape), **sets}
+    content = {"class_names": list(domains.class_names), "image_shape": list(domains.image_shape), **sets}
     if not path.exists():
         write_json(path, content)
         return

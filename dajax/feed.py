@@ -12,7 +12,7 @@ from dajax.errors import UserError
 
 
 class Feed:
-    """Both domains of a run, the transform of their images, and the one seed that all randomness of the data comes from.
+    """Both domains of a run, the transforms of their images ("train" and "eval"), and the one seed of all randomness in the data.
 
     Attributes:
       sets: {"source": ImageSet with labels, "target": ImageSet without}.
@@ -21,11 +21,11 @@ class Feed:
     `check_stop` is called between two batches of a pass over a set and may raise StopRequested.
     """
 
-    def __init__(self, source, target, *, transform, seed, stage, devices, check_stop=lambda: None):
+    def __init__(self, source, target, *, transforms, seed, stage, devices, check_stop=lambda: None):
         self.sets = {"source": source, "target": target.without_labels()}
         self.devices = devices
         self._evaluation_set = target
-        self._transforms = {"train": transform, "eval": transform.for_evaluation()}
+        self._transforms = transforms
         self._seed, self._stage, self._check_stop = seed, stage, check_stop
 
     def _key(self, *names):

@@ -1,11 +1,13 @@
 """What a run says: metrics.jsonl, TensorBoard events, and a bar on a terminal or plain lines in a log file."""
 
+import io
 import json
 import math
 import os
 import sys
 import time
 
+from PIL import Image
 from tensorboard.compat.proto import event_pb2, summary_pb2
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 from tqdm import tqdm
@@ -59,11 +61,34 @@ class TensorBoard:
             for name, value in figures.items()
             if isinstance(value, (int, float))
         ]
+        self._add(step, values)
+
+    def picture(self, step, name, picture):
+        """Writes uint8 [H, W, 3] as an image."""
+        height, width, _ = picture.shape
+        image = summary_pb2.Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=_png(picture))
+        self._add(step, [summary_pb2.Summary.Value(tag=f"pictures/{name}", image=image)])
+
+    def _add(self, step, values):
         self._writer.add_event(event_pb2.Event(wall_time=time.time(), step=step, summary=summary_pb2.Summary(value=values)))
 
     def close(self):
         """Flushes and releases the file."""
         self._writer.close()
+
+
+def _png(picture):
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def save_picture(path, picture):
+    """Writes uint8 [H, W, 3] as a PNG file, whole or not at all; its folder is created."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_bytes(_png(picture))
+    os.replace(temporary, path)
 
 
 class Progress:

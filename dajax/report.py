@@ -47,16 +47,41 @@ def classification_table(stages):
     Returns:
       str, lines of equal width.
     """
-    classes = list(next(iter(stages.values()))["per_class"])
-    rows = [["class", *stages]]
-    rows += [[name, *(_cell(result["per_class"][name]) for result in stages.values())] for name in classes]
-    rows.append(["mean-class accuracy", *(_cell(result["mean_class_accuracy"]) for result in stages.values())])
-    rows.append(["accuracy", *(_cell(result["accuracy"]) for result in stages.values())])
-    rows.append(["after step", *(str(result["step"]) for result in stages.values())])
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = ["  ".join([row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:]))]) for row in rows]
-    rule = "-" * len(lines[0])
-    return "\n".join([lines[0], rule, *lines[1:-3], rule, *lines[-3:]])
+    summary = {"mean-class accuracy": "mean_class_accuracy", "accuracy": "accuracy"}
+    return _table(stages, "per_class", [[title, *(_cell(result[key]) for result in stages.values())] for title, key in summary.items()])
+
+
+def segmentation_table(stages, subsets):
+    """The stages side by side: IoU per class, mIoU over all classes and over subsets, in per cent at the LAST step of each.
+
+    Args:
+      stages: {stage name: result with "step", "miou", "iou", "miou_<subset>" and, where normalisation statistics can be
+        re-estimated on unlabelled target images, "reestimated" with the same figures}.
+      subsets: names of class subsets.
+
+    Returns:
+      str, lines of equal width; figures use the statistics as trained but for the rows "..., target BN".
+    """
+    keys = {"mIoU": "miou", **{f"mIoU {name}": f"miou_{name}" for name in subsets}}
+    rows = [[title, *(_cell(result[key]) for result in stages.values())] for title, key in keys.items()]
+    if any("reestimated" in result for result in stages.values()):
+        again = [result.get("reestimated", {}) for result in stages.values()]
+        rows += [[f"{title}, target BN", *(_cell(figures.get(key)) for figures in again)] for title, key in keys.items()]
+    return _table(stages, "iou", rows)
+
+
+def _table(stages, per_class, summary):
+    """Classes, a rule, `summary` rows and the step."""
+    classes = list(next(iter(stages.values()))[per_class])
+    rows = [["class", *stages]] + [[name, *(_cell(result[per_class][name]) for result in stages.values())] for name in classes]
+    bottom = [*summary, ["after step", *(str(result["step"]) for result in stages.values())]]
+    widths = [max(len(row[i]) for row in rows + bottom) for i in range(len(rows[0]))]
+
+    def line(row):
+        return "  ".join([row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:]))])
+
+    rule = "-" * (sum(widths) + 2 * (len(widths) - 1))
+    return "\n".join([line(rows[0]), rule, *map(line, rows[1:]), rule, *map(line, bottom)])
 
 
 def _cell(value):

@@ -7,15 +7,10 @@ import pathlib
 import jax
 import jax.numpy as jnp
 
-from data_pipeline import sources
-from data_pipeline.preprocess import from_config as make_transform
-from dajax import checkpoint, log, parallel, report
+from dajax import checkpoint, log, parallel, report, tasks
 from dajax.config_check import check_config, check_data, flatten
 from dajax.errors import UserError
-from dajax.evaluate import evaluate_classifier
-from dajax.feed import Feed
 from dajax.methods import get as get_method
-from dajax.models.build import build_model, load_pretrained
 from dajax.signals import StopFlag
 from dajax.state import adopt
 from dajax.train import Stage, fit
@@ -43,19 +38,18 @@ def run(config, workdir, mode):
     check_config(config, workdir)
     _use_compilation_cache(config.runtime.compilation_cache)
 
-    source, target = sources.load_domains(config.data)
-    transform = make_transform(config.data.transform)
-    image_shape = _image_shape(source, transform)
-    check_data(source, target, image_shape, workdir)
-    _print_header(config, workdir, devices, source, target)
+    task = tasks.get(config.task)
+    domains = task.open_data(config)
+    check_data(domains, workdir)
+    _print_header(config, workdir, devices, task.describe(domains))
 
     stop = StopFlag()
-    stages = [_make_stage(config, name, workdir, devices, source, target, transform, image_shape, stop) for name in config.stages]
+    stages = [_make_stage(config, name, workdir, devices, task, domains, stop) for name in config.stages]
     with stop.listening():
         results = {stage.name: (_train(stage) if mode == "train" else _evaluate(stage)) for stage in stages}
     content = {"stages": results, "config": json.loads(config.to_json()), "versions": report.versions()}
     log.write_json(workdir / ("results.json" if mode == "train" else "eval.json"), content)
-    _print_table(results, target)
+    _print_table(results, task, domains)
 
 
 def _check_stages(config):
@@ -93,38 +87,35 @@ def _use_compilation_cache(directory):
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)  # a run compiles dozens of small programs too
 
 
-def _image_shape(source, transform):
-    """(H, W, C) of what the model sees; files are read as RGB."""
-    channels = 3 if source.images is None else source.images.shape[-1]
-    return (*transform.size_hw, channels)
-
-
-def _make_stage(config, name, workdir, devices, source, target, transform, image_shape, stop):
+def _make_stage(config, name, workdir, devices, task, domains, stop):
     stage_config, directory = config[name], workdir / name
     method = get_method(stage_config.method)
-    model = build_model(config.model, stage_config, num_classes=len(source.class_names))
-    data = Feed(source, target, transform=transform, seed=config.seed, stage=name, devices=devices, check_stop=stop.check)
+    model = task.build_model(config, stage_config, domains)
+    data = task.make_feed(domains, config, name, devices=devices, check_stop=stop.check)
+    num_images = {"source": len(domains.source), "target": len(domains.target)}
 
     def random_state():
-        images = jnp.zeros((2, *image_shape), jnp.float32)
+        images = jnp.zeros((2, *domains.image_shape), jnp.float32)
         rng = jax.random.key(config.seed)  # the same for every stage: the same seed is the same random network
-        return method.init(rng, images, config=stage_config, model=model, num_images={"source": len(source), "target": len(target)})
+        return method.init(rng, images, config=stage_config, model=model, num_images=num_images)
 
     def initial_state():
-        state = random_state()
-        if stage_config.init_from:
-            saved, _ = checkpoint.read(workdir / stage_config.init_from / "checkpoints")
-            what = f"config.{name}.init_from={stage_config.init_from}"
-            return state.replace(
-                params=adopt(state.params, saved["params"], what=what), batch_stats=adopt(state.batch_stats, saved["batch_stats"], what=what)
-            )
-        return load_pretrained(config.model, state)
+        if not stage_config.init_from:
+            return task.load_pretrained(config, random_state())
+        saved, _ = checkpoint.read(workdir / stage_config.init_from / "checkpoints")
+        return _begin_with(random_state(), saved, what=f"config.{name}.init_from={stage_config.init_from}")
 
     log.say(f"{name}: {report.describe_parameters(jax.eval_shape(random_state).params, model.frozen_parameters())}")
     return Stage(
-        name=name, config=stage_config, runtime=config.runtime, seed=config.seed, method=method, model=model, data=data,
+        name=name, run=config, config=stage_config, method=method, model=model, data=data, task=task,
         directory=directory, initial_state=initial_state, stop=stop,
     )
+
+
+def _begin_with(state, saved, *, what):
+    """`state` with the networks of a checkpoint; networks that the other stage did not have (a discriminator) stay as they are."""
+    params = {name: adopt(tree, saved["params"][name], what=what) if name in saved["params"] else tree for name, tree in state.params.items()}
+    return state.replace(params=params, batch_stats=adopt(state.batch_stats, saved["batch_stats"], what=what))
 
 
 def _train(stage):
@@ -145,37 +136,27 @@ def _evaluate(stage):
     if not directory.is_dir():
         raise UserError(f"{stage.name}: has no checkpoint under {directory}; run --mode=train first")
     saved, _ = checkpoint.read(directory)
-    state = stage.initial_state()
-    what = f"the checkpoint of {stage.name}"
-    state = state.replace(
-        step=jnp.asarray(saved["step"]), params=adopt(state.params, saved["params"], what=what),
-        batch_stats=adopt(state.batch_stats, saved["batch_stats"], what=what),
-    )
-    evaluation = evaluate_classifier(state, data=stage.data, model=stage.model, config=stage.config, batch_size=stage.runtime.eval_batch_size)
-    return {"step": int(state.step), **(evaluation or {})}
+    state = _begin_with(stage.initial_state(), saved, what=f"the checkpoint of {stage.name}").replace(step=jnp.asarray(saved["step"]))
+    evaluation = stage.task.evaluate(state, data=stage.data, model=stage.model, config=stage.config, run=stage.run)
+    return {"step": int(state.step), **(evaluation.report or {})}
 
 
-def _print_header(config, workdir, devices, source, target):
+def _print_header(config, workdir, devices, data_lines):
     log.say("versions: " + ", ".join(f"{name} {version}" for name, version in report.versions().items()))
     log.say(f"devices: {report.describe_devices(devices)}")
     log.say(f"workdir: {workdir}")
     log.say("config:")
     for key, value in sorted(flatten(json.loads(config.to_json())).items()):
         log.say(f"  {key} = {value}")
-    for domain, images in (("source", source), ("target", target)):
-        found = f"{len(images)} images, no labels"
-        if images.labels is not None:
-            counts = ", ".join(f"{name} {count}" for name, count in zip(images.class_names, images.class_counts()))
-            found = f"{len(images)} images ({counts}){' - labels for evaluation only' if domain == 'target' else ''}"
-        log.say(f"{domain}: {images.name}, {found}")
+    for line in data_lines:
+        log.say(line)
     log.say(f"metric: {config.metric} on all target images, at the last step of each stage")
 
 
-def _print_table(results, target):
-    labelled = {name: result for name, result in results.items() if "accuracy" in result}
+def _print_table(results, task, domains):
+    evaluated = {name: result for name, result in results.items() if len(result) > 1}  # more than its step
     log.say()
-    if not labelled:
-        log.say(f"all {len(results)} stages are finished; {target.name} has no labels, so there is no accuracy to report")
+    if not evaluated:
+        log.say(f"all {len(results)} stages are finished; {domains.evaluation.name} has no labels, so there is nothing to measure on")
         return
-    log.say("target accuracy in %, last step")
-    log.say(report.classification_table(labelled))
+    log.say(task.table(evaluated, domains))

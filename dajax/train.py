@@ -14,8 +14,7 @@ import jax
 from dajax import log, parallel
 from dajax.checkpoint import Checkpoints
 from dajax.errors import StopRequested, UserError
-from dajax.evaluate import evaluate_classifier, pseudo_label_accuracy
-from dajax.feed import Feed
+from dajax.evaluate import pseudo_label_accuracy
 from dajax.schedule import fixed_length
 from dajax.signals import StopFlag
 
@@ -26,20 +25,20 @@ class Stage:
 
     Attributes:
       name: key of the stage in the config.
-      config: `config.<name>`; `runtime`: `config.runtime`; `seed`: of the run.
-      method: module of dajax.methods; `model`: its network; `data`: Feed.
+      run: the whole config; `config`: the stage's own part of it.
+      method: module of dajax.methods; `model`: its network; `data`: the task's feed; `task`: module of dajax.tasks.
       directory: <workdir>/<name>.
       initial_state: f() -> TrainState at step 0, asked for even when resuming (it is the template of the checkpoint).
       stop: StopFlag.
     """
 
     name: str
+    run: Any
     config: Any
-    runtime: Any
-    seed: int
     method: types.ModuleType
     model: Any
-    data: Feed
+    data: Any
+    task: types.ModuleType
     directory: pathlib.Path
     initial_state: Any
     stop: StopFlag
@@ -73,7 +72,7 @@ class _Recorder:
 
     def add(self, step, metrics):
         self._pending.append((step, metrics))
-        if len(self._pending) >= self._stage.runtime.log_every:
+        if len(self._pending) >= self._stage.run.runtime.log_every:
             self.drain()
 
     def drain(self):
@@ -87,12 +86,18 @@ class _Recorder:
                     f"{self._stage.name}: step {step} is not finite ({terms}); stopped before it reached a checkpoint. "
                     f"Lower --config.{self._stage.name}.optimizer.lr or look at the data of that step"
                 )
-            if step % self._stage.runtime.log_every == 0:
+            if step % self._stage.run.runtime.log_every == 0:
                 self.write(step, "train", self.latest)
 
     def write(self, step, kind, figures):
         self.file.write(step, kind, figures)
         self.board.scalars(step, kind, figures)
+
+    def pictures(self, step, pictures):
+        """PNG files of the newest evaluation, and TensorBoard images of all."""
+        for name, picture in pictures.items():
+            log.save_picture(self._stage.directory / "pictures" / f"{name}.png", picture)
+            self.board.picture(step, name, picture)
 
     def close(self):
         self.file.close()
@@ -122,7 +127,7 @@ def fit(stage):
       StopRequested: SIGTERM or Ctrl-C; the state has been saved.
       UserError: a non-finite loss, a full disk, data that cannot be read.
     """
-    checkpoints = Checkpoints(stage.directory / "checkpoints", stage.runtime.keep_checkpoints)
+    checkpoints = Checkpoints(stage.directory / "checkpoints", stage.run.runtime.keep_checkpoints)
     state, meta = stage.initial_state(), {"metrics_bytes": 0, "evaluated_at": 0, "report": None}
     if checkpoints.latest_step() is not None:
         state, meta = checkpoints.restore(state)
@@ -143,7 +148,7 @@ class _Loop:
     def __init__(self, stage, checkpoints, recorder, state, meta):
         self.stage, self.checkpoints, self.recorder, self.state, self.meta = stage, checkpoints, recorder, state, meta
         self.train_step = compile_step(stage)
-        self.rng = jax.random.fold_in(jax.random.key(stage.seed), zlib.crc32(stage.name.encode()))
+        self.rng = jax.random.fold_in(jax.random.key(stage.run.seed), zlib.crc32(stage.name.encode()))
         self.progress = None
 
     def run(self):
@@ -178,13 +183,13 @@ class _Loop:
             waited = time.monotonic() - asked
             if self.progress is None:
                 rows = sum(len(part["mask"]) for part in batch.values())
-                self.progress = log.Progress(stage.name, start, rows, stage.runtime.report_seconds)
+                self.progress = log.Progress(stage.name, start, rows, stage.run.runtime.report_seconds)
             arrays = {name: {key: value for key, value in part.items() if key != "index"} for name, part in batch.items()}
             self.state, metrics = self.train_step(self.state, arrays, self.rng)
             self.recorder.add(step, metrics)
             self.progress.update(step, last_step, waited, self.recorder.latest)
             stage.stop.check()
-            if step % stage.runtime.checkpoint_every == 0 and step != stop:
+            if step % stage.run.runtime.checkpoint_every == 0 and step != stop:
                 self.save()
 
     @contextlib.contextmanager
@@ -200,10 +205,12 @@ class _Loop:
         """Evaluates on the target and saves; the report is for the log only, nothing in training reads it."""
         stage = self.stage
         with self._between_steps():
-            report = evaluate_classifier(self.state, data=stage.data, model=stage.model, config=stage.config, batch_size=stage.runtime.eval_batch_size)
+            evaluation = stage.task.evaluate(self.state, data=stage.data, model=stage.model, config=stage.config, run=stage.run)
+            report = evaluation.report
             if report is not None:
                 self.recorder.write(step, "evaluation", {key: value for key, value in report.items() if key != "confusion"})
-                log.say(f"{stage.name}: step {step}, target accuracy {report['accuracy']:.2f} %, mean-class {report['mean_class_accuracy']:.2f} %")
+                log.say(f"{stage.name}: step {step}, {evaluation.headline}")
+            self.recorder.pictures(step, evaluation.pictures)
             self.meta = self.meta | {"evaluated_at": step, "report": report}
             self.save()
 

@@ -1,6 +1,7 @@
 """A named set of images, in memory or on disk, with or without class labels."""
 
 import dataclasses
+import zlib
 
 import numpy as np
 
@@ -57,6 +58,16 @@ class ImageSet:
         if self.labels is None:
             raise DataError(f"{self.name}: class counts asked of a set without labels")
         return np.bincount(self.labels, minlength=len(self.class_names))
+
+    def fingerprint(self) -> int:
+        """A number that changes when the set gains, loses or relabels an image; files count by name and class folder."""
+        names = [self.name, *self.class_names]
+        if self.paths is not None:
+            names += [path.rsplit("/", 2)[-1] for path in self.paths]
+        value = zlib.crc32("\n".join(names).encode())
+        if self.images is not None:
+            value = zlib.crc32(self.images.tobytes(), value)
+        return value if self.labels is None else zlib.crc32(self.labels.tobytes(), value)
 
     def without_labels(self) -> "ImageSet":
         """The same images as a set that holds no labels at all, for code that must not see them."""

@@ -55,7 +55,7 @@ def batches(parts: Mapping[str, Part], start: int, stop: int, prefetch: int = 2)
     if start >= stop:
         return iter(())
     dataset = tf.data.Dataset.zip({name: _part_dataset(part, start, stop) for name, part in parts.items()})
-    dataset = dataset.prefetch(prefetch).with_options(_options())
+    dataset = dataset.prefetch(prefetch).with_options(options())
     return _explained(dataset.as_numpy_iterator(), parts, start, stop, prefetch)
 
 
@@ -142,12 +142,13 @@ def _load(path, numbers, transform):
         raise DataError(f"{path}: {error}") from error
 
 
-def _options():
-    options = tf.data.Options()
-    options.deterministic = True
-    options.threading.private_threadpool_size = min(os.cpu_count(), _MAX_THREADS)
-    options.threading.max_intra_op_parallelism = 1  # the parallelism is over images
-    return options
+def options() -> tf.data.Options:
+    """Of every pipeline here: batches in order, threads of its own, the parallelism over images."""
+    chosen = tf.data.Options()
+    chosen.deterministic = True
+    chosen.threading.private_threadpool_size = min(os.cpu_count(), _MAX_THREADS)
+    chosen.threading.max_intra_op_parallelism = 1
+    return chosen
 
 
 def _explained(iterator, parts, start, stop, prefetch):

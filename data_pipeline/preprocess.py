@@ -85,13 +85,13 @@ def from_config(config: Mapping) -> Transform:
     affine: None or a mapping with rotate_rad, shear, scale, shift_px. mean, std: sequences of floats.
     Raises: DataError for a missing or unknown key and for values that do not fit together.
     """
-    values = _checked(config, ("size", "resize", "crop", "flip", "affine", "mean", "std"), "transform")
+    values = checked_keys(config, ("size", "resize", "crop", "flip", "affine", "mean", "std"), "transform")
     affine = values["affine"]
     if affine is not None:
         names = tuple(field.name for field in dataclasses.fields(Affine))
-        affine = Affine(**{name: float(value) for name, value in _checked(affine, names, "transform.affine").items()})
+        affine = Affine(**{name: float(value) for name, value in checked_keys(affine, names, "transform.affine").items()})
     return Transform(
-        size_hw=_pair(values["size"]), resize_hw=None if values["resize"] is None else _pair(values["resize"]),
+        size_hw=pair_of(values["size"]), resize_hw=None if values["resize"] is None else pair_of(values["resize"]),
         crop=values["crop"], flip=bool(values["flip"]), affine=affine,
         mean=tuple(float(v) for v in values["mean"]), std=tuple(float(v) for v in values["std"]))
 
@@ -135,19 +135,20 @@ def crop_and_flip(image: np.ndarray, uniforms: np.ndarray, transform: Transform)
     return image[:, ::-1] if is_mirrored else image
 
 
-def resize(image: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
-    """PIL's antialiased bicubic resize of uint8 [H, W, C], first along the width, then along the height.
+def resize(image: np.ndarray, size_hw: tuple[int, int], resample: Image.Resampling = Image.Resampling.BICUBIC) -> np.ndarray:
+    """PIL's antialiased resize of uint8 [H, W, C], first along the width, then along the height.
 
     One axis at a time, because Pillow 13 goes along the height first where that is cheaper (its pull request 9549), which moves
     values by up to 20; this order is that of all the earlier versions, with which the papers' numbers were made.
     """
     height, width = size_hw
     channels = image[:, :, 0] if image.shape[2] == 1 else image
-    resized = Image.fromarray(channels).resize((width, image.shape[0]), Image.Resampling.BICUBIC)
-    return np.asarray(resized.resize((width, height), Image.Resampling.BICUBIC)).reshape(height, width, -1)
+    resized = Image.fromarray(channels).resize((width, image.shape[0]), resample)
+    return np.asarray(resized.resize((width, height), resample)).reshape(height, width, -1)
 
 
-def _checked(config, names, where) -> dict:
+def checked_keys(config: Mapping, names: tuple[str, ...], where: str) -> dict:
+    """The items of a mapping that has exactly the keys `names`. Raises: DataError for a missing or unknown key."""
     values = dict(config.items())
     for name in names:
         if name not in values:
@@ -158,6 +159,7 @@ def _checked(config, names, where) -> dict:
     return values
 
 
-def _pair(size) -> tuple[int, int]:
+def pair_of(size: int | Iterable[int]) -> tuple[int, int]:
+    """n -> (n, n); two numbers as they are."""
     height, width = (size, size) if isinstance(size, int) else size
     return int(height), int(width)

@@ -9,7 +9,7 @@ from dajax.errors import UserError
 
 
 def config(**settings):
-    return ConfigDict(dict(dict(lr=0.1, schedule="constant", momentum=0.9, weight_decay=0.01, nesterov=False, lr_multipliers=()), **settings))
+    return ConfigDict(dict(dict(kind="sgd", lr=0.1, schedule="constant", momentum=0.9, weight_decay=0.01, nesterov=False, lr_multipliers=(), repeats=()), **settings))
 
 
 def test_inv_and_exp_schedules_are_the_authors(golden):
@@ -62,6 +62,53 @@ def test_an_unknown_schedule_is_an_error():
 
 
 def test_poly_and_cosine_end_at_zero_and_begin_at_lr():
-    for settings in (dict(schedule="poly", power=0.9), dict(schedule="cosine")):
+    for settings in (dict(schedule="poly", power=0.9, horizon_steps=0, warmup_steps=0), dict(schedule="cosine")):
         schedule = optim.make_schedule(config(**settings), 100)
         np.testing.assert_allclose([schedule(0), schedule(100)], [0.1, 0.0], atol=1e-8)
+
+
+def test_poly_with_a_horizon_and_a_warm_up_is_the_authors(golden):
+    """clan_lr: CLAN (100k, warm-up 5000), AdaptSegNet (250k, none), segmenter and discriminator."""
+    case = golden("clan_lr")[""]
+    cases = (
+        ("clan_lr_1x", case["base_lr"], case["clan_num_steps"], case["clan_preheat"]), ("clan_lr_D", case["base_lr_D"], case["clan_num_steps"], case["clan_preheat"]),
+        ("asn_lr_1x", case["base_lr"], case["asn_num_steps"], 0), ("asn_lr_D", case["base_lr_D"], case["asn_num_steps"], 0),
+    )
+    for name, lr, horizon, warmup in cases:
+        settings = config(schedule="poly", lr=float(lr), power=float(case["power"]), horizon_steps=int(horizon), warmup_steps=int(warmup))
+        schedule = optim.make_schedule(settings, 150_000)
+        np.testing.assert_allclose(jax.vmap(schedule)(jnp.asarray(case["iters"])), case[name], rtol=1e-5, atol=1e-12, err_msg=name)  # float32 powers
+
+
+def test_a_tensor_listed_three_times_is_stepped_three_times():
+    """By hand: fresh buffers within the first update (torch 2), chained ones afterwards; weight decay sees the moving parameter."""
+    params = {"net": {"w": jnp.asarray(2.0), "head": jnp.asarray(2.0)}}
+    optimizer = optim.make_optimizer(config(repeats=(("/w$", 3),), lr_multipliers=(("/head$", 10.0),)), params, steps=1)
+    state, p, buffer = optimizer.init(params), 2.0, 0.0
+    for step, gradient in enumerate((1.0, -3.0)):
+        for _ in range(3):
+            buffer = (0.0 if step == 0 else 0.9 * buffer) + gradient + 0.01 * p
+            p -= 0.1 * buffer
+        updates, state = optimizer.update({"net": {"w": jnp.asarray(gradient), "head": jnp.asarray(0.0)}}, state, params)
+        params = jax.tree.map(jnp.add, params, updates)
+    np.testing.assert_allclose(params["net"]["w"], p, rtol=1e-6)
+
+
+def test_adam_is_torch_adam_by_hand():
+    """m, v with bias correction, epsilon outside of the square root, weight decay in the gradient."""
+    settings = config(kind="adam", betas=(0.9, 0.99), lr=0.1, weight_decay=0.01)
+    params, p, m, v = {"net": {"w": jnp.asarray(2.0)}}, 2.0, 0.0, 0.0
+    optimizer = optim.make_optimizer(settings, params, steps=1)
+    state = optimizer.init(params)
+    for step, gradient in enumerate((1e-7, -3.0, 0.5), 1):
+        g = gradient + 0.01 * p
+        m, v = 0.9 * m + 0.1 * g, 0.99 * v + 0.01 * g * g
+        p -= 0.1 * (m / (1 - 0.9**step)) / (np.sqrt(v / (1 - 0.99**step)) + 1e-8)
+        updates, state = optimizer.update({"net": {"w": jnp.asarray(gradient)}}, state, params)
+        params = jax.tree.map(jnp.add, params, updates)
+    np.testing.assert_allclose(params["net"]["w"], p, rtol=1e-5)
+
+
+def test_an_unknown_kind_is_an_error():
+    with pytest.raises(UserError, match="unknown optimizer kind 'sdg'; known: sgd, adam"):
+        optim.make_optimizer(config(kind="sdg"), {"net": {"w": jnp.ones(2)}}, steps=1)

@@ -5,14 +5,14 @@ The honest floor for every method that shows the network target images: what tho
 
 import jax.numpy as jnp
 
-from dajax.models.apply import forward_train, init_classifier
+from dajax.models.apply import forward_train, init_network
 from dajax.state import TrainState
 
 
 def init(rng, images, *, config, model, num_images):
     """See dajax.methods."""
     del config, num_images
-    params, batch_stats = init_classifier(rng, images, model=model)
+    params, batch_stats = init_network(rng, images, model=model)
     return TrainState.create(params=params, batch_stats=batch_stats, opt_state={})
 
 

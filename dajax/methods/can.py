@@ -19,7 +19,7 @@ import numpy as np
 from dajax import optim
 from dajax.losses.cdd import cdd
 from dajax.losses.classification import cross_entropy
-from dajax.models.apply import forward_train, inference, init_classifier
+from dajax.models.apply import forward_train, inference, init_network
 from dajax.ops import clustering
 from dajax.ops.filtering import filter_by_distance
 from dajax.parallel import gather, masked_mean, share, total
@@ -31,7 +31,7 @@ SOURCE_DOMAIN = 0
 
 def init(rng, images, *, config, model, num_images):
     """See dajax.methods. extra: pseudo_labels and cluster_labels int32 [N_t], kept_classes bool [K], centers [K, D], loop counters."""
-    params, batch_stats = init_classifier(rng, images, model=model)
+    params, batch_stats = init_network(rng, images, model=model)
     optimizer = _optimizer(config, model, params)
     features = jax.eval_shape(lambda: inference(model, config.target_bn)({"params": params, "batch_stats": batch_stats}, images)).features
     num_classes = model.num_classes

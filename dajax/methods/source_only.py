@@ -4,7 +4,7 @@ import jax
 
 from dajax import optim
 from dajax.losses.classification import cross_entropy
-from dajax.models.apply import forward_train, init_classifier
+from dajax.models.apply import forward_train, init_network
 from dajax.parallel import masked_mean, total
 from dajax.state import TrainState
 
@@ -14,7 +14,7 @@ SOURCE_DOMAIN = 0
 def init(rng, images, *, config, model, num_images):
     """See dajax.methods."""
     del num_images
-    params, batch_stats = init_classifier(rng, images, model=model)
+    params, batch_stats = init_network(rng, images, model=model)
     optimizer = _optimizer(config, model, params)
     return TrainState.create(params=params, batch_stats=batch_stats, opt_state=optimizer.init(params))
 

@@ -1,13 +1,17 @@
-"""How the rest of dajax calls a classifier: initialise it, run it while training, run it for inference."""
+"""How the rest of dajax calls a network: initialise it, run it while training, run it for inference.
+
+The main network of a run, a classifier or a segmenter, stands in TrainState.params under `model.network`.
+"""
 
 import functools
 
 import jax
+import jax.numpy as jnp
 
 from dajax import parallel
+from dajax.models.discriminator import Discriminator
 from dajax.models.norm import Mode
-
-NETWORK = "classifier"  # its key in TrainState.params and TrainState.batch_stats
+from dajax.ops.resize import resize_bilinear
 
 
 @functools.lru_cache(maxsize=32)
@@ -15,10 +19,10 @@ def _compiled_init(model):
     return jax.jit(lambda rng, images: model.init(rng, images, Mode()))
 
 
-def init_classifier(rng, images, *, model):
-    """Fresh ({"classifier": params}, {"classifier": batch_stats}) for images float32 [N, H, W, C]."""
+def init_network(rng, images, *, model):
+    """Fresh ({network: params}, {network: batch_stats}) for images float32 [N, H, W, C]."""
     variables = _compiled_init(model)(rng, images)
-    return {NETWORK: variables["params"]}, {NETWORK: variables["batch_stats"]}
+    return {model.network: variables["params"]}, {model.network: variables.get("batch_stats", {})}
 
 
 def forward_train(model, params, batch_stats, part, *, domain, axis_name):
@@ -34,15 +38,47 @@ def forward_train(model, params, batch_stats, part, *, domain, axis_name):
       (Output, batch_stats with the running statistics of `domain` moved once).
     """
     mode = Mode(train=True, domain=domain, mask=part["mask"], axis_name=axis_name)
-    variables = {"params": params[NETWORK], "batch_stats": batch_stats[NETWORK]}
+    variables = {"params": params[model.network], "batch_stats": batch_stats[model.network]}
     output, updated = model.apply(variables, part["image"], mode, mutable=["batch_stats"])
-    return output, {**batch_stats, NETWORK: updated["batch_stats"]}
+    return output, {**batch_stats, model.network: updated.get("batch_stats", {})}
+
+
+def forward_segmenter(model, params, batch_stats, part, *, size_hw, domain, axis_name):
+    """`forward_train` of a segmenter, its logits brought to `size_hw` (bilinear, corners aligned: nn.Upsample of all the authors' code).
+
+    Returns:
+      (main float32 [N, H, W, K], the auxiliary head's or None, batch_stats).
+    """
+    output, batch_stats = forward_train(model, params, batch_stats, part, domain=domain, axis_name=axis_name)
+    aux = None if output.aux_logits is None else resize_bilinear(output.aux_logits, size_hw)
+    return resize_bilinear(output.logits, size_hw), aux, batch_stats
+
+
+def predict_logits(model, variables, images, *, domain):
+    """What a segmenter predicts with, running statistics: float32 [N, h, w, K]; of twin heads, the sum."""
+    own = {name: tree[model.network] for name, tree in variables.items()}
+    return model.prediction_logits(model.apply(own, images, Mode(train=False, domain=domain)))
+
+
+def init_discriminator(rng, *, num_classes, width):
+    """Fresh parameters of the patch discriminator over maps of class probabilities."""
+    return _compiled_discriminator_init(num_classes, width)(rng)
+
+
+@functools.lru_cache(maxsize=8)
+def _compiled_discriminator_init(num_classes, width):
+    return jax.jit(lambda rng: Discriminator(width).init(rng, jnp.zeros((1, 64, 64, num_classes)))["params"])
+
+
+def discriminate(params, probabilities, *, width):
+    """The patch discriminator's raw output: float32 [N, H, W, K] class probabilities -> [N, H / 32, W / 32]."""
+    return Discriminator(width).apply({"params": params}, probabilities)
 
 
 @functools.lru_cache(maxsize=32)
 def _compiled(model, domain, devices):
     def forward(variables, images):
-        return model.apply({name: tree[NETWORK] for name, tree in variables.items()}, images, Mode(train=False, domain=domain))
+        return model.apply({name: tree[model.network] for name, tree in variables.items()}, images, Mode(train=False, domain=domain))
 
     return parallel.compile_map(forward, devices)
 

@@ -1,9 +1,9 @@
-"""From a config to a network, and its pretrained backbone where the config names a file."""
+"""From a config to a network, and its pretrained weights where the config names a file."""
 
 from dajax import log
 from dajax.errors import UserError
-from dajax.models.apply import NETWORK
-from dajax.models.classifier import build_classifier
+from dajax.models import deeplab
+from dajax.models.classifier import Classifier, build_classifier
 from dajax.models.weights import WeightsError, from_torch_resnet, load_torch_file
 
 
@@ -28,13 +28,26 @@ def load_pretrained(model_config, state):
     """
     if not model_config.weights:
         return state
-    params, batch_stats = state.params[NETWORK], state.batch_stats[NETWORK]
+    network = Classifier.network
+    params, batch_stats = state.params[network], state.batch_stats[network]
     try:
         backbone, statistics, report = from_torch_resnet(load_torch_file(model_config.weights), params["backbone"], batch_stats["backbone"])
     except (WeightsError, OSError) as error:
         raise UserError(f"config.model.weights={model_config.weights}: {error}") from error
     log.say(f"weights: {model_config.weights}\n{report}")
     return state.replace(
-        params={**state.params, NETWORK: {**params, "backbone": backbone}},
-        batch_stats={**state.batch_stats, NETWORK: {**batch_stats, "backbone": statistics}},
+        params={**state.params, network: {**params, "backbone": backbone}},
+        batch_stats={**state.batch_stats, network: {**batch_stats, "backbone": statistics}},
     )
+
+
+def build_segmenter(model_config, stage_config, *, num_classes):
+    """The segmenter of a run, with as many sets of normalisation statistics as the stage asks for.
+
+    Raises:
+      UserError: an unknown backbone, topology, head or normalisation.
+    """
+    try:
+        return deeplab.build_segmenter(model_config, num_classes, max(stage_config.target_bn, 0) + 1)
+    except ValueError as error:
+        raise UserError(f"config.model: {error}") from error

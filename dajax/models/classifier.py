@@ -1,6 +1,6 @@
 """Backbone and linear head: what every classification method trains."""
 
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -23,6 +23,7 @@ class Classifier(nn.Module):
 
     backbone: ResNet
     num_classes: int
+    network: ClassVar[str] = "classifier"  # its key in TrainState.params and TrainState.batch_stats
 
     @nn.compact
     def __call__(self, images, mode):

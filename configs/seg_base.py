@@ -1,0 +1,100 @@
+"""What every segmentation recipe starts from: networks, data, optimisers. A delta on base.py."""
+
+from ml_collections import ConfigDict
+
+from configs import base
+
+CAFFE_MEAN_BGR = (104.00698793, 116.66876762, 122.67891434)  # AdaptSegNet's and CLAN's IMG_MEAN; caffe's ImageNet mean
+
+REAL_VARIANTS = ("gta5_to_cityscapes", "synthia_to_cityscapes", "synscapes_to_cityscapes")
+# (h, w) of the whole frame after its resize. AdaptSegNet's and CLAN's training scripts.
+SOURCE_HW = {"gta5_to_cityscapes": (720, 1280), "synthia_to_cityscapes": (760, 1280), "synscapes_to_cityscapes": (720, 1440)}
+TARGET_HW = (512, 1024)
+
+
+def segmentation(name, *, model, data):
+    """A segmentation run without its stages."""
+    config = base.base(name)
+    config.task, config.metric = "segmentation", "mIoU"
+    config.model, config.data = ConfigDict(model), ConfigDict(data)
+    config.runtime.eval_batch_size = 4
+    # Every stage is measured twice: with its BN statistics as trained, and with statistics re-estimated on unlabelled target images (AdaBN),
+    # since showing the network target images does much of what adaptation is credited with.
+    config.evaluation = ConfigDict(dict(reestimate_batches=50, reestimate_batch_size=4, num_pictures=4))
+    return config
+
+
+def small_network(heads):
+    """A residual network of 17 convolutions at output stride 4, trained from random weights: the scenes' on a CPU."""
+    return dict(
+        backbone="resnet_small", topology="torchvision", widths=(16, 32, 64, 64), heads=heads, head_bias=True, aspp_branches=4,
+        aspp_rates=(1, 2, 4, 6),  # a 16 x 32 map has no room for 6, 12, 18, 24
+        norm="train", train_norm_affine=True, dtype="float32", weights="", allow_partial=False,
+    )
+
+
+def deeplab_resnet101(heads, weights, *, aspp_branches):
+    """DeepLab-v2 on ResNet-101 as AdaptSegNet and CLAN have it; batch statistics move, scale and bias do not (spec/clan.md, 1.1)."""
+    return dict(
+        backbone="resnet101", topology="caffe", widths=(), heads=heads, head_bias=True, aspp_branches=aspp_branches, aspp_rates=(6, 12, 18, 24),
+        norm="train", train_norm_affine=False, dtype="float32", weights=weights, allow_partial=False,
+    )
+
+
+def deeplab_vgg16(weights, *, backbone="vgg16", aspp_branches=4):
+    """AdaptSegNet's DeeplabVGG (spec/clan.md, 1.4), or backbone="vgg16_fcn8s" as CLAN's paper has it."""
+    return deeplab_resnet101("single", weights, aspp_branches=aspp_branches) | dict(backbone=backbone)
+
+
+def _domain(dataset, root, split="", space=""):
+    return dict(dataset=dataset, root=root, split=split, space=space, classes="")
+
+
+def whole_frames(size_hw, *, flip=False, image_scales=()):
+    """The whole frame resized, no crop (AdaptSegNet, CLAN); BGR minus the mean."""
+    return dict(
+        size=size_hw, resize="bicubic", image_scales=image_scales, shorter_edge=None, scale_range=None, flip=flip, color_jitter=None,
+        channels="bgr", divisor=1.0, mean=CAFFE_MEAN_BGR, std=(1.0, 1.0, 1.0),
+    )
+
+
+def frames(variant, source_root, target_root, *, flip, image_scales=()):
+    """The real data sets, in their folders as downloaded."""
+    dataset = variant.split("_to_")[0]
+    source_space = {"synthia": "synthia_clan"}.get(dataset, "")  # 19 classes, as AdaptSegNet and CLAN train it
+    augment = dict(flip=flip, image_scales=image_scales)
+    return dict(
+        source=_domain(dataset, source_root, space=source_space),
+        target=_domain("cityscapes", target_root, "train", "cityscapes"),
+        evaluation=_domain("cityscapes", target_root, "val", "cityscapes"),
+        transforms=dict(
+            source=whole_frames(SOURCE_HW[variant], **augment), target=whole_frames(TARGET_HW, **augment), evaluation=whole_frames(TARGET_HW)
+        ),
+    )
+
+
+def poly_sgd(lr, *, horizon_steps=0, warmup_steps=0, head_multiplier=10.0, backbone_sgd_repeats=1):
+    """DeepLab's SGD: poly 0.9, heads at ten times the rate.
+
+    backbone_sgd_repeats=3: the released code lists a block's convolutions three times and the shortcuts' four times among its parameters, and
+    SGD steps them so often (spec/clan.md, 3.3).
+    """
+    repeats = (("/downsample_conv/", backbone_sgd_repeats + 1), ("/backbone/layer", backbone_sgd_repeats)) if backbone_sgd_repeats > 1 else ()
+    return base.sgd(
+        lr=lr, schedule="poly", power=0.9, horizon_steps=horizon_steps, warmup_steps=warmup_steps,
+        lr_multipliers=(("/layer[56]/", head_multiplier),) if head_multiplier != 1.0 else (), repeats=repeats,
+    )
+
+
+def poly_adam(lr, *, horizon_steps=0, warmup_steps=0, weight_decay=0.0):
+    """The discriminator's Adam of AdaptSegNet and CLAN."""
+    return dict(
+        kind="adam", lr=lr, betas=(0.9, 0.99), weight_decay=weight_decay, lr_multipliers=(), schedule="poly", power=0.9,
+        horizon_steps=horizon_steps, warmup_steps=warmup_steps,
+    )
+
+
+def stage(method, *, init_from="", steps, batch_size, **settings):
+    """Keys that every segmentation stage has."""
+    common = dict(method=method, init_from=init_from, steps=steps, batch_size=batch_size, target_bn=0, evaluate_every=0)
+    return ConfigDict(common | settings)

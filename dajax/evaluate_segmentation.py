@@ -1,0 +1,88 @@
+"""Evaluation of a segmenter on the target: one confusion matrix over all pixels of all images, at each label's own size."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from PIL import Image
+
+from dajax import parallel
+from dajax.models.apply import forward_train, predict_logits
+from dajax.ops.metrics import confusion_matrix, iou_report
+from dajax.ops.pictures import panels
+from dajax.ops.resize import resize_bilinear
+
+_PANEL_WIDTH = 512  # pixels; a panel of Cityscapes at full size would be 2048
+
+
+@functools.lru_cache(maxsize=32)
+def _compiled(model, domain, label_hw, devices):
+    def count(variables, batch):
+        logits = resize_bilinear(predict_logits(model, variables, batch["image"], domain=domain), label_hw)
+        prediction = jnp.argmax(logits, axis=-1).astype(jnp.int32)  # [N, H, W]
+        mask = jnp.broadcast_to(batch["mask"][:, None, None], prediction.shape)
+        counts = jax.vmap(lambda *row: confusion_matrix(*row, model.num_classes))(batch["label"], prediction, mask)  # [N, K, K]
+        return counts, prediction.astype(jnp.uint8)
+
+    return parallel.compile_map(count, devices)
+
+
+def evaluate_segmenter(variables, *, data, model, domain, batch_size, subsets, num_pictures):
+    """Counts every pixel of every evaluation image once.
+
+    The logits are brought to the label's size (bilinear, corners aligned) and the class is their argmax, as evaluate_cityscapes.py of
+    AdaptSegNet and CLAN does: a 1024x512 input against labels of 2048x1024.
+
+    Args:
+      variables: {"params", "batch_stats"} by network, as in TrainState.
+      data: SegFeed.
+      model: segmenter.
+      domain: which set of normalisation statistics.
+      batch_size: images at a time.
+      subsets: {name: class indices} for further means.
+      num_pictures: of the first images.
+
+    Returns:
+      (report of ops.metrics.iou_report with "confusion", {name: uint8 [H, W, 3]} pictures).
+    """
+    total, pictures = np.zeros((model.num_classes,) * 2, np.int64), {}
+    for batch in data.evaluation(batch_size):
+        run = _compiled(model, domain, tuple(batch["label"].shape[1:]), tuple(data.devices))
+        counts, predictions = run(variables, {key: batch[key] for key in ("image", "label", "mask")})
+        total += np.asarray(counts).sum(0, dtype=np.int64)  # 500 frames of 2 megapixels come near to int32's end
+        for row in np.flatnonzero(batch["mask"])[: num_pictures - len(pictures)]:
+            index, label = int(batch["index"][row]), batch["label"][row].astype(np.uint8)
+            pictures[f"{index:04d}"] = _picture(data.evaluation_image(index), np.asarray(predictions[row]), label, data.palette)
+    return iou_report(total, data.class_names, subsets) | {"confusion": total.tolist()}, pictures
+
+
+def _picture(image, prediction, label, palette):
+    """panels, at most _PANEL_WIDTH wide each."""
+    height, width = label.shape
+    if width > _PANEL_WIDTH:
+        height, width = round(height * _PANEL_WIDTH / width), _PANEL_WIDTH
+    image = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR)
+    prediction, label = (np.asarray(Image.fromarray(x).resize((width, height), Image.Resampling.NEAREST)) for x in (prediction, label))
+    return panels(np.asarray(image), prediction, label, palette)
+
+
+@functools.lru_cache(maxsize=32)
+def _compiled_estimation(model, domain):
+    def move(params, batch_stats, batch):
+        return forward_train(model, params, batch_stats, batch, domain=domain, axis_name=None)[1]
+
+    return jax.jit(move)
+
+
+def reestimate_statistics(variables, *, data, model, domain, batch_size, num_batches):
+    """AdaBN: `variables` with running statistics re-estimated on unlabelled target training images; no parameter changes.
+
+    Args:
+      num_batches: each moves the statistics by the layers' momentum, 0.1; after 50, what training left has a weight of 0.5 %.
+    """
+    part = data.shuffled("target", batch_size)
+    move, batch_stats = _compiled_estimation(model, domain), variables["batch_stats"]
+    for batch in data.steps({"target": part}, 0, num_batches):
+        batch_stats = move(variables["params"], batch_stats, {key: batch["target"][key] for key in ("image", "mask")})
+    return variables | {"batch_stats": batch_stats}

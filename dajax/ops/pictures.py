@@ -1,0 +1,34 @@
+"""Pictures of a segmentation, to be looked at: image | prediction | label | error."""
+
+import numpy as np
+
+from dajax.losses.segmentation import IGNORED
+
+RIGHT, WRONG, NOT_COUNTED = (70, 110, 70), (220, 40, 40), (0, 0, 0)
+
+
+def colored(train_ids, palette):
+    """uint8 [H, W] train ids, 255 black -> uint8 [H, W, 3]; palette uint8 [K, 3]."""
+    colors = np.zeros((256, 3), np.uint8)
+    colors[: len(palette)] = palette
+    return colors[train_ids]
+
+
+def error_map(prediction, label):
+    """uint8 [H, W] twice -> uint8 [H, W, 3]: wrong pixels red, right ones green, ignored ones black."""
+    picture = np.where((prediction == label)[..., None], np.array(RIGHT, np.uint8), np.array(WRONG, np.uint8))
+    return np.where((label == IGNORED)[..., None], np.array(NOT_COUNTED, np.uint8), picture)
+
+
+def panels(image, prediction, label, palette):
+    """image | prediction | label | error side by side, each of the label's size.
+
+    Args:
+      image: uint8 [H, W, 3]. prediction, label: uint8 [H, W] train ids. palette: uint8 [K, 3].
+
+    Returns:
+      uint8 [H, 4 W + 6, 3], panels two white pixels apart.
+    """
+    parts = [image, colored(prediction, palette), colored(label, palette), error_map(prediction, label)]
+    gap = np.full((image.shape[0], 2, 3), 255, np.uint8)
+    return np.concatenate([piece for part in parts for piece in (part, gap)][:-1], axis=1)

@@ -1,0 +1,64 @@
+"""One label an image: digits, and folders of photos. See dajax.tasks for what the functions are asked."""
+
+from data_pipeline import sources
+from data_pipeline.preprocess import from_config as make_transform
+from dajax.evaluate import evaluate_classifier
+from dajax.feed import Feed
+from dajax.models.build import build_model as build_network
+from dajax.models.build import load_pretrained as load_backbone
+from dajax.report import classification_table
+from dajax.tasks.common import Domains, Evaluation
+
+
+def open_data(config):
+    """See dajax.tasks."""
+    source, target = sources.load_domains(config.data)
+    transform = make_transform(config.data.transform)
+    channels = 3 if source.images is None else source.images.shape[-1]  # files are read as RGB
+    return Domains(
+        source=source, target=target, evaluation=target, transforms={"train": transform, "eval": transform.for_evaluation()},
+        image_shape=(*transform.size_hw, channels), class_names=tuple(source.class_names),
+    )
+
+
+def describe(domains):
+    """See dajax.tasks."""
+    lines = []
+    for domain, images in (("source", domains.source), ("target", domains.target)):
+        found = f"{len(images)} images, no labels"
+        if images.labels is not None:
+            counts = ", ".join(f"{name} {count}" for name, count in zip(images.class_names, images.class_counts()))
+            found = f"{len(images)} images ({counts}){' - labels for evaluation only' if domain == 'target' else ''}"
+        lines.append(f"{domain}: {images.name}, {found}")
+    return lines
+
+
+def make_feed(domains, config, name, *, devices, check_stop):
+    """See dajax.tasks."""
+    return Feed(
+        domains.source, domains.target, transforms=domains.transforms, seed=config.seed, stage=name, devices=devices, check_stop=check_stop
+    )
+
+
+def build_model(config, stage_config, domains):
+    """See dajax.tasks."""
+    return build_network(config.model, stage_config, num_classes=len(domains.class_names))
+
+
+def load_pretrained(config, state):
+    """See dajax.tasks."""
+    return load_backbone(config.model, state)
+
+
+def evaluate(state, *, data, model, config, run):
+    """See dajax.tasks. Report: accuracy, mean_class_accuracy, per_class, confusion."""
+    report = evaluate_classifier(state, data=data, model=model, config=config, batch_size=run.runtime.eval_batch_size)
+    if report is None:
+        return Evaluation(report=None)
+    return Evaluation(report, f"target accuracy {report['accuracy']:.2f} %, mean-class {report['mean_class_accuracy']:.2f} %")
+
+
+def table(results, domains):
+    """See dajax.tasks."""
+    del domains
+    return "target accuracy in %, last step\n" + classification_table(results)

@@ -1,0 +1,83 @@
+"""One label a pixel: street scenes. See dajax.tasks for what the functions are asked."""
+
+from data_pipeline import labels, seg_readers, seg_transforms
+from dajax.errors import UserError
+from dajax.evaluate_segmentation import evaluate_segmenter, reestimate_statistics
+from dajax.models.build import build_segmenter, load_segmenter_weights
+from dajax.report import segmentation_table
+from dajax.seg_feed import SegFeed
+from dajax.tasks.common import Domains, Evaluation
+
+
+def open_data(config):
+    """See dajax.tasks."""
+    sets = {role: seg_readers.read_domain(config.data[role]) for role in ("source", "target", "evaluation")}
+    names = {role: tuple(images.class_names) for role, images in sets.items()}
+    for role in ("target", "evaluation"):
+        if names[role] != names["source"]:
+            raise UserError(f"config.data.{role}: its classes ({', '.join(names[role])}) are not the source's ({', '.join(names['source'])})")
+    transforms = {role: seg_transforms.from_config(config.data.transforms[role]) for role in sets}
+    return Domains(**sets, transforms=transforms, image_shape=(*transforms["source"].size_hw, 3), class_names=names["source"])
+
+
+def describe(domains):
+    """See dajax.tasks."""
+    lines = []
+    for role in ("source", "target", "evaluation"):
+        images = getattr(domains, role)
+        labelled = "no labels" if images.label_paths is None else "labelled"
+        use = " - labels for evaluation, and for an oracle stage, only" if role != "source" and images.label_paths is not None else ""
+        lines.append(f"{role}: {images.name}, {len(images)} images, {labelled}{use}; ids of {images.space.name}")
+    height, width = domains.transforms["evaluation"].size_hw
+    lines.append(
+        f"protocol: evaluation images at {height}x{width} (height x width), logits brought to each label's own size (bilinear, corners "
+        f"aligned), argmax; {len(domains.class_names)} classes, one confusion matrix over all pixels, 255 not counted"
+    )
+    return lines
+
+
+def make_feed(domains, config, name, *, devices, check_stop):
+    """See dajax.tasks."""
+    stage = config[name]
+    is_oracle = stage.method == "source_only_seg" and stage.domain == "target"
+    return SegFeed(domains, seed=config.seed, stage=name, devices=devices, is_oracle=is_oracle, check_stop=check_stop)
+
+
+def build_model(config, stage_config, domains):
+    """See dajax.tasks."""
+    return build_segmenter(config.model, stage_config, num_classes=len(domains.class_names))
+
+
+def load_pretrained(config, state):
+    """See dajax.tasks."""
+    return load_segmenter_weights(config.model, state)
+
+
+def _subsets(class_names):
+    """The class subsets of the literature, where the classes are Cityscapes' nineteen, or the sixteen that SYNTHIA has."""
+    return labels.subsets_of(class_names)
+
+
+def evaluate(state, *, data, model, config, run):
+    """See dajax.tasks. Report: miou, iou, miou_<subset>, pixel_accuracy, confusion; under "reestimated" the same with AdaBN's statistics."""
+    if not data.has_evaluation_labels:
+        return Evaluation(report=None)
+    settings, variables = run.evaluation, {"params": state.params, "batch_stats": state.batch_stats}
+    shared = dict(data=data, model=model, domain=config.target_bn, batch_size=run.runtime.eval_batch_size, subsets=_subsets(data.class_names))
+    report, pictures = evaluate_segmenter(variables, num_pictures=settings.num_pictures, **shared)
+    headline = f"target mIoU {report['miou']:.2f} %, pixel accuracy {report['pixel_accuracy']:.2f} %"
+    if settings.reestimate_batches and model.norm == "train":
+        again = reestimate_statistics(
+            variables, data=data, model=model, domain=config.target_bn, batch_size=settings.reestimate_batch_size,
+            num_batches=settings.reestimate_batches,
+        )
+        reestimated, _ = evaluate_segmenter(again, num_pictures=0, **shared)
+        report["reestimated"] = {key: value for key, value in reestimated.items() if key != "confusion"}
+        headline += f"; {reestimated['miou']:.2f} % with BN statistics re-estimated on unlabelled target images"
+    return Evaluation(report, headline, pictures)
+
+
+def table(results, domains):
+    """See dajax.tasks."""
+    title = f"target IoU in %, last step, {len(domains.evaluation)} images; BN statistics as trained unless the row says 'target BN'"
+    return title + "\n" + segmentation_table(results, list(_subsets(domains.class_names)))

@@ -1,0 +1,163 @@
+"""From a step number to a batch of images and label maps: the tf.data pipeline of segmentation.
+
+A batch is a pure function of the step, as in `pipeline`: Python decides rows and random numbers, tf.data's threads read, resize and
+augment (PIL lets go of Python's lock while it works), TensorFlow normalises whole batches.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+
+import numpy as np
+
+from data_pipeline.errors import DataError
+from data_pipeline.pipeline import options
+from data_pipeline.sampling import make_key, uniforms
+from data_pipeline.seg_transforms import SegTransform, apply
+from data_pipeline.segmentation_set import SegmentationSet, image_size_hw
+from data_pipeline.transforms import tf
+
+_IGNORED = 255
+
+
+@dataclasses.dataclass(frozen=True)
+class SegPart:
+    """One part of every batch, e.g. the labelled source images.
+
+    rows: step -> int64 [R], the same R for every step; -1 gives a zero image whose mask is False and whose label is all 255.
+    key: of this part's augmentation, from sampling.make_key.
+    with_labels: whether labels enter the batch; otherwise the part's dict has no label at all.
+    keep_label_size: labels as they are on disk, for evaluation; all of one step must have one size.
+    """
+
+    image_set: SegmentationSet
+    rows: Callable[[int], np.ndarray]
+    transform: SegTransform
+    key: int
+    with_labels: bool
+    keep_label_size: bool = False
+
+
+def batches(parts: Mapping[str, SegPart], start: int, stop: int, prefetch: int = 2) -> Iterator[dict[str, dict]]:
+    """Yields the batch of each step in [start, stop).
+
+    Args:
+      parts: name -> SegPart.
+      start, stop: steps.
+      prefetch: batches that are prepared ahead.
+    Yields: name -> {"image": float32 [R, h, w, 3], "mask": bool [R], "index": int32 [R]}, and "label": int32 [R, H, W] train ids for a
+      part with labels. h and w change from step to step where the transform has `image_scales`.
+    Raises: DataError at once for parts that cannot work, and naming the file when one cannot be used.
+    """
+    for name, part in parts.items():
+        if part.with_labels and part.image_set.label_paths is None:
+            raise DataError(f"part {name!r} wants labels and {part.image_set.name} has none")
+    if start >= stop:
+        return iter(())
+    dataset = tf.data.Dataset.zip({name: _part_dataset(part, start, stop) for name, part in parts.items()})
+    dataset = dataset.prefetch(prefetch).with_options(options())
+    return _explained(dataset.as_numpy_iterator(), parts, start, stop, prefetch)
+
+
+def evaluation_batches(image_set: SegmentationSet, transform: SegTransform, batch_size: int) -> Iterator[dict]:
+    """Every image once, in order, with its label at its own size; consecutive images whose labels differ in size go into different batches.
+
+    Yields: {"image", "label", "mask", "index"} as `batches`, batch_size rows each, the last of a size padded and masked.
+    """
+    plan = list(_rows_of_one_size(image_set, batch_size))
+    part = SegPart(image_set, lambda step: plan[step], transform, make_key(0, "evaluation"), with_labels=True, keep_label_size=True)
+    return (batch["images"] for batch in batches({"images": part}, 0, len(plan)))
+
+
+def _rows_of_one_size(image_set, batch_size):
+    """int64 [batch_size] rows with -1 for padding. Sizes are read from the headers of the images, whose size the labels have."""
+    rows, size = [], None
+    for index, path in enumerate(image_set.image_paths):
+        found = image_size_hw(path)
+        if rows and (found != size or len(rows) == batch_size):
+            yield np.pad(rows, (0, batch_size - len(rows)), constant_values=-1)
+            rows = []
+        size = found
+        rows.append(index)
+    yield np.pad(rows, (0, batch_size - len(rows)), constant_values=-1)
+
+
+def _part_dataset(part, start, stop):
+    """A dataset of this part's dicts, one element a step."""
+    num_rows, transform = len(part.rows(start)), part.transform
+
+    def steps():
+        for step in range(start, stop):
+            yield _chosen(part, step, num_rows)
+
+    def load(row):
+        if not part.with_labels:
+            image = tf.numpy_function(lambda i, u, b: _load(part, i, u, b)[0], (row["load"], row["uniforms"], row["batch_uniform"]), tf.uint8)
+            return row | {"image": tf.ensure_shape(image, (None, None, 3))}  # numpy_function forgets the shape
+        image, label = tf.numpy_function(
+            lambda i, u, b: _load(part, i, u, b), (row["load"], row["uniforms"], row["batch_uniform"]), (tf.uint8, tf.uint8))
+        return row | {"image": tf.ensure_shape(image, (None, None, 3)), "label": tf.ensure_shape(label, (None, None))}
+
+    def finish(batch):
+        mask = batch["index"] >= 0
+        images = normalise(batch["image"], transform)
+        finished = {"index": batch["index"], "mask": mask, "image": images * tf.cast(mask, tf.float32)[:, None, None, None]}
+        if part.with_labels:
+            finished["label"] = tf.where(mask[:, None, None], tf.cast(batch["label"], tf.int32), _IGNORED)
+        return finished
+
+    signature = {
+        "index": tf.TensorSpec((num_rows,), tf.int32), "load": tf.TensorSpec((num_rows,), tf.int32),
+        "uniforms": tf.TensorSpec((num_rows, _num_columns(part)), tf.float32), "batch_uniform": tf.TensorSpec((num_rows,), tf.float32)}
+    dataset = tf.data.Dataset.from_generator(steps, output_signature=signature)
+    dataset = dataset.unbatch().map(load, num_parallel_calls=tf.data.AUTOTUNE).batch(num_rows, drop_remainder=True)
+    return dataset.map(finish, num_parallel_calls=tf.data.AUTOTUNE)
+
+
+def normalise(images: tf.Tensor, transform: SegTransform) -> tf.Tensor:
+    """uint8 [N, h, w, 3] RGB -> float32 [N, h, w, 3]; the same numbers as seg_transforms.normalise."""
+    ordered = tf.reverse(images, axis=[-1]) if transform.channels == "bgr" else images
+    divided = tf.cast(ordered, tf.float32) / np.float32(transform.divisor)
+    return (divided - np.array(transform.mean, np.float32)) / np.array(transform.std, np.float32)
+
+
+def _num_columns(part) -> int:
+    return max(1, part.transform.num_uniforms)  # TensorFlow 2.21 crashes when it unbatches a tensor without columns
+
+
+def _chosen(part, step, num_rows):
+    """What Python decides about a step. `load` is the row to read: a padded row reads the step's first one, whose size it needs."""
+    rows = np.asarray(part.rows(step))
+    if len(rows) != num_rows or rows.max() < 0:
+        raise DataError(f"{part.image_set.name}: rows {rows.tolist()} at step {step}; expected {num_rows}, at least one of them not -1")
+    numbers = uniforms(step, num_rows + 1, _num_columns(part), part.key)  # one more row, whose first number is the batch's own
+    return {
+        "index": rows.astype(np.int32), "load": np.where(rows >= 0, rows, rows[rows >= 0][0]).astype(np.int32),
+        "uniforms": numbers[:num_rows], "batch_uniform": np.full(num_rows, numbers[num_rows, 0], np.float32)}
+
+
+def _load(part, index, numbers, batch_uniform):
+    """Decodes, resizes and augments one image (and label): uint8 [h, w, 3] (and uint8 [H, W])."""
+    image = part.image_set.read_image(index)
+    label = part.image_set.read_label(index) if part.with_labels else None
+    moving_label = None if part.keep_label_size else label
+    try:
+        image, moved = apply(image, moving_label, numbers, batch_uniform, part.transform)
+    except DataError as error:
+        raise DataError(f"{part.image_set.describe(index)}: {error}") from error
+    label = label if part.keep_label_size else moved
+    return np.ascontiguousarray(image), None if label is None else np.ascontiguousarray(label)
+
+
+def _explained(iterator, parts, start, stop, prefetch):
+    """Passes batches on. What a step raised in tf.data's threads arrives as text; redoing the step here raises it itself."""
+    for step in range(start, stop):
+        try:
+            batch = next(iterator)
+        except (tf.errors.InvalidArgumentError, tf.errors.UnknownError):
+            for step_in_flight in range(step, min(step + prefetch + 1, stop)):
+                for part in parts.values():
+                    chosen = _chosen(part, step_in_flight, len(part.rows(start)))
+                    for index, numbers, batch_uniform in zip(chosen["load"], chosen["uniforms"], chosen["batch_uniform"]):
+                        _load(part, index, numbers, batch_uniform)
+            raise
+        yield batch
