@@ -22,7 +22,9 @@ from ml_collections import config_flags  # noqa: E402
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "configs/NAME.py[:variant][,key=value...]", lock_config=True)
 _WORKDIR = flags.DEFINE_string("workdir", None, "where results go; runs/<name of the config> by default")
-_MODE = flags.DEFINE_enum("mode", "train", ["train", "eval"], "train (and resume), or evaluate the newest checkpoints")
+_MODE = flags.DEFINE_enum(
+    "mode", "train", ["train", "eval", "check_data"], "train (and resume), evaluate the newest checkpoints, or read every file of the data"
+)
 
 
 def _parse_flags(argv):
@@ -53,7 +55,7 @@ def main(_):
     """Runs the stages of the config; exit status 0 done, 1 a mistake to mend, 128 + signal when stopped."""
     import jax
 
-    from dajax import stages
+    from dajax import check_data, stages
     from dajax.errors import StopRequested, UserError
     from data_pipeline.errors import DataError
 
@@ -63,6 +65,8 @@ def main(_):
     if config.runtime.devices > 1:  # a CPU passes for as many devices as asked; other platforms have what they have
         jax.config.update("jax_num_cpu_devices", config.runtime.devices)
     try:
+        if _MODE.value == "check_data":
+            sys.exit(0 if check_data.run(config) else 1)
         stages.run(config, workdir, _MODE.value)
     except StopRequested as stop:
         print(f"stopped; everything so far is saved under {workdir}; to continue, run the same command again:\n  {shlex.join(sys.orig_argv)}")

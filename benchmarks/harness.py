@@ -121,7 +121,7 @@ def median_ratio(ours, theirs):
     return statistics.median(a / b for a, b in zip(ours.seconds, theirs.seconds, strict=True))
 
 
-HEADER = ("case", "contender", "ms", "dajax / this", "MiB beyond the features", "MiB on the device", "compile, s", "against dajax")
+HEADER = ("case", "contender", "ms", "dajax / this", "MiB beyond the data", "MiB on the device", "compile, s", "against dajax")
 
 
 def table_row(case, name, result, ours, remark):

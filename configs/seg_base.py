@@ -33,20 +33,21 @@ def small_network(heads):
     )
 
 
-def deeplab_resnet101(heads, weights, *, aspp_branches):
-    """DeepLab-v2 on ResNet-101 as AdaptSegNet and CLAN have it; batch statistics move, scale and bias do not (spec/clan.md, 1.1)."""
+def deeplab(backbone, heads, weights, *, aspp_branches=4):
+    """DeepLab-v2 as AdaptSegNet and CLAN have it; batch statistics move, scale and bias do not (spec/clan.md, 1.1).
+
+    Args:
+      backbone: "resnet101"; "vgg16" (AdaptSegNet's DeeplabVGG, 1.4) or "vgg16_fcn8s" (CLAN's paper), both with a single head.
+      aspp_branches: 2 is AdaptSegNet's released code, whose sum ends after two of its four branches.
+    """
     return dict(
-        backbone="resnet101", topology="caffe", widths=(), heads=heads, head_bias=True, aspp_branches=aspp_branches, aspp_rates=(6, 12, 18, 24),
+        backbone=backbone, topology="caffe", widths=(), heads=heads, head_bias=True, aspp_branches=aspp_branches, aspp_rates=(6, 12, 18, 24),
         norm="train", train_norm_affine=False, dtype="float32", weights=weights, allow_partial=False,
     )
 
 
-def deeplab_vgg16(weights, *, backbone="vgg16", aspp_branches=4):
-    """AdaptSegNet's DeeplabVGG (spec/clan.md, 1.4), or backbone="vgg16_fcn8s" as CLAN's paper has it."""
-    return deeplab_resnet101("single", weights, aspp_branches=aspp_branches) | dict(backbone=backbone)
-
-
-def _domain(dataset, root, split="", space=""):
+def domain(dataset, root, split="", space=""):
+    """One set of images for data_pipeline.seg_readers; `classes` is read by dataset="own" only."""
     return dict(dataset=dataset, root=root, split=split, space=space, classes="")
 
 
@@ -64,9 +65,9 @@ def frames(variant, source_root, target_root, *, flip, image_scales=()):
     source_space = {"synthia": "synthia_clan"}.get(dataset, "")  # 19 classes, as AdaptSegNet and CLAN train it
     augment = dict(flip=flip, image_scales=image_scales)
     return dict(
-        source=_domain(dataset, source_root, space=source_space),
-        target=_domain("cityscapes", target_root, "train", "cityscapes"),
-        evaluation=_domain("cityscapes", target_root, "val", "cityscapes"),
+        source=domain(dataset, source_root, space=source_space),
+        target=domain("cityscapes", target_root, "train", "cityscapes"),
+        evaluation=domain("cityscapes", target_root, "val", "cityscapes"),
         transforms=dict(
             source=whole_frames(SOURCE_HW[variant], **augment), target=whole_frames(TARGET_HW, **augment), evaluation=whole_frames(TARGET_HW)
         ),
@@ -92,6 +93,47 @@ def poly_adam(lr, *, horizon_steps=0, warmup_steps=0, weight_decay=0.0):
         kind="adam", lr=lr, betas=(0.9, 0.99), weight_decay=weight_decay, lr_multipliers=(), schedule="poly", power=0.9,
         horizon_steps=horizon_steps, warmup_steps=warmup_steps,
     )
+
+
+# The scenes' own training settings: a small network from random weights. Chosen on source-only, AdaBN and oracle, before any method ran.
+SCENES_LR, SCENES_STEPS, SCENES_BATCH = 0.05, 1500, 8
+SCENES_ADAPTATION_LR, SCENES_ADAPTATION = 0.01, dict(init_from="source_only", steps=1000, batch_size=4)
+CROSS_ENTROPY = dict(kind="cross_entropy", aux_weight=0.1)
+
+
+def scenes_sgd(lr, **settings):
+    """One rate for the whole network: all of it begins at random."""
+    return poly_sgd(lr, head_multiplier=1.0, **settings)
+
+
+def scenes_source_only(domain="source"):
+    """Supervised training on one world."""
+    return stage(
+        "source_only_seg", steps=SCENES_STEPS, batch_size=SCENES_BATCH, domain=domain, loss=CROSS_ENTROPY, optimizer=scenes_sgd(SCENES_LR)
+    )
+
+
+def scenes_oracle():
+    """The same on the target's own labels: what no method may know."""
+    return scenes_source_only("target")
+
+
+def adabn():
+    """Source only with the statistics of target images, nothing trained."""
+    return stage("adabn", init_from="source_only", steps=100, batch_size=SCENES_BATCH)
+
+
+def add_scenes_stages(config, method, settings):
+    """The rows that every table has: source only, AdaBN, the step-matched control, the method, the oracle.
+
+    The control is the method with its target loss at weight 0: same network, steps, passes and schedules.
+    """
+    config.source_only, config.adabn, config.oracle = scenes_source_only(), adabn(), scenes_oracle()
+    config[method], config.control = settings, settings.copy_and_resolve_references()
+    config.control.adversarial.weight = 0.0
+    if "aux_weight" in config.control.adversarial:
+        config.control.adversarial.aux_weight = 0.0
+    config.stages = ("source_only", "adabn", "control", method, "oracle")
 
 
 def stage(method, *, init_from="", steps, batch_size, **settings):

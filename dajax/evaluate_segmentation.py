@@ -53,7 +53,7 @@ def evaluate_segmenter(variables, *, data, model, domain, batch_size, subsets, n
         total += np.asarray(counts).sum(0, dtype=np.int64)  # 500 frames of 2 megapixels come near to int32's end
         for row in np.flatnonzero(batch["mask"])[: num_pictures - len(pictures)]:
             index, label = int(batch["index"][row]), batch["label"][row].astype(np.uint8)
-            pictures[f"{index:04d}"] = _picture(data.evaluation_image(index), np.asarray(predictions[row]), label, data.palette)
+            pictures[f"{index:04d}"] = _picture(data.evaluation_image(index), np.asarray(predictions[row]), label, data.space.palette)
     return iou_report(total, data.class_names, subsets) | {"confusion": total.tolist()}, pictures
 
 

@@ -5,19 +5,22 @@ import json
 import pathlib
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from data_pipeline.preprocess import Transform, apply_evaluation, from_config
+from data_pipeline import preprocess, seg_transforms
 from dajax import checkpoint
 from dajax.errors import UserError
 from dajax.models.apply import inference
-from dajax.models.build import build_model
+from dajax.models.build import build_model, build_segmenter
+from dajax.ops.resize import resize_bilinear
 
 
 @dataclasses.dataclass(frozen=True)
 class Trained:
-    """One stage of a workdir.
+    """One stage of a workdir. What it predicts with is in the subclasses, one a task.
 
     Attributes:
       config: ConfigDict of the whole run; `stage`: name of the stage; `step`: of the checkpoint.
@@ -37,9 +40,13 @@ class Trained:
     batch_stats: Any
     extra: Any
     model: Any
-    transform: Transform
+    transform: Any
     results: dict | None
     metrics: list[dict]
+
+
+class TrainedClassifier(Trained):
+    """A classifier: one class an image."""
 
     def _outputs(self, images, domain, batch_size):
         domains = {"source": 0, "target": self.config[self.stage].target_bn}
@@ -48,7 +55,7 @@ class Trained:
         run = inference(self.model, domains[domain])
         variables = {"params": self.params, "batch_stats": self.batch_stats}
         for start in range(0, len(images), batch_size):
-            prepared = apply_evaluation(images[start : start + batch_size], self.transform)
+            prepared = preprocess.apply_evaluation(images[start : start + batch_size], self.transform)
             count = len(prepared)
             padded = np.pad(prepared, ((0, batch_size - count), (0, 0), (0, 0), (0, 0)))  # one shape, one compilation
             features, logits = run(variables, padded)
@@ -76,6 +83,38 @@ class Trained:
         return np.concatenate([features for features, _ in self._outputs(images, domain, batch_size)])
 
 
+class TrainedSegmenter(Trained):
+    """A segmenter: one class a pixel."""
+
+    def _outputs(self, images, batch_size):
+        run = inference(self.model, self.config[self.stage].target_bn)
+        variables = {"params": self.params, "batch_stats": self.batch_stats}
+        for start in range(0, len(images), batch_size):
+            prepared = seg_transforms.apply_evaluation(images[start : start + batch_size], self.transform)
+            padded = np.pad(prepared, ((0, batch_size - len(prepared)), (0, 0), (0, 0), (0, 0)))  # one shape, one compilation
+            output = run(variables, padded)
+            yield jax.tree.map(lambda leaf: np.asarray(leaf)[: len(prepared)], output)
+
+    def predict(self, images, *, batch_size=4):
+        """Class of every pixel, as the evaluation does it: logits brought to the image's own size (bilinear), argmax.
+
+        Args:
+          images: uint8 [N, H, W, 3], or a list of N uint8 [H, W, 3] of any sizes, RGB.
+          batch_size: images at a time.
+
+        Returns:
+          List of N uint8 [H, W], positions in `class_names`.
+        """
+        logits = (row for output in self._outputs(images, batch_size) for row in self.model.prediction_logits(output))
+        return [
+            np.asarray(resize_bilinear(jnp.asarray(row)[None], image.shape[:2]).argmax(-1)[0].astype(jnp.uint8)) for row, image in zip(logits, images, strict=True)
+        ]
+
+    def features(self, images, *, batch_size=4):
+        """Float32 [N, h, w, D], the map that the heads see; arguments as `predict`."""
+        return np.concatenate([output.features for output in self._outputs(images, batch_size)])
+
+
 def open_workdir(workdir, stage=None):
     """Opens a stage of a workdir, by default the last one that has a checkpoint.
 
@@ -96,16 +135,16 @@ def open_workdir(workdir, stage=None):
     dataset = json.loads((workdir / "dataset.json").read_text())
     directory = workdir / stage
     result = directory / "result.json"
-    return Trained(
-        config=config,
-        stage=stage,
-        step=int(state["step"]),
-        class_names=tuple(dataset["class_names"]),
-        params=state["params"],
-        batch_stats=state["batch_stats"],
-        extra=state["extra"],
-        model=build_model(config.model, config[stage], num_classes=len(dataset["class_names"])),
-        transform=from_config(config.data.transform).for_evaluation(),
+    num_classes = len(dataset["class_names"])
+    if config.task == "segmentation":
+        kind, model = TrainedSegmenter, build_segmenter(config.model, config[stage], num_classes=num_classes)
+        transform = seg_transforms.from_config(config.data.transforms.evaluation).for_evaluation()
+    else:
+        kind, model = TrainedClassifier, build_model(config.model, config[stage], num_classes=num_classes)
+        transform = preprocess.from_config(config.data.transform).for_evaluation()
+    return kind(
+        config=config, stage=stage, step=int(state["step"]), class_names=tuple(dataset["class_names"]), params=state["params"],
+        batch_stats=state["batch_stats"], extra=state["extra"], model=model, transform=transform,
         results=json.loads(result.read_text()) if result.exists() else None,
         metrics=[json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()],
     )

@@ -141,6 +141,29 @@ class Progress:
             self._bar.close()
 
 
+class Counter:
+    """A bar for work that is not training, on a terminal; a log file gets one line when it ends, if it took any time.
+
+    Args:
+      name: of the work.
+    """
+
+    def __init__(self, name):
+        self._name, self._begin, self._total = name, time.monotonic(), 0
+        self._bar = tqdm(desc=name, dynamic_ncols=True, leave=False, disable=not sys.stderr.isatty())
+
+    def update(self, done, total):
+        """So many of so many are done."""
+        self._bar.total = self._total = total
+        self._bar.update(done - self._bar.n)
+
+    def close(self):
+        """Removes the bar and says how long it took."""
+        self._bar.close()
+        if self._total:
+            say(f"{self._name}: {self._total} in {time.monotonic() - self._begin:.1f} s")
+
+
 def _clock(seconds):
     minutes, seconds = divmod(math.ceil(seconds), 60)
     hours, minutes = divmod(minutes, 60)

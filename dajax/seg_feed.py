@@ -22,7 +22,7 @@ class SegFeed:
         self._labelled = {"source": domains.source} | ({"target": domains.target} if is_oracle else {})
         self.sets = {"source": domains.source, "target": domains.target.without_labels()}
         self.devices = devices
-        self.class_names, self.palette = domains.class_names, domains.evaluation.space.palette
+        self.class_names, self.space = domains.class_names, domains.evaluation.space
         self._evaluation_set, self._transforms = domains.evaluation, domains.transforms
         self._seed, self._stage, self._check_stop = seed, stage, check_stop
 

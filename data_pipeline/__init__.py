@@ -1,11 +1,19 @@
 """Images for training and evaluation: which ones at which step, read, decoded and augmented. Knows nothing of jax.
 
-Importing this package is cheap. TensorFlow is loaded by `data_pipeline.pipeline` and `data_pipeline.transforms` only.
+Importing this package is cheap. TensorFlow is loaded by `pipeline`, `seg_pipeline` and `transforms` only (and for SYNTHIA's 16-bit labels).
 
-    image_set, folder, digits, sources   sets of images and where they come from
     sampling, class_aware                step number -> rows and random numbers, with nothing to remember
-    preprocess, transforms               what happens to an image (numpy; TensorFlow)
-    pipeline                             step number -> batch
+    classification
+      image_set, folder, digits, sources   sets of images and where they come from
+      preprocess, transforms               what happens to an image (numpy; TensorFlow)
+      pipeline                             step number -> batch
+    segmentation
+      labels, class_csv, train_ids         what the numbers in label files mean
+      segmentation_set, seg_readers        sets of images and label maps, in their folders as downloaded
+      scenes                               the embedded data set
+      seg_transforms, color_jitter         what happens to an image and its label
+      seg_pipeline                         step number -> batch
+    check_data, official                 reading everything once, before a run
 """
 
 from data_pipeline.class_aware import ClassAwareSampler

@@ -10,6 +10,14 @@ import jax.numpy as jnp
 conv_init = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 # CAN, model/model.py: kaiming_normal_ of the linear head, std sqrt(2 / fan_in); its bias is 0.
 head_init = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
+# torch.nn.Conv2d's own default: kaiming_uniform_(a=sqrt(5)), that is U(-b, b) with b = 1 / sqrt(fan_in); its bias has the same bound.
+torch_init = nn.initializers.variance_scaling(1.0 / 3.0, "fan_in", "uniform")
+
+
+def torch_bias_init(fan_in):
+    """The initialiser of a bias in torch.nn.Conv2d: U(-b, b) with b = 1 / sqrt(fan_in), fan_in = in * kh * kw."""
+    bound = fan_in**-0.5
+    return lambda rng, shape, dtype=jnp.float32: jax.random.uniform(rng, shape, dtype, -bound, bound)
 
 
 class Conv(nn.Module):
@@ -20,8 +28,8 @@ class Conv(nn.Module):
       kernel_size: kh = kw.
       stride, dilation: as in torch, the same for both axes.
       padding: zeros on each side of both axes.
-      use_bias: add a bias, 0 at first.
-      kernel_init: initialiser of `kernel`.
+      use_bias: add a bias.
+      kernel_init, bias_init: initialisers of `kernel` and `bias`.
     """
 
     features: int
@@ -31,6 +39,7 @@ class Conv(nn.Module):
     dilation: int = 1
     use_bias: bool = False
     kernel_init: Callable = conv_init
+    bias_init: Callable = nn.initializers.zeros_init()
 
     @nn.compact
     def __call__(self, x):
@@ -45,7 +54,7 @@ class Conv(nn.Module):
                 dimension_numbers=("NHWC", "HWIO", "NHWC"),
             )
         if self.use_bias:
-            y = y + self.param("bias", nn.initializers.zeros_init(), (self.features,)).astype(x.dtype).reshape(1, 1, 1, -1)
+            y = y + self.param("bias", self.bias_init, (self.features,)).astype(x.dtype).reshape(1, 1, 1, -1)
         return y
 
 

@@ -33,12 +33,16 @@ class DomainBatchNorm(nn.Module):
       num_domains: sets of parameters and statistics.
       momentum: torch's sense, running = (1 - momentum) * running + momentum * batch.
       epsilon: added to the variance.
+      frozen: the running statistics normalise in training too, and never move.
+      train_affine: `scale` and `bias` take gradients.
       scale_init: initialiser of `scale`.
     """
 
     num_domains: int = 1
     momentum: float = 0.1
     epsilon: float = 1e-5
+    frozen: bool = False
+    train_affine: bool = True
     scale_init: Callable = nn.initializers.ones_init()
 
     @nn.compact
@@ -60,11 +64,13 @@ class DomainBatchNorm(nn.Module):
         shape = (self.num_domains, x.shape[-1])
         scale = self.param("scale", self.scale_init, shape)
         bias = self.param("bias", nn.initializers.zeros_init(), shape)
+        if not self.train_affine:
+            scale, bias = jax.lax.stop_gradient((scale, bias))
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, shape)
         running_var = self.variable("batch_stats", "var", jnp.ones, shape)
 
         mean, var = running_mean.value[mode.domain], running_var.value[mode.domain]  # [C], [C]
-        if mode.train and not self.is_initializing():
+        if mode.train and not self.frozen and not self.is_initializing():
             batch_mean, batch_var, count = _batch_statistics(x, mode.mask, mode.axis_name)
             unbiased = batch_var * count / jnp.maximum(count - 1.0, 1.0)
             new_mean = jnp.where(count > 0, mean + self.momentum * (batch_mean - mean), mean)

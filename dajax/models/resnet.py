@@ -1,5 +1,8 @@
 """ResNet (He et al., CVPR 2016) with torchvision's names, for images of ImageNet's size and for small ones."""
 
+import functools
+from typing import Callable
+
 import flax.linen as nn
 import jax
 
@@ -7,6 +10,8 @@ from dajax.models.layers import Conv, max_pool
 from dajax.models.norm import DomainBatchNorm
 
 BLOCKS = ("basic", "bottleneck")
+NORMS = ("train", "frozen", "frozen_no_eps")
+FIRST_BLOCK_DILATIONS = ("full", "previous")
 STEMS = ("imagenet", "small")
 EXPANSION = {"basic": 1, "bottleneck": 4}  # output channels of a block over its width
 
@@ -18,31 +23,33 @@ class Block(nn.Module):
       kind: "basic" (3x3, 3x3) or "bottleneck" (1x1, 3x3, 1x1).
       width: channels inside; a bottleneck gives out four times as many.
       stride: of the block.
+      dilation: of its 3x3 convolutions.
       stride_in_1x1: the stride of a bottleneck is in its first 1x1 convolution (caffe), not in the 3x3 (torchvision v1.5).
-      num_domains: of the normalisation layers.
+      norm: makes a normalisation layer of a name.
     """
 
     kind: str
     width: int
     stride: int
+    dilation: int
     stride_in_1x1: bool
-    num_domains: int
+    norm: Callable
 
     @nn.compact
     def __call__(self, x, mode):
         """float [N, H, W, C], Mode -> [N, H / stride, W / stride, width * EXPANSION]."""
 
         def norm(name, y):
-            return DomainBatchNorm(self.num_domains, name=name)(y, mode)
+            return self.norm(name=name)(y, mode)
 
-        out_channels = self.width * EXPANSION[self.kind]
+        out_channels, around = self.width * EXPANSION[self.kind], {"padding": self.dilation, "dilation": self.dilation}
         if self.kind == "basic":
-            y = nn.relu(norm("bn1", Conv(self.width, 3, stride=self.stride, padding=1, name="conv1")(x)))
-            y = norm("bn2", Conv(self.width, 3, padding=1, name="conv2")(y))
+            y = nn.relu(norm("bn1", Conv(self.width, 3, stride=self.stride, **around, name="conv1")(x)))
+            y = norm("bn2", Conv(self.width, 3, **around, name="conv2")(y))
         else:
             first, second = (self.stride, 1) if self.stride_in_1x1 else (1, self.stride)
             y = nn.relu(norm("bn1", Conv(self.width, 1, stride=first, name="conv1")(x)))
-            y = nn.relu(norm("bn2", Conv(self.width, 3, stride=second, padding=1, name="conv2")(y)))
+            y = nn.relu(norm("bn2", Conv(self.width, 3, stride=second, **around, name="conv2")(y)))
             y = norm("bn3", Conv(out_channels, 1, name="conv3")(y))
         if self.stride != 1 or x.shape[-1] != out_channels:
             x = norm("downsample_bn", Conv(out_channels, 1, stride=self.stride, name="downsample_conv")(x))
@@ -60,13 +67,20 @@ class ResNet(nn.Module):
       widths: width of the blocks in each stage; the first is also that of the stem.
       stem: "imagenet" (7x7, stride 2, then max-pooling) or "small" (3x3, no pooling).
       stem_stride: stride of the "small" stem's convolution.
+      strides: stride of the first block of each stage; () for 1, 2, 2, ...
+      dilations: dilation of the 3x3 convolutions of each stage; () for 1.
+      first_block_dilation: "full", a stage's first block has the stage's dilation (DeepLab-v2); "previous", that of the stage before
+        (torchvision's replace_stride_with_dilation, SPCL).
       stride_in_1x1, ceil_pool: caffe's variants, see Block and layers.max_pool; False is torchvision.
       num_domains: of the normalisation layers.
+      norm: "train"; "frozen", running statistics also in training; "frozen_no_eps", the same with epsilon 0 (the FrozenBatchNorm2d
+        of SPCL's code).
+      train_norm_affine: scale and bias of the normalisation take gradients; they do not in AdaptSegNet and CLAN (requires_grad False).
       stop_gradient_after: a stage, e.g. "layer1": nothing up to its output gets a gradient, while running statistics still move
         (CAN's STOP_GRAD). None for no stop.
 
     Raises:
-      ValueError: an unknown block, stem or stage; lists of different lengths.
+      ValueError: an unknown block, stem, stage or kind of normalisation; lists of different lengths.
     """
 
     stage_sizes: tuple[int, ...]
@@ -74,18 +88,24 @@ class ResNet(nn.Module):
     widths: tuple[int, ...]
     stem: str = "imagenet"
     stem_stride: int = 2
+    strides: tuple[int, ...] = ()
+    dilations: tuple[int, ...] = ()
+    first_block_dilation: str = "full"
     stride_in_1x1: bool = False
     ceil_pool: bool = False
     num_domains: int = 1
+    norm: str = "train"
+    train_norm_affine: bool = True
     stop_gradient_after: str | None = None
 
     def __post_init__(self):
-        if self.block not in BLOCKS:
-            raise ValueError(f"unknown block '{self.block}'; known: {', '.join(BLOCKS)}")
-        if self.stem not in STEMS:
-            raise ValueError(f"unknown stem '{self.stem}'; known: {', '.join(STEMS)}")
-        if len(self.widths) != len(self.stage_sizes):
-            raise ValueError(f"widths {tuple(self.widths)}: this network has {len(self.stage_sizes)} stages and needs as many")
+        known = {"block": BLOCKS, "stem": STEMS, "norm": NORMS, "first_block_dilation": FIRST_BLOCK_DILATIONS}
+        for name, values in known.items():
+            if getattr(self, name) not in values:
+                raise ValueError(f"unknown {name} '{getattr(self, name)}'; known: {', '.join(values)}")
+        for name in ("widths", *(name for name in ("strides", "dilations") if getattr(self, name))):
+            if len(getattr(self, name)) != len(self.stage_sizes):
+                raise ValueError(f"{name} {tuple(getattr(self, name))}: this network has {len(self.stage_sizes)} stages and needs as many")
         if self.stop_gradient_after not in (None, *self.stage_names()):
             raise ValueError(f"unknown stop_gradient_after '{self.stop_gradient_after}'; known: {', '.join(self.stage_names())}")
         super().__post_init__()
@@ -95,12 +115,25 @@ class ResNet(nn.Module):
         return tuple(f"layer{i + 1}" for i in range(len(self.stage_sizes)))
 
     def frozen_parameters(self):
-        """Names of the submodules before the gradient stop, as regular expressions that match all of a name; () for no stop."""
+        """Submodules without a gradient, as regular expressions that match all of a path within the backbone up to a submodule; () for none.
+
+        What lies before the gradient stop, and all normalisation where `train_norm_affine` is False.
+        """
+        affine = () if self.train_norm_affine else (r"bn1", r"layer\d+_\d+/(bn\d|downsample_bn)")
         if self.stop_gradient_after is None:
-            return ()
+            return affine
         stages = self.stage_names()
         before = stages[: stages.index(self.stop_gradient_after) + 1]
-        return ("conv1", "bn1", *(rf"{stage}_\d+" for stage in before))
+        return ("conv1", "bn1", *(rf"{stage}_\d+" for stage in before), *affine[1:])
+
+    def _spacing(self, stage, block):
+        """(stride, dilation) of a block."""
+        strides = self.strides or (1, *(2,) * (len(self.stage_sizes) - 1))
+        dilations = self.dilations or (1,) * len(self.stage_sizes)
+        if block > 0:
+            return 1, dilations[stage]
+        is_previous = self.first_block_dilation == "previous"
+        return strides[stage], dilations[max(stage - 1, 0) if is_previous else stage]
 
     @nn.compact
     def stage_outputs(self, images, mode):
@@ -117,14 +150,18 @@ class ResNet(nn.Module):
             x = Conv(self.widths[0], 7, stride=2, padding=3, name="conv1")(images)
         else:
             x = Conv(self.widths[0], 3, stride=self.stem_stride, padding=1, name="conv1")(images)
-        x = nn.relu(DomainBatchNorm(self.num_domains, name="bn1")(x, mode))
+        norm = functools.partial(
+            DomainBatchNorm, self.num_domains, epsilon=0.0 if self.norm == "frozen_no_eps" else 1e-5,  # 1e-5: torch's default
+            frozen=self.norm != "train", train_affine=self.train_norm_affine,
+        )
+        x = nn.relu(norm(name="bn1")(x, mode))
         if self.stem == "imagenet":
             x = max_pool(x, ceil_mode=self.ceil_pool)
         outputs = {"stem": x}
         for stage, (name, size, width) in enumerate(zip(self.stage_names(), self.stage_sizes, self.widths, strict=True)):
             for i in range(size):
-                stride = 2 if stage > 0 and i == 0 else 1
-                x = Block(self.block, width, stride, self.stride_in_1x1, self.num_domains, name=f"{name}_{i}")(x, mode)
+                stride, dilation = self._spacing(stage, i)
+                x = Block(self.block, width, stride, dilation, self.stride_in_1x1, norm, name=f"{name}_{i}")(x, mode)
             if name == self.stop_gradient_after:
                 x = jax.lax.stop_gradient(x)
             outputs[name] = x

@@ -2,6 +2,8 @@
 
 open_data(config) -> Domains
     Opens the sets that the config names.
+domains_to_check(config) -> [(role, what data_pipeline.check_data takes)]
+    For `--mode=check_data`.
 describe(domains) -> [str]
     What was found, a line each, for the head of a run.
 make_feed(domains, config, name, *, devices, check_stop) -> feed

@@ -1,6 +1,7 @@
 """One label an image: digits, and folders of photos. See dajax.tasks for what the functions are asked."""
 
 from data_pipeline import sources
+from data_pipeline.errors import DataError
 from data_pipeline.preprocess import from_config as make_transform
 from dajax.evaluate import evaluate_classifier
 from dajax.feed import Feed
@@ -19,6 +20,14 @@ def open_data(config):
         source=source, target=target, evaluation=target, transforms={"train": transform, "eval": transform.for_evaluation()},
         image_shape=(*transform.size_hw, channels), class_names=tuple(source.class_names),
     )
+
+
+def domains_to_check(config):
+    """See dajax.tasks."""
+    try:
+        return list(zip(("source", "target"), sources.load_domains(config.data)))
+    except DataError as error:  # itself a finding of the check
+        return [("source and target", error)]
 
 
 def describe(domains):

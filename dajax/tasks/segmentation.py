@@ -1,6 +1,9 @@
 """One label a pixel: street scenes. See dajax.tasks for what the functions are asked."""
 
-from data_pipeline import labels, seg_readers, seg_transforms
+import os
+
+from data_pipeline import labels, scenes, seg_readers, seg_transforms, train_ids
+from dajax import log
 from dajax.errors import UserError
 from dajax.evaluate_segmentation import evaluate_segmenter, reestimate_statistics
 from dajax.models.build import build_segmenter, load_segmenter_weights
@@ -9,21 +12,47 @@ from dajax.seg_feed import SegFeed
 from dajax.tasks.common import Domains, Evaluation
 
 
+ROLES = ("source", "target", "evaluation")
+
+
 def open_data(config):
     """See dajax.tasks."""
-    sets = {role: seg_readers.read_domain(config.data[role]) for role in ("source", "target", "evaluation")}
+    sets = {role: seg_readers.read_domain(domain, f"config.data.{role}") for role, domain in _domain_configs(config).items()}
     names = {role: tuple(images.class_names) for role, images in sets.items()}
     for role in ("target", "evaluation"):
         if names[role] != names["source"]:
             raise UserError(f"config.data.{role}: its classes ({', '.join(names[role])}) are not the source's ({', '.join(names['source'])})")
-    transforms = {role: seg_transforms.from_config(config.data.transforms[role]) for role in sets}
+    for images in sets.values():
+        if images.label_paths is not None:
+            train_ids.check_first_labels(images)
+    transforms = {role: seg_transforms.from_config(config.data.transforms[role], f"config.data.transforms.{role}") for role in ROLES}
+    transforms["evaluation"] = transforms["evaluation"].for_evaluation()
     return Domains(**sets, transforms=transforms, image_shape=(*transforms["source"].size_hw, 3), class_names=names["source"])
+
+
+def _domain_configs(config):
+    """{role: mapping for seg_readers}; draws the embedded scenes where the config asks for them, once, and fills in where they are."""
+    found = {role: dict(config.data[role]) for role in ROLES}
+    if "scenes" not in config.data:
+        return found
+    settings, bar = config.data.scenes, log.Counter("drawing scenes")
+    roots = scenes.ensure(
+        os.path.expanduser(settings.root), size_hw=tuple(settings.size), num_source=settings.source, num_target=settings.target,
+        num_evaluation=settings.evaluation, seed=settings.seed, progress=bar.update,
+    )
+    bar.close()
+    return {role: found[role] | {"root": roots["source_root" if role == "source" else "target_root"]} for role in ROLES}
+
+
+def domains_to_check(config):
+    """See dajax.tasks."""
+    return list(_domain_configs(config).items())
 
 
 def describe(domains):
     """See dajax.tasks."""
     lines = []
-    for role in ("source", "target", "evaluation"):
+    for role in ROLES:
         images = getattr(domains, role)
         labelled = "no labels" if images.label_paths is None else "labelled"
         use = " - labels for evaluation, and for an oracle stage, only" if role != "source" and images.label_paths is not None else ""
@@ -53,17 +82,12 @@ def load_pretrained(config, state):
     return load_segmenter_weights(config.model, state)
 
 
-def _subsets(class_names):
-    """The class subsets of the literature, where the classes are Cityscapes' nineteen, or the sixteen that SYNTHIA has."""
-    return labels.subsets_of(class_names)
-
-
 def evaluate(state, *, data, model, config, run):
     """See dajax.tasks. Report: miou, iou, miou_<subset>, pixel_accuracy, confusion; under "reestimated" the same with AdaBN's statistics."""
     if not data.has_evaluation_labels:
         return Evaluation(report=None)
     settings, variables = run.evaluation, {"params": state.params, "batch_stats": state.batch_stats}
-    shared = dict(data=data, model=model, domain=config.target_bn, batch_size=run.runtime.eval_batch_size, subsets=_subsets(data.class_names))
+    shared = dict(data=data, model=model, domain=config.target_bn, batch_size=run.runtime.eval_batch_size, subsets=labels.subsets_of(data.space))
     report, pictures = evaluate_segmenter(variables, num_pictures=settings.num_pictures, **shared)
     headline = f"target mIoU {report['miou']:.2f} %, pixel accuracy {report['pixel_accuracy']:.2f} %"
     if settings.reestimate_batches and model.norm == "train":
@@ -80,4 +104,4 @@ def evaluate(state, *, data, model, config, run):
 def table(results, domains):
     """See dajax.tasks."""
     title = f"target IoU in %, last step, {len(domains.evaluation)} images; BN statistics as trained unless the row says 'target BN'"
-    return title + "\n" + segmentation_table(results, list(_subsets(domains.class_names)))
+    return title + "\n" + segmentation_table(results, list(labels.subsets_of(domains.evaluation.space)))

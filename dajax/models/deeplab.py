@@ -1,0 +1,133 @@
+"""DeepLab-v2 (Chen et al., TPAMI 2018) as AdaptSegNet, CLAN, PLCA, SPCL and DASS have it; which differs in what: spec/clan.md, section 1."""
+
+from typing import ClassVar, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from dajax.models.aspp import ASPP
+from dajax.models.resnet import NORMS, ResNet, resnet50, resnet101
+from dajax.models.vgg import FCN8s, VGG
+
+BACKBONES = ("resnet101", "resnet50", "vgg16", "vgg16_fcn8s", "resnet_small")
+TOPOLOGIES = ("caffe", "torchvision")
+HEADS = ("single", "multi", "twin")
+DTYPES = ("float32", "bfloat16")
+
+
+class SegOutput(NamedTuple):
+    """What a segmenter computes, all float32: `features` [N, h, w, D], the input of the last head; `logits` [N, h, w, K] of the main
+    head; `aux_logits` [N, h, w, K] of the other one, or None where there is one head only.
+    """
+
+    features: jax.Array
+    logits: jax.Array
+    aux_logits: jax.Array | None
+
+
+class DeepLab(nn.Module):
+    """Params {"backbone", "layer5"} and, with two heads, "layer6"; names as in the authors' state dicts.
+
+    Attributes:
+      backbone: a ResNet or a VGG, dilated.
+      num_classes: K.
+      heads: "single", layer5 on the last stage (AdaptSegNet's Res_Deeplab). "multi", the auxiliary layer5 on the last stage but one,
+        the main layer6 on the last (DeeplabMulti). "twin", layer5 (auxiliary) and layer6 (main) both on the last; predictions are
+        their sum (CLAN).
+      aspp_rates, aspp_branches, head_bias: of the heads, see ASPP.
+      dtype: "float32" or "bfloat16", in which convolutions compute; parameters, statistics, normalisation and outputs stay float32.
+    """
+
+    backbone: nn.Module
+    num_classes: int
+    heads: str = "single"
+    aspp_rates: tuple[int, ...] = (6, 12, 18, 24)  # DeepLab-v2's ASPP-L
+    aspp_branches: int = 4
+    head_bias: bool = True
+    dtype: str = "float32"
+    network: ClassVar[str] = "segmenter"  # its key in TrainState.params and TrainState.batch_stats
+
+    @property
+    def num_heads(self):
+        """1 or 2."""
+        return 1 if self.heads == "single" else 2
+
+    @nn.compact
+    def __call__(self, images, mode):
+        """Images float32 [N, H, W, C], Mode -> SegOutput at the backbone's stride."""
+
+        def head(name, x):
+            return ASPP(self.num_classes, self.aspp_rates, self.aspp_branches, self.head_bias, name=name)(x)
+
+        stages = list(self.backbone.stage_outputs(images.astype(self.dtype), mode).values())
+        features = stages[-1]
+        first = head("layer5", stages[-2] if self.heads == "multi" else features)
+        logits, aux_logits = (first, None) if self.heads == "single" else (head("layer6", features), first)
+        return SegOutput(features.astype(jnp.float32), logits, aux_logits)
+
+    def prediction_logits(self, output):
+        """SegOutput -> float32 [N, h, w, K], what the authors evaluate: of twin heads the sum, else the main head."""
+        return output.logits + output.aux_logits if self.heads == "twin" else output.logits
+
+    def frozen_parameters(self):
+        """Regular expressions on parameter paths "segmenter/backbone/bn1/scale" for what gets no gradient, and no weight decay in torch.
+
+        Scale and bias of the normalisation where they are not trained, and the branches that two-branch ASPP leaves out.
+        """
+        branches = "".join(str(i) for i in range(self.aspp_branches, len(self.aspp_rates)))
+        unused = (rf"/layer[56]/conv2d_list_[{branches}]/",) if branches else ()
+        return (*(rf"/backbone/{name}/" for name in self.backbone.frozen_parameters()), *unused)
+
+
+def build_segmenter(config_model, num_classes, num_domains):
+    """The segmenter that a config describes.
+
+    Args:
+      config_model: `backbone`, one of BACKBONES; `heads`, one of HEADS; `aspp_rates`; `aspp_branches`, 4, or 2 as in AdaptSegNet's
+        released code; `head_bias`; `dtype`, one of DTYPES; and of ResNets `topology`, one of TOPOLOGIES; `norm`, one of NORMS;
+        `train_norm_affine`; `widths`, a width per stage, read by resnet_small only.
+      num_classes: K.
+      num_domains: sets of normalisation parameters and statistics.
+
+    Returns:
+      DeepLab, or FCN8s for "vgg16_fcn8s".
+
+    Raises:
+      ValueError: an unknown value, more branches than rates, or two heads on a VGG.
+    """
+    for key, known in {"backbone": BACKBONES, "topology": TOPOLOGIES, "heads": HEADS, "norm": NORMS, "dtype": DTYPES}.items():
+        if config_model[key] not in known:
+            raise ValueError(f"unknown {key} '{config_model[key]}'; known: {', '.join(known)}")
+    name, heads, rates, branches = (config_model[key] for key in ("backbone", "heads", "aspp_rates", "aspp_branches"))
+    if not 1 <= branches <= len(rates):
+        raise ValueError(f"aspp_branches={branches} of {len(rates)} aspp_rates {tuple(rates)}: set it from 1 to {len(rates)}")
+    if name.startswith("vgg16") and heads != "single":
+        raise ValueError(f"heads='{heads}' on {name}: its authors have one head, set heads='single' or choose a ResNet")
+    if name == "vgg16_fcn8s":
+        return FCN8s(num_classes, dtype=config_model.dtype)
+    return DeepLab(
+        VGG() if name == "vgg16" else _dilated_resnet(name, config_model, num_domains), num_classes, heads=heads, aspp_rates=tuple(rates),
+        aspp_branches=branches, head_bias=config_model.head_bias, dtype=config_model.dtype,
+    )
+
+
+def _dilated_resnet(name, config_model, num_domains):
+    is_caffe = config_model.topology == "caffe"
+    settings = {"num_domains": num_domains, "norm": config_model.norm, "train_norm_affine": config_model.train_norm_affine}
+    if name == "resnet_small":
+        return resnet_small_dilated(widths=tuple(config_model.widths), **settings)
+    return (resnet50 if name == "resnet50" else resnet101)(
+        strides=(1, 2, 1, 1), dilations=(1, 1, 2, 4), first_block_dilation="full" if is_caffe else "previous",  # spec/clan.md, 1.6
+        stride_in_1x1=is_caffe, ceil_pool=is_caffe, **settings,
+    )
+
+
+def resnet_small_dilated(*, widths=(16, 32, 64, 64), **settings):
+    """A residual network of 17 convolutions and output stride 4 for images of about 64x128 pixels on a CPU; D is the last width.
+
+    The stem and one stage halve; the last two are dilated by 2 and 4 instead, as DeepLab does it.
+    """
+    return ResNet(
+        stage_sizes=(2, 2, 2, 2), block="basic", widths=widths, stem="small", stem_stride=2, strides=(1, 2, 1, 1), dilations=(1, 1, 2, 4), **settings
+    )
