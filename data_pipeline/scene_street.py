@@ -90,7 +90,7 @@ def draw_sky(canvas, street, world, dice):
         if dice.chance(0.45):
             canvas.ellipse(x + wide / 2, tall * 0.2, END, wide * 0.7, tall * 0.45, dice.pick(paint.leaves), ID["vegetation"], ragged=0.5, lit=0.2)
         else:
-            draw_building(canvas, (x, END), (x + wide, END), tall, street.light(0, -1), world, dice)
+            draw_building(canvas, [((x, END), (x + wide, END), street.light(0, -1))], tall, world, dice)
         x += wide * dice.between((0.7, 1.5))
     row = int(np.clip(canvas.camera.row, 0, height))  # what lies below the horizon, until the ground covers it
     canvas.image[row:], canvas.ids[row:] = low * 0.5, ID["road"]
@@ -98,9 +98,7 @@ def draw_sky(canvas, street, world, dice):
 
 def draw_ground(canvas, street, world, dice):
     """Road with markings, verge, pavement and yards, each with its texture in metres."""
-    paint, rows = world.paint, canvas.ups < -1e-6
-    z = canvas.camera.height / -canvas.ups[rows, None]
-    rows &= canvas.ups < -canvas.camera.height / 400  # farther away it is the horizon's line
+    paint, rows = world.paint, canvas.ups < -canvas.camera.height / 400  # farther away than that it is the horizon's line
     z = canvas.camera.height / -canvas.ups[rows, None]
     x = canvas.camera.x + canvas.rights * z - street.bend * z * z  # [h, W], from the middle of the street
     edges, names = [], []
@@ -122,7 +120,8 @@ def draw_ground(canvas, street, world, dice):
     color[_markings(street, x, z, crosses, dice)] = dice.pick(paint.marking)
     ids = np.array([ID[name] for name in names], np.uint8)[kind]
     is_track = (np.abs(x - street.tracks) < 1.3) & ~crosses
-    ids[is_track] = ID["rail track"]
+    if dice.chance(0.4):  # rails sunk into the road are road
+        ids[is_track] = ID["rail track"]
     color[is_track & (np.abs(np.abs(x - street.tracks) - 0.72) < 0.1)] = (70, 66, 62)
     canvas.image[rows], canvas.ids[rows], canvas.depth[rows] = color, ids, np.broadcast_to(z, kind.shape)
 
@@ -167,8 +166,8 @@ def _draw_lot(canvas, street, side, span, kind, height, shadow, world, dice):
         if side.sign * street.sun[0] > 0:
             reach = [(ax - street.sun[0] * height * 0.7, az - street.sun[1] * height * 0.7) for ax, az in (a, b)]
             canvas.shade_ground([a, b, reach[1], reach[0]], shadow, IS_GROUND)
-        draw_building(canvas, a, (a[0] + side.sign * 14, start), height, street.light(0, -1), world, dice)
-        draw_building(canvas, a, b, height, street.light(-side.sign, 0), world, dice)
+        fronts = [(a, (a[0] + side.sign * 14, start), street.light(0, -1)), (a, b, street.light(-side.sign, 0))]
+        draw_building(canvas, fronts, height, world, dice)
     elif kind != "open":
         for _ in range(dice.count((2, 5))):
             z, wide = dice.between((start, end)), dice.between((1.5, 3.5))
@@ -187,19 +186,19 @@ def _draw_lot(canvas, street, side, span, kind, height, shadow, world, dice):
             color, None, (s / period - np.floor(s / period) < bar / period) | (np.abs(y - 0.15) < 0.06) | (y > top - 0.12)))
 
 
-def draw_building(canvas, a, b, height, light, world, dice):
-    """An upright front with windows, storeys, a shop or a door, and a roof, on the line from a to b."""
+def draw_building(canvas, fronts, height, world, dice):
+    """Upright fronts with windows, storeys, a shop and a roof. fronts: [(a, b, brightness)], lines from a to b, far ones first."""
     layout, paint = world.layout, world.paint
     storey, bay, texture = dice.between(layout.storey), dice.between(layout.bay), paint.grain[1]
     wide, tall = dice.between(layout.window[:2]) / 2, dice.between(layout.window[2:]) / 2
     roof = height * (1 - dice.between(layout.roof))
     has_shop = dice.chance(layout.shop_chance)
-    wall, glass, shop = np.array(dice.pick(paint.facades)), np.array(dice.pick(paint.glass)), np.array(dice.pick(paint.facades)) * 0.7
-    colors = np.array([wall * light, glass, glass * 0.6 + 90, np.array(dice.pick(paint.roofs)) * light, shop * light, wall * light * 0.85], np.float32)
+    wall, glass, shop, tiles = (np.array(dice.pick(choices)) for choices in (paint.facades, paint.glass, paint.facades, paint.roofs))
 
     def shade(s, y, z):
         column, level = s / bay, y / storey
-        column, level, across, up = np.floor(column), np.floor(level), column - np.floor(column) - 0.5, level - np.floor(level) - 0.5
+        column, across = np.floor(column), column - np.floor(column) - 0.5
+        level, up = np.floor(level), level - np.floor(level) - 0.5
         is_glass = (np.abs(across) < wide) & (np.abs(up) < tall)
         material = np.where(is_glass, 1 + (canvas.grain(level, column * 3) > 0.45), np.where(up < -0.44, 5, 0))
         if has_shop:
@@ -207,4 +206,6 @@ def draw_building(canvas, a, b, height, light, world, dice):
         material = np.where(y > roof, 3, material)
         return colors[material] * (1 + texture * canvas.grain(s * 3, y * 3))[..., None].astype(np.float32), None
 
-    canvas.face(a, b, 0.0, height, ID["building"], shade)
+    for a, b, light in fronts:
+        colors = np.array([wall * light, glass, glass * 0.6 + 90, tiles * light, shop * 0.7 * light, wall * 0.85 * light], np.float32)
+        canvas.face(a, b, 0.0, height, ID["building"], shade)

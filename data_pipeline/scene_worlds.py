@@ -31,7 +31,7 @@ class Layout(NamedTuple):
     yard: tuple = (0.7, 0.15, 0.15)  # what lies there: terrain, pavement, void ground
     verge_chance: float = 0.35  # grass between road and pavement
     verge: tuple = (0.8, 2.0)
-    lots: tuple = (0.52, 0.12, 0.12, 0.16, 0.08)  # building, wall, fence, park, open
+    lots: tuple = (0.42, 0.22, 0.19, 0.11, 0.06)  # building, wall, fence, park, open
     lot_length: tuple = (12.0, 26.0)
     height: tuple = (3.5, 22.0)  # of buildings
     tower_chance: float = 0.18  # adds up to 40 m
@@ -40,9 +40,9 @@ class Layout(NamedTuple):
     window: tuple = (0.72, 0.9, 0.45, 0.6)  # share of the bay (low, high), share of the storey (low, high)
     roof: tuple = (0.0, 0.04)  # visible roof, share of the height
     shop_chance: float = 0.15
-    wall_height: tuple = (1.0, 1.9)
+    wall_height: tuple = (1.3, 2.4)
     fence_height: tuple = (1.9, 2.8)
-    fence_bars: tuple = (0.5, 0.2)  # period and width of its bars
+    fence_bars: tuple = (0.6, 0.28)  # period and width of its bars
     hills_chance: float = 0.5
     crossing_chance: float = 0.5
     traffic: tuple = (2.0, 6.0)  # cars that drive
@@ -52,16 +52,16 @@ class Layout(NamedTuple):
     large: tuple = (0.30, 0.26, 0.24)  # chances of a truck, a bus, a tram
     large_distance: tuple = (9.0, 32.0)
     persons: tuple = (1.0, 4.5)
-    person_distance: tuple = (5.0, 24.0)
+    person_distance: tuple = (4.5, 18.0)
     person_width: tuple = (0.40, 0.48)
     riders: tuple = (0.25, 0.40)  # chances of one on a bicycle, on a motorcycle
-    two_wheelers: tuple = (0.55, 0.50)  # chances of a parked group of bicycles, motorcycles
+    two_wheelers: tuple = (0.7, 0.55)  # chances of a parked group of bicycles, motorcycles
     rider_distance: tuple = (5.0, 14.0)
     lamp_spacing: tuple = (18.0, 28.0)
-    pole_width: tuple = (0.18, 0.28)
+    pole_width: tuple = (0.26, 0.36)
     mast_arm: float = 0.85  # traffic lights hang over the road rather than stand beside it
     lights: tuple = (1.0, 2.5)
-    signs: tuple = (1.0, 3.5)
+    signs: tuple = (1.5, 4.0)
     sign_shapes: tuple = (0.55, 0.30, 0.05, 0.10)  # board, diamond, disc, triangle
     tree_spacing: tuple = (11.0, 24.0)
     tree_shapes: tuple = (0.6, 0.3, 0.1)  # palm, round, broad
@@ -128,22 +128,22 @@ GAME = World(Layout(), Paint(), Sensor())
 STREET = World(
     Layout(
         camera_height=(1.15, 1.4), focal=(1.8, 2.1), horizon=(0.40, 0.48), bend=(-0.0018, 0.0018), half_road=(3.6, 5.6),
-        pavement=(2.0, 4.6), setback=(0.0, 0.8), yard=(0.3, 0.45, 0.25), verge_chance=0.25, verge=(0.8, 2.4),
-        lots=(0.72, 0.07, 0.07, 0.09, 0.05), lot_length=(8.0, 18.0), height=(9.0, 19.0), tower_chance=0.0, storey=(2.9, 3.5),
-        bay=(1.7, 2.7), window=(0.38, 0.55, 0.5, 0.68), roof=(0.1, 0.28), shop_chance=0.55, wall_height=(1.6, 3.0),
-        fence_height=(0.9, 1.7), fence_bars=(0.25, 0.09), hills_chance=0.0, crossing_chance=0.35, traffic=(1.0, 4.0), parked=0.62,
-        car_shapes=(0.0, 0.02, 0.13, 0.4, 0.25, 0.2), truck_shapes=(0.05, 0.95), large=(0.24, 0.24, 0.22), large_distance=(9.0, 36.0),
-        persons=(2.0, 8.0), person_distance=(6.0, 32.0), person_width=(0.48, 0.66), riders=(0.36, 0.24), two_wheelers=(0.65, 0.42),
-        rider_distance=(5.0, 16.0), lamp_spacing=(11.0, 20.0), pole_width=(0.10, 0.17), mast_arm=0.08, lights=(0.0, 2.6), signs=(1.5, 5.0),
-        sign_shapes=(0.15, 0.05, 0.45, 0.35), tree_spacing=(8.0, 22.0), tree_shapes=(0.0, 0.35, 0.65), clutter=(0.5, 4.0), own_car=0.0,
+        pavement=(2.4, 5.2), setback=(0.0, 0.8), yard=(0.3, 0.45, 0.25), verge_chance=0.35, verge=(0.8, 2.4),
+        lots=(0.48, 0.20, 0.22, 0.06, 0.04), lot_length=(8.0, 18.0), height=(9.0, 19.0), tower_chance=0.0, storey=(2.9, 3.5),
+        bay=(1.7, 2.7), window=(0.38, 0.55, 0.5, 0.68), roof=(0.1, 0.28), shop_chance=0.55, wall_height=(1.8, 3.2),
+        fence_height=(1.3, 2.2), fence_bars=(0.4, 0.2), hills_chance=0.0, crossing_chance=0.35, traffic=(1.0, 3.5), parked=0.36,
+        car_shapes=(0.0, 0.02, 0.13, 0.45, 0.28, 0.12), truck_shapes=(0.05, 0.95), large=(0.28, 0.28, 0.28), large_distance=(9.0, 36.0),
+        persons=(2.0, 8.0), person_distance=(5.0, 24.0), person_width=(0.48, 0.66), riders=(0.34, 0.34), two_wheelers=(0.65, 0.6),
+        rider_distance=(5.0, 16.0), lamp_spacing=(11.0, 20.0), pole_width=(0.17, 0.26), mast_arm=0.08, lights=(0.5, 3.0), signs=(1.5, 5.0),
+        sign_shapes=(0.15, 0.05, 0.45, 0.35), tree_spacing=(9.0, 24.0), tree_shapes=(0.0, 0.35, 0.65), clutter=(0.5, 4.0), own_car=0.0,
         bonnet=0.85),
     Paint(
         sun=(0.02, 0.12), shadow=(0.86, 0.95), sky_top=((196, 202, 208), (222, 224, 224), (168, 180, 194)),
         sky_low=((226, 228, 228), (236, 236, 232), (206, 212, 216)), clouds=0.12, haze=(0.002, 0.008),
-        road=((88, 90, 92), (76, 78, 80), (104, 104, 104)), marking=((206, 208, 206), (214, 214, 210)),
-        pavement=((118, 114, 112), (134, 128, 122), (104, 104, 106)), terrain=((92, 102, 66), (84, 98, 60), (112, 108, 84)),
+        road=((96, 98, 100), (82, 84, 88), (112, 112, 112)), marking=((206, 208, 206), (214, 214, 210)),
+        pavement=((136, 130, 128), (150, 144, 138), (118, 116, 118)), terrain=((92, 102, 66), (84, 98, 60), (112, 108, 84)),
         leaves=((50, 64, 44), (66, 78, 46), (38, 50, 40)),
-        facades=((150, 140, 126), (122, 98, 84), (172, 166, 156), (104, 100, 98), (146, 124, 102), (134, 138, 142)),
+        facades=((166, 154, 136), (136, 104, 88), (192, 186, 174), (118, 114, 112), (164, 138, 110), (146, 152, 158)),
         glass=((52, 58, 62), (74, 82, 88), (118, 124, 128)), roofs=((88, 62, 54), (66, 64, 66), (96, 74, 64)),
         walls=((124, 116, 106), (108, 84, 72), (138, 134, 128)), fences=((62, 70, 66), (100, 102, 102), (92, 78, 66)),
         poles=((104, 106, 106), (84, 88, 86), (120, 122, 120)),
@@ -153,8 +153,8 @@ STREET = World(
         clothes=((44, 46, 54), (66, 70, 84), (88, 74, 64), (120, 116, 112), (96, 48, 50), (34, 34, 36)),
         grain=(0.12, 0.13, 0.30)),
     Sensor(
-        exposure=(0.72, 1.0), saturation=(0.7, 0.9), contrast=(0.85, 1.0), tint=(0.94, 1.02, 0.99), blur=(0.2, 0.6), sharpen=(0.0, 0.0),
-        noise=(3.0, 8.0), vignette=(0.15, 0.35), lens=0.06, blocks=(8.0, 22.0)),
+        exposure=(0.9, 1.2), saturation=(0.7, 0.9), contrast=(0.8, 1.0), tint=(0.94, 1.02, 0.99), blur=(0.05, 0.35), sharpen=(0.0, 0.0),
+        noise=(2.0, 6.0), vignette=(0.15, 0.35), lens=0.06, blocks=(8.0, 22.0)),
 )
 
 

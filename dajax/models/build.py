@@ -51,3 +51,22 @@ def build_segmenter(model_config, stage_config, *, num_classes):
         return deeplab.build_segmenter(model_config, num_classes, max(stage_config.target_bn, 0) + 1)
     except ValueError as error:
         raise UserError(f"config.model: {error}") from error
+
+
+def load_segmenter_weights(model_config, state):
+    """`state` with what `config.model.weights` holds of the segmenter, or as it is where that is empty; prints what was loaded.
+
+    Raises:
+      UserError: the file cannot be read, or is of another architecture.
+    """
+    if not model_config.weights:
+        return state
+    network = deeplab.DeepLab.network
+    try:
+        params, statistics, report = from_torch_segmenter(
+            load_torch_file(model_config.weights), state.params[network], state.batch_stats[network], allow_partial=model_config.allow_partial
+        )
+    except (WeightsError, OSError) as error:
+        raise UserError(f"config.model.weights={model_config.weights}: {error}") from error
+    log.say(f"weights: {model_config.weights}\n{report}")
+    return state.replace(params={**state.params, network: params}, batch_stats={**state.batch_stats, network: statistics})

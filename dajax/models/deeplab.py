@@ -1,12 +1,11 @@
 """DeepLab-v2 (Chen et al., TPAMI 2018) as AdaptSegNet, CLAN, PLCA, SPCL and DASS have it; which differs in what: spec/clan.md, section 1."""
 
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 
-from dajax.models.aspp import ASPP
+from dajax.models.aspp import ASPP, SegOutput
 from dajax.models.resnet import NORMS, ResNet, resnet50, resnet101
 from dajax.models.vgg import FCN8s, VGG
 
@@ -14,16 +13,6 @@ BACKBONES = ("resnet101", "resnet50", "vgg16", "vgg16_fcn8s", "resnet_small")
 TOPOLOGIES = ("caffe", "torchvision")
 HEADS = ("single", "multi", "twin")
 DTYPES = ("float32", "bfloat16")
-
-
-class SegOutput(NamedTuple):
-    """What a segmenter computes, all float32: `features` [N, h, w, D], the input of the last head; `logits` [N, h, w, K] of the main
-    head; `aux_logits` [N, h, w, K] of the other one, or None where there is one head only.
-    """
-
-    features: jax.Array
-    logits: jax.Array
-    aux_logits: jax.Array | None
 
 
 class DeepLab(nn.Module):

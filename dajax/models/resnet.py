@@ -53,7 +53,8 @@ class Block(nn.Module):
             y = norm("bn3", Conv(out_channels, 1, name="conv3")(y))
         if self.stride != 1 or x.shape[-1] != out_channels:
             x = norm("downsample_bn", Conv(out_channels, 1, stride=self.stride, name="downsample_conv")(x))
-        return nn.relu(x + y)
+        z = x + y
+        return jax.numpy.where(z <= 0, jax.numpy.zeros((), z.dtype), z)
 
 
 class ResNet(nn.Module):

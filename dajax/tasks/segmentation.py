@@ -2,6 +2,8 @@
 
 import os
 
+import jax
+
 from data_pipeline import labels, scenes, seg_readers, seg_transforms, train_ids
 from dajax import log
 from dajax.errors import UserError
@@ -22,6 +24,8 @@ def open_data(config):
     for role in ("target", "evaluation"):
         if names[role] != names["source"]:
             raise UserError(f"config.data.{role}: its classes ({', '.join(names[role])}) are not the source's ({', '.join(names['source'])})")
+    if sets["source"].label_paths is None:
+        raise UserError(f"config.data.source.root={sets['source'].name}: has images and no labels; training needs the source's labels")
     for images in sets.values():
         if images.label_paths is not None:
             train_ids.check_first_labels(images)
@@ -35,13 +39,13 @@ def _domain_configs(config):
     found = {role: dict(config.data[role]) for role in ROLES}
     if "scenes" not in config.data:
         return found
-    settings, bar = config.data.scenes, log.Counter("drawing scenes")
-    roots = scenes.ensure(
-        os.path.expanduser(settings.root), size_hw=tuple(settings.size), num_source=settings.source, num_target=settings.target,
-        num_evaluation=settings.evaluation, seed=settings.seed, progress=bar.update,
-    )
-    bar.close()
-    return {role: found[role] | {"root": roots["source_root" if role == "source" else "target_root"]} for role in ROLES}
+    settings = config.data.scenes
+    counts = {"source": settings.source, "target_train": settings.target, "target_val": settings.evaluation}
+    # A folder for every choice of settings, so that two runs with different ones do not fight over it.
+    name = "-".join(map(str, (f"v{scenes.VERSION}", *settings.size, *counts.values(), f"seed{settings.seed}")))
+    root = os.path.join(os.path.expanduser(settings.root), name)
+    source, target = scenes.ensure(root, size_hw=tuple(settings.size), counts=counts, seed=settings.seed, report=log.say)
+    return {role: found[role] | {"root": source if role == "source" else target} for role in ROLES}
 
 
 def domains_to_check(config):
@@ -82,15 +86,20 @@ def load_pretrained(config, state):
     return load_segmenter_weights(config.model, state)
 
 
+def _subsets(space):
+    """Of the literature, but for the whole set, which is plain mIoU."""
+    return {name: classes for name, classes in labels.subsets_of(space).items() if len(classes) < space.num_classes}
+
+
 def evaluate(state, *, data, model, config, run):
     """See dajax.tasks. Report: miou, iou, miou_<subset>, pixel_accuracy, confusion; under "reestimated" the same with AdaBN's statistics."""
     if not data.has_evaluation_labels:
         return Evaluation(report=None)
     settings, variables = run.evaluation, {"params": state.params, "batch_stats": state.batch_stats}
-    shared = dict(data=data, model=model, domain=config.target_bn, batch_size=run.runtime.eval_batch_size, subsets=labels.subsets_of(data.space))
+    shared = dict(data=data, model=model, domain=config.target_bn, batch_size=run.runtime.eval_batch_size, subsets=_subsets(data.space))
     report, pictures = evaluate_segmenter(variables, num_pictures=settings.num_pictures, **shared)
     headline = f"target mIoU {report['miou']:.2f} %, pixel accuracy {report['pixel_accuracy']:.2f} %"
-    if settings.reestimate_batches and model.norm == "train":
+    if settings.reestimate_batches and run.model.norm == "train" and jax.tree.leaves(state.batch_stats):  # VGG normalises nothing
         again = reestimate_statistics(
             variables, data=data, model=model, domain=config.target_bn, batch_size=settings.reestimate_batch_size,
             num_batches=settings.reestimate_batches,
@@ -104,4 +113,4 @@ def evaluate(state, *, data, model, config, run):
 def table(results, domains):
     """See dajax.tasks."""
     title = f"target IoU in %, last step, {len(domains.evaluation)} images; BN statistics as trained unless the row says 'target BN'"
-    return title + "\n" + segmentation_table(results, list(labels.subsets_of(domains.evaluation.space)))
+    return title + "\n" + segmentation_table(results, list(_subsets(domains.evaluation.space)))

@@ -1,0 +1,121 @@
+"""VGG-16 (Simonyan and Zisserman, ICLR 2015) for segmentation: AdaptSegNet's DeeplabVGG, and FCN8s."""
+
+from typing import ClassVar
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from dajax.models.aspp import SegOutput
+from dajax.models.layers import Conv, conv_init, torch_bias_init, torch_init
+from dajax.ops.resize import resize_bilinear
+
+WIDTHS = (64, 64, "pool", 128, 128, "pool", 256, 256, 256, "pool", 512, 512, 512, "pool", 512, 512, 512, "pool")  # configuration D
+
+
+def _pool(x):
+    """2x2 max-pooling, stride 2; an odd last row or column is dropped, as in torch."""
+    return nn.max_pool(x, (2, 2), strides=(2, 2))
+
+
+def _conv(features, x, name, *, kernel_size=3, dilation=1, kernel_init=conv_init, bias_init=nn.initializers.zeros_init()):
+    padding = dilation * (kernel_size // 2)
+    layer = Conv(
+        features, kernel_size, padding=padding, dilation=dilation, use_bias=True, kernel_init=kernel_init, bias_init=bias_init, name=name
+    )
+    return nn.relu(layer(x))
+
+
+def _fully_connected(features, x, name, *, kernel_size, dilation=1):
+    """A former fully connected layer, with torch's default initialisation, which nothing overwrites in DeeplabVGG."""
+    bias_init = torch_bias_init(kernel_size**2 * x.shape[-1])
+    return _conv(features, x, name, kernel_size=kernel_size, dilation=dilation, kernel_init=torch_init, bias_init=bias_init)
+
+
+class VGG(nn.Module):
+    """The backbone of DeeplabVGG (AdaptSegNet, deeplab_vgg.py): stride 8, D = 1024, no normalisation, all convolutions with bias.
+
+    The last two of VGG's poolings are left out; its last three convolutions are dilated by 2, and fc6, fc7 are 3x3 convolutions
+    dilated by 4. Submodules features_0, features_2, ..., features_31: the indices of the authors' `features`.
+    """
+
+    @nn.compact
+    def stage_outputs(self, images, mode):
+        """The feature map after each pooling, and after the dilated convolutions, fc6 and fc7.
+
+        Args:
+          images: float [N, H, W, C].
+          mode: Mode; nothing here depends on it.
+
+        Returns:
+          {"pool1", "pool2", "pool3", "conv5", "fc6", "fc7"}: float [N, h, w, D], h = H // 8 from pool3 on.
+        """
+        del mode
+        x, outputs, index, block = images, {}, 0, 1
+        for width in WIDTHS:
+            if width != "pool":
+                x = _conv(width, x, f"features_{index}", dilation=2 if block == 5 else 1)
+                index += 2  # the ReLU has an index too
+                continue
+            if block <= 3:
+                x = outputs[f"pool{block}"] = _pool(x)
+                index += 1
+            block += 1
+        outputs["conv5"] = x
+        for i, name in enumerate(("fc6", "fc7")):
+            x = outputs[name] = _fully_connected(1024, x, f"features_{index + 2 * i}", kernel_size=3, dilation=4)
+        return outputs
+
+    def frozen_parameters(self):
+        """See ResNet: none."""
+        return ()
+
+
+class FCN8s(nn.Module):
+    """Fully convolutional VGG-16 with skips from pool3 and pool4 (Long et al., CVPR 2015), which CLAN's paper names; its authors
+    released no code of it.
+
+    The topology is the paper's: fc6 (7x7) and fc7 (1x1) with 4096 channels, a 1x1 score on each of fc7, pool4, pool3, each coarser
+    map doubled and added to the finer one, logits at stride 8. Not as there: fc6 pads by 3, where the first convolution padded by
+    100 and crops undid it; maps are doubled by bilinear interpolation, where transposed convolutions began as such; no dropout.
+
+    Submodules features_0 ... features_28, fc6, fc7 (torchvision's features and classifier.0, classifier.3), score_fr, score_pool4,
+    score_pool3. The scores begin at 0, as there.
+    """
+
+    num_classes: int
+    dtype: str = "float32"
+    network: ClassVar[str] = "segmenter"
+    heads: ClassVar[str] = "single"
+    num_heads: ClassVar[int] = 1
+
+    @nn.compact
+    def __call__(self, images, mode):
+        """Images float32 [N, H, W, C], at least 32 x 32, Mode -> SegOutput with h = H // 8; its features are fc7's, brought to that size."""
+        del mode
+        x, pools, index = images.astype(self.dtype), [], 0
+        for width in WIDTHS:
+            if width == "pool":
+                x = _pool(x)
+                pools.append(x)
+                index += 1
+            else:
+                x = _conv(width, x, f"features_{index}")
+                index += 2
+        x = _fully_connected(4096, x, "fc6", kernel_size=7)
+        x = _fully_connected(4096, x, "fc7", kernel_size=1)
+
+        def score(name, y):
+            return Conv(self.num_classes, 1, use_bias=True, kernel_init=nn.initializers.zeros_init(), name=name)(y).astype(jnp.float32)
+
+        logits = score("score_fr", x)
+        for name, pool in (("score_pool4", pools[3]), ("score_pool3", pools[2])):
+            logits = resize_bilinear(logits, pool.shape[1:3]) + score(name, pool)
+        return SegOutput(resize_bilinear(x.astype(jnp.float32), logits.shape[1:3]), logits, None)
+
+    def prediction_logits(self, output):
+        """SegOutput -> float32 [N, h, w, K]."""
+        return output.logits
+
+    def frozen_parameters(self):
+        """See DeepLab: none."""
+        return ()
