@@ -13,7 +13,7 @@ from dajax.ops.metrics import confusion_matrix, iou_report
 from dajax.ops.pictures import panels
 from dajax.ops.resize import resize_bilinear
 
-_PANEL_WIDTH = 512  # pixels; a panel of Cityscapes at full size would be 2048
+_PANEL_WIDTHS = (256, 512)  # pixels; a panel of Cityscapes at full size would be 2048, one of the scenes a stamp
 
 
 @functools.lru_cache(maxsize=32)
@@ -58,10 +58,10 @@ def evaluate_segmenter(variables, *, data, model, domain, batch_size, subsets, n
 
 
 def _picture(image, prediction, label, palette):
-    """panels, at most _PANEL_WIDTH wide each."""
-    height, width = label.shape
-    if width > _PANEL_WIDTH:
-        height, width = round(height * _PANEL_WIDTH / width), _PANEL_WIDTH
+    """panels, each of a width within _PANEL_WIDTHS."""
+    narrowest, widest = _PANEL_WIDTHS
+    new_width = min(max(label.shape[1], narrowest), widest)
+    height, width = round(label.shape[0] * new_width / label.shape[1]), new_width
     image = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR)
     prediction, label = (np.asarray(Image.fromarray(x).resize((width, height), Image.Resampling.NEAREST)) for x in (prediction, label))
     return panels(np.asarray(image), prediction, label, palette)

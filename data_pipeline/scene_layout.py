@@ -71,7 +71,10 @@ def _draw_own_car(image, ids, layout, dice):
 
 
 def _vehicle(street, name, shape, x, z, heading, paint, dice):
-    """A thing: (nearest distance, X and Z of its middle, (width, height) of its shadow, draw). x is beside the middle of the street, z its nearest end."""
+    """A thing: (nearest distance, X and Z of its middle, (width, height) of its shadow, draw).
+
+    x: metres beside the middle of the street; z: distance of the nearest end.
+    """
     tail = z + shape.length[1] if heading == _TOWARDS else z
     pose = Pose(street.at(x, z), tail, heading)
     colors = {"car": paint.cars, "truck": paint.cars, "bus": paint.buses, "train": paint.trams}[name]
@@ -170,7 +173,7 @@ def _place_people(street, world, dice):
             add(x, z, 1.7, lambda canvas, pose=pose, kind=is_motorcycle: scene_objects.draw_rider(canvas, pose, bool(kind), layout, paint, dice))
     for is_motorcycle, chance in enumerate(layout.two_wheelers):
         if dice.chance(chance):
-            side, z = dice.pick(street.sides), dice.between((4.0, 17.0))
+            side, z = dice.pick(street.sides), dice.between((4.0, 13.0))
             x = street.kerb(side) + side.sign * dice.between((0.6, 1.0 + side.pavement * 0.6))
             place = street.at(x, z)
             add(x, z, 1.0, lambda canvas, place=place, z=z, kind=is_motorcycle: scene_objects.draw_parked_two_wheelers(

@@ -25,12 +25,13 @@ def draw_person(canvas, x, z, layout, paint, dice):
     """A pedestrian."""
     tall, wide = dice.between((1.55, 1.9)), dice.between(layout.person_width)
     if dice.chance(0.12):
-        tall *= 0.65  # a child
+        tall, wide = tall * 0.65, wide * 0.7  # a child
     coat, trousers, skin = (np.array(dice.pick(choices)) for choices in (paint.clothes, paint.clothes, paint.skins))
     step, hem = dice.between((0.02, 0.16)), dice.between((0.42, 0.52)) * tall
     for sign in (-1, 1):
-        canvas.box(x + sign * (0.07 + step) - 0.075, x + sign * (0.07 + step) + 0.075, 0.0, hem * 0.55, z, trousers * (0.8 + 0.1 * sign), ID["person"])
-        canvas.box(x + sign * 0.09 - 0.09, x + sign * 0.09 + 0.09, hem * 0.5, hem * 1.02, z, trousers * (0.8 + 0.1 * sign), ID["person"])
+        tone, foot, hip = trousers * (0.8 + 0.1 * sign), x + sign * (0.07 + step), x + sign * 0.09
+        canvas.box(foot - 0.075, foot + 0.075, 0.0, hem * 0.55, z, tone, ID["person"])
+        canvas.box(hip - 0.09, hip + 0.09, hem * 0.5, hem * 1.02, z, tone, ID["person"])
     canvas.ellipse(x, hem + (0.83 * tall - hem) / 2, z, wide / 2, (0.88 * tall - hem) / 2 + 0.06, coat, ID["person"])
     canvas.box(x - wide * 0.42, x + wide * 0.42, hem * 0.96, hem + 0.22, z, coat * 0.85, ID["person"])
     if dice.chance(0.4):
@@ -48,7 +49,8 @@ def draw_rider(canvas, pose, is_motorcycle, layout, paint, dice):
     canvas.ellipse(x + lean, 0.74, z, 0.15 + abs(lean), 0.34, trousers, ID["rider"])
     canvas.ellipse(x + lean, 1.22, z, wide / 2, 0.38, coat, ID["rider"])
     canvas.box(x + lean - wide * 0.55, x + lean + wide * 0.55, 1.12, 1.3, z, coat * 0.85, ID["rider"])
-    _draw_head(canvas, x + lean * 1.6, 1.8, z, np.array(dice.pick(paint.cars)) if is_motorcycle or dice.chance(0.4) else skin, paint, ID["rider"], dice)
+    has_helmet = is_motorcycle or dice.chance(0.4)
+    _draw_head(canvas, x + lean * 1.6, 1.8, z, np.array(dice.pick(paint.cars)) if has_helmet else skin, paint, ID["rider"], dice)
 
 
 def _draw_head(canvas, x, top, z, color, paint, label, dice):

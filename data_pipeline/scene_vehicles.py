@@ -32,7 +32,8 @@ CARS = (
     Shape((4.4, 4.8), (1.9, 2.05), (1.1, 1.25),  # sports car
           ((0, .2), (0, .68), (.14, .74), (.36, 1), (.52, 1), (.72, .66), (1, .48), (1, .2)), "ppgpgpp", (.3, .66, .68, .93, 3.0), _CAR_WHEELS, 0.15),
     Shape((5.3, 5.9), (1.95, 2.1), (1.75, 1.95),  # pickup
-          ((0, .2), (0, .58), (.40, .58), (.43, 1), (.62, 1), (.71, .62), (1, .58), (1, .2)), "ppgpgpp", (.44, .68, .64, .93, .9), ((0.2, 0.82), 0.42), 0.35),
+          ((0, .2), (0, .58), (.40, .58), (.43, 1), (.62, 1), (.71, .62), (1, .58), (1, .2)), "ppgpgpp", (.44, .68, .64, .93, .9),
+          ((0.2, 0.82), 0.42), 0.35),
     Shape((4.7, 5.1), (1.8, 1.95), (1.38, 1.46),  # saloon
           ((0, .2), (0, .66), (.17, .70), (.29, 1), (.57, 1), (.72, .66), (1, .56), (1, .2)), "ppgpgpp", (.25, .68, .67, .94, 1.0), _CAR_WHEELS),
     Shape((3.6, 4.2), (1.66, 1.8), (1.44, 1.54),  # hatchback
@@ -47,7 +48,8 @@ TRUCKS = (
           ((0, .12), (0, 1), (.66, 1), (.66, .8), (.76, .8), (.8, .52), (1, .48), (1, .12)), "lllpgpp", (.68, .77, .52, .74, 1.2),
           ((0.12, 0.24, 0.88), 0.52), 0.5, 0.65),
     Shape((6.5, 9.0), (2.3, 2.55), (3.2, 3.8),  # with the cab over the engine
-          ((0, .12), (0, 1), (.76, 1), (.76, .82), (.95, .82), (1, .48), (1, .12)), "lllpgp", (.82, .96, .5, .74, 1.2), ((0.15, 0.26, 0.86), 0.5), 0.45, 0.75),
+          ((0, .12), (0, 1), (.76, 1), (.76, .82), (.95, .82), (1, .48), (1, .12)), "lllpgp", (.82, .96, .5, .74, 1.2),
+          ((0.15, 0.26, 0.86), 0.5), 0.45, 0.75),
 )
 BUSES = (
     Shape((11.0, 12.5), (2.5, 2.6), (3.0, 3.3), ((0, .1), (0, .5), (0, .88), (.02, 1), (.98, 1), (1, .9), (1, .4), (1, .1)), "pgpppgp",
@@ -130,13 +132,16 @@ def _draw_side(canvas, street, shape, pose, size, colors, label):
     if abs(left) < width / 2:  # right behind or ahead of it
         return
     light = street.light(sign * hz, -sign * hx)
-    ss, tops = [s * length for s, _ in shape.profile[1:-1]], [y * height for _, y in shape.profile[1:-1]]
+    roof = [(s * length, y * height) for s, y in shape.profile[1:-1]]
     first, last, low, high, pillar = shape.panes
     places, radius = shape.wheels
     tones = np.stack([paint * light, load * light, glass * (0.7 + 0.3 * light), np.array(_TYRE, np.float32), np.array((120, 120, 122), np.float32)])
 
     def shade(s, y, z):
-        top = np.interp(s, ss, tops)
+        top = np.full(s.shape, roof[-1][1])
+        for (s0, y0), (s1, y1) in zip(roof[-2::-1], roof[:0:-1]):  # not np.interp, which may fuse its operations, a little differently here and there
+            if s1 > s0:
+                top = np.where(s <= s1, y0 + (y1 - y0) * (s - s0) / (s1 - s0), top)
         is_pane = (s > first * length) & (s < last * length) & (s / pillar - np.floor(s / pillar) > 0.12)
         material = np.where(is_pane & (y > low * height) & (y < high * height) & (y < top - 0.08), 2, 0)
         material = np.where((s < shape.load * length) & (y > shape.clearance * 2), 1, material)

@@ -11,9 +11,9 @@ They are set once, from source-only, AdaBN and oracle trainings alone, before an
 import dataclasses
 from typing import NamedTuple
 
-LAYOUT_GAP = 1.0  # camera, street, facades, shapes of vehicles and trees, how often and how far objects stand
-PAINT_GAP = 1.0  # palettes, sunlight and shadows, textures
-SENSOR_GAP = 1.0  # blur, noise, saturation, vignette, lens, compression
+LAYOUT_GAP = 0.6  # camera, street, facades, shapes of vehicles and trees, how often and how far objects stand
+PAINT_GAP = 0.45  # palettes, sunlight and shadows, textures
+SENSOR_GAP = 0.6  # blur, noise, saturation, vignette, lens, compression
 
 WORLDS = ("source", "target")
 
@@ -51,8 +51,8 @@ class Layout(NamedTuple):
     truck_shapes: tuple = (0.8, 0.2)  # with a bonnet, with the cab over the engine
     large: tuple = (0.30, 0.26, 0.24)  # chances of a truck, a bus, a tram
     large_distance: tuple = (9.0, 32.0)
-    persons: tuple = (1.0, 4.5)
-    person_distance: tuple = (4.5, 18.0)
+    persons: tuple = (2.0, 5.5)
+    person_distance: tuple = (4.5, 14.0)
     person_width: tuple = (0.40, 0.48)
     riders: tuple = (0.25, 0.40)  # chances of one on a bicycle, on a motorcycle
     two_wheelers: tuple = (0.7, 0.55)  # chances of a parked group of bicycles, motorcycles
@@ -133,7 +133,7 @@ STREET = World(
         bay=(1.7, 2.7), window=(0.38, 0.55, 0.5, 0.68), roof=(0.1, 0.28), shop_chance=0.55, wall_height=(1.8, 3.2),
         fence_height=(1.3, 2.2), fence_bars=(0.4, 0.2), hills_chance=0.0, crossing_chance=0.35, traffic=(1.0, 3.5), parked=0.36,
         car_shapes=(0.0, 0.02, 0.13, 0.45, 0.28, 0.12), truck_shapes=(0.05, 0.95), large=(0.28, 0.28, 0.28), large_distance=(9.0, 36.0),
-        persons=(2.0, 8.0), person_distance=(5.0, 24.0), person_width=(0.48, 0.66), riders=(0.34, 0.34), two_wheelers=(0.65, 0.6),
+        persons=(2.0, 8.0), person_distance=(5.0, 19.0), person_width=(0.48, 0.66), riders=(0.34, 0.34), two_wheelers=(0.65, 0.6),
         rider_distance=(5.0, 16.0), lamp_spacing=(11.0, 20.0), pole_width=(0.17, 0.26), mast_arm=0.08, lights=(0.5, 3.0), signs=(1.5, 5.0),
         sign_shapes=(0.15, 0.05, 0.45, 0.35), tree_spacing=(9.0, 24.0), tree_shapes=(0.0, 0.35, 0.65), clutter=(0.5, 4.0), own_car=0.0,
         bonnet=0.85),

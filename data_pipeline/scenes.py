@@ -43,17 +43,13 @@ def draw(world: str, split: str, index: int, *, size_hw: tuple[int, int], seed: 
     return draw_scene(scene_worlds.make_world(world), dice, size_hw)
 
 
-def write(
-    folder: str | os.PathLike, *, world: str, split: str, count: int, size_hw: tuple[int, int], seed: int,
-    report: Callable[[int], None] | None = None,
-) -> None:
+def write(folder: str | os.PathLike, *, world: str, split: str, count: int, size_hw: tuple[int, int], seed: int) -> None:
     """Writes the scenes 0..count-1 of a split below a folder, over what is there.
 
     Args:
       folder: made if need be.
       world: "source" writes GTA5's layout, which has no splits; "target" writes Cityscapes'.
       split: "train" or "val".
-      report: called with the number of each picture that is done.
     Raises: DataError for a wrong world, split, count or size.
     """
     if world not in scene_worlds.WORLDS or split not in CITIES or count < 1 or min(size_hw) < _MIN_SIDE:
@@ -70,8 +66,6 @@ def write(
             label.putpalette(_palette())
         Image.fromarray(image).save(image_path)
         label.save(label_path)
-        if report:
-            report(i)
 
 
 def file_names(world: str, split: str, index: int) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""What segmenters give out, and the classifier of DeepLab-v2: parallel dilated 3x3 convolutions, summed (ASPP-L; `Classifier_Module` in AdaptSegNet and CLAN)."""
+"""What segmenters give out, and DeepLab-v2's classifier: parallel dilated 3x3 convolutions, summed (ASPP-L; the authors' Classifier_Module)."""
 
 from typing import NamedTuple
 

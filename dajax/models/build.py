@@ -4,6 +4,7 @@ from dajax import log
 from dajax.errors import UserError
 from dajax.models import deeplab
 from dajax.models.classifier import Classifier, build_classifier
+from dajax.models.seg_weights import from_torch_segmenter
 from dajax.models.weights import WeightsError, from_torch_resnet, load_torch_file
 
 

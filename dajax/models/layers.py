@@ -66,6 +66,16 @@ def _pointwise(x, kernel, stride):
     return y.reshape(n, h, w, -1)
 
 
+def add_relu(x, y):
+    """relu(x + y), the end of a residual block, in a form that XLA's CPU compiler stores.
+
+    It takes maximum(x + y, 0) for cheap enough to be computed anew by every reader, and as the next block's sum is such a reader,
+    each block of ResNet-101 would add up all blocks of its stage before it: 0.8 s of 8.1 s, forward and backward, one core, 257x513.
+    """
+    z = x + y
+    return jnp.where(z <= 0, jnp.zeros((), z.dtype), z)  # not `z > 0`: a NaN must stay one
+
+
 def max_pool(x, *, ceil_mode=False):
     """3x3 max-pooling, stride 2, padding 1.
 

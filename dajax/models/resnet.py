@@ -6,7 +6,7 @@ from typing import Callable
 import flax.linen as nn
 import jax
 
-from dajax.models.layers import Conv, max_pool
+from dajax.models.layers import Conv, add_relu, max_pool
 from dajax.models.norm import DomainBatchNorm
 
 BLOCKS = ("basic", "bottleneck")
@@ -53,8 +53,7 @@ class Block(nn.Module):
             y = norm("bn3", Conv(out_channels, 1, name="conv3")(y))
         if self.stride != 1 or x.shape[-1] != out_channels:
             x = norm("downsample_bn", Conv(out_channels, 1, stride=self.stride, name="downsample_conv")(x))
-        z = x + y
-        return jax.numpy.where(z <= 0, jax.numpy.zeros((), z.dtype), z)
+        return add_relu(x, y)
 
 
 class ResNet(nn.Module):

@@ -12,8 +12,8 @@ from configs import clan as clan_config
 from dajax.methods import METHODS
 from dajax.models.apply import predict_logits
 from dajax.models.deeplab import build_segmenter
+from dajax.models.seg_weights import from_torch_segmenter
 from recipe_weights import discriminator_params, recipe_state_dict
-from dajax.models.weights import from_torch_segmenter
 
 # clan_README.md: train-step losses 1e-4 relative, parameters 1e-4 of the array's max, final logits 1e-3 of max, all float32 against float64.
 LOSS_TOLERANCE, PARAMETER_TOLERANCE, LOGIT_TOLERANCE = 1e-4, 1e-4, 1e-3
@@ -68,14 +68,15 @@ def torch_leaf(tree, name):
 def assert_parameters(case, iteration, state, discriminators):
     prefix = f"it{iteration}_after8_"
     names = [key[len(prefix) :] for key in case if key.startswith(prefix)]
-    assert len(names) > 20
+    assert len(names) >= 20
     for name in names:
         network, _, leaf = name.partition(".")
         value = torch_leaf(state.params["segmenter" if network == "G" else discriminators[network]], leaf)
-        expected, norm = case[prefix + name], case[f"it{iteration}_afternorm_{name}"]
+        expected, norm = case[prefix + name], case.get(f"it{iteration}_afternorm_{name}")  # not stored for discriminators of AdaptSegNet
         scale = np.abs(value).max()
         np.testing.assert_allclose(value.reshape(-1)[: len(expected)], expected, rtol=0, atol=PARAMETER_TOLERANCE * scale, err_msg=name)
-        np.testing.assert_allclose(np.linalg.norm(value.astype(np.float64)), norm, rtol=PARAMETER_TOLERANCE, err_msg=name)
+        if norm is not None:
+            np.testing.assert_allclose(np.linalg.norm(value.astype(np.float64)), norm, rtol=PARAMETER_TOLERANCE, err_msg=name)
 
 
 def assert_statistics(case, iteration, state):
@@ -98,7 +99,8 @@ def final_logits(case, model, state):
     return np.moveaxis(np.asarray(predict_logits(model, variables, image, domain=0)), -1, 1)
 
 
-@pytest.mark.parametrize("name, repeats", [("clan_trainstep_dup", 3), ("clan_trainstep_nodup", 1)])
+# Compiling takes nearly all of the time of these tests, so what differs little from another runs with the slow ones.
+@pytest.mark.parametrize("name, repeats", [("clan_trainstep_dup", 3), pytest.param("clan_trainstep_nodup", 1, marks=pytest.mark.slow)])
 def test_five_iterations_of_clan_are_the_authors(golden, name, repeats):
     case = golden(name)[""]
     arg = base.parse_arg("gta5_to_cityscapes", clan_config.VARIANTS, settings="code")
@@ -118,7 +120,13 @@ def test_five_iterations_of_clan_are_the_authors(golden, name, repeats):
     assert np.abs(final_logits(case, model, state) - expected).max() < LOGIT_TOLERANCE * np.abs(expected).max()
 
 
-@pytest.mark.parametrize("name, gan", [("clan_asn_trainstep_multi", "vanilla"), ("clan_asn_trainstep_single", "vanilla"), ("clan_asn_trainstep_single_ls", "least_squares")])
+@pytest.mark.parametrize(
+    "name, gan",
+    [
+        ("clan_asn_trainstep_multi", "vanilla"), pytest.param("clan_asn_trainstep_single", "vanilla", marks=pytest.mark.slow),
+        pytest.param("clan_asn_trainstep_single_ls", "least_squares", marks=pytest.mark.slow),
+    ],
+)
 def test_three_iterations_of_adaptsegnet_are_the_authors(golden, name, gan):
     """The single-level script also runs both heads, the auxiliary ones at weight 0."""
     case = golden(name)[""]

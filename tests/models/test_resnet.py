@@ -1,56 +1,21 @@
 """ResNet against the golden networks (deeplab_cls_*.npz, weights by recipe), its gradient stop and its sizes."""
 
-import json
-import pathlib
-import zlib
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from recipe_weights import recipe_state_dict, relative_error, shapes_of, tap_errors
 
 from dajax.models.norm import Mode
 from dajax.models.resnet import ResNet, resnet50, resnet101, resnet_small
 from dajax.models.weights import from_torch_resnet
 
 TOLERANCE = 1e-4  # clan_README.md: float32, max |a - b| / max |b|; a wrong stride place or pooling mode gives 1e-2 or more
-NAMES = pathlib.Path(__file__).resolve().parents[1] / "golden" / "deeplab_names.json"
-
-
-def recipe(name, shape, salt):
-    """The weights of the golden files, "Weights are generated, not stored" in clan_README.md."""
-    normal = np.random.default_rng(zlib.crc32((salt + name).encode("utf-8"))).standard_normal(shape).astype(np.float32).astype(np.float64)
-    if name.endswith("num_batches_tracked"):
-        return np.zeros(shape, np.int64)
-    if name.endswith("running_mean") or name.endswith(".bias"):
-        return (0.1 * normal).astype(np.float32)
-    if name.endswith("running_var"):
-        return np.exp(0.1 * normal).astype(np.float32)
-    if len(shape) >= 2:
-        return (np.sqrt(2 / np.prod(shape[1:])) * normal).astype(np.float32)
-    return ((0.25 if name.endswith("bn3.weight") else 1.0) * (1 + 0.1 * normal)).astype(np.float32)
-
-
-def shapes_of(model, image_shape):
-    """(params, batch_stats) of zeros: nothing is compiled."""
-    variables = jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros(image_shape), Mode()))
-    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), variables)
-    return zeros["params"], zeros["batch_stats"]
-
-
-def relative_error(actual, expected):
-    assert actual.shape == expected.shape
-    return np.abs(np.asarray(actual, np.float64) - expected).max() / np.abs(expected).max()
-
-
-def tap_statistics(nchw):
-    x = np.asarray(nchw, np.float64)
-    return np.array([x.mean(), x.std(), np.abs(x).max(), x.min(), x.max(), np.sqrt(np.square(x).sum())])
 
 
 def worst_error(name, model, arrays):
     """Largest relative error over features, logits and taps of both stored sizes."""
-    state_dict = {key: recipe(key, shape, str(arrays["salt"])) for key, shape in json.loads(NAMES.read_text())[name].items()}
+    state_dict = recipe_state_dict(name, str(arrays["salt"]))
     params, stats, report = from_torch_resnet(state_dict, *shapes_of(model, (1, 64, 64, 3)))
     assert len(report.loaded) + len(report.ignored) == len(state_dict) and not report.unexpected
     variables = {"params": params, "batch_stats": stats}
@@ -70,13 +35,9 @@ def worst_error(name, model, arrays):
     errors = {}
     for size in ("s64x64", "s65x97"):
         images = jnp.asarray(arrays[f"{size}_image"].transpose(0, 2, 3, 1))
-        taps = {key: np.asarray(x).transpose(0, 3, 1, 2) for key, x in run(images).items()}
-        for key, x in taps.items():
-            assert x.shape == tuple(arrays[f"{size}_tapshape_{key}"]), (size, key)
-            errors[size, key, "stats"] = relative_error(tap_statistics(x), arrays[f"{size}_tapstats_{key}"])
-            errors[size, key, "corner"] = relative_error(x[0, :4, :3, :3], arrays[f"{size}_tapcorner_{key}"])
-            errors[size, key, "tail"] = relative_error(x[0, -4:, -3:, -3:], arrays[f"{size}_taptail_{key}"])
-        features = taps["layer4"].mean((2, 3))
+        taps = run(images)
+        errors |= tap_errors(arrays, size, taps)
+        features = np.asarray(taps["layer4"].mean((1, 2)))
         errors[size, "feature2048"] = relative_error(features, arrays[f"{size}_feature2048"])
         errors[size, "fc_logits"] = relative_error(features @ state_dict["fc.weight"].T + state_dict["fc.bias"], arrays[f"{size}_fc_logits"])
     print(f"{name}: worst relative error {max(errors.values()):.1e} at {max(errors, key=errors.get)}")

@@ -1,0 +1,247 @@
+"""DeepLab against the golden networks (deeplab_*.npz, weights by recipe), its heads, its norms, its precisions and its small backbone."""
+
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+from recipe_weights import recipe_state_dict, relative_error, shapes_of, tap_errors
+
+from dajax.models.aspp import ASPP
+from dajax.models.deeplab import build_segmenter
+from dajax.models.norm import Mode
+from dajax.models.seg_weights import from_torch_segmenter
+
+TOLERANCE = 1e-4  # clan_README.md: float32, max |a - b| / max |b|; a wrong dilation, stride place, pooling or branch gives 1e-2 or more
+RESNET101 = ConfigDict(dict(
+    backbone="resnet101", topology="caffe", widths=(), heads="single", head_bias=True, aspp_branches=4, aspp_rates=(6, 12, 18, 24), norm="train",
+    train_norm_affine=False, dtype="float32",
+))
+SMALL = ConfigDict(RESNET101.to_dict() | dict(backbone="resnet_small", widths=(4, 6, 8, 8), aspp_rates=(1, 2, 4, 6), train_norm_affine=True))
+SIZES = ("s65x97", "s64x96", pytest.param("s201x217", marks=pytest.mark.slow))  # odd; even, where ceil pooling shows; room for every tap
+
+
+def make(base, num_classes=19, num_domains=1, **settings):
+    return build_segmenter(ConfigDict(base.to_dict() | settings), num_classes, num_domains)
+
+
+def make_short(**settings):
+    """The small network with one block a stage: every kind of layer, and quick to compile."""
+    model = make(SMALL, 5, **{"heads": "multi", "aspp_branches": 2} | settings)
+    return model.clone(backbone=model.backbone.clone(stage_sizes=(1, 1, 1, 1)))
+
+
+def load(model, name, salt):
+    state_dict = recipe_state_dict(name, salt)
+    params, stats, report = from_torch_segmenter(state_dict, *shapes_of(model, (1, 64, 64, 3)))
+    assert len(report.loaded) + len(report.ignored) == len(state_dict) and not report.missing and not report.unexpected
+    return {"params": params, "batch_stats": stats}
+
+
+def run_with_taps(model, variables, images):
+    """(SegOutput, {layer: feature map}) in evaluation mode."""
+
+    def is_tap(module, method):
+        return (module.name in ("conv1", "bn1") and len(module.path) == 2) or method == "stage_outputs"
+
+    output, taken = model.apply(variables, images, Mode(), capture_intermediates=is_tap, mutable="intermediates")
+    taken = taken["intermediates"]["backbone"]
+    taps = {"maxpool" if stage == "stem" else stage: x for stage, x in taken["stage_outputs"][0].items()}
+    return output, taps | {key: taken[key]["__call__"][0] for key in ("conv1", "bn1")}
+
+
+def assert_all_below(errors):
+    assert len(errors) > 1
+    worst = max(errors, key=errors.get)
+    assert errors[worst] < TOLERANCE, (worst, errors[worst])
+
+
+def image_of(arrays, size):
+    return jnp.asarray(arrays[f"{size}_image"].transpose(0, 2, 3, 1))
+
+
+def nchw(x):
+    return np.asarray(x).transpose(0, 3, 1, 2)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_clans_twin_heads_are_the_authors(golden, size):
+    arrays = golden("deeplab_clan")[""]
+    model = make(RESNET101, heads="twin")
+    output, taps = jax.jit(lambda variables, images: run_with_taps(model, variables, images))(
+        load(model, "clan", str(arrays["salt"])), image_of(arrays, size)
+    )
+    errors = {
+        "aux_logits": relative_error(nchw(output.aux_logits), arrays[f"{size}_logits1"]),
+        "logits": relative_error(nchw(output.logits), arrays[f"{size}_logits2"]),
+        "sum": relative_error(nchw(model.prediction_logits(output)), arrays[f"{size}_logits1"] + arrays[f"{size}_logits2"]),
+    }
+    assert_all_below(errors | (tap_errors(arrays, size, taps) if size == "s65x97" else {}))
+
+
+@pytest.mark.parametrize("size", ["s65x97", pytest.param("s64x96", marks=pytest.mark.slow), SIZES[2]])
+def test_adaptsegnets_heads_are_the_authors_with_two_branches_and_with_four(golden, size):
+    """Multi and single heads in one program: the backbones' weights are equal, and compiled once."""
+    multi, single = golden("deeplab_asn_multi")[""], golden("deeplab_asn_single")[""]
+    models = {(heads, n): make(RESNET101, heads=heads, aspp_branches=n) for heads in ("multi", "single") for n in (2, 4)}
+    variables = {heads: load(models[heads, 2], f"asn_{heads}", str(arrays["salt"])) for heads, arrays in (("multi", multi), ("single", single))}
+    heads_only = {heads: {name: leaf for name, leaf in tree["params"].items() if name != "backbone"} for heads, tree in variables.items()}
+    for key in ("layer3_7", "layer4_0"):
+        jax.tree.map(np.testing.assert_array_equal, *(tree["params"]["backbone"][key] for tree in variables.values()))
+    np.testing.assert_array_equal(multi[f"{size}_image"], single[f"{size}_image"])
+
+    @jax.jit
+    def run(backbone, heads_only, stats, images):
+        return {
+            (heads, n): model.apply({"params": {"backbone": backbone, **heads_only[heads]}, "batch_stats": stats}, images, Mode())
+            for (heads, n), model in models.items()
+        }
+
+    outputs = run(variables["multi"]["params"]["backbone"], heads_only, variables["multi"]["batch_stats"], image_of(multi, size))
+    errors = {}
+    for n, suffix in ((2, ""), (4, "_all4")):
+        main, aux = outputs["multi", n].logits, outputs["multi", n].aux_logits
+        errors["aux", n] = relative_error(nchw(aux), multi[f"{size}_logits1{suffix}"])
+        errors["main", n] = relative_error(nchw(main), multi[f"{size}_logits2{suffix}"])
+        errors["single", n] = relative_error(nchw(outputs["single", n].logits), single[f"{size}_logits{suffix}"])
+    assert outputs["single", 2].aux_logits is None
+    np.testing.assert_array_equal(models["multi", 2].prediction_logits(outputs["multi", 2]), outputs["multi", 2].logits)
+    assert_all_below(errors)
+
+
+@pytest.mark.parametrize("size, norm", [
+    ("s65x97", "frozen_no_eps"), ("s64x96", "train"),
+    *(pytest.param(size, norm, marks=pytest.mark.slow)
+      for size, norm in (("s65x97", "train"), ("s64x96", "frozen_no_eps"), ("s201x217", "train"), ("s201x217", "frozen_no_eps"))),
+])
+def test_torchvisions_topology_is_spcls(golden, size, norm):
+    arrays = golden("deeplab_tvstyle")[""]
+    model = make(RESNET101, topology="torchvision", norm=norm)
+    output, taps = jax.jit(lambda variables, images: run_with_taps(model, variables, images))(
+        load(model, "tvstyle", str(arrays["salt"])), image_of(arrays, size)
+    )
+    expected = arrays[f"{size}_logits" + ("_frozenbn_noeps" if norm == "frozen_no_eps" else "")]
+    errors = {"logits": relative_error(nchw(output.logits), expected), "features": relative_error(output.features, np.asarray(taps["layer4"]))}
+    # The stored taps are with epsilon, which by itself makes 1e-5.
+    assert_all_below(errors | (tap_errors(arrays, size, taps) if size == "s65x97" else {}))
+
+
+def test_parameter_counts_are_the_authors():
+    """spec/clan.md, 1.1, and spec/plca.md, 10."""
+    for settings, expected in (
+        ({"heads": "twin"}, 45_301_976), ({"heads": "multi", "aspp_branches": 2}, 44_601_560), ({}, 43_901_068), ({"head_bias": False}, 43_900_992)
+    ):
+        assert sum(leaf.size for leaf in jax.tree.leaves(shapes_of(make(RESNET101, **settings), (1, 64, 64, 3))[0])) == expected
+
+
+def test_aspp_is_the_sum_of_dilated_convolutions():
+    """On a map of 5 x 9 with rates up to 12, so that taps see all of it, some, or padding only; gradients too."""
+    rates, x = (1, 4, 5, 12), jax.random.normal(jax.random.key(0), (2, 5, 9, 6))
+    layer = ASPP(num_classes=3, rates=rates, branches=4, use_bias=True)
+    variables = layer.init(jax.random.key(1), x)
+    assert all(leaf.any() for leaf in jax.tree.leaves(variables)), "kernels and biases both begin at random"
+
+    def convolutions(variables, x):
+        y = jnp.zeros(())
+        for i, rate in enumerate(rates):
+            branch = variables["params"][f"conv2d_list_{i}"]
+            conv = jax.lax.conv_general_dilated(
+                x, branch["kernel"], (1, 1), ((rate, rate),) * 2, rhs_dilation=(rate, rate), dimension_numbers=("NHWC", "HWIO", "NHWC")
+            )
+            y = y.reshape((1,) * (4 - y.ndim) + y.shape) + conv + branch["bias"].reshape(1, 1, 1, -1)
+        return y
+
+    (y, vjp), (expected, expected_vjp) = jax.vjp(layer.apply, variables, x), jax.vjp(convolutions, variables, x)
+    np.testing.assert_allclose(y, expected, atol=1e-6)  # sums of 54 products of about 0.01
+    cotangent = jax.random.normal(jax.random.key(2), y.shape)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=1e-5), vjp(cotangent), expected_vjp(cotangent))
+
+
+@pytest.fixture(scope="module")
+def small():
+    images = jax.random.normal(jax.random.key(0), (2, 32, 48, 3))
+    model = make_short()
+    return images, jax.jit(lambda: model.init(jax.random.key(1), images, Mode()))()
+
+
+def train(model, variables, images):
+    """(SegOutput, gradients of a loss over all of it, batch_stats)."""
+
+    def loss(params):
+        output, updated = model.apply({**variables, "params": params}, images, Mode(train=True), mutable=["batch_stats"])
+        heads = [x for x in output[1:] if x is not None]
+        return sum(jnp.square(x - 1.0).mean() for x in heads), (output, updated["batch_stats"])
+
+    grads, (output, stats) = jax.jit(jax.grad(loss, has_aux=True))(variables["params"])
+    return output, grads, stats
+
+
+def test_frozen_parameters_are_exactly_those_without_gradient(small):
+    """Scale and bias where they are not trained, and the branches that the authors' loop leaves out."""
+    images, variables = small
+    for affine, branches in ((False, 2), (True, 4)):
+        model = make_short(aspp_branches=branches, train_norm_affine=affine)
+        _, grads, _ = train(model, variables, images)
+        for path, leaf in jax.tree_util.tree_leaves_with_path({model.network: grads}):
+            name = jax.tree_util.keystr(path, simple=True, separator="/")
+            assert any(re.search(pattern, name) for pattern in model.frozen_parameters()) != bool(leaf.any()), name
+        names = [jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in jax.tree_util.tree_leaves_with_path({model.network: grads})]
+        assert all(any(re.search(pattern, name) for name in names) for pattern in model.frozen_parameters()), "the optimiser refuses idle patterns"
+
+
+def test_frozen_normalisation_is_the_running_one_and_does_not_move(small):
+    images, variables = small
+    shifted = {**variables, "batch_stats": jax.tree.map(lambda leaf: leaf + 0.5, variables["batch_stats"])}
+    model = make_short(norm="frozen")
+    output, _, stats = train(model, shifted, images)
+    jax.tree.map(np.testing.assert_array_equal, stats, shifted["batch_stats"])
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), output, jax.jit(lambda: model.apply(shifted, images, Mode()))())
+    _, _, moved = train(make_short(), shifted, images)
+    assert not any(np.array_equal(a, b) for a, b in zip(jax.tree.leaves(moved), jax.tree.leaves(shifted["batch_stats"])))
+
+
+def test_bfloat16_computes_convolutions_only(small):
+    """8 bits of mantissa over 9 layers: a few per cent of the largest logit. Everything handed out is float32."""
+    images, variables = small
+    precise, _, stats = train(make_short(), variables, images)
+    model = make_short(dtype="bfloat16")
+    output, grads, rough_stats = train(model, variables, images)
+    assert {leaf.dtype for leaf in jax.tree.leaves((output, grads, rough_stats))} == {jnp.dtype("float32")}
+    error = relative_error(output.logits, np.asarray(precise.logits))
+    assert 1e-4 < error < 5e-2, "above: it is bfloat16 indeed"
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=0.02 * np.abs(b).max()), rough_stats, stats)
+    fresh = jax.eval_shape(lambda: model.init(jax.random.key(0), images, Mode()))
+    assert {leaf.dtype for leaf in jax.tree.leaves(fresh)} == {jnp.dtype("float32")}
+
+
+def test_small_backbone_has_stride_four_and_seventeen_convolutions():
+    model = make(SMALL, 5, num_domains=2)
+    params, stats = shapes_of(model, (1, 64, 128, 3))
+    assert sum(leaf.ndim == 4 for leaf in jax.tree.leaves(params["backbone"])) == 17 + 2, "two shortcuts besides"
+    output = jax.eval_shape(lambda: model.apply({"params": params, "batch_stats": stats}, jnp.zeros((1, 64, 128, 3)), Mode(domain=1)))
+    assert output.logits.shape == (1, 16, 32, 5) and output.features.shape == (1, 16, 32, 8) and output.aux_logits is None
+
+
+def test_equal_configs_are_equal_models():
+    """Compiled functions are cached by model: an equal config must not compile again."""
+    assert make(SMALL) == make(SMALL) and hash(make(RESNET101)) == hash(make(RESNET101)) and make(SMALL) != make(SMALL, heads="twin")
+
+
+@pytest.mark.parametrize("key, value, known", [
+    ("backbone", "vgg", "resnet101, resnet50, vgg16, vgg16_fcn8s, resnet_small"), ("topology", "pytorch", "caffe, torchvision"),
+    ("heads", "double", "single, multi, twin"), ("norm", "eval", "train, frozen, frozen_no_eps"), ("dtype", "float16", "float32, bfloat16"),
+])
+def test_unknown_settings_are_errors_that_name_the_known(key, value, known):
+    with pytest.raises(ValueError, match=f"unknown {key} '{value}'; known: {known}$"):
+        make(RESNET101, **{key: value})
+
+
+def test_impossible_settings_are_errors():
+    with pytest.raises(ValueError, match="aspp_branches=5 of 4 aspp_rates"):
+        make(RESNET101, aspp_branches=5)
+    with pytest.raises(ValueError, match="heads='twin' on vgg16"):
+        make(RESNET101, backbone="vgg16", heads="twin")
+    with pytest.raises(ValueError, match="widths .* has 4 stages"):
+        make(SMALL, widths=(4, 8))

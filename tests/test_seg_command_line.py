@@ -1,0 +1,133 @@
+"""Segmentation as a person runs it: the embedded scenes to their table, kill -9 in the middle of CLAN's warm-up, check_data, dajax.load."""
+
+import json
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import dajax
+import tiny
+
+NETWORK = ("--config.model.widths=(4,4,8,8)", "--config.model.aspp_branches=2", "--config.model.aspp_rates=(1,2)")
+SMALL = (
+    "--config.data.scenes.source=12", "--config.data.scenes.target=12", "--config.data.scenes.evaluation=5", "--config.runtime.log_every=1",
+    "--config.evaluation.reestimate_batches=2", "--config.evaluation.num_pictures=2", "--config.runtime.eval_batch_size=4",
+)
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory):
+    """Where this session's scenes are drawn."""
+    return tmp_path_factory.mktemp("scenes")
+
+
+def command(workdir, scenes, *flags, recipe="clan"):
+    common = (f"--workdir={workdir}", f"--config.data.scenes.root={scenes}", f"--config.runtime.compilation_cache={tiny.CACHE}")
+    return [sys.executable, "run.py", f"--config=configs/{recipe}.py", *common, *SMALL, *NETWORK, *flags]
+
+
+def run(*args, check=True, **kwargs):
+    result = subprocess.run(command(*args, **kwargs), cwd=tiny.ROOT, env=tiny.environment(), capture_output=True, text=True)
+    assert not check or result.returncode == 0, result.stdout + result.stderr
+    return result
+
+
+@pytest.fixture(scope="module")
+def finished(scenes, tmp_path_factory):
+    """(workdir, output) of the source-only recipe: source only, AdaBN, oracle."""
+    workdir = tmp_path_factory.mktemp("seg") / "run"
+    steps = ("--config.source_only.steps=3", "--config.adabn.steps=2", "--config.oracle.steps=3")
+    return workdir, run(workdir, scenes, *steps, recipe="source_only_seg").stdout
+
+
+def test_the_scenes_run_to_their_table(finished):
+    workdir, output = finished
+    assert "protocol: evaluation images at 64x128" in output and "labels for evaluation, and for an oracle stage, only" in output
+    table = output[output.index("target IoU in %") :]
+    for row in ("road", "bicycle", "mIoU ", "mIoU 16", "mIoU 13", "mIoU tail", "mIoU, target BN", "after step"):
+        assert f"\n{row}" in table, table
+    stages = json.loads((workdir / "results.json").read_text())["stages"]
+    assert set(stages) == {"source_only", "adabn", "oracle"}
+    for result in stages.values():
+        assert len(result["iou"]) == 19 and 0 <= result["miou"] <= 100 and {"miou_16", "miou_13", "miou_tail", "reestimated"} <= result.keys()
+        assert np.sum(result["confusion"]) > 5 * 64 * 128 * 0.8, "one confusion matrix over all pixels"
+
+
+def test_pictures_are_there_to_be_looked_at(finished):
+    workdir, _ = finished
+    files = sorted((workdir / "oracle" / "pictures").iterdir())
+    assert [path.name for path in files] == ["0000.png", "0001.png"]
+    assert np.asarray(Image.open(files[0])).shape == (128, 4 * 256 + 6, 3)
+
+
+def test_a_finished_segmenter_opens_and_predicts_what_the_evaluation_counted(finished, scenes):
+    workdir, _ = finished
+    trained = dajax.load(workdir, "oracle")
+    (folder,) = [path for path in scenes.iterdir() if path.is_dir()]
+    pictures = sorted((folder / "target" / "leftImg8bit" / "val").glob("*/*.png"))
+    predictions = trained.predict([np.asarray(Image.open(path)) for path in pictures])
+    counts = np.bincount(np.concatenate([prediction.ravel() for prediction in predictions]), minlength=19)
+    assert counts.sum() == 5 * 64 * 128
+    predicted = np.sum(trained.results["confusion"], axis=0)  # without the ignored pixels
+    assert (counts >= predicted).all() and (predicted[counts == 0] == 0).all()
+    assert trained.features([np.zeros((64, 128, 3), np.uint8)]).shape == (1, 16, 32, 8)
+
+
+def test_kill_9_in_the_middle_of_clans_warm_up_changes_no_bit(scenes, tmp_path):
+    flags = ("--config.stages=('clan',)", "--config.clan.init_from=", "--config.clan.steps=9", "--config.clan.warmup_steps=6", "--config.runtime.checkpoint_every=2")
+    straight, killed = tmp_path / "straight", tmp_path / "killed"
+    run(straight, scenes, *flags)
+    process = subprocess.Popen(command(killed, scenes, *flags), cwd=tiny.ROOT, env=tiny.environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while not list((killed / "clan" / "checkpoints").glob("[0-9]*")) and process.poll() is None:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    run(killed, scenes, *flags)
+    left, right = tiny.final_state(straight, "clan"), tiny.final_state(killed, "clan")
+    assert left.keys() == right.keys()
+    for name in left:
+        np.testing.assert_array_equal(left[name], right[name], err_msg=name)
+    assert (straight / "clan" / "metrics.jsonl").read_text() == (killed / "clan" / "metrics.jsonl").read_text()
+
+
+def test_check_data_reads_everything_and_says_what_is_wrong(finished, scenes, tmp_path):
+    copy = tmp_path / "scenes"
+    shutil.copytree(scenes, copy)
+    result = run(tmp_path / "none", copy, "--mode=check_data", recipe="source_only_seg")
+    assert "everything can be used" in result.stdout and "vegetation" in result.stdout
+    broken = sorted(copy.rglob("*_gtFine_labelIds.png"))[1]
+    broken.write_bytes(broken.read_bytes()[:100])
+    result = run(tmp_path / "none", copy, "--mode=check_data", recipe="source_only_seg", check=False)
+    assert result.returncode == 1 and str(broken) in result.stdout and "something is wrong" in result.stdout
+
+
+def test_real_frames_are_checked_in_place(shared_data, tmp_path):
+    root = shared_data / "cityscapes_sample"
+    flags = (f"--config=configs/clan.py:gta5_to_cityscapes,source={root},target={root}", "--mode=check_data")
+    result = subprocess.run([sys.executable, "run.py", *flags], cwd=tiny.ROOT, env=tiny.environment(), capture_output=True, text=True)
+    assert result.returncode == 1 and "Traceback" not in result.stderr + result.stdout
+    assert "no *.png under images" in result.stdout and "2,975" in result.stdout, result.stdout
+
+
+@pytest.mark.parametrize(
+    "flags, says",
+    [
+        (("--config.model.heads=triple",), "unknown heads 'triple'; known: single, multi, twin"),
+        (("--config.data.transforms.source.resize=cubic",), "transform.resize is 'cubic'"),
+        (("--config.data.source.dataset=gta6",), "unknown segmentation data set 'gta6'; known: gta5"),
+        (("--config.source_only.domain=target_labels",), "labels of 'target_labels' are not for training"),
+        (("--config.model.weights=nowhere.pth",), "nowhere.pth"),
+    ],
+)
+def test_a_mistake_is_one_clear_line(flags, says, scenes, tmp_path):
+    result = run(tmp_path / "run", scenes, *flags, recipe="source_only_seg", check=False)
+    assert result.returncode == 1 and "Traceback" not in result.stdout + result.stderr
+    assert says in result.stderr.strip().splitlines()[-1], result.stderr
+    assert not list(pathlib.Path(tmp_path / "run").glob("*/checkpoints/*"))
