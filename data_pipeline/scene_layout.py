@@ -51,23 +51,22 @@ def _cast_shadows(canvas, street, world, dice, things):
 
 def _draw_own_car(image, ids, layout, dice):
     """Void that belongs to the camera: the car that it follows or the bonnet below it, and the border that a correction of the lens leaves."""
-    height, width = ids.shape
     color, middle, low = np.array((60, 62, 66)) + int(dice.unit() * 60), dice.between((0.44, 0.56)), dice.between((0.05, 0.10))
     y, x = ((np.arange(n) + 0.5) / n for n in ids.shape)
     y, across = 1 - y[:, None], np.abs(x[None, :] - middle)
-    if dice.chance(layout.own_car):
+    if dice.chance(layout.bonnet):
+        is_bonnet = y < low * (1 - across * across * 3)
+        image[is_bonnet] = color // 2
+        ids[is_bonnet] = ID["ego vehicle"]
+        edge = max(1, len(ids) // 64)
+        ids[:edge] = ids[-edge:] = ID["rectification border"]
+        ids[:, :edge] = ids[:, -edge:] = ID["out of roi"]
+    elif dice.chance(layout.own_car):
         is_own = (across < 0.10) & (y < low * 1.3)
         is_own |= (across < 0.075) & (y < low * 1.3 + 0.06)
         image[is_own & (y > low * 1.3)] = color // 3 + 30
         image[is_own & (y <= low * 1.3)] = color
         ids[is_own] = ID["ego vehicle"]
-    if dice.chance(layout.bonnet):
-        is_bonnet = y < low * (1 - across * across * 3)
-        image[is_bonnet] = color // 2
-        ids[is_bonnet] = ID["ego vehicle"]
-        edge = max(1, height // 64)
-        ids[:edge] = ids[-edge:] = ID["rectification border"]
-        ids[:, :edge] = ids[:, -edge:] = ID["out of roi"]
 
 
 def _vehicle(street, name, shape, x, z, heading, paint, dice):

@@ -151,7 +151,7 @@ def _make(root, settings, report):
 
 
 def _palette() -> list[int]:
-    """The colours of the ids in GTA5's label files, 256 RGB triples; as there, void ids are told apart where Cityscapes has colours for them."""
+    """256 RGB triples in a row: the colours of the ids in GTA5's label files."""
     colors = np.zeros((256, 3), int)
     for entry in GTA5.classes:
         colors[entry.id] = entry.color
