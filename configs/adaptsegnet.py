@@ -50,7 +50,7 @@ def on_scenes(arg):
     """For the small network: what the authors' settings owe to pretrained weights and 150,000 steps is changed, and said."""
     stage = authors(arg)
     stage.update(target_hw=SIZE_HW, **seg_base.SCENES_ADAPTATION)
-    stage.optimizer = seg_base.scenes_sgd(seg_base.SCENES_ADAPTATION_LR)
+    stage.optimizer = seg_base.scenes_optimizer(5e-4)
     stage.discriminator_optimizer.horizon_steps = 0
     stage.adversarial.weight = 0.01  # ten times the authors': 100 times fewer steps
     stage.adversarial.aux_weight = 0.002

@@ -62,7 +62,7 @@ def on_scenes(arg):
     stage = authors(arg)
     warmup = 0 if arg.settings == "paper" else seg_base.SCENES_ADAPTATION["steps"] // 20  # the authors' share
     stage.update(target_hw=SIZE_HW, warmup_steps=warmup, **seg_base.SCENES_ADAPTATION)
-    stage.optimizer = seg_base.scenes_sgd(seg_base.SCENES_ADAPTATION_LR, warmup_steps=warmup)
+    stage.optimizer = seg_base.scenes_optimizer(5e-4, warmup_steps=warmup)
     stage.discriminator_optimizer.warmup_steps = warmup
     stage.adversarial.weight = 0.01  # ten times the authors': 100 times fewer steps
     return stage

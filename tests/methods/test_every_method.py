@@ -27,6 +27,7 @@ def stage_config(name):
     if name in SEGMENTATION:
         recipe = clan_config if name == "clan" else adaptsegnet_config
         config = recipe.get_config("scenes")["source_only" if name == "source_only_seg" else name]
+        config.optimizer = seg_base.poly_sgd(0.01)  # the authors'; Adam's first step is the sign of a gradient, rounding included
         if name != "source_only_seg":
             config.target_hw, config.adversarial.width = SEG_SHAPE[:2], 4
         return config

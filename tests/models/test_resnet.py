@@ -110,3 +110,18 @@ def test_stops_and_stems_that_do_not_exist_are_errors():
         ResNet((1,), "wide", (4,))
     with pytest.raises(ValueError, match="3 stages"):
         resnet_small(widths=(16, 32))
+
+
+def test_without_epsilon_a_small_variance_counts_in_full():
+    """SPCL's FrozenBatchNorm2d: with variance 1e-6, torch's epsilon of 1e-5 makes sqrt(11) of a difference."""
+    images, stems = jax.random.normal(jax.random.key(0), (1, 8, 8, 3)), {}
+    for norm in ("frozen", "frozen_no_eps"):
+        model = ResNet((1,), "basic", (4,), stem="small", norm=norm)
+        params, stats = shapes_of(model, images.shape)
+        params = jax.tree.map(lambda leaf: leaf + 1.0, params)
+        stats = jax.tree.map(lambda leaf: leaf + 1e-6, stats)
+        outputs = model.apply({"params": params, "batch_stats": stats}, images, Mode(), method=ResNet.stage_outputs)
+        stems[norm] = outputs["stem"] - 1.0  # less the bias
+    positive = stems["frozen"] > 0.5
+    assert positive.any()
+    np.testing.assert_allclose(stems["frozen_no_eps"][positive] / stems["frozen"][positive], 11**0.5, rtol=1e-4)
