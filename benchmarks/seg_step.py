@@ -84,7 +84,8 @@ def torch_networks(stages):
             self.reduce, self.bn1 = nn.Conv2d(channels, width, 1, stride, bias=False), nn.BatchNorm2d(width)
             self.spatial, self.bn2 = nn.Conv2d(width, width, 3, 1, dilation, dilation, bias=False), nn.BatchNorm2d(width)
             self.expand, self.bn3 = nn.Conv2d(width, 4 * width, 1, bias=False), nn.BatchNorm2d(4 * width)
-            self.shortcut = nn.Sequential(nn.Conv2d(channels, 4 * width, 1, stride, bias=False), nn.BatchNorm2d(4 * width)) if shortcut else nn.Identity()
+            project = nn.Sequential(nn.Conv2d(channels, 4 * width, 1, stride, bias=False), nn.BatchNorm2d(4 * width))
+            self.shortcut = project if shortcut else nn.Identity()
 
         def forward(self, x):
             y = torch.relu(self.bn1(self.reduce(x)))

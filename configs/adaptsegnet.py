@@ -25,9 +25,8 @@ def get_config(arg=None):
         config = seg_base.segmentation(name, model=seg_base.small_network(arg.levels), data=scenes())
         seg_base.add_scenes_stages(config, "adaptsegnet", on_scenes(arg))
         return config
-    config = seg_base.segmentation(
-        name, model=seg_base.deeplab(arg.backbone, arg.levels, arg.weights, aspp_branches=2), data=seg_base.frames(arg.variant, arg.source, arg.target, flip=False)
-    )
+    data = seg_base.frames(arg.variant, arg.source, arg.target, flip=False)
+    config = seg_base.segmentation(name, model=seg_base.deeplab(arg.backbone, arg.levels, arg.weights, aspp_branches=2), data=data)
     config.adaptsegnet = authors(arg)
     config.stages = ("adaptsegnet",)
     return config
@@ -41,7 +40,8 @@ def authors(arg):
         loss=dict(kind="cross_entropy", aux_weight=0.1),  # lambda_seg
         # aux_weight: lambda_adv_target1; the README says 0.00005 (and 0.0005 for the other) under torch 0.4.
         adversarial=dict(kind=arg.gan, weight=weight, aux_weight=0.0002, width=64),
-        optimizer=seg_base.poly_sgd(2.5e-4, horizon_steps=250_000),  # backbone_sgd_repeats=3 for the released code's repeated parameters
+        # backbone_sgd_repeats=3 for the released code's repeated parameters, which VGG has not, nor a rate of its own for the head.
+        optimizer=seg_base.poly_sgd(2.5e-4, horizon_steps=250_000, head_multiplier=1.0 if "vgg" in arg.backbone else 10.0),
         discriminator_optimizer=seg_base.poly_adam(1e-4, horizon_steps=250_000),
     )
 

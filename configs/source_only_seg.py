@@ -28,7 +28,8 @@ def get_config(arg=None):
     )
     config.source_only = seg_base.stage(
         "source_only_seg", steps=150_000, batch_size=1, domain="source", loss=seg_base.CROSS_ENTROPY,
-        optimizer=seg_base.poly_sgd(2.5e-4, horizon_steps=250_000),  # AdaptSegNet's schedule without its adversary
+        # AdaptSegNet's schedule without its adversary
+        optimizer=seg_base.poly_sgd(2.5e-4, horizon_steps=250_000, head_multiplier=1.0 if "vgg" in arg.backbone else 10.0),
     )
     config.stages = ("source_only",)
     return config

@@ -118,7 +118,8 @@ def read(directory, step=None, *, manager=None):
     manager = manager or ocp.CheckpointManager(directory, options=ocp.CheckpointManagerOptions(create=False))
     step = manager.latest_step() if step is None else step
     if step is None or step not in manager.all_steps():
-        raise UserError(f"no complete checkpoint{'' if step is None else f' of step {step}'} under {directory}; found steps {list(manager.all_steps())}")
+        which = "" if step is None else f" of step {step}"
+        raise UserError(f"no complete checkpoint{which} under {directory}; found steps {list(manager.all_steps())}")
     restored = manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(), meta=ocp.args.JsonRestore()))
     if own:
         manager.close()

@@ -35,7 +35,8 @@ class Feed:
         from data_pipeline.pipeline import Part  # TensorFlow is needed from here on only
 
         images = self.sets[domain]
-        return Part(image_set=images, rows=rows, transform=self._transforms[views], key=self._key(name, "views"), with_labels=images.labels is not None)
+        key, with_labels = self._key(name, "views"), images.labels is not None
+        return Part(image_set=images, rows=rows, transform=self._transforms[views], key=key, with_labels=with_labels)
 
     def shuffled(self, domain, batch_size):
         """Batches of `batch_size` rows, without replacement within an epoch, the incomplete last batch of an epoch left out.

@@ -106,9 +106,8 @@ class TrainedSegmenter(Trained):
           List of N uint8 [H, W], positions in `class_names`.
         """
         logits = (row for output in self._outputs(images, batch_size) for row in self.model.prediction_logits(output))
-        return [
-            np.asarray(resize_bilinear(jnp.asarray(row)[None], image.shape[:2]).argmax(-1)[0].astype(jnp.uint8)) for row, image in zip(logits, images, strict=True)
-        ]
+        resized = (resize_bilinear(jnp.asarray(row)[None], image.shape[:2])[0] for row, image in zip(logits, images, strict=True))
+        return [np.asarray(row.argmax(-1).astype(jnp.uint8)) for row in resized]
 
     def features(self, images, *, batch_size=4):
         """Float32 [N, h, w, D], the map that the heads see; arguments as `predict`."""

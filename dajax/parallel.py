@@ -56,7 +56,8 @@ def devices(requested):
     """
     found = jax.local_devices()
     if requested > len(found):
-        raise UserError(f"config.runtime.devices={requested}: this machine has {len(found)} ({found[0].platform}); ask for at most that, or 0 for all")
+        has = f"this machine has {len(found)} ({found[0].platform})"
+        raise UserError(f"config.runtime.devices={requested}: {has}; ask for at most that, or 0 for all")
     return found[: requested or None]
 
 

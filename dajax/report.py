@@ -33,7 +33,8 @@ def describe_parameters(params, frozen):
       params: tree of arrays or shapes.
       frozen: regular expressions on paths, as optim.make_optimizer takes them.
     """
-    sizes = {jax.tree_util.keystr(path, simple=True, separator="/"): math.prod(leaf.shape) for path, leaf in jax.tree_util.tree_leaves_with_path(params)}
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    sizes = {jax.tree_util.keystr(path, simple=True, separator="/"): math.prod(leaf.shape) for path, leaf in leaves}
     still = sum(size for name, size in sizes.items() if any(re.search(pattern, name) for pattern in frozen))
     return f"{sum(sizes.values()):,} parameters in {len(sizes)} arrays, {still:,} of them frozen"
 

@@ -52,7 +52,7 @@ def resize_nearest_legacy(x, hw):
     """torch's F.interpolate(mode="nearest"): pixel floor(i * size / new_size), the upper left one, and no half-pixel centre.
 
     This is how SPCL, PLCA and DASS bring labels to the size of the features; "nearest" of jax.image and of TensorFlow picks other
-    pixels almost everywhere (spec/spcl_bicl.md, section on hazards).
+    pixels almost everywhere (spec/spcl_bicl.md).
 
     Args:
       x: [N, h, w] labels or [N, h, w, C], any dtype.
