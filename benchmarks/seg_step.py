@@ -44,7 +44,7 @@ def dajax_step(height, width, stages, dtype):
     from dajax.methods import adaptsegnet
     from dajax.models.deeplab import build_segmenter
 
-    arg = base.parse_arg("gta5_to_cityscapes", recipe.VARIANTS, gan="vanilla")
+    arg = base.parse_arg("gta5_to_cityscapes", recipe.VARIANTS, gan="vanilla", backbone="resnet101")
     config = recipe.authors(arg)
     config.target_hw = (height, width)
     settings = ConfigDict(seg_base.deeplab("resnet101", "single", "") | dict(dtype=dtype))

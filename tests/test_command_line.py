@@ -155,6 +155,6 @@ def test_a_target_without_labels_trains_and_reports_no_accuracy(photos, tmp_path
     for i, path in enumerate(sorted((photos / "desk").rglob("*.jpg"))):
         shutil.copy(path, root / "street" / f"{i}.jpg")
     result = run_folder(tmp_path / "run", *folder_flags(root, target="street"))
-    assert "target: street, 36 images, no labels" in result.stdout and "there is no accuracy to report" in result.stdout
+    assert "target: street, 36 images, no labels" in result.stdout and "has no labels, so there is nothing to measure on" in result.stdout
     stages = json.loads((tmp_path / "run" / "results.json").read_text())["stages"]
     assert stages["can"]["step"] > 0 and "accuracy" not in stages["can"]

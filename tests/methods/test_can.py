@@ -1,5 +1,7 @@
 """CAN's train step and refresh against three whole updates of the authors' solver (can_step.npz)."""
 
+from typing import ClassVar
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -21,6 +23,7 @@ class ToyNetwork(nn.Module):
 
     num_classes: int
     widths: tuple[int, int]
+    network: ClassVar[str] = "classifier"
 
     def frozen_parameters(self):
         return ("/fc1/", "/bn1/")

@@ -130,7 +130,7 @@ def test_five_iterations_of_clan_are_the_authors(golden, name, repeats):
 def test_three_iterations_of_adaptsegnet_are_the_authors(golden, name, gan):
     """The single-level script also runs both heads, the auxiliary ones at weight 0."""
     case = golden(name)[""]
-    arg = base.parse_arg("gta5_to_cityscapes", adaptsegnet_config.VARIANTS, gan=gan)
+    arg = base.parse_arg("gta5_to_cityscapes", adaptsegnet_config.VARIANTS, gan=gan, backbone="resnet101")
     model, config = make(case, "multi", adaptsegnet_config.authors(arg), 3)
     config.loss.aux_weight = float(case["lambda_seg"])
     config.adversarial.update(weight=float(case["lambda_adv2"]), aux_weight=float(case["lambda_adv1"]))
