@@ -40,7 +40,7 @@ def authors(arg):
     local_weight = 10.0 if arg.variant == "synthia_to_cityscapes" else 40.0  # Lambda_local; the paper has 40 for both
     stage = seg_base.stage(
         "clan", steps=steps, batch_size=1, target_hw=seg_base.TARGET_HW,
-        loss=dict(kind="focal", gamma=2.0, aux_weight=1.0),  # the paper: cross-entropy
+        loss=dict(kind="focal", gamma=2.0),  # of each head, summed; the paper: cross-entropy
         adversarial=dict(kind="vanilla", weight=0.001, epsilon=0.4, local_weight=local_weight, width=64),
         weight_loss=0.02,  # Lambda_weight 0.01, times the 2 of the code
         weight_loss_with_biases=True, differentiate_map=True, damped=True, horizon_steps=0, warmup_steps=warmup,

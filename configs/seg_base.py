@@ -98,7 +98,7 @@ def poly_adam(lr, *, horizon_steps=0, warmup_steps=0, weight_decay=0.0):
 # The scenes' own training settings: a small network from random weights. Chosen on source-only, AdaBN and oracle, before any method ran.
 SCENES_STEPS, SCENES_BATCH = 800, 8
 SCENES_ADAPTATION = dict(init_from="source_only", steps=500, batch_size=4)
-CROSS_ENTROPY = dict(kind="cross_entropy", aux_weight=0.1)
+CROSS_ENTROPY = dict(kind="cross_entropy", aux_weight=0.1)  # AdaptSegNet's lambda_seg
 
 
 def scenes_optimizer(lr, **settings):
@@ -106,16 +106,12 @@ def scenes_optimizer(lr, **settings):
     return poly_adam(lr, **settings) | dict(betas=(0.9, 0.999))  # Adam's usual ones
 
 
-def scenes_source_only(domain="source"):
-    """Supervised training on one world."""
+def scenes_supervised(domain, heads):
+    """Training on the labels of one world: "source", or "target" for the oracle, which knows what no method may know."""
+    loss = CROSS_ENTROPY | ({"aux_weight": 1.0} if heads == "twin" else {})  # twin heads are equals: predictions are their sum
     return stage(
-        "source_only_seg", steps=SCENES_STEPS, batch_size=SCENES_BATCH, domain=domain, loss=CROSS_ENTROPY, optimizer=scenes_optimizer(2e-3)
+        "source_only_seg", steps=SCENES_STEPS, batch_size=SCENES_BATCH, domain=domain, loss=loss, optimizer=scenes_optimizer(2e-3)
     )
-
-
-def scenes_oracle():
-    """The same on the target's own labels: what no method may know."""
-    return scenes_source_only("target")
 
 
 def adabn():
@@ -128,7 +124,8 @@ def add_scenes_stages(config, method, settings):
 
     The control is the method with its target loss at weight 0: same network, steps, passes and schedules.
     """
-    config.source_only, config.adabn, config.oracle = scenes_source_only(), adabn(), scenes_oracle()
+    heads = config.model.heads
+    config.source_only, config.adabn, config.oracle = scenes_supervised("source", heads), adabn(), scenes_supervised("target", heads)
     config[method], config.control = settings, settings.copy_and_resolve_references()
     config.control.adversarial.weight = 0.0
     if "aux_weight" in config.control.adversarial:

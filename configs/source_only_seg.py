@@ -20,7 +20,8 @@ def get_config(arg=None):
     name = f"source_only_seg-{arg.variant}"
     if arg.variant == "scenes":
         config = seg_base.segmentation(name, model=seg_base.small_network("single"), data=scenes())
-        config.source_only, config.adabn, config.oracle = seg_base.scenes_source_only(), seg_base.adabn(), seg_base.scenes_oracle()
+        config.source_only, config.oracle = (seg_base.scenes_supervised(domain, "single") for domain in ("source", "target"))
+        config.adabn = seg_base.adabn()
         config.stages = ("source_only", "adabn", "oracle")
         return config
     config = seg_base.segmentation(

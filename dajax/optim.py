@@ -156,6 +156,22 @@ def make_optimizer(config, params, *, steps, frozen=()):
     return optax.multi_transform({"frozen": optax.set_to_zero(), **groups}, labels)
 
 
+def make_adversarial_optimizers(config, params, *, main, frozen):
+    """{network name: optimiser}: `config.optimizer` for the network `main`, `config.discriminator_optimizer` for every other one.
+
+    Args:
+      config: a stage's config, with `steps`.
+      params: {network name: parameters}.
+      frozen: regular expressions on parameters of the main network, see make_optimizer.
+    """
+
+    def make(name):
+        settings, still = (config.optimizer, frozen) if name == main else (config.discriminator_optimizer, ())
+        return make_optimizer(settings, {name: params[name]}, steps=config.steps, frozen=still)
+
+    return {name: make(name) for name in params}
+
+
 def apply_gradients(optimizer, state, grads, batch_stats):
     """One update: the new TrainState and the global gradient norm (a cheap witness that nothing has gone non-finite)."""
     updates, opt_state = optimizer.update(grads, state.opt_state, state.params)

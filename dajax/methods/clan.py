@@ -44,12 +44,7 @@ def init(rng, images, *, config, model, num_images):
 
 
 def _optimizers(config, model, params):
-    def make(name):
-        settings = config.optimizer if name == model.network else config.discriminator_optimizer
-        frozen = model.frozen_parameters() if name == model.network else ()
-        return optim.make_optimizer(settings, {name: params[name]}, steps=config.steps, frozen=frozen)
-
-    return {name: make(name) for name in (model.network, DISCRIMINATOR)}
+    return optim.make_adversarial_optimizers(config, params, main=model.network, frozen=model.frozen_parameters())
 
 
 def plan(state, *, data, config):
