@@ -39,6 +39,8 @@ class Result(NamedTuple):
       device_mib: the same on the device, or None where it does not count its memory (a CPU).
       device: its name, or None.
       answer: {name: numpy array} of the last call.
+      compile_mib: the part of host_mib that was reached before the first call.
+      cpu_seconds: per repeat, the processor time of one call over all threads; on a busy machine fairer than `seconds`.
     """
 
     seconds: list
@@ -47,6 +49,8 @@ class Result(NamedTuple):
     device_mib: float | None
     device: str | None
     answer: dict
+    compile_mib: float
+    cpu_seconds: list
 
 
 def aligned_empty(shape):
@@ -72,18 +76,18 @@ def _serve(connection, prepare, settings):
     host_before, device_before = _peak_host_mib(), _device_bytes(device, "bytes_in_use")
     started = time.perf_counter()
     run = build()
-    compile_seconds = time.perf_counter() - started
+    compile_seconds, compile_mib = time.perf_counter() - started, _peak_host_mib() - host_before
     answer = run()
     connection.send(compile_seconds)
     while calls := connection.recv():
-        started = time.perf_counter()
+        started, cpu_started = time.perf_counter(), time.process_time()
         for _ in range(calls):
             answer = run()
-        connection.send((time.perf_counter() - started) / calls)
+        connection.send(((time.perf_counter() - started) / calls, (time.process_time() - cpu_started) / calls))
     host_mib = _peak_host_mib() - host_before
     device_mib = None if device_before is None else (_device_bytes(device, "peak_bytes_in_use") - device_before) / 2**20
     name = None if device is None else device.device_kind
-    connection.send((host_mib, device_mib, name, {key: np.asarray(value) for key, value in answer.items()}))
+    connection.send((host_mib, device_mib, name, {key: np.asarray(value) for key, value in answer.items()}, compile_mib))
 
 
 def race(contenders, settings, *, repeats, calls):
@@ -99,7 +103,7 @@ def race(contenders, settings, *, repeats, calls):
       {name: Result}. A contender that fails prints its traceback and ends the benchmark with EOFError.
     """
     context = multiprocessing.get_context("spawn")
-    pipes, compile_seconds, seconds = {}, {}, {name: [] for name in contenders}
+    pipes, compile_seconds, measured = {}, {}, {name: [] for name in contenders}
     for name, prepare in contenders.items():
         pipes[name], theirs = context.Pipe()
         context.Process(target=_serve, args=(theirs, prepare, settings), daemon=True).start()
@@ -108,11 +112,12 @@ def race(contenders, settings, *, repeats, calls):
     for _ in range(repeats):
         for name, pipe in pipes.items():
             pipe.send(calls)
-            seconds[name].append(pipe.recv())
+            measured[name].append(pipe.recv())
     results = {}
     for name, pipe in pipes.items():
         pipe.send(0)
-        results[name] = Result(seconds[name], compile_seconds[name], *pipe.recv())
+        seconds, cpu_seconds = (list(part) for part in zip(*measured[name]))
+        results[name] = Result(seconds, compile_seconds[name], *pipe.recv(), cpu_seconds)
     return results
 
 

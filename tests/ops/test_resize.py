@@ -45,3 +45,13 @@ def test_legacy_nearest_takes_channels_and_doubles_pixels():
     x = jnp.arange(8, dtype=jnp.uint8).reshape(1, 2, 2, 2)
     np.testing.assert_array_equal(resize_nearest_legacy(x, (4, 2))[0, :, 1], [[2, 3], [2, 3], [6, 7], [6, 7]])
     assert resize_nearest_legacy(x, (3, 3)).dtype == jnp.uint8
+
+
+@pytest.mark.parametrize("size, new_size", [(730, 92), (1460, 183), (713, 90), (512, 65), (1024, 129)])
+def test_legacy_nearest_takes_plcas_pixels_at_the_sizes_of_its_runs(golden, size, new_size):
+    expected = golden("plca_data")["nearest"][f"{size}_{new_size}"]
+    index = jnp.arange(size, dtype=jnp.int32)
+    found = resize_nearest_legacy(jnp.broadcast_to(index[None, :, None], (1, size, size)), (new_size, new_size))
+    np.testing.assert_array_equal(found[0, :, 0], expected)
+    found = resize_nearest_legacy(jnp.broadcast_to(index[None, None], (1, size, size)), (new_size, new_size))
+    np.testing.assert_array_equal(found[0, 0], expected)
