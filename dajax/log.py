@@ -142,25 +142,28 @@ class Progress:
 
 
 class Counter:
-    """A bar for work that is not training, on a terminal; a log file gets one line when it ends, if it took any time.
+    """A bar for work that is not training, on a terminal; a log file gets a line when it begins and one when it ends.
 
     Args:
       name: of the work.
     """
 
     def __init__(self, name):
-        self._name, self._begin, self._total = name, time.monotonic(), 0
-        self._bar = tqdm(desc=name, dynamic_ncols=True, leave=False, disable=not sys.stderr.isatty())
+        self._name, self._begin, self._total, self._bar = name, time.monotonic(), 0, None
 
     def update(self, done, total):
         """So many of so many are done."""
+        if self._bar is None:
+            self._bar = tqdm(desc=self._name, dynamic_ncols=True, leave=False, disable=not sys.stderr.isatty())
+            if self._bar.disable:
+                say(f"{self._name}: {total} to do")
         self._bar.total = self._total = total
         self._bar.update(done - self._bar.n)
 
     def close(self):
         """Removes the bar and says how long it took."""
-        self._bar.close()
-        if self._total:
+        if self._bar is not None:
+            self._bar.close()
             say(f"{self._name}: {self._total} in {time.monotonic() - self._begin:.1f} s")
 
 

@@ -82,14 +82,19 @@ def compile_train_step(step, devices_):
       devices_: from `devices`.
 
     Returns:
-      f(state, batch, rng) with batch leaves [N, ...], N divisible by the number of devices.
+      f(state, batch, rng) with batch leaves [N, ...], N divisible by the number of devices; f.lower(state, batch, rng) as jax.jit's.
     """
     if len(devices_) == 1:
         return jax.jit(functools.partial(step, axis_name=None), donate_argnums=0)
     mapped = jax.pmap(
         functools.partial(step, axis_name=AXIS), axis_name=AXIS, in_axes=(None, 0, None), out_axes=None, donate_argnums=0, devices=devices_
     )
-    return lambda state, batch, rng: mapped(state, _split(batch, len(devices_)), rng)
+
+    def call(state, batch, rng):
+        return mapped(state, _split(batch, len(devices_)), rng)
+
+    call.lower = lambda state, batch, rng: mapped.lower(state, _split(batch, len(devices_)), rng)
+    return call
 
 
 def compile_map(function, devices_):

@@ -11,7 +11,7 @@ from typing import Any
 
 import jax
 
-from dajax import log, parallel
+from dajax import log, memory, parallel
 from dajax.checkpoint import Checkpoints
 from dajax.errors import StopRequested, UserError
 from dajax.evaluate import pseudo_label_accuracy
@@ -181,10 +181,11 @@ class _Loop:
             asked = time.monotonic()
             batch = next(stream)
             waited = time.monotonic() - asked
+            arrays = {name: {key: value for key, value in part.items() if key != "index"} for name, part in batch.items()}
             if self.progress is None:
+                memory.report(stage.name, self.train_step, (self.state, arrays, self.rng), stage.data.devices)
                 rows = sum(len(part["mask"]) for part in batch.values())
                 self.progress = log.Progress(stage.name, start, rows, stage.run.runtime.report_seconds)
-            arrays = {name: {key: value for key, value in part.items() if key != "index"} for name, part in batch.items()}
             self.state, metrics = self.train_step(self.state, arrays, self.rng)
             self.recorder.add(step, metrics)
             self.progress.update(step, last_step, waited, self.recorder.latest)

@@ -43,13 +43,17 @@ def draw(world: str, split: str, index: int, *, size_hw: tuple[int, int], seed: 
     return draw_scene(scene_worlds.make_world(world), dice, size_hw)
 
 
-def write(folder: str | os.PathLike, *, world: str, split: str, count: int, size_hw: tuple[int, int], seed: int) -> None:
+def write(
+    folder: str | os.PathLike, *, world: str, split: str, count: int, size_hw: tuple[int, int], seed: int,
+    progress: Callable[[int], None] = lambda done: None,
+) -> None:
     """Writes the scenes 0..count-1 of a split below a folder, over what is there.
 
     Args:
       folder: made if need be.
       world: "source" writes GTA5's layout, which has no splits; "target" writes Cityscapes'.
       split: "train" or "val".
+      progress: called with the number of scenes written, after each.
     Raises: DataError for a wrong world, split, count or size.
     """
     if world not in scene_worlds.WORLDS or split not in CITIES or count < 1 or min(size_hw) < _MIN_SIDE:
@@ -66,6 +70,7 @@ def write(folder: str | os.PathLike, *, world: str, split: str, count: int, size
             label.putpalette(_palette())
         Image.fromarray(image).save(image_path)
         label.save(label_path)
+        progress(i + 1)
 
 
 def file_names(world: str, split: str, index: int) -> tuple[str, str]:
@@ -78,7 +83,7 @@ def file_names(world: str, split: str, index: int) -> tuple[str, str]:
 
 def ensure(
     root: str | os.PathLike, *, size_hw: tuple[int, int] = SIZE_HW, counts: dict[str, int] | None = None, seed: int = 0,
-    report: Callable[[str], None] | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> tuple[str, str]:
     """Makes the scenes unless they are there, which takes about 20 s of one core at the default size.
 
@@ -88,12 +93,14 @@ def ensure(
     Args:
       root: a folder for the scenes alone; absent, empty, or made by this function with the same settings.
       counts: pictures by "source", "target_train" and "target_val"; None: COUNTS.
-      report: called with a line now and then.
+      progress: called with the scenes drawn so far and their number, if any must be drawn.
     Returns: the roots of the source (GTA5's layout) and of the target (Cityscapes' layout).
     Raises: DataError when root holds something else or scenes of other settings, or cannot be written.
     """
     root = pathlib.Path(os.path.abspath(os.path.expanduser(root)))
     counts = COUNTS if counts is None else counts
+    if len(size_hw) != 2:
+        raise DataError(f"scenes: size {tuple(size_hw)}; expected height and width")
     if set(counts) != set(COUNTS):
         raise DataError(f"scenes: counts of {', '.join(sorted(counts)) or 'nothing'}; expected {', '.join(COUNTS)}")
     settings = {
@@ -104,7 +111,7 @@ def ensure(
         try:
             with _alone(root):
                 if not _is_finished(root, settings):
-                    _make(root, settings, report)
+                    _make(root, settings, progress)
         except OSError as error:
             raise DataError(f"{root}: cannot write the scenes there: {error}; choose a folder that you may write") from error
     return str(root / "source"), str(root / "target")
@@ -114,8 +121,8 @@ def _is_finished(root, settings) -> bool:
     """Whether the scenes of these settings are there. Raises DataError when root holds anything else."""
     try:
         found = json.loads((root / MARKER).read_text())
-    except FileNotFoundError:
-        if root.exists() and any(root.iterdir()):
+    except (FileNotFoundError, NotADirectoryError):
+        if root.is_dir() and any(root.iterdir()):
             raise DataError(
                 f"{root}: holds files, but no {MARKER}, so it is not a folder of scenes; choose an empty or a new folder") from None
         return False
@@ -125,7 +132,17 @@ def _is_finished(root, settings) -> bool:
         known = found if isinstance(found, dict) else {}
         differing = ", ".join(f"{key} {known.get(key)} instead of {value}" for key, value in settings.items() if known.get(key) != value)
         raise DataError(f"{root}: scenes of other settings ({differing or 'unknown keys'}); choose another folder, or remove this one")
+    for world, split, count in _splits(settings["counts"]):
+        for name in (name for index in range(count) for name in file_names(world, split, index)):
+            if not (root / world / name).exists():
+                raise DataError(f"{root / world / name}: this scene is gone; remove the folder {root}, and the scenes are drawn anew")
     return True
+
+
+def _splits(counts) -> list[tuple[str, str, int]]:
+    """(world, split, count) of every entry of counts."""
+    named = [(*name.partition("_")[::2], count) for name, count in counts.items()]
+    return [(world, split or "train", count) for world, split, count in named]
 
 
 @contextlib.contextmanager
@@ -137,15 +154,17 @@ def _alone(root):
         yield
 
 
-def _make(root, settings, report):
+def _make(root, settings, progress):
     unfinished = root.parent / f".{root.name}.unfinished"
     if unfinished.exists():  # left by a process that was killed: we hold the lock
         shutil.rmtree(unfinished)
-    for name, count in settings["counts"].items():
-        world, _, split = name.partition("_")
-        if report:
-            report(f"scenes: drawing {count} pictures of {name} for {root}")
-        write(unfinished / world, world=world, split=split or "train", count=count, size_hw=tuple(settings["size_hw"]), seed=settings["seed"])
+    before, total = 0, sum(settings["counts"].values())
+    progress(before, total)
+    for world, split, count in _splits(settings["counts"]):
+        write(
+            unfinished / world, world=world, split=split, count=count, size_hw=tuple(settings["size_hw"]), seed=settings["seed"],
+            progress=lambda done, before=before: progress(before + done, total))
+        before += count
     (unfinished / MARKER).write_text(json.dumps(settings, indent=1) + "\n")
     os.rename(unfinished, root)  # over an empty folder too
 

@@ -11,6 +11,8 @@ import sys
 # Before jax is imported: the tests are about CPU numerics, whatever accelerator the machine has.
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+# Most of the suite's time is XLA compiling programs that then run for milliseconds; unoptimised code halves it. The children inherit it.
+os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_backend_optimization_level=0"
 
 import jax  # noqa: E402
 import numpy as np  # noqa: E402

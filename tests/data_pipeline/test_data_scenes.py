@@ -241,3 +241,27 @@ def test_impossible_scenes_are_refused(tmp_path, change):
     settings = dict(world="source", split="train", count=1, size_hw=HW, seed=0) | change
     with pytest.raises(DataError, match="expected source or target, train or val"):
         scenes.write(tmp_path, **settings)
+
+
+def test_a_scene_that_is_gone_is_noticed(tmp_path):
+    scenes.ensure(tmp_path / "scenes", **TINY)
+    gone = tmp_path / "scenes" / "source" / scenes.file_names("source", "train", 1)[1]
+    gone.unlink()
+    with pytest.raises(DataError, match="this scene is gone; remove the folder") as caught:
+        scenes.ensure(tmp_path / "scenes", **TINY)
+    assert str(gone) in str(caught.value)
+
+
+def test_a_root_below_a_file_and_a_size_of_one_number_give_one_line(tmp_path):
+    (tmp_path / "file").write_text("a thesis")
+    with pytest.raises(DataError, match="cannot write the scenes there"):
+        scenes.ensure(tmp_path / "file" / "scenes", **TINY)
+    with pytest.raises(DataError, match=r"size \(64,\); expected height and width"):
+        scenes.ensure(tmp_path / "scenes", **(TINY | dict(size_hw=(64,))))
+
+
+def test_progress_counts_every_scene_once(tmp_path):
+    seen = []
+    scenes.ensure(tmp_path / "scenes", **TINY, progress=lambda done, total: seen.append((done, total)))
+    total = sum(TINY["counts"].values())
+    assert seen[0] == (0, total) and sorted(set(seen)) == [(done, total) for done in range(total + 1)]
