@@ -23,7 +23,9 @@ def get_config(arg=None):
     name = "-".join(filter(None, ("adaptsegnet", arg.variant, arg.levels, "" if arg.gan == "vanilla" else arg.gan)))
     if arg.variant == "scenes":
         config = seg_base.segmentation(name, model=seg_base.small_network(arg.levels), data=scenes())
-        seg_base.add_scenes_stages(config, "adaptsegnet", on_scenes(arg))
+        settings = on_scenes(arg)
+        control = seg_base.without(settings, **{"adversarial.weight": 0.0, "adversarial.aux_weight": 0.0})
+        seg_base.add_scenes_stages(config, control, adaptsegnet=settings)
         return config
     data = seg_base.frames(arg.variant, arg.source, arg.target, flip=False)
     config = seg_base.segmentation(name, model=seg_base.deeplab(arg.backbone, arg.levels, arg.weights, aspp_branches=2), data=data)
@@ -52,6 +54,5 @@ def on_scenes(arg):
     stage.update(target_hw=SIZE_HW, **seg_base.SCENES_ADAPTATION)
     stage.optimizer = seg_base.scenes_optimizer(5e-4)
     stage.discriminator_optimizer.horizon_steps = 0
-    stage.adversarial.weight = 0.01  # ten times the authors': 100 times fewer steps
-    stage.adversarial.aux_weight = 0.002
+    stage.adversarial.update(seg_base.SCENES_ADVERSARY, aux_weight=0.002)
     return stage

@@ -25,7 +25,8 @@ def get_config(arg=None):
     name = "-".join(("clan", arg.variant) + (("paper",) if arg.settings == "paper" else ()))
     if arg.variant == "scenes":
         config = seg_base.segmentation(name, model=seg_base.small_network("twin"), data=scenes())
-        seg_base.add_scenes_stages(config, "clan", on_scenes(arg))
+        settings = on_scenes(arg)
+        seg_base.add_scenes_stages(config, seg_base.without(settings, **{"adversarial.weight": 0.0}), clan=settings)
         return config
     data = seg_base.frames(arg.variant, arg.source, arg.target, flip=True, image_scales=IMAGE_SCALES)
     config = seg_base.segmentation(name, model=seg_base.deeplab("resnet101", "twin", arg.weights), data=data)
@@ -64,5 +65,5 @@ def on_scenes(arg):
     stage.update(target_hw=SIZE_HW, warmup_steps=warmup, **seg_base.SCENES_ADAPTATION)
     stage.optimizer = seg_base.scenes_optimizer(5e-4, warmup_steps=warmup)
     stage.discriminator_optimizer.warmup_steps = warmup
-    stage.adversarial.weight = 0.01  # ten times the authors': 100 times fewer steps
+    stage.adversarial.update(seg_base.SCENES_ADVERSARY)
     return stage

@@ -20,16 +20,25 @@ def segmentation(name, *, model, data):
     config.runtime.eval_batch_size = 4
     # Every stage is measured twice: with its BN statistics as trained, and with statistics re-estimated on unlabelled target images (AdaBN),
     # since showing the network target images does much of what adaptation is credited with.
-    config.evaluation = ConfigDict(dict(reestimate_batches=50, reestimate_batch_size=4, num_pictures=4))
+    config.evaluation = ConfigDict(dict(
+        reestimate_batches=50, reestimate_batch_size=4, num_pictures=4,
+        align_corners=True,  # of the resize to the label's size: evaluate_cityscapes.py of AdaptSegNet and CLAN
+        aggregation_alpha=0.0,  # spatial aggregation at test time (PLCA) as a further measurement of every stage; 0 for none
+    ))
     return config
+
+
+def weights_file(path):
+    """A torch or safetensors file, of which the heads can be left out, or which may lack entries; "" for none."""
+    return dict(weights=path, skip_heads=False, allow_partial=False)
 
 
 def small_network(heads):
     """A residual network of 17 convolutions at output stride 4, trained from random weights: the scenes' on a CPU."""
     return dict(
-        backbone="resnet_small", topology="torchvision", widths=(16, 32, 64, 64), heads=heads, head_bias=True, aspp_branches=4,
+        backbone="resnet_small", topology="torchvision", widths=(16, 32, 64, 64), heads=heads, head_bias=True, head_init="normal", aspp_branches=4,
         aspp_rates=(1, 2, 4, 6),  # a 16 x 32 map has no room for 6, 12, 18, 24
-        norm="train", train_norm_affine=True, dtype="float32", weights="", allow_partial=False,
+        norm="train", train_norm_affine=True, dtype="float32", **weights_file(""),
     )
 
 
@@ -41,8 +50,9 @@ def deeplab(backbone, heads, weights, *, aspp_branches=4):
       aspp_branches: 2 is AdaptSegNet's released code, whose sum ends after two of its four branches.
     """
     return dict(
-        backbone=backbone, topology="caffe", widths=(), heads=heads, head_bias=True, aspp_branches=aspp_branches, aspp_rates=(6, 12, 18, 24),
-        norm="train", train_norm_affine=False, dtype="float32", weights=weights, allow_partial=False,
+        backbone=backbone, topology="caffe", widths=(), heads=heads, head_bias=True, head_init="normal", aspp_branches=aspp_branches,
+        aspp_rates=(6, 12, 18, 24),
+        norm="train", train_norm_affine=False, dtype="float32", **weights_file(weights),
     )
 
 
@@ -98,6 +108,8 @@ def poly_adam(lr, *, horizon_steps=0, warmup_steps=0, weight_decay=0.0):
 # The scenes' own training settings: a small network from random weights. Chosen on source-only, AdaBN and oracle, before any method ran.
 SCENES_STEPS, SCENES_BATCH = 800, 8
 SCENES_ADAPTATION = dict(init_from="source_only", steps=500, batch_size=4)
+# Ten times the authors' weight, for 100 times fewer steps; half the width, since at 64 the discriminator took twice the segmenter's time.
+SCENES_ADVERSARY = dict(weight=0.01, width=32)
 CROSS_ENTROPY = dict(kind="cross_entropy", aux_weight=0.1)  # AdaptSegNet's lambda_seg
 
 
@@ -119,18 +131,26 @@ def adabn():
     return stage("adabn", init_from="source_only", steps=100, batch_size=SCENES_BATCH)
 
 
-def add_scenes_stages(config, method, settings):
-    """The rows that every table has: source only, AdaBN, the step-matched control, the method, the oracle.
+def without(settings, **changes):
+    """A copy of a stage's settings with other values at "key.subkey"."""
+    copy = settings.copy_and_resolve_references()
+    copy.update_from_flattened_dict(changes)
+    return copy
 
-    The control is the method with its target loss at weight 0: same network, steps, passes and schedules.
+
+def add_scenes_stages(config, control, **methods):
+    """The rows that every table has: source only, AdaBN, the step-matched control, the methods, the oracle.
+
+    Args:
+      control: a method with its target loss at weight 0: same network, steps, passes and schedules.
+      methods: {stage name: settings}.
     """
     heads = config.model.heads
     config.source_only, config.adabn, config.oracle = scenes_supervised("source", heads), adabn(), scenes_supervised("target", heads)
-    config[method], config.control = settings, settings.copy_and_resolve_references()
-    config.control.adversarial.weight = 0.0
-    if "aux_weight" in config.control.adversarial:
-        config.control.adversarial.aux_weight = 0.0
-    config.stages = ("source_only", "adabn", "control", method, "oracle")
+    config.control = control
+    for name, settings in methods.items():
+        config[name] = settings
+    config.stages = ("source_only", "adabn", "control", *methods, "oracle")
 
 
 def stage(method, *, init_from="", steps, batch_size, **settings):

@@ -1,5 +1,6 @@
 """Evaluation of a segmenter on the target: one confusion matrix over all pixels of all images, at each label's own size."""
 
+import dataclasses
 import functools
 
 import jax
@@ -8,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from dajax import parallel
-from dajax.models.apply import forward_train, predict_logits
+from dajax.models.apply import forward_train, predict_scores
 from dajax.ops.metrics import confusion_matrix, iou_report
 from dajax.ops.pictures import panels
 from dajax.ops.resize import resize_bilinear
@@ -16,11 +17,26 @@ from dajax.ops.resize import resize_bilinear
 _PANEL_WIDTHS = (256, 512)  # pixels; a panel of Cityscapes at full size would be 2048, one of the scenes a stamp
 
 
+@dataclasses.dataclass(frozen=True)
+class Protocol:
+    """How a prediction comes about.
+
+    Attributes:
+      domain: which set of normalisation statistics.
+      align_corners: of the bilinear resize to the label's size, see ops.resize.
+      aggregation_alpha: spatial aggregation, see models.apply.prediction_scores; 0 for none.
+    """
+
+    domain: int
+    align_corners: bool
+    aggregation_alpha: float = 0.0
+
+
 @functools.lru_cache(maxsize=32)
-def _compiled(model, domain, label_hw, devices):
+def _compiled(model, protocol, label_hw, devices):
     def count(variables, batch):
-        logits = resize_bilinear(predict_logits(model, variables, batch["image"], domain=domain), label_hw)
-        prediction = jnp.argmax(logits, axis=-1).astype(jnp.int32)  # [N, H, W]
+        scores = predict_scores(model, variables, batch["image"], domain=protocol.domain, aggregation_alpha=protocol.aggregation_alpha)
+        prediction = jnp.argmax(resize_bilinear(scores, label_hw, align_corners=protocol.align_corners), axis=-1).astype(jnp.int32)  # [N, H, W]
         mask = jnp.broadcast_to(batch["mask"][:, None, None], prediction.shape)
         counts = jax.vmap(lambda *row: confusion_matrix(*row, model.num_classes))(batch["label"], prediction, mask)  # [N, K, K]
         return counts, prediction.astype(jnp.uint8)
@@ -28,17 +44,17 @@ def _compiled(model, domain, label_hw, devices):
     return parallel.compile_map(count, devices)
 
 
-def evaluate_segmenter(variables, *, data, model, domain, batch_size, subsets, num_pictures):
+def evaluate_segmenter(variables, *, data, model, protocol, batch_size, subsets, num_pictures=0):
     """Counts every pixel of every evaluation image once.
 
-    The logits are brought to the label's size (bilinear, corners aligned) and the class is their argmax, as evaluate_cityscapes.py of
-    AdaptSegNet and CLAN does: a 1024x512 input against labels of 2048x1024.
+    Scores are brought to the label's size (bilinear) and the class is their argmax, as evaluate_cityscapes.py of AdaptSegNet and CLAN
+    does: a 1024x512 input against labels of 2048x1024.
 
     Args:
       variables: {"params", "batch_stats"} by network, as in TrainState.
       data: SegFeed.
       model: segmenter.
-      domain: which set of normalisation statistics.
+      protocol: Protocol.
       batch_size: images at a time.
       subsets: {name: class indices} for further means.
       num_pictures: of the first images.
@@ -48,7 +64,7 @@ def evaluate_segmenter(variables, *, data, model, domain, batch_size, subsets, n
     """
     total, pictures = np.zeros((model.num_classes,) * 2, np.int64), {}
     for batch in data.evaluation(batch_size):
-        run = _compiled(model, domain, tuple(batch["label"].shape[1:]), tuple(data.devices))
+        run = _compiled(model, protocol, tuple(batch["label"].shape[1:]), tuple(data.devices))
         counts, predictions = run(variables, {key: batch[key] for key in ("image", "label", "mask")})
         total += np.asarray(counts).sum(0, dtype=np.int64)  # 500 frames of 2 megapixels come near to int32's end
         for row in np.flatnonzero(batch["mask"])[: num_pictures - len(pictures)]:

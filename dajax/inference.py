@@ -1,6 +1,7 @@
 """A trained model in a notebook: config, parameters and predictions from a workdir, without its data and without TensorFlow."""
 
 import dataclasses
+import functools
 import json
 import pathlib
 from typing import Any
@@ -13,7 +14,7 @@ from ml_collections import ConfigDict
 from data_pipeline import preprocess, seg_transforms
 from dajax import checkpoint
 from dajax.errors import UserError
-from dajax.models.apply import inference
+from dajax.models.apply import inference, segmenter_inference
 from dajax.models.build import build_model, build_segmenter
 from dajax.ops.resize import resize_bilinear
 
@@ -86,32 +87,35 @@ class TrainedClassifier(Trained):
 class TrainedSegmenter(Trained):
     """A segmenter: one class a pixel."""
 
-    def _outputs(self, images, batch_size):
-        run = inference(self.model, self.config[self.stage].target_bn)
+    def _batches(self, run, images, batch_size):
+        """What `run` makes of the prepared images: trees of numpy arrays, batch by batch."""
         variables = {"params": self.params, "batch_stats": self.batch_stats}
         for start in range(0, len(images), batch_size):
             prepared = seg_transforms.apply_evaluation(images[start : start + batch_size], self.transform)
             padded = np.pad(prepared, ((0, batch_size - len(prepared)), (0, 0), (0, 0), (0, 0)))  # one shape, one compilation
-            output = run(variables, padded)
-            yield jax.tree.map(lambda leaf: np.asarray(leaf)[: len(prepared)], output)
+            yield jax.tree.map(lambda leaf: np.asarray(leaf)[: len(prepared)], run(variables, padded))
 
-    def predict(self, images, *, batch_size=4):
-        """Class of every pixel, as the evaluation does it: logits brought to the image's own size (bilinear), argmax.
+    def predict(self, images, *, batch_size=4, aggregation_alpha=0.0):
+        """Class of every pixel, as the evaluation does it: scores brought to the image's own size (bilinear), argmax.
 
         Args:
           images: uint8 [N, H, W, 3], or a list of N uint8 [H, W, 3] of any sizes, RGB.
           batch_size: images at a time.
+          aggregation_alpha: PLCA's spatial aggregation at test time; the authors' share of it is 0.5, and 0 is none.
 
         Returns:
           List of N uint8 [H, W], positions in `class_names`.
         """
-        logits = (row for output in self._outputs(images, batch_size) for row in self.model.prediction_logits(output))
-        resized = (resize_bilinear(jnp.asarray(row)[None], image.shape[:2])[0] for row, image in zip(logits, images, strict=True))
+        run = segmenter_inference(self.model, self.config[self.stage].target_bn, float(aggregation_alpha))
+        scores = (row for batch in self._batches(run, images, batch_size) for row in batch)
+        resize = functools.partial(resize_bilinear, align_corners=self.config.evaluation.align_corners)
+        resized = (resize(jnp.asarray(row)[None], image.shape[:2])[0] for row, image in zip(scores, images, strict=True))
         return [np.asarray(row.argmax(-1).astype(jnp.uint8)) for row in resized]
 
     def features(self, images, *, batch_size=4):
         """Float32 [N, h, w, D], the map that the heads see; arguments as `predict`."""
-        return np.concatenate([output.features for output in self._outputs(images, batch_size)])
+        run = inference(self.model, self.config[self.stage].target_bn)
+        return np.concatenate([output.features for output in self._batches(run, images, batch_size)])
 
 
 def open_workdir(workdir, stage=None):

@@ -52,22 +52,27 @@ def classification_table(stages):
     return _table(stages, "per_class", [[title, *(_cell(result[key]) for result in stages.values())] for title, key in summary.items()])
 
 
+# Further measurements of a segmenter, and how the table calls them.
+VARIANTS = {"aggregated": "aggregated", "reestimated": "target BN", "reestimated_aggregated": "both"}
+
+
 def segmentation_table(stages, subsets):
     """The stages side by side: IoU per class, mIoU over all classes and over subsets, in per cent at the LAST step of each.
 
     Args:
-      stages: {stage name: result with "step", "miou", "iou", "miou_<subset>" and, where normalisation statistics can be
-        re-estimated on unlabelled target images, "reestimated" with the same figures}.
+      stages: {stage name: result with "step", "miou", "iou", "miou_<subset>" and, with the same figures, those of VARIANTS that were
+        measured}.
       subsets: names of class subsets.
 
     Returns:
-      str, lines of equal width; figures use the statistics as trained but for the rows "..., target BN".
+      str, lines of equal width; figures use the statistics as trained but for the rows that say otherwise.
     """
     keys = {"mIoU": "miou", **{f"mIoU {name}": f"miou_{name}" for name in subsets}}
     rows = [[title, *(_cell(result[key]) for result in stages.values())] for title, key in keys.items()]
-    if any("reestimated" in result for result in stages.values()):
-        again = [result.get("reestimated", {}) for result in stages.values()]
-        rows += [[f"{title}, target BN", *(_cell(figures.get(key)) for figures in again)] for title, key in keys.items()]
+    for variant, remark in VARIANTS.items():
+        if any(variant in result for result in stages.values()):
+            again = [result.get(variant, {}) for result in stages.values()]
+            rows += [[f"{title}, {remark}", *(_cell(figures.get(key)) for figures in again)] for title, key in keys.items()]
     return _table(stages, "iou", rows)
 
 

@@ -29,25 +29,25 @@ class SegFeed:
     def _key(self, *names):
         return sampling.make_key(self._seed, self._stage, *names)
 
-    def _shuffled(self, image_set, domain, batch_size, with_labels):
+    def _shuffled(self, image_set, domain, batch_size, accumulate, with_labels):
         from data_pipeline.seg_pipeline import SegPart  # TensorFlow is needed from here on only
 
         parallel.check_divides(batch_size, len(self.devices), f"config.{self._stage}.batch_size")
-        count, order = len(image_set), self._key(domain, "shuffled")
+        count, order, num_rows = len(image_set), self._key(domain, "shuffled"), batch_size * accumulate
         return SegPart(
-            image_set=image_set, rows=lambda step: sampling.random_rows(step, batch_size, count, order), transform=self._transforms[domain],
+            image_set=image_set, rows=lambda step: sampling.random_rows(step, num_rows, count, order), transform=self._transforms[domain],
             key=self._key(domain, "views"), with_labels=with_labels,
         )
 
-    def shuffled(self, domain, batch_size):
-        """Batches of `batch_size` images without labels, without replacement within an epoch.
+    def shuffled(self, domain, batch_size, accumulate=1):
+        """Batches of `accumulate` micro-batches of `batch_size` images without labels, without replacement within an epoch.
 
         Raises:
-          UserError: the batch does not divide over the devices.
+          UserError: a micro-batch does not divide over the devices.
         """
-        return self._shuffled(self.sets[domain], domain, batch_size, with_labels=False)
+        return self._shuffled(self.sets[domain], domain, batch_size, accumulate, with_labels=False)
 
-    def shuffled_with_labels(self, domain, batch_size):
+    def shuffled_with_labels(self, domain, batch_size, accumulate=1):
         """The same with labels.
 
         Raises:
@@ -57,7 +57,7 @@ class SegFeed:
             raise UserError(f"{self._stage}: the labels of '{domain}' are not for training; only an oracle stage (domain='target') sees the target's")
         if self._labelled[domain].label_paths is None:
             raise UserError(f"{self._stage}: {self._labelled[domain].name} has no labels to train on")
-        return self._shuffled(self._labelled[domain], domain, batch_size, with_labels=True)
+        return self._shuffled(self._labelled[domain], domain, batch_size, accumulate, with_labels=True)
 
     def steps(self, parts, start, stop):
         """Batches of the steps [start, stop): an iterator of {part name: {"image", "mask", "index"[, "label"]}} in numpy."""

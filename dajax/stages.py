@@ -41,7 +41,7 @@ def run(config, workdir, mode):
     task = tasks.get(config.task)
     domains = task.open_data(config)
     check_data(domains, workdir)
-    _print_header(config, workdir, devices, task.describe(domains))
+    _print_header(config, workdir, devices, task.describe(config, domains))
 
     stop = StopFlag()
     stages = [_make_stage(config, name, workdir, devices, task, domains, stop) for name in config.stages]

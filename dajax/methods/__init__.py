@@ -18,10 +18,11 @@ refresh(state, *, data, config, model) -> (TrainState, {name: float}, [str])
 """
 
 from dajax.errors import UserError
-from dajax.methods import adabn, adaptsegnet, can, clan, source_only, source_only_seg
+from dajax.methods import adabn, adaptsegnet, can, clan, plca, source_only, source_only_seg
 
 METHODS = {
-    "adabn": adabn, "adaptsegnet": adaptsegnet, "can": can, "clan": clan, "source_only": source_only, "source_only_seg": source_only_seg,
+    "adabn": adabn, "adaptsegnet": adaptsegnet, "can": can, "clan": clan, "plca": plca, "source_only": source_only,
+    "source_only_seg": source_only_seg,
 }
 
 

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from dajax import parallel
 from dajax.models.discriminator import Discriminator
 from dajax.models.norm import Mode
+from dajax.ops.aggregation import aggregate
 from dajax.ops.resize import resize_bilinear
 
 
@@ -54,10 +55,28 @@ def forward_segmenter(model, params, batch_stats, part, *, size_hw, domain, axis
     return resize_bilinear(output.logits, size_hw), aux, batch_stats
 
 
-def predict_logits(model, variables, images, *, domain):
-    """What a segmenter predicts with, running statistics: float32 [N, h, w, K]; of twin heads, the sum."""
+def prediction_scores(model, params, output, *, aggregation_alpha):
+    """What a segmenter's prediction is the largest of, at the backbone's stride: float32 [N, h, w, K].
+
+    Logits; with spatial aggregation (PLCA, tools/test.py) class probabilities: features are blended with their aggregate, classified, and the
+    softmax of that is blended with its own.
+
+    Args:
+      params: of the segmenter; output: SegOutput.
+      aggregation_alpha: share of the aggregate in [0, 1); 0 for none.
+    """
+    if not aggregation_alpha:
+        return model.prediction_logits(output)
+    features = aggregate(output.features, metric="cosine", alpha=aggregation_alpha)
+    probabilities = jax.nn.softmax(model.classify(params, features))
+    return aggregate(probabilities, metric="negative_kl", alpha=aggregation_alpha, contrast=False)
+
+
+def predict_scores(model, variables, images, *, domain, aggregation_alpha=0.0):
+    """`prediction_scores` of images float32 [N, H, W, 3], with running statistics. variables: {"params", "batch_stats"} by network."""
     own = {name: tree[model.network] for name, tree in variables.items()}
-    return model.prediction_logits(model.apply(own, images, Mode(train=False, domain=domain)))
+    output = model.apply(own, images, Mode(train=False, domain=domain))
+    return prediction_scores(model, own["params"], output, aggregation_alpha=aggregation_alpha)
 
 
 def init_discriminator(rng, *, num_classes, width):
@@ -90,3 +109,9 @@ def inference(model, domain, devices=None):
       devices: split the rows over these; on the default device when None.
     """
     return _compiled(model, domain, tuple(devices or jax.local_devices()[:1]))
+
+
+@functools.lru_cache(maxsize=32)
+def segmenter_inference(model, domain, aggregation_alpha):
+    """f({"params", "batch_stats"}, images [N, H, W, 3]) -> float32 [N, h, w, K], see prediction_scores; compiled once, on the default device."""
+    return jax.jit(functools.partial(predict_scores, model, domain=domain, aggregation_alpha=aggregation_alpha))

@@ -65,7 +65,8 @@ def load_segmenter_weights(model_config, state):
     network = deeplab.DeepLab.network
     try:
         params, statistics, report = from_torch_segmenter(
-            load_torch_file(model_config.weights), state.params[network], state.batch_stats[network], allow_partial=model_config.allow_partial
+            load_torch_file(model_config.weights), state.params[network], state.batch_stats[network],
+            skip_heads=model_config.skip_heads, allow_partial=model_config.allow_partial,
         )
     except (WeightsError, OSError) as error:
         raise UserError(f"config.model.weights={model_config.weights}: {error}") from error

@@ -5,7 +5,7 @@ from typing import ClassVar
 import flax.linen as nn
 import jax.numpy as jnp
 
-from dajax.models.aspp import ASPP, SegOutput
+from dajax.models.aspp import ASPP, KERNEL_INITS, SegOutput
 from dajax.models.resnet import NORMS, ResNet, resnet50, resnet101
 from dajax.models.vgg import FCN8s, VGG
 
@@ -24,7 +24,7 @@ class DeepLab(nn.Module):
       heads: "single", layer5 on the last stage (AdaptSegNet's Res_Deeplab). "multi", the auxiliary layer5 on the last stage but one,
         the main layer6 on the last (DeeplabMulti). "twin", layer5 (auxiliary) and layer6 (main) both on the last; predictions are
         their sum (CLAN).
-      aspp_rates, aspp_branches, head_bias: of the heads, see ASPP.
+      aspp_rates, aspp_branches, head_bias, head_init: of the heads, see ASPP.
       dtype: "float32" or "bfloat16", in which convolutions compute; parameters, statistics, normalisation and outputs stay float32.
     """
 
@@ -34,6 +34,7 @@ class DeepLab(nn.Module):
     aspp_rates: tuple[int, ...] = (6, 12, 18, 24)  # DeepLab-v2's ASPP-L
     aspp_branches: int = 4
     head_bias: bool = True
+    head_init: str = "normal"
     dtype: str = "float32"
     network: ClassVar[str] = "segmenter"  # its key in TrainState.params and TrainState.batch_stats
 
@@ -47,13 +48,25 @@ class DeepLab(nn.Module):
         """Images float32 [N, H, W, C], Mode -> SegOutput at the backbone's stride."""
 
         def head(name, x):
-            return ASPP(self.num_classes, self.aspp_rates, self.aspp_branches, self.head_bias, name=name)(x)
+            return self._head(name=name)(x)
 
         stages = list(self.backbone.stage_outputs(images.astype(self.dtype), mode).values())
         features = stages[-1]
         first = head("layer5", stages[-2] if self.heads == "multi" else features)
         logits, aux_logits = (first, None) if self.heads == "single" else (head("layer6", features), first)
         return SegOutput(features.astype(jnp.float32), logits, aux_logits)
+
+    def _head(self, **placing):
+        return ASPP(self.num_classes, self.aspp_rates, self.aspp_branches, self.head_bias, self.head_init, **placing)
+
+    def classify(self, params, features):
+        """What the last heads make of other features than their own: float32 [N, h, w, D] -> `prediction_logits`, [N, h, w, K].
+
+        Args:
+          params: of this segmenter.
+        """
+        last = {"single": ("layer5",), "multi": ("layer6",), "twin": ("layer5", "layer6")}[self.heads]
+        return sum(self._head(parent=None).apply({"params": params[name]}, features) for name in last)
 
     def prediction_logits(self, output):
         """SegOutput -> float32 [N, h, w, K], what the authors evaluate: of twin heads the sum, else the main head."""
@@ -74,8 +87,8 @@ def build_segmenter(config_model, num_classes, num_domains):
 
     Args:
       config_model: `backbone`, one of BACKBONES; `heads`, one of HEADS; `aspp_rates`; `aspp_branches`, 4, or 2 as in AdaptSegNet's
-        released code; `head_bias`; `dtype`, one of DTYPES; and of ResNets `topology`, one of TOPOLOGIES; `norm`, one of NORMS;
-        `train_norm_affine`; `widths`, a width per stage, read by resnet_small only.
+        released code; `head_bias`; `head_init`, one of KERNEL_INITS; `dtype`, one of DTYPES; and of ResNets `topology`, one of
+        TOPOLOGIES; `norm`, one of NORMS; `train_norm_affine`; `widths`, a width per stage, read by resnet_small only.
       num_classes: K.
       num_domains: sets of normalisation parameters and statistics.
 
@@ -85,7 +98,8 @@ def build_segmenter(config_model, num_classes, num_domains):
     Raises:
       ValueError: an unknown value, more branches than rates, or two heads on a VGG.
     """
-    for key, known in {"backbone": BACKBONES, "topology": TOPOLOGIES, "heads": HEADS, "norm": NORMS, "dtype": DTYPES}.items():
+    choices = {"backbone": BACKBONES, "topology": TOPOLOGIES, "heads": HEADS, "head_init": KERNEL_INITS, "norm": NORMS, "dtype": DTYPES}
+    for key, known in choices.items():
         if config_model[key] not in known:
             raise ValueError(f"unknown {key} '{config_model[key]}'; known: {', '.join(known)}")
     name, heads, rates, branches = (config_model[key] for key in ("backbone", "heads", "aspp_rates", "aspp_branches"))
@@ -97,7 +111,7 @@ def build_segmenter(config_model, num_classes, num_domains):
         return FCN8s(num_classes, dtype=config_model.dtype)
     return DeepLab(
         VGG() if name == "vgg16" else _dilated_resnet(name, config_model, num_domains), num_classes, heads=heads, aspp_rates=tuple(rates),
-        aspp_branches=branches, head_bias=config_model.head_bias, dtype=config_model.dtype,
+        aspp_branches=branches, head_bias=config_model.head_bias, head_init=config_model.head_init, dtype=config_model.dtype,
     )
 
 

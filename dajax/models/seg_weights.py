@@ -115,5 +115,5 @@ def _hint(poured, left_over):
     if all(HEAD.match(name) for name in names):
         if all(name.endswith(".bias") for name in names):
             return f"set config.model.head_bias={bool(left_over)}"
-        return "only heads differ: choose config.model.heads as in the file, or config.model.allow_partial=True to keep fresh ones"
+        return "only heads differ: choose config.model.heads as in the file, or config.model.skip_heads=True to keep fresh ones"
     return "probably a file of another architecture, choose one of this backbone"

@@ -4,7 +4,7 @@ open_data(config) -> Domains
     Opens the sets that the config names.
 domains_to_check(config) -> [(role, what data_pipeline.check_data takes)]
     For `--mode=check_data`.
-describe(domains) -> [str]
+describe(config, domains) -> [str]
     What was found, a line each, for the head of a run.
 make_feed(domains, config, name, *, devices, check_stop) -> feed
     What the methods of stage `name` ask for their batches.

@@ -30,7 +30,7 @@ def domains_to_check(config):
         return [("source and target", error)]
 
 
-def describe(domains):
+def describe(config, domains):
     """See dajax.tasks."""
     lines = []
     for domain, images in (("source", domains.source), ("target", domains.target)):

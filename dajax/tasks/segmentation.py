@@ -1,5 +1,6 @@
 """One label a pixel: street scenes. See dajax.tasks for what the functions are asked."""
 
+import dataclasses
 import os
 
 import jax
@@ -7,7 +8,7 @@ import jax
 from data_pipeline import labels, scenes, seg_readers, seg_transforms, train_ids
 from dajax import log
 from dajax.errors import UserError
-from dajax.evaluate_segmentation import evaluate_segmenter, reestimate_statistics
+from dajax.evaluate_segmentation import Protocol, evaluate_segmenter, reestimate_statistics
 from dajax.models.build import build_segmenter, load_segmenter_weights
 from dajax.report import segmentation_table
 from dajax.seg_feed import SegFeed
@@ -44,7 +45,9 @@ def _domain_configs(config):
     # A folder for every choice of settings, so that two runs with different ones do not fight over it.
     name = "-".join(map(str, (f"v{scenes.VERSION}", *settings.size, *counts.values(), f"seed{settings.seed}")))
     root = os.path.join(os.path.expanduser(settings.root), name)
-    source, target = scenes.ensure(root, size_hw=tuple(settings.size), counts=counts, seed=settings.seed, report=log.say)
+    counter = log.Counter(f"drawing the scenes into {root}")
+    source, target = scenes.ensure(root, size_hw=tuple(settings.size), counts=counts, seed=settings.seed, progress=counter.update)
+    counter.close()
     return {role: found[role] | {"root": source if role == "source" else target} for role in ROLES}
 
 
@@ -53,7 +56,7 @@ def domains_to_check(config):
     return list(_domain_configs(config).items())
 
 
-def describe(domains):
+def describe(config, domains):
     """See dajax.tasks."""
     lines = []
     for role in ROLES:
@@ -62,9 +65,12 @@ def describe(domains):
         use = " - labels for evaluation, and for an oracle stage, only" if role != "source" and images.label_paths is not None else ""
         lines.append(f"{role}: {images.name}, {len(images)} images, {labelled}{use}; ids of {images.space.name}")
     height, width = domains.transforms["evaluation"].size_hw
+    resize = "corners aligned" if config.evaluation.align_corners else "half-pixel centres"
+    alpha = config.evaluation.aggregation_alpha
     lines.append(
-        f"protocol: evaluation images at {height}x{width} (height x width), logits brought to each label's own size (bilinear, corners "
-        f"aligned), argmax; {len(domains.class_names)} classes, one confusion matrix over all pixels, 255 not counted"
+        f"protocol: evaluation images at {height}x{width} (height x width), scores brought to each label's own size (bilinear, {resize}), "
+        f"argmax; {len(domains.class_names)} classes, one confusion matrix over all pixels, 255 not counted"
+        + (f"; once more with spatial aggregation, alpha {alpha:g}" if alpha else "")
     )
     return lines
 
@@ -78,7 +84,13 @@ def make_feed(domains, config, name, *, devices, check_stop):
 
 def build_model(config, stage_config, domains):
     """See dajax.tasks."""
-    return build_segmenter(config.model, stage_config, num_classes=len(domains.class_names))
+    model = build_segmenter(config.model, stage_config, num_classes=len(domains.class_names))
+    if config.evaluation.aggregation_alpha and not hasattr(model, "classify"):
+        raise UserError(
+            f"config.evaluation.aggregation_alpha={config.evaluation.aggregation_alpha}: {config.model.backbone} has no classifier of one map of "
+            "features to aggregate; set it to 0, or choose another config.model.backbone"
+        )
+    return model
 
 
 def load_pretrained(config, state):
@@ -92,22 +104,34 @@ def _subsets(space):
 
 
 def evaluate(state, *, data, model, config, run):
-    """See dajax.tasks. Report: miou, iou, miou_<subset>, pixel_accuracy, confusion; under "reestimated" the same with AdaBN's statistics."""
+    """See dajax.tasks. Report: miou, iou, miou_<subset>, pixel_accuracy, confusion; the same but for the confusion under "reestimated", with
+    AdaBN's statistics, and under "aggregated" and "reestimated_aggregated", with spatial aggregation, where the config has it.
+    """
     if not data.has_evaluation_labels:
         return Evaluation(report=None)
     settings, variables = run.evaluation, {"params": state.params, "batch_stats": state.batch_stats}
-    shared = dict(data=data, model=model, domain=config.target_bn, batch_size=run.runtime.eval_batch_size, subsets=_subsets(data.space))
-    report, pictures = evaluate_segmenter(variables, num_pictures=settings.num_pictures, **shared)
-    headline = f"target mIoU {report['miou']:.2f} %, pixel accuracy {report['pixel_accuracy']:.2f} %"
+    plain = Protocol(config.target_bn, settings.align_corners)
+    shared = dict(data=data, model=model, batch_size=run.runtime.eval_batch_size, subsets=_subsets(data.space))
+    report, pictures = evaluate_segmenter(variables, protocol=plain, num_pictures=settings.num_pictures, **shared)
+    headline = [f"target mIoU {report['miou']:.2f} %, pixel accuracy {report['pixel_accuracy']:.2f} %"]
+
+    def measure(key, variables, protocol, remark):
+        figures, _ = evaluate_segmenter(variables, protocol=protocol, **shared)
+        report[key] = {name: value for name, value in figures.items() if name != "confusion"}
+        headline.append(f"{figures['miou']:.2f} % {remark}")
+
+    aggregated = dataclasses.replace(plain, aggregation_alpha=settings.aggregation_alpha) if settings.aggregation_alpha else None
+    if aggregated:
+        measure("aggregated", variables, aggregated, "with spatial aggregation")
     if settings.reestimate_batches and run.model.norm == "train" and jax.tree.leaves(state.batch_stats):  # VGG normalises nothing
         again = reestimate_statistics(
             variables, data=data, model=model, domain=config.target_bn, batch_size=settings.reestimate_batch_size,
             num_batches=settings.reestimate_batches,
         )
-        reestimated, _ = evaluate_segmenter(again, num_pictures=0, **shared)
-        report["reestimated"] = {key: value for key, value in reestimated.items() if key != "confusion"}
-        headline += f"; {reestimated['miou']:.2f} % with BN statistics re-estimated on unlabelled target images"
-    return Evaluation(report, headline, pictures)
+        measure("reestimated", again, plain, "with BN statistics re-estimated on unlabelled target images")
+        if aggregated:
+            measure("reestimated_aggregated", again, aggregated, "with both")
+    return Evaluation(report, "; ".join(headline), pictures)
 
 
 def table(results, domains):

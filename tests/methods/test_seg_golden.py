@@ -10,7 +10,7 @@ from configs import adaptsegnet as adaptsegnet_config
 from configs import base, seg_base
 from configs import clan as clan_config
 from dajax.methods import METHODS
-from dajax.models.apply import predict_logits
+from dajax.models.apply import predict_scores
 from dajax.models.deeplab import build_segmenter
 from dajax.models.seg_weights import from_torch_segmenter
 from recipe_weights import discriminator_params, recipe_state_dict
@@ -96,7 +96,7 @@ def assert_statistics(case, iteration, state):
 def final_logits(case, model, state):
     image = np.moveaxis(case["tgt_images"][0], 0, -1)[None]
     variables = {"params": state.params, "batch_stats": state.batch_stats}
-    return np.moveaxis(np.asarray(predict_logits(model, variables, image, domain=0)), -1, 1)
+    return np.moveaxis(np.asarray(predict_scores(model, variables, image, domain=0)), -1, 1)
 
 
 # Compiling takes nearly all of the time of these tests, so what differs little from another runs with the slow ones.

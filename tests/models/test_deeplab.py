@@ -15,7 +15,8 @@ from dajax.models.seg_weights import from_torch_segmenter
 
 TOLERANCE = 1e-4  # clan_README.md: float32, max |a - b| / max |b|; a wrong dilation, stride place, pooling or branch gives 1e-2 or more
 RESNET101 = ConfigDict(dict(
-    backbone="resnet101", topology="caffe", widths=(), heads="single", head_bias=True, aspp_branches=4, aspp_rates=(6, 12, 18, 24), norm="train",
+    backbone="resnet101", topology="caffe", widths=(), heads="single", head_bias=True, head_init="normal",
+    aspp_branches=4, aspp_rates=(6, 12, 18, 24), norm="train",
     train_norm_affine=False, dtype="float32",
 ))
 SMALL = ConfigDict(RESNET101.to_dict() | dict(backbone="resnet_small", widths=(4, 6, 8, 8), aspp_rates=(1, 2, 4, 6), train_norm_affine=True))

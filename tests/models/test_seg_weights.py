@@ -102,6 +102,8 @@ def test_other_heads_and_other_backbones_are_refused():
         from_torch_segmenter(torch_file(tiny("twin")), *trees)
     with pytest.raises(WeightsError, match=r"layer5.conv2d_list.0.bias is \(16,\) in the file, \(19,\) in the network\): only heads differ"):
         from_torch_segmenter(torch_file(tiny(num_classes=16)), *trees)
+    _, _, report = from_torch_segmenter(torch_file(tiny(num_classes=16)), *trees, skip_heads=True)
+    assert report.missing and all(name.startswith("layer5.") for name in report.missing)
     with pytest.raises(WeightsError, match="set config.model.head_bias=True"):
         from_torch_segmenter(torch_file(trees), *tiny(head_bias=False))
     partial = torch_file(trees)

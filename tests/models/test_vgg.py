@@ -19,7 +19,8 @@ TAPS = {"pool1": "features.4", "pool2": "features.9", "pool3": "features.16", "c
 
 def make(**settings):
     config = dict(
-        backbone="vgg16", topology="caffe", widths=(), heads="single", head_bias=True, aspp_branches=2, aspp_rates=(6, 12, 18, 24),
+        backbone="vgg16", topology="caffe", widths=(), heads="single", head_bias=True, head_init="normal",
+        aspp_branches=2, aspp_rates=(6, 12, 18, 24),
         norm="train", train_norm_affine=False, dtype="float32",
     )
     return build_segmenter(ConfigDict(config | settings), 19, 1)
