@@ -1,8 +1,9 @@
 """README's tables: every row of a recipe over several seeds, mean +- standard deviation.
 
   python benchmarks/seeds_table.py digits --seeds=3,4,5           about seven minutes a seed on two cores
-  python benchmarks/seeds_table.py adaptsegnet --seeds=3,4,5      on the scenes; about ten minutes a seed
-  python benchmarks/seeds_table.py clan --seeds=3,4,5
+  python benchmarks/seeds_table.py scenes --seeds=3,4,5           about fifteen
+  python benchmarks/seeds_table.py clan --seeds=3,4,5             about ten
+  python benchmarks/seeds_table.py plca_ablations --seeds=3       about twenty-five
 
 Runs `run.py` once per seed (all rows of a seed start from the same source-only stage), skips what is finished, resumes what is not,
 and prints Markdown. Figures are of the last step.
@@ -16,20 +17,36 @@ import subprocess
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-SCENES_ROWS = {"source_only": "source only", "adabn": "AdaBN", "control": "step-matched control (target loss 0)"}
+MIOU = {
+    ("miou",): "mIoU in % on 100 target images, BN statistics as trained",
+    ("reestimated", "miou"): "the same, BN statistics re-estimated on unlabelled target images",
+}
+AGGREGATED = {("reestimated_aggregated", "miou"): "the same, and spatial aggregation at test time"}
+FLOOR = {"source_only": "source only", "adabn": "AdaBN"}
 # Recipe, the figures of a stage's result with their titles, and the stages with theirs.
-MIOU = {("miou",): "mIoU in % on 100 target images", ("reestimated", "miou"): "the same, BN statistics re-estimated on unlabelled target images"}
 TABLES = {
     "digits": (
         "configs/can.py:ablations",
         {("accuracy",): "accuracy in % on all 1,797 target images"},
-        {
-            "source_only": "source only", "adabn": "AdaBN", "can_weight0": "CAN, CDD weight 0", "can_intra_only": "CAN, intra-class only",
-            "can": "**CAN**",
+        FLOOR | {"can_weight0": "CAN, CDD weight 0", "can_intra_only": "CAN, intra-class only", "can": "**CAN**"},
+    ),
+    "scenes": (
+        "configs/compare_seg.py",
+        MIOU | AGGREGATED,
+        FLOOR | {
+            "control": "AdaptSegNet's control", "adaptsegnet": "**AdaptSegNet**", "plca_control": "PLCA's control", "plca": "**PLCA**",
+            "oracle": "oracle",
         },
     ),
-    "adaptsegnet": ("configs/adaptsegnet.py", MIOU, SCENES_ROWS | {"adaptsegnet": "**AdaptSegNet**", "oracle": "oracle"}),
-    "clan": ("configs/clan.py", MIOU, SCENES_ROWS | {"clan": "**CLAN**", "oracle": "oracle"}),
+    "clan": ("configs/clan.py", MIOU, FLOOR | {"control": "CLAN's control", "clan": "**CLAN**", "oracle": "oracle"}),
+    "plca_ablations": (
+        "configs/plca.py:ablations",
+        MIOU | AGGREGATED,
+        FLOOR | {
+            "cross_entropy": "cross-entropy", "control": "+ Lovász", "feature_level": "+ feature level", "both_levels": "+ prediction level",
+            "plca": "+ LSR: **PLCA**", "similarity": "Sim-PLCA", "no_aggregation": "PLCA without aggregation", "oracle": "oracle",
+        },
+    ),
 }
 
 
@@ -38,6 +55,13 @@ def run_seed(recipe, seed, workdir, flags):
     command = [sys.executable, "run.py", f"--config={recipe}", f"--config.seed={seed}", f"--workdir={workdir}", *flags]
     subprocess.run(command, cwd=ROOT, check=True)
     return json.loads((workdir / "results.json").read_text())["stages"]
+
+
+def _figure(result, keys):
+    """The number that keys lead to; None for a stage that was not run (--config.stages)."""
+    for key in keys:
+        result = result.get(key, {})
+    return result if result != {} else None
 
 
 def table(results, figure, rows):
@@ -49,14 +73,11 @@ def table(results, figure, rows):
     """
     lines = [f"| | {' | '.join(f'seed {seed}' for seed in results)} | mean ± std |", "|---" * (len(results) + 2) + "|"]
     for stage, title in rows.items():
-        values = []
-        for stages in results.values():
-            value = stages[stage]
-            for key in figure:
-                value = value[key]
-            values.append(value)
-        spread = statistics.stdev(values) if len(values) > 1 else 0.0
-        lines.append(f"| {title} | {' | '.join(f'{value:.1f}' for value in values)} | {statistics.mean(values):.1f} ± {spread:.1f} |")
+        values = [_figure(stages.get(stage, {}), figure) for stages in results.values()]
+        found = [value for value in values if value is not None]
+        cells = ["-" if value is None else f"{value:.1f}" for value in values]
+        spread = f" ± {statistics.stdev(found):.1f}" if len(found) > 1 else ""
+        lines.append(f"| {title} | {' | '.join(cells)} | {f'{statistics.mean(found):.1f}{spread}' if found else '-'} |")
     return "\n".join(lines)
 
 

@@ -16,6 +16,7 @@ from configs.scenes import scenes
 
 VARIANTS = ("scenes", "ablations", "gta5_to_cityscapes", "synthia_to_cityscapes")
 CROP_HW, EVALUATION_HW = (730, 730), (730, 1460)  # CROPSIZE; INPUT_SIZE_T
+TEST_ALPHA = 0.5  # tools/test.py aggregates with the alpha of training
 # Optimiser steps and the horizon of poly: epochs of 372 steps over the target, 28 of 30 and 8 of 10 (MAX_EPOCHS, POLY.MAX_EPOCHS).
 STEPS = {"gta5_to_cityscapes": (28 * 372, 30 * 372), "synthia_to_cityscapes": (8 * 372, 10 * 372)}
 
@@ -29,10 +30,10 @@ def get_config(arg=None):
     if arg.variant in STEPS:
         config = seg_base.segmentation(name, model=network(arg.weights), data=frames(arg))
         config.plca, config.stages = authors(arg), ("plca",)
+        config.evaluation.align_corners = False  # tools/test.py
     else:
         config = on_scenes(name, arg)
-    config.evaluation.align_corners = False  # tools/test.py
-    config.evaluation.aggregation_alpha = 0.5
+    config.evaluation.aggregation_alpha = TEST_ALPHA
     return config
 
 

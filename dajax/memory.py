@@ -4,7 +4,7 @@ import os
 
 from dajax import log
 
-_GIB = 2**30
+_MIB, _GIB = 2**20, 2**30
 
 
 def report(name, step, arguments, devices):
@@ -24,8 +24,8 @@ def report(name, step, arguments, devices):
     held = stats.argument_size_in_bytes + stats.output_size_in_bytes - stats.alias_size_in_bytes
     needed, available, where = held + stats.temp_size_in_bytes, *_available(devices)
     log.say(
-        f"{name}: a step needs {_gib(needed)} of memory on each device (parameters, optimiser and batch {_gib(held)}, working memory "
-        f"{_gib(stats.temp_size_in_bytes)}); {where} has {_gib(available)} for each"
+        f"{name}: a step needs {_text(needed)} of memory on each device (parameters, optimiser and batch {_text(held)}, working memory "
+        f"{_text(stats.temp_size_in_bytes)}); {where} has {_text(available)} for each"
     )
     if needed > available:
         log.say(
@@ -34,8 +34,8 @@ def report(name, step, arguments, devices):
         )
 
 
-def _gib(size):
-    return f"{size / _GIB:.2f} GiB"
+def _text(size):
+    return f"{size / _MIB:.0f} MiB" if size < _GIB else f"{size / _GIB:.1f} GiB"
 
 
 def _available(devices):

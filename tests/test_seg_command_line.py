@@ -14,6 +14,8 @@ from PIL import Image
 
 import dajax
 import tiny
+from data_pipeline.id_png import read_ids
+from data_pipeline.labels import CITYSCAPES
 
 NETWORK = ("--config.model.widths=(4,4,8,8)", "--config.model.aspp_branches=2", "--config.model.aspp_rates=(1,2)")
 SMALL = (
@@ -78,6 +80,34 @@ def test_a_finished_segmenter_opens_and_predicts_what_the_evaluation_counted(fin
     predicted = np.sum(trained.results["confusion"], axis=0)  # without the ignored pixels
     assert (counts >= predicted).all() and (predicted[counts == 0] == 0).all()
     assert trained.features([np.zeros((64, 128, 3), np.uint8)]).shape == (1, 16, 32, 8)
+
+
+def test_evaluating_a_finished_run_gives_its_figures(finished, scenes):
+    workdir, _ = finished
+    steps = ("--config.source_only.steps=3", "--config.adabn.steps=2", "--config.oracle.steps=3")
+    run(workdir, scenes, *steps, "--mode=eval", recipe="source_only_seg")
+    results, again = (json.loads((workdir / name).read_text())["stages"] for name in ("results.json", "eval.json"))
+    assert {name: stage["confusion"] for name, stage in again.items()} == {name: stage["confusion"] for name, stage in results.items()}
+
+
+def test_plca_is_measured_and_predicts_with_spatial_aggregation_too(scenes, tmp_path):
+    flags = ("--config.stages=('plca',)", "--config.plca.init_from=", "--config.plca.steps=2", "--config.plca.batch_size=1", "--config.plca.accumulate=2")
+    output = run(tmp_path, scenes, *flags, "--config.evaluation.num_pictures=0", recipe="plca").stdout
+    assert "once more with spatial aggregation, alpha 0.5" in output and "plca: a step needs" in output
+    for row in ("mIoU, aggregated", "mIoU, target BN", "mIoU, both"):
+        assert f"\n{row}" in output
+    trained = dajax.load(tmp_path)
+    (folder,) = [path for path in scenes.iterdir() if path.is_dir()]
+    pictures = sorted((folder / "target" / "leftImg8bit" / "val").glob("*/*.png"))
+    plain, aggregated = (
+        trained.predict([np.asarray(Image.open(path)) for path in pictures], aggregation_alpha=alpha) for alpha in (0.0, 0.5)
+    )
+    labels = [CITYSCAPES.lut[read_ids(str(path).replace("leftImg8bit", "gtFine").replace("gtFine.png", "gtFine_labelIds.png"))] for path in pictures]
+    counted = np.stack(labels) < 255
+    for predictions, figures in ((plain, trained.results), (aggregated, trained.results["aggregated"])):
+        accuracy = 100 * (np.stack(predictions) == np.stack(labels))[counted].mean()
+        assert abs(accuracy - figures["pixel_accuracy"]) < 0.01
+    assert (np.stack(plain) != np.stack(aggregated)).any()
 
 
 def test_kill_9_in_the_middle_of_clans_warm_up_changes_no_bit(scenes, tmp_path):
