@@ -54,5 +54,5 @@ def on_scenes(arg):
     stage.update(target_hw=SIZE_HW, **seg_base.SCENES_ADAPTATION)
     stage.optimizer = seg_base.scenes_optimizer(5e-4)
     stage.discriminator_optimizer.horizon_steps = 0
-    stage.adversarial.update(seg_base.SCENES_ADVERSARY, aux_weight=0.002)
+    stage.adversarial.update(seg_base.SCENES_ADVERSARY)
     return stage

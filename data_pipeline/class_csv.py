@@ -1,4 +1,4 @@
-"""The classes of a user's own segmentation data, from a CSV file `id,name,train_id,r,g,b`."""
+"""The classes of a user's own segmentation data, in a CSV file `id,name,train_id,r,g,b`."""
 
 import csv
 import os
@@ -32,6 +32,14 @@ def read_classes(path: str | os.PathLike) -> LabelSpace:
         seen[entry.id] = number
         entries.append(entry)
     return LabelSpace(str(path), "own", tuple(entries))
+
+
+def write_classes(path: str | os.PathLike, space: LabelSpace) -> None:
+    """Writes a class table that read_classes reads."""
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(COLUMNS)
+        rows.writerows((entry.id, entry.name, entry.train_id, *entry.color) for entry in space.classes)
 
 
 def _check_header(path, header):

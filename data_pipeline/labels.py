@@ -30,7 +30,7 @@ class LabelSpace:
     """All ids of a data set's label files, and the classes that a network learns from them.
 
     name: for messages: the data set, or the CSV file that defines the classes.
-    id_scheme: whose ids the files hold: "cityscapes", "synthia" or "own".
+    id_scheme: whose ids the files hold: "cityscapes", "synthia", "own" or "train_ids".
     classes: one entry per id. Several ids may share a train id; the first of them names and colours the class.
     Raises DataError on a duplicate id, a number outside 0..255, and train ids that are not 0..K-1 without a gap.
     """
@@ -86,6 +86,12 @@ class LabelSpace:
         return np.isin(np.arange(256), [entry.id for entry in self.classes])
 
 
+def train_id_space(space: LabelSpace) -> LabelSpace:
+    """The same classes for files that hold train ids already, such as pseudo-labels: 0..K-1, and IGNORED."""
+    classes = tuple(LabelClass(entry.name, k, k, entry.color) for k, entry in enumerate(space.trained))
+    return LabelSpace(f"{space.name} (train ids)", "train_ids", (*classes, LabelClass("ignored", IGNORED, IGNORED, (0, 0, 0))))
+
+
 def map_ids(ids: np.ndarray, space: LabelSpace, path: str) -> np.ndarray:
     """Ids of a label file, uint8 or uint16 [H, W], as train ids, uint8 [H, W].
 
@@ -109,6 +115,8 @@ def unknown_ids(values: np.ndarray, counts: np.ndarray, space: LabelSpace) -> st
     shown = ", ".join(map(str, ids[:5])) + (f" and {len(ids) - 5} more" if len(ids) > 5 else "")
     if space.id_scheme == "own":
         remedy = f"add a row for it to {space.name}, with train_id {IGNORED} if it is to be ignored"
+    elif space.id_scheme == "train_ids":
+        remedy = f"expected train ids 0..{space.num_classes - 1} and {IGNORED}: remove the folder of this file, and make the labels anew"
     elif set(values.tolist()) <= {*range(19), IGNORED}:
         remedy = "all its values are TrainIds (0..18 and 255): use the files with the original ids"
     elif max(ids) > 255:
