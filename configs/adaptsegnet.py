@@ -8,7 +8,7 @@
 
 Published, ResNet-101, GTA5 -> Cityscapes: single level 41.4, multi level 42.4 mIoU; SYNTHIA -> Cityscapes, 13 classes: 45.9 and 46.7; VGG-16 35.0 and
 37.6. These are best-snapshot figures on the validation set; users of the released code got 39.5 to 42.0, falling to 34 by 165k steps
-(issues 19, 56, 65). Not reproduced here yet; 150,000 steps cost about two days on one modern GPU.
+(issues 19, 56, 65). Not reproduced here yet; 150,000 steps: about two days on one modern GPU, estimated, not measured.
 """
 
 from configs import base, seg_base

@@ -6,7 +6,7 @@
 
 Published, ResNet-101: GTA5 -> Cityscapes 43.2 mIoU, SYNTHIA -> Cityscapes 47.8 over 13 classes; VGG-16 (FCN8s) 36.6 and 39.3. Best snapshot on
 the validation set: the released log has 43.68 at 82k, 41.32 at the last step. Users got 41.3 at 100k (CLAN issue 19). Not reproduced
-here yet; 100,000 steps cost about two days on one modern GPU.
+here yet; 100,000 steps: about two days on one modern GPU, estimated, not measured.
 """
 
 from configs import base, seg_base

@@ -8,7 +8,7 @@
 
 Published, ResNet-101, last step, with spatial aggregation at test time: GTA5 -> Cityscapes 47.7 mIoU (47.8 in the released README), SYNTHIA ->
 Cityscapes 46.8 over 16 classes (46.9). Not reproduced here yet. The authors used two GPUs of 32 GB; the association itself takes
-memory linear in the pixels here. 10,416 steps of 8 + 8 crops of 730x730 cost about a day on one modern GPU.
+memory linear in the pixels here. 10,416 steps of 8 + 8 crops of 730x730: about a day on one modern GPU, estimated, not measured.
 """
 
 from configs import base, seg_base

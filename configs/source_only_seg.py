@@ -5,7 +5,8 @@
 
 Published, ResNet-101: GTA5 -> Cityscapes 36.6 mIoU, SYNTHIA -> Cityscapes 38.6 over 13 classes (CLAN, tables 1 and 2); VGG-16 17.9 and 20.2.
 Users of the released code measured 24-31 when the target was really left out, and 41 when target images moved the BN statistics
-(AdaptSegNet issues 25, 35, 81). Not reproduced here yet; the cost of 150,000 steps on one modern GPU is about a day.
+(AdaptSegNet issues 25, 35, 81). Not reproduced here yet; 150,000 steps: about a day on one modern GPU, estimated, not
+measured.
 """
 
 from configs import base, seg_base

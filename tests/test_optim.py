@@ -9,7 +9,10 @@ from dajax.errors import UserError
 
 
 def config(**settings):
-    return ConfigDict(dict(dict(kind="sgd", lr=0.1, schedule="constant", momentum=0.9, weight_decay=0.01, nesterov=False, lr_multipliers=(), repeats=()), **settings))
+    defaults = dict(
+        kind="sgd", lr=0.1, schedule="constant", momentum=0.9, weight_decay=0.01, nesterov=False, lr_multipliers=(), repeats=()
+    )
+    return ConfigDict(defaults | settings)
 
 
 def test_inv_and_exp_schedules_are_the_authors(golden):
@@ -71,7 +74,8 @@ def test_poly_with_a_horizon_and_a_warm_up_is_the_authors(golden):
     """clan_lr: CLAN (100k, warm-up 5000), AdaptSegNet (250k, none), segmenter and discriminator."""
     case = golden("clan_lr")[""]
     cases = (
-        ("clan_lr_1x", case["base_lr"], case["clan_num_steps"], case["clan_preheat"]), ("clan_lr_D", case["base_lr_D"], case["clan_num_steps"], case["clan_preheat"]),
+        ("clan_lr_1x", case["base_lr"], case["clan_num_steps"], case["clan_preheat"]),
+        ("clan_lr_D", case["base_lr_D"], case["clan_num_steps"], case["clan_preheat"]),
         ("asn_lr_1x", case["base_lr"], case["asn_num_steps"], 0), ("asn_lr_D", case["base_lr_D"], case["asn_num_steps"], 0),
     )
     for name, lr, horizon, warmup in cases:

@@ -91,7 +91,8 @@ def test_evaluating_a_finished_run_gives_its_figures(finished, scenes):
 
 
 def test_plca_is_measured_and_predicts_with_spatial_aggregation_too(scenes, tmp_path):
-    flags = ("--config.stages=('plca',)", "--config.plca.init_from=", "--config.plca.steps=2", "--config.plca.batch_size=1", "--config.plca.accumulate=2")
+    flags = ("--config.stages=('plca',)", "--config.plca.init_from=", "--config.plca.steps=2")
+    flags += ("--config.plca.batch_size=1", "--config.plca.accumulate=2")
     output = run(tmp_path, scenes, *flags, "--config.evaluation.num_pictures=0", recipe="plca").stdout
     assert "once more with spatial aggregation, alpha 0.5" in output and "plca: a step needs" in output
     for row in ("mIoU, aggregated", "mIoU, target BN", "mIoU, both"):
@@ -111,11 +112,12 @@ def test_plca_is_measured_and_predicts_with_spatial_aggregation_too(scenes, tmp_
 
 
 def test_kill_9_in_the_middle_of_clans_warm_up_changes_no_bit(scenes, tmp_path):
-    flags = ("--config.stages=('clan',)", "--config.clan.init_from=", "--config.clan.steps=9", "--config.clan.warmup_steps=6", "--config.runtime.checkpoint_every=2")
-    flags += ("--config.clan.adversarial.width=8", "--config.evaluation.reestimate_batches=0")
+    flags = ("--config.stages=('clan',)", "--config.clan.init_from=", "--config.clan.steps=9", "--config.clan.warmup_steps=6")
+    flags += ("--config.runtime.checkpoint_every=2", "--config.clan.adversarial.width=8", "--config.evaluation.reestimate_batches=0")
     straight, killed = tmp_path / "straight", tmp_path / "killed"
     run(straight, scenes, *flags)
-    process = subprocess.Popen(command(killed, scenes, *flags), cwd=tiny.ROOT, env=tiny.environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    silent = dict(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(command(killed, scenes, *flags), cwd=tiny.ROOT, env=tiny.environment(), **silent)
     while not list((killed / "clan" / "checkpoints").glob("[0-9]*")) and process.poll() is None:
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)

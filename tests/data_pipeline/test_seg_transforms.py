@@ -76,7 +76,8 @@ def test_evaluation_is_the_whole_frame_without_randomness():
         seg_transforms.apply_evaluation([np.zeros((40, 60, 3), np.uint8)], chosen)
     image = np.random.default_rng(0).integers(0, 256, (52, 88, 3), np.uint8)
     out = seg_transforms.apply_evaluation([image, image[:30]], chosen.for_evaluation())
-    expected = np.asarray(Image.fromarray(image).resize((44, 26), Image.Resampling.BICUBIC))[..., ::-1] - np.array(seg_base.CAFFE_MEAN_BGR, np.float32)
+    resized = np.asarray(Image.fromarray(image).resize((44, 26), Image.Resampling.BICUBIC))
+    expected = resized[..., ::-1] - np.array(seg_base.CAFFE_MEAN_BGR, np.float32)
     assert out.shape == (2, 26, 44, 3) and np.abs(out[0] - expected).max() <= 1  # one pass of PIL may round otherwise than two
 
 

@@ -54,7 +54,8 @@ def test_the_weight_loss_is_the_authors_and_the_papers_leaves_biases_out(golden)
     def head(layer):
         return {
             f"conv2d_list_{i}": {
-                "kernel": jnp.asarray(case[f"{layer}.conv2d_list.{i}.weight"].transpose(2, 3, 1, 0)), "bias": jnp.asarray(case[f"{layer}.conv2d_list.{i}.bias"]),
+                "kernel": jnp.asarray(case[f"{layer}.conv2d_list.{i}.weight"].transpose(2, 3, 1, 0)),
+                "bias": jnp.asarray(case[f"{layer}.conv2d_list.{i}.bias"]),
             }
             for i in range(4)
         }

@@ -65,7 +65,8 @@ def make_seg_batch(seed):
         labels[row, : row * 10] = 255
     mask = np.ones(4, bool)
     labelled = {"image": images[:4], "label": labels, "mask": mask}
-    return {"labelled": labelled, "source": {key: value.copy() for key, value in labelled.items()}, "target": {"image": images[4:], "mask": mask.copy()}}
+    source, target = {key: value.copy() for key, value in labelled.items()}, {"image": images[4:], "mask": mask.copy()}
+    return {"labelled": labelled, "source": source, "target": target}
 
 
 def make_batch(seed, uneven=True):

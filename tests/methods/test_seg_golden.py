@@ -90,7 +90,8 @@ def assert_statistics(case, iteration, state):
             for part in ([f"{path[0]}_{path[1]}", *path[2:]] if len(path) > 1 else path):
                 node = node[part]
             expected = case[key]
-            np.testing.assert_allclose(node[leaf][0][: len(expected)], expected, rtol=0, atol=PARAMETER_TOLERANCE * np.abs(expected).max(), err_msg=key)
+            tolerance = PARAMETER_TOLERANCE * np.abs(expected).max()
+            np.testing.assert_allclose(node[leaf][0][: len(expected)], expected, rtol=0, atol=tolerance, err_msg=key)
 
 
 def final_logits(case, model, state):
@@ -138,7 +139,8 @@ def test_three_iterations_of_adaptsegnet_are_the_authors(golden, name, gan):
     history = run(case, METHODS["adaptsegnet"], model, config, "asn_multi", {"discriminator": "D2/", "discriminator_aux": ""})
     for i, (metrics, state) in enumerate(history):
         seg, adv, d1_source, d2_source, d1_target, d2_target = case["losses"][i]
-        fooled = config.adversarial.weight * metrics["adversarial_discriminator"] + config.adversarial.aux_weight * metrics["adversarial_discriminator_aux"]
+        fooled = config.adversarial.weight * metrics["adversarial_discriminator"]
+        fooled += config.adversarial.aux_weight * metrics["adversarial_discriminator_aux"]
         found = metrics["loss"] - fooled, fooled, metrics["discriminator_aux"], metrics["discriminator"]
         np.testing.assert_allclose(found, (seg, adv, d1_source + d1_target, d2_source + d2_target), rtol=LOSS_TOLERANCE, err_msg=f"iteration {i}")
         assert_parameters(case, i, state, {"D1": "discriminator_aux", "D2": "discriminator"})

@@ -1,0 +1,189 @@
+"""Thresholds from histograms and the rules of SPCL, DASS and BiCL, against the authors' code (spcl_pseudo_label, dass_static_plabel) and formulas."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import prototype_golden as pg
+from dajax import parallel
+from dajax.losses.prototype_contrast import prototype_similarities
+from dajax.ops import pseudo_labels as pl
+from dajax.ops.metrics import confusion_matrix
+from dajax.ops.resize import resize_bilinear
+from dajax.parallel import total
+
+FINE = 1 << 21  # bins for the README's tolerance of thresholds, 1e-5 relative; pl.NUM_BINS is for the stated bound
+
+
+def error_bound(threshold, num_bins=pl.NUM_BINS):
+    """As the docstring of confidence_histogram states it, with float32's rounding."""
+    return 2 * np.sqrt(1 - threshold) / num_bins + 1 / num_bins**2 + 2e-7
+
+
+def probabilities_at(logits, hw):
+    return jax.nn.softmax(resize_bilinear(logits, tuple(hw.tolist())))
+
+
+@functools.partial(jax.jit, static_argnames=("num_bins", "keep_every"))
+def histogram_of(probabilities, num_bins, keep_every=1):
+    best, predictions = probabilities.max(-1), jnp.argmax(probabilities, -1)
+    return pl.confidence_histogram(best, predictions, pg.everywhere(best), num_classes=19, num_bins=num_bins, keep_every=keep_every)
+
+
+def random_confidences(rng, n, num_classes=4):
+    confidence = np.where(rng.random(n) < 0.5, rng.uniform(1 / num_classes, 1, n), 1 - 10.0 ** rng.uniform(-7, -1, n)).astype(np.float32)
+    return confidence, rng.integers(0, num_classes, n).astype(np.int32)
+
+
+def streamed(golden_logits, hw, num_bins):
+    """One image at a time, added up on the host as for a whole set."""
+    images = (probabilities_at(golden_logits[i:i + 1], hw) for i in range(len(golden_logits)))
+    return sum(np.asarray(histogram_of(image, num_bins), np.int64) for image in images)
+
+
+def test_thresholds_are_spcls(golden):
+    case = golden("spcl_pseudo_label")[""]
+    logits = pg.last(case["logits"])
+    fine = pl.quantile_thresholds(streamed(logits, case["size_threshold"], FINE), proportion=0.5, cap=float(case["cap"]))
+    np.testing.assert_allclose(fine, case["thresholds"], rtol=1e-5)
+    coarse = pl.quantile_thresholds(streamed(logits, case["size_threshold"], pl.NUM_BINS), proportion=0.5, cap=float(case["cap"]))
+    error = case["thresholds"] - coarse
+    assert (error >= -2e-7).all() and (error <= error_bound(coarse)).all()
+    assert (case["thresholds"] == 0).sum() == 1 and coarse[case["thresholds"] == 0] == 0, "the class that never wins"
+
+
+def test_few_samples_follow_spcls_rule_of_rounding(golden):
+    case = golden("spcl_pseudo_label")[""]
+    confidence, predictions = jnp.asarray(case["small_prob"], jnp.float32)[None, None], pg.ints(case["small_label"])[None, None]
+    histogram = pl.confidence_histogram(confidence, predictions, pg.everywhere(predictions), num_classes=19, num_bins=FINE)
+    np.testing.assert_allclose(
+        pl.quantile_thresholds(np.asarray(histogram, np.int64), proportion=0.5, cap=0.9), case["small_thresholds"], rtol=1e-5)
+    on_device = jax.jit(lambda h: pl.quantile_thresholds(h, proportion=0.5, cap=0.9))(histogram)
+    np.testing.assert_allclose(on_device, case["small_thresholds"], rtol=1e-5)
+
+
+def test_pseudo_labels_are_spcls(golden):
+    case = golden("spcl_pseudo_label")[""]
+    probabilities = probabilities_at(pg.last(case["logits"]), case["size_label"])
+    labels = jax.jit(pl.confident_labels)(probabilities, jnp.asarray(case["thresholds"], jnp.float32))
+    np.testing.assert_array_equal(labels, case["pseudo_label"])
+    # Thresholds of the default histogram lie below the exact ones, so they keep all of that, and here not a pixel more.
+    own = pl.quantile_thresholds(streamed(pg.last(case["logits"]), case["size_threshold"], pl.NUM_BINS), proportion=0.5, cap=0.9)
+    np.testing.assert_array_equal(pl.confident_labels(probabilities, jnp.asarray(own, jnp.float32)), case["pseudo_label"])
+
+
+def test_spcls_counts_of_intersection_and_union_follow_from_a_confusion_matrix(golden):
+    case = golden("spcl_pseudo_label")[""]
+    logits, gt = pg.last(case["logits"]), pg.ints(case["gt_label"])
+    predictions = jnp.argmax(resize_bilinear(logits, gt.shape[1:]), -1)
+    for i in range(len(gt)):
+        confusion = np.asarray(confusion_matrix(gt[i], predictions[i], pg.everywhere(gt[i]), 19))
+        np.testing.assert_array_equal(np.diag(confusion), case["intersection"][i])
+        np.testing.assert_array_equal(confusion.sum(0) + confusion.sum(1) - np.diag(confusion), case["union"][i])
+
+
+def test_equality_is_confident_in_the_code_and_not_in_the_paper():
+    probabilities, thresholds = jnp.asarray([[[[0.75, 0.25], [0.25, 0.75]]]]), jnp.asarray([0.75, 0.5])
+    np.testing.assert_array_equal(pl.confident_labels(probabilities, thresholds), [[[0, 1]]])
+    np.testing.assert_array_equal(pl.confident_labels(probabilities, thresholds, strict=True), [[[255, 1]]])
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("proportion", [0.0, 0.3, 0.5, 0.9, 1.0])
+def test_the_error_of_a_threshold_is_within_the_stated_bound(seed, proportion):
+    confidence, predictions = random_confidences(np.random.default_rng(seed), 4000)
+    histogram = pl.confidence_histogram(
+        jnp.asarray(confidence)[None, None], jnp.asarray(predictions)[None, None], jnp.ones((1, 1, 4000), bool), num_classes=5)
+    assert pl.NUM_BINS >= 10_000 and histogram.sum() == 4000
+    found = pl.quantile_thresholds(np.asarray(histogram, np.int64), proportion=proportion, cap=2.0)
+    for k in range(4):
+        ascending = np.sort(confidence[predictions == k])
+        exact = ascending[min(int(np.round(proportion * len(ascending))), len(ascending) - 1)]
+        assert -2e-7 <= exact - found[k] <= error_bound(found[k]), (k, exact, found[k])
+    assert found[4] == 0
+
+
+def test_static_labels_are_dasss(golden):
+    case = golden("dass_static_plabel")[""]
+    logits = resize_bilinear(pg.last(case["logits"]), tuple(case["size_model_out"].tolist()))
+    histogram = np.asarray(histogram_of(jax.nn.softmax(logits), FINE, keep_every=5), np.int64)
+    share = float(case["cb_prop"])
+    np.testing.assert_allclose(pl.top_thresholds(histogram, share=share), case["thresholds"], rtol=1e-5)
+    probabilities = probabilities_at(logits, case["size_label"])
+    labels, by_threshold, by_rank = jax.jit(lambda p, t: pl.static_labels(p, t, image_share=share))(
+        probabilities, jnp.asarray(case["thresholds"], jnp.float32))
+    np.testing.assert_array_equal(by_threshold, case["mask_global"])
+    np.testing.assert_array_equal(by_rank, case["mask_local"])
+    np.testing.assert_array_equal(labels, case["pseudo_label"])
+
+
+@pytest.mark.parametrize("keep_every", [1, 2, 5])
+def test_thinning_keeps_the_first_of_every_so_many_of_each_image(keep_every):
+    rng = np.random.default_rng(0)
+    confidence, predictions = random_confidences(rng, 3 * 101)
+    images = jnp.asarray(confidence).reshape(3, 1, 101), jnp.asarray(predictions).reshape(3, 1, 101)
+    found = pl.confidence_histogram(*images, pg.everywhere(images[0]), num_classes=4, keep_every=keep_every)
+    expected = [[], [], [], []]
+    for c, p in zip(*(np.asarray(x)[:, 0] for x in images)):
+        for k in range(4):
+            expected[k].append(np.sort(c[p == k])[::keep_every])
+    for k in range(4):
+        kept = jnp.asarray(np.concatenate(expected[k]))[None, None]
+        alone = pl.confidence_histogram(kept, jnp.zeros(kept.shape, jnp.int32), pg.everywhere(kept), num_classes=1)
+        np.testing.assert_array_equal(found[k], alone[0])
+
+
+def test_rare_absent_and_excluded_classes_have_dasss_thresholds():
+    values = np.concatenate([np.linspace(0.5, 0.95, 9), np.linspace(0.6, 0.9, 31)]).astype(np.float32)
+    labels = jnp.asarray([0] * 9 + [1] * 31)[None, None]
+    histogram = np.asarray(pl.confidence_histogram(jnp.asarray(values)[None, None], labels, pg.everywhere(labels), num_classes=3, num_bins=FINE))
+    found = pl.top_thresholds(histogram.astype(np.int64), share=0.1)
+    np.testing.assert_allclose(found, [0.5, 0.88, 1.0], rtol=1e-5)  # nine pixels: the least of them; 31: the third from the top; none
+    np.testing.assert_allclose(pl.top_thresholds(histogram.astype(np.int64), share=0.1, never=(1,)), [0.5, 1.0, 1.0], rtol=1e-5)
+
+
+def test_dynamic_and_hybrid_labels_are_the_slides(golden):
+    case = golden("dass_formula")[""]
+    features, threshold = pg.last(case["f_T"]), float(case["T"])
+    for prototypes, name in (("rho_S2T", "y_D"), ("rho_S", "y_D_nocal")):
+        scores = prototype_similarities(
+            features, jnp.asarray(case[prototypes], jnp.float32), present=jnp.asarray(case["ok_S"]), normalize_prototypes=True)
+        dynamic = jax.jit(lambda s: pl.dynamic_labels(s, threshold=threshold))(scores)
+        np.testing.assert_array_equal(dynamic, case[name])
+    np.testing.assert_array_equal(pl.hybrid_labels(pg.ints(case["y_D"]), pg.ints(case["y_F"])), case["y_T"])
+
+
+def test_hybrid_labels_by_hand_in_both_priorities():
+    dynamic, static = jnp.asarray([1, 255, 1, 255]), jnp.asarray([2, 2, 255, 255])
+    np.testing.assert_array_equal(pl.hybrid_labels(dynamic, static), [1, 2, 1, 255])
+    np.testing.assert_array_equal(pl.hybrid_labels(dynamic, static, priority="static"), [2, 2, 1, 255])
+    with pytest.raises(ValueError, match="unknown priority 'both'; known: dynamic, static"):
+        pl.hybrid_labels(dynamic, static, priority="both")
+
+
+def test_nothing_confident_and_nothing_counted_leave_no_label():
+    probabilities = jnp.full((1, 2, 2, 4), 0.25)
+    nothing = pl.confidence_histogram(
+        probabilities.max(-1), jnp.zeros((1, 2, 2), jnp.int32), jnp.zeros((1, 2, 2), bool), num_classes=4)
+    assert not np.asarray(nothing).any()
+    np.testing.assert_array_equal(pl.quantile_thresholds(nothing, proportion=0.5, cap=0.9), np.zeros(4))
+    thresholds = pl.top_thresholds(np.asarray(nothing, np.int64), share=0.1)
+    assert (np.asarray(pl.static_labels(probabilities, jnp.asarray(thresholds), image_share=0.0)[0]) == 255).all()
+    assert (np.asarray(pl.dynamic_labels(jnp.full((1, 2, 2, 4), -1.0), threshold=0.5)) == 255).all(), "no class has a prototype"
+
+
+def test_histograms_of_four_devices_add_up_to_that_of_one():
+    confidence, predictions = random_confidences(np.random.default_rng(2), 4 * 50)
+    parts = jnp.asarray(confidence).reshape(4, 1, 5, 10), jnp.asarray(predictions).reshape(4, 1, 5, 10)
+
+    def online(confidence, predictions, axis_name=None):
+        histogram = pl.confidence_histogram(confidence, predictions, pg.everywhere(confidence), num_classes=4)
+        return pl.quantile_thresholds(total(histogram, axis_name), proportion=0.5, cap=0.9)
+
+    alone = online(*(x[:, 0] for x in parts))
+    split = jax.pmap(lambda *args: online(*args, parallel.AXIS), axis_name=parallel.AXIS)(*parts)
+    for thresholds in split:
+        np.testing.assert_array_equal(thresholds, alone)
