@@ -39,7 +39,7 @@ def authors(arg):
     weight = 0.01 if arg.gan == "least_squares" else 0.001  # lambda_adv_target2
     return seg_base.stage(
         "adaptsegnet", steps=150_000, batch_size=1, target_hw=seg_base.TARGET_HW,
-        loss=dict(kind="cross_entropy", aux_weight=0.1),  # lambda_seg
+        loss=dict(kind="cross_entropy", aux_weight=0.1), source_temperature=1.0,  # lambda_seg
         # aux_weight: lambda_adv_target1; the README says 0.00005 (and 0.0005 for the other) under torch 0.4.
         adversarial=dict(kind=arg.gan, weight=weight, aux_weight=0.0002, width=64),
         # backbone_sgd_repeats=3 for the released code's repeated parameters, which VGG has not, nor a rate of its own for the head.

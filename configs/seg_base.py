@@ -156,5 +156,6 @@ def add_scenes_stages(config, control, **methods):
 
 def stage(method, *, init_from="", steps, batch_size, **settings):
     """Keys that every segmentation stage has."""
-    common = dict(method=method, init_from=init_from, steps=steps, batch_size=batch_size, target_bn=0, evaluate_every=0)
+    # norm: of this stage, where it is not the model's
+    common = dict(method=method, init_from=init_from, steps=steps, batch_size=batch_size, target_bn=0, norm="", evaluate_every=0)
     return ConfigDict(common | settings)

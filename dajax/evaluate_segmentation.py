@@ -102,3 +102,31 @@ def reestimate_statistics(variables, *, data, model, domain, batch_size, num_bat
     for batch in data.steps({"target": part}, 0, num_batches):
         batch_stats = move(variables["params"], batch_stats, {key: batch["target"][key] for key in ("image", "mask")})
     return variables | {"batch_stats": batch_stats}
+
+
+def pseudo_label_quality(data):
+    """How many of the target's pixels with a label have a pseudo-label (density), and how many of those are right (accuracy), in per cent.
+
+    For the log only: nothing in training may read it.
+
+    Args:
+      data: SegFeed.
+
+    Returns:
+      {"density", "accuracy", "accuracy_<class>"}, without the classes that no pseudo-label names; {} without labels.
+    """
+    names = data.class_names
+    size = len(names)
+    counts = np.zeros((size, size), np.int64)  # [label, pseudo-label]
+    labelled = 0
+    for pseudo, label in data.pseudo_label_pairs():
+        labelled += int((label < size).sum())
+        counted = (label < size) & (pseudo < size)
+        cells = label[counted].astype(np.int64) * size + pseudo[counted]
+        counts += np.bincount(cells, minlength=size * size).reshape(size, size)
+    given = counts.sum(0)
+    if not labelled or not given.any():
+        return {}
+    quality = {"density": 100 * given.sum() / labelled, "accuracy": 100 * np.trace(counts) / given.sum()}
+    quality |= {f"accuracy_{names[k]}": 100 * counts[k, k] / given[k] for k in np.flatnonzero(given)}
+    return {name: float(value) for name, value in quality.items()}

@@ -91,7 +91,7 @@ def _make_stage(config, name, workdir, devices, task, domains, stop):
     stage_config, directory = config[name], workdir / name
     method = get_method(stage_config.method)
     model = task.build_model(config, stage_config, domains)
-    data = task.make_feed(domains, config, name, devices=devices, check_stop=stop.check)
+    data = task.make_feed(domains, config, name, directory=directory, devices=devices, check_stop=stop.check)
     num_images = {"source": len(domains.source), "target": len(domains.target)}
 
     def random_state():
@@ -137,6 +137,8 @@ def _evaluate(stage):
         raise UserError(f"{stage.name}: has no checkpoint under {directory}; run --mode=train first")
     saved, _ = checkpoint.read(directory)
     state = _begin_with(stage.initial_state(), saved, what=f"the checkpoint of {stage.name}").replace(step=jnp.asarray(saved["step"]))
+    if not hasattr(stage.method, "train_step"):
+        return {"step": int(state.step)}
     evaluation = stage.task.evaluate(state, data=stage.data, model=stage.model, config=stage.config, run=stage.run)
     return {"step": int(state.step), **(evaluation.report or {})}
 

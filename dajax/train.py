@@ -14,7 +14,6 @@ import jax
 from dajax import log, memory, parallel
 from dajax.checkpoint import Checkpoints
 from dajax.errors import StopRequested, UserError
-from dajax.evaluate import pseudo_label_accuracy
 from dajax.schedule import fixed_length
 from dajax.signals import StopFlag
 
@@ -60,6 +59,9 @@ class Stage:
         if self.config.evaluate_every > 0:
             ends.append((step // self.config.evaluate_every + 1) * self.config.evaluate_every)
         return min(ends)
+
+
+_MAX_TERMS = 8  # figures of a refresh on the terminal; the file has all
 
 
 class _Recorder:
@@ -205,6 +207,9 @@ class _Loop:
     def evaluate(self, step):
         """Evaluates on the target and saves; the report is for the log only, nothing in training reads it."""
         stage = self.stage
+        if not hasattr(stage.method, "train_step"):  # nothing was trained
+            self.meta = self.meta | {"evaluated_at": step}
+            return self.save()
         with self._between_steps():
             evaluation = stage.task.evaluate(self.state, data=stage.data, model=stage.model, config=stage.config, run=stage.run)
             report = evaluation.report
@@ -221,11 +226,9 @@ class _Loop:
         with self._between_steps():
             begin = time.monotonic()
             self.state, summary, notes = stage.method.refresh(self.state, data=stage.data, config=stage.config, model=stage.model)
-            accuracy = pseudo_label_accuracy(self.state.extra["pseudo_labels"], stage.data)
-            if accuracy is not None:
-                summary = summary | {"pseudo_label_accuracy_evaluation_only": accuracy}
+            summary = stage.task.judge_refresh(self.state, data=stage.data) | summary
             self.recorder.write(step, "refresh", summary)
-            terms = ", ".join(f"{name} {value:.4g}" for name, value in summary.items())
+            terms = ", ".join(f"{name} {value:.4g}" for name, value in list(summary.items())[:_MAX_TERMS])
             log.say(f"{stage.name}: refresh at step {step} in {time.monotonic() - begin:.1f} s: {terms}")
             for note in notes:
                 log.say(f"{stage.name}: {note}")

@@ -10,6 +10,7 @@ Importing this package is cheap. TensorFlow is loaded by `pipeline`, `seg_pipeli
     segmentation
       labels, class_csv, train_ids         what the numbers in label files mean
       segmentation_set, seg_readers        sets of images and label maps, in their folders as downloaded
+      class_balanced                       rare classes drawn more often
       pseudo_label_files                   labels that a network made, written once and read as any others
       scenes                               the embedded data set
       seg_transforms, color_jitter         what happens to an image and its label

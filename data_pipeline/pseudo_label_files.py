@@ -62,8 +62,8 @@ def write(
     return _with_labels(root, image_set)
 
 
-def is_finished(root: str | os.PathLike, image_set: SegmentationSet, *, origin: Mapping[str, Any]) -> bool:
-    """Whether the pseudo-labels of these images and this origin are there; False where nothing is.
+def is_finished(root: str | os.PathLike, image_set: SegmentationSet, *, origin: Mapping[str, Any] | None) -> bool:
+    """Whether the pseudo-labels of these images and this origin (None: of any) are there; False where nothing is.
 
     Raises: DataError when root holds anything else, naming the difference.
     """
@@ -77,14 +77,16 @@ def is_finished(root: str | os.PathLike, image_set: SegmentationSet, *, origin: 
         return False
     except (OSError, ValueError) as error:
         raise DataError(f"{root / MARKER}: cannot be read: {error}; remove the folder {root}, and the pseudo-labels are made anew") from error
+    known = found if isinstance(found, dict) else {}
+    if origin is None:
+        expected["origin"] = known.get("origin")
     if found != expected:
-        known = found if isinstance(found, dict) else {}
         differing = ", ".join(f"{key} {known.get(key)} instead of {value}" for key, value in expected.items() if known.get(key) != value)
         raise DataError(f"{root}: other pseudo-labels ({differing or 'unknown keys'}); choose another folder, or remove this one")
     return True
 
 
-def read(root: str | os.PathLike, image_set: SegmentationSet, *, origin: Mapping[str, Any]) -> SegmentationSet:
+def read(root: str | os.PathLike, image_set: SegmentationSet, *, origin: Mapping[str, Any] | None = None) -> SegmentationSet:
     """The images with the pseudo-labels under root as their labels, and none but these; decodes nothing.
 
     Raises: DataError when they are not there, or are of other images, classes or another origin, or when a file is gone.
@@ -103,7 +105,7 @@ def _record(image_set, origin) -> dict:
     unlabelled = image_set.without_labels()
     record = {
         "version": VERSION, "set": image_set.name, "count": len(image_set), "images": unlabelled.fingerprint(),
-        "classes": list(image_set.class_names), "origin": dict(origin)}
+        "classes": list(image_set.class_names), "origin": None if origin is None else dict(origin)}
     return json.loads(json.dumps(record))
 
 

@@ -58,14 +58,26 @@ def batches(parts: Mapping[str, SegPart], start: int, stop: int, prefetch: int =
     return _explained(dataset.as_numpy_iterator(), parts, start, stop, prefetch)
 
 
-def evaluation_batches(image_set: SegmentationSet, transform: SegTransform, batch_size: int) -> Iterator[dict]:
-    """Every image once, in order, with its label at its own size; consecutive images whose labels differ in size go into different batches.
+def evaluation_batches(image_set: SegmentationSet, transform: SegTransform, batch_size: int, with_labels: bool = True) -> Iterator[dict]:
+    """Every image once, in order, with its label at its own size; consecutive images that differ in size go into different batches.
 
-    Yields: {"image", "label", "mask", "index"} as `batches`, batch_size rows each, the last of a size padded and masked.
+    Yields: {"image", "label", "mask", "index"} as `batches`, batch_size rows each, the last of a size padded and masked. Without labels
+      there is none.
     """
     plan = list(_rows_of_one_size(image_set, batch_size))
-    part = SegPart(image_set, lambda step: plan[step], transform, make_key(0, "evaluation"), with_labels=True, keep_label_size=True)
+    part = SegPart(image_set, lambda step: plan[step], transform, make_key(0, "evaluation"), with_labels=with_labels, keep_label_size=True)
     return (batch["images"] for batch in batches({"images": part}, 0, len(plan)))
+
+
+def one_pass(image_set: SegmentationSet, transform: SegTransform, batch_size: int) -> Iterator[dict]:
+    """Every image once, in order, with its label as training sees it.
+
+    Yields: {"image", "label", "mask", "index"} as `batches`, batch_size rows each, the last padded and masked.
+    """
+    count = len(image_set)
+    rows = np.pad(np.arange(count), (0, -count % batch_size), constant_values=-1).reshape(-1, batch_size)
+    part = SegPart(image_set, lambda step: rows[step], transform, make_key(0, "pass"), with_labels=True)
+    return (batch["images"] for batch in batches({"images": part}, 0, len(rows)))
 
 
 def _rows_of_one_size(image_set, batch_size):

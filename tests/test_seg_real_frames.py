@@ -6,7 +6,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from configs import seg_base
-from dajax.evaluate_segmentation import evaluate_segmenter
+from dajax.evaluate_segmentation import Protocol, evaluate_segmenter
 from dajax.models.deeplab import build_segmenter
 from dajax.models.norm import Mode
 from dajax.models.seg_weights import from_torch_segmenter
@@ -29,9 +29,11 @@ def test_full_frames_pass_through_reader_transforms_network_and_evaluation(share
     zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
     params, stats, report = from_torch_segmenter(recipe_state_dict("clan", ""), zeros["params"], zeros["batch_stats"])
     assert not report.missing and not report.unexpected
-    feed = SegFeed(domains, seed=0, stage="test", devices=jax.devices()[:1], is_oracle=False)
+    feed = SegFeed(domains, seed=0, stage="test", directory=None, devices=jax.devices()[:1], is_oracle=False)
     variables = {"params": {"segmenter": params}, "batch_stats": {"segmenter": stats}}
-    figures, pictures = evaluate_segmenter(variables, data=feed, model=model, domain=0, batch_size=1, subsets={}, num_pictures=3)
+    figures, pictures = evaluate_segmenter(
+        variables, data=feed, model=model, protocol=Protocol(domain=0, align_corners=True), batch_size=1, subsets={}, num_pictures=3
+    )
     labels = [images.read_label(i) for i in range(3)]
     assert {label.shape for label in labels} == {(1024, 2048)}
     expected = np.bincount(np.concatenate([label[label != 255] for label in labels]), minlength=19)

@@ -17,7 +17,7 @@ ALLOWED = {
     "models": {"models", "ops", "parallel", "log"},
     "methods": {"methods", "losses", "ops", "models", "optim", "parallel", "schedule"},
     "parallel": set(), "optim": set(), "schedule": set(), "log": set(), "errors": set(), "state": set(), "signals": set(),
-    "checkpoint": set(), "feed": {"parallel"}, "seg_feed": {"parallel"}, "config_check": {"log"}, "report": set(),
+    "checkpoint": set(), "feed": {"parallel"}, "seg_feed": {"parallel", "log"}, "config_check": {"log"}, "report": set(),
     "evaluate": {"models", "ops"}, "evaluate_segmentation": {"models", "ops", "parallel"},
     "tasks": {"tasks", "feed", "seg_feed", "evaluate", "evaluate_segmentation", "models", "report", "log"},
     "memory": {"log"},

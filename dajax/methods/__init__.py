@@ -14,15 +14,17 @@ schedule(state, *, config) -> Schedule
 refresh(state, *, data, config, model) -> (TrainState, {name: float}, [str])
     Host side: clustering, pseudo-labels. With it come figures for the log, and lines that the user should read.
 
+A method without train_step is one refresh and no more, pseudo_labels for one: nothing is trained there, and nothing evaluated.
+
 `config` is the stage's own part of the config, `config.<stage>`.
 """
 
 from dajax.errors import UserError
-from dajax.methods import adabn, adaptsegnet, can, clan, plca, source_only, source_only_seg
+from dajax.methods import adabn, adaptsegnet, bicl, can, clan, plca, pseudo_labels, self_training, source_only, source_only_seg, spcl
 
 METHODS = {
-    "adabn": adabn, "adaptsegnet": adaptsegnet, "can": can, "clan": clan, "plca": plca, "source_only": source_only,
-    "source_only_seg": source_only_seg,
+    "adabn": adabn, "adaptsegnet": adaptsegnet, "bicl": bicl, "can": can, "clan": clan, "plca": plca, "pseudo_labels": pseudo_labels,
+    "self_training": self_training, "source_only": source_only, "source_only_seg": source_only_seg, "spcl": spcl,
 }
 
 

@@ -2,6 +2,7 @@
 
     min_G  CE(source) + lambda_adv * l(D(softmax G(target)), source)      max_D  l(D(source), source) + l(D(target), target)
 
+`source_temperature` divides the source's logits, for the loss and for the discriminator, and not the target's: 1.8 in SPCL's warm-up.
 One discriminator per head: heads="single" is the single-level TAN, heads="multi" adds the head at layer3 with weights of its own.
 `adversarial.kind="least_squares"` is the authors' `--gan LS`. Both networks step from the parameters of the iteration's start; source and
 target pass the network one after the other, each with its own batch statistics, and both move the running ones
@@ -64,15 +65,15 @@ def train_step(state, batch, rng, *, config, model, axis_name=None):
     discriminators = {name: tree for name, tree in state.params.items() if name != model.network}
     weights = {MAIN: adversarial.weight, AUX: adversarial.aux_weight}
 
-    def forward(segmenter, batch_stats, part, size_hw):
+    def forward(segmenter, batch_stats, part, size_hw, temperature=1.0):
         main, aux, batch_stats = forward_segmenter(
             model, {model.network: segmenter}, batch_stats, part, size_hw=size_hw, domain=config.target_bn, axis_name=axis_name
         )
-        heads = {MAIN: main} if aux is None else {MAIN: main, AUX: aux}
+        heads = {MAIN: main / temperature} if aux is None else {MAIN: main / temperature, AUX: aux / temperature}
         return heads, {name: jax.nn.softmax(logits) for name, logits in heads.items()}, batch_stats
 
     def supervised(segmenter):
-        heads, probabilities, batch_stats = forward(segmenter, state.batch_stats, source, labels.shape[1:])
+        heads, probabilities, batch_stats = forward(segmenter, state.batch_stats, source, labels.shape[1:], config.source_temperature)
         terms = {name: masked_mean(pixel_loss(logits, labels, config.loss), valid, axis_name) for name, logits in heads.items()}
         return terms[MAIN] + config.loss.aux_weight * terms.get(AUX, 0.0), (terms[MAIN], probabilities, batch_stats)
 

@@ -1,5 +1,7 @@
 """From a config to a network, and its pretrained weights where the config names a file."""
 
+from ml_collections import ConfigDict
+
 from dajax import log
 from dajax.errors import UserError
 from dajax.models import deeplab
@@ -43,13 +45,15 @@ def load_pretrained(model_config, state):
 
 
 def build_segmenter(model_config, stage_config, *, num_classes):
-    """The segmenter of a run, with as many sets of normalisation statistics as the stage asks for.
+    """The segmenter of a run, with as many sets of normalisation statistics as the stage asks for, and its `norm` where it has one.
 
     Raises:
       UserError: an unknown backbone, topology, head or normalisation.
     """
+    settings = ConfigDict(model_config.to_dict())
+    settings.norm = stage_config.norm or model_config.norm
     try:
-        return deeplab.build_segmenter(model_config, num_classes, max(stage_config.target_bn, 0) + 1)
+        return deeplab.build_segmenter(settings, num_classes, max(stage_config.target_bn, 0) + 1)
     except ValueError as error:
         raise UserError(f"config.model: {error}") from error
 

@@ -3,7 +3,7 @@
 from data_pipeline import sources
 from data_pipeline.errors import DataError
 from data_pipeline.preprocess import from_config as make_transform
-from dajax.evaluate import evaluate_classifier
+from dajax.evaluate import evaluate_classifier, pseudo_label_accuracy
 from dajax.feed import Feed
 from dajax.models.build import build_model as build_network
 from dajax.models.build import load_pretrained as load_backbone
@@ -42,8 +42,9 @@ def describe(config, domains):
     return lines
 
 
-def make_feed(domains, config, name, *, devices, check_stop):
+def make_feed(domains, config, name, *, directory, devices, check_stop):
     """See dajax.tasks."""
+    del directory
     return Feed(
         domains.source, domains.target, transforms=domains.transforms, seed=config.seed, stage=name, devices=devices, check_stop=check_stop
     )
@@ -65,6 +66,12 @@ def evaluate(state, *, data, model, config, run):
     if report is None:
         return Evaluation(report=None)
     return Evaluation(report, f"target accuracy {report['accuracy']:.2f} %, mean-class {report['mean_class_accuracy']:.2f} %")
+
+
+def judge_refresh(state, *, data):
+    """See dajax.tasks: the accuracy of the pseudo-labels."""
+    accuracy = pseudo_label_accuracy(state.extra["pseudo_labels"], data)
+    return {} if accuracy is None else {"pseudo_label_accuracy_evaluation_only": accuracy}
 
 
 def table(results, domains):

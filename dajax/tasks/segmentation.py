@@ -8,7 +8,7 @@ import jax
 from data_pipeline import labels, scenes, seg_readers, seg_transforms, train_ids
 from dajax import log
 from dajax.errors import UserError
-from dajax.evaluate_segmentation import Protocol, evaluate_segmenter, reestimate_statistics
+from dajax.evaluate_segmentation import Protocol, evaluate_segmenter, pseudo_label_quality, reestimate_statistics
 from dajax.models.build import build_segmenter, load_segmenter_weights
 from dajax.report import segmentation_table
 from dajax.seg_feed import SegFeed
@@ -30,7 +30,9 @@ def open_data(config):
     for images in sets.values():
         if images.label_paths is not None:
             train_ids.check_first_labels(images)
-    transforms = {role: seg_transforms.from_config(config.data.transforms[role], f"config.data.transforms.{role}") for role in ROLES}
+    transforms = {
+        name: seg_transforms.from_config(settings, f"config.data.transforms.{name}") for name, settings in config.data.transforms.items()
+    }
     transforms["evaluation"] = transforms["evaluation"].for_evaluation()
     return Domains(**sets, transforms=transforms, image_shape=(*transforms["source"].size_hw, 3), class_names=names["source"])
 
@@ -75,11 +77,11 @@ def describe(config, domains):
     return lines
 
 
-def make_feed(domains, config, name, *, devices, check_stop):
+def make_feed(domains, config, name, *, directory, devices, check_stop):
     """See dajax.tasks."""
     stage = config[name]
     is_oracle = stage.method == "source_only_seg" and stage.domain == "target"
-    return SegFeed(domains, seed=config.seed, stage=name, devices=devices, is_oracle=is_oracle, check_stop=check_stop)
+    return SegFeed(domains, seed=config.seed, stage=name, directory=directory, devices=devices, is_oracle=is_oracle, check_stop=check_stop)
 
 
 def build_model(config, stage_config, domains):
@@ -132,6 +134,13 @@ def evaluate(state, *, data, model, config, run):
         if aggregated:
             measure("reestimated_aggregated", again, aggregated, "with both")
     return Evaluation(report, "; ".join(headline), pictures)
+
+
+def judge_refresh(state, *, data):
+    """See dajax.tasks: density and accuracy of new pseudo-labels (the slides of BiCL, table 4), and the accuracy of each class."""
+    del state
+    quality = pseudo_label_quality(data)
+    return {f"{name}_evaluation_only": value for name, value in quality.items()}
 
 
 def table(results, domains):

@@ -1,0 +1,103 @@
+"""Pseudo-labels for every target training image, from the network of the stage before, written as files that a later stage trains on.
+
+rule="quantile": SPCL's (pseudo_label.py; eq. 5 of the paper). A pixel keeps its predicted class where its confidence reaches the threshold of
+that class, min(cap, the class's median confidence). rule="top": DASS's, the static labels of BiCL (gene_thres, save_pred): any class above
+the confidence of its top share, or among the most confident share of the image.
+
+Two passes over the target, one for thresholds at the network's input size, one for labels at the images' own, as both codes do it; a
+histogram in place of their lists, so memory does not grow with the set. DASS's code predicts in train mode, with the statistics of one
+image; here the running ones are used.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dajax import parallel
+from dajax.models.apply import init_network, predict_scores
+from dajax.ops.pseudo_labels import confidence_histogram, confident_labels, quantile_thresholds, static_labels, top_thresholds
+from dajax.ops.resize import resize_bilinear
+from dajax.schedule import Schedule
+from dajax.state import TrainState
+
+RULES = ("quantile", "top")
+
+
+def init(rng, images, *, config, model, num_images):
+    """See dajax.methods.
+
+    Raises:
+      ValueError: an unknown rule.
+    """
+    del num_images
+    if config.rule not in RULES:
+        raise ValueError(f"unknown rule '{config.rule}' of pseudo-labels; known: {', '.join(RULES)}")
+    params, batch_stats = init_network(rng, images, model=model)
+    thresholds = jnp.zeros(model.num_classes, jnp.float32)
+    return TrainState.create(params=params, batch_stats=batch_stats, opt_state={}, extra={"thresholds": thresholds})
+
+
+def schedule(state, *, config):
+    """One refresh, which counts as the only step."""
+    del config
+    step = int(state.step)
+    return Schedule(refresh_at=0 if step == 0 else None, last_step=1, finished=step > 0)
+
+
+@functools.lru_cache(maxsize=16)
+def _compiled_histogram(model, domain, keep_every, devices):
+    def count(variables, batch):
+        probabilities = _probabilities(model, variables, batch, domain, batch["image"].shape[1:3])
+        mask = jnp.broadcast_to(batch["mask"][:, None, None], probabilities.shape[:3])
+        settings = dict(num_classes=model.num_classes, keep_every=keep_every)
+        rows = probabilities.max(-1), probabilities.argmax(-1).astype(jnp.int32), mask
+        return jax.lax.map(lambda row: confidence_histogram(*(x[None] for x in row), **settings), rows)  # [N, K, B]
+
+    return parallel.compile_map(count, devices)
+
+
+@functools.lru_cache(maxsize=16)
+def _compiled_labels(model, domain, size_hw, image_share, devices):
+    def label(variables, batch):
+        probabilities = _probabilities(model, variables["network"], batch, domain, size_hw)
+        if image_share is None:
+            return confident_labels(probabilities, variables["thresholds"]).astype(jnp.uint8)
+        return static_labels(probabilities, variables["thresholds"], image_share=image_share)[0].astype(jnp.uint8)
+
+    return parallel.compile_map(label, devices)
+
+
+def _probabilities(model, variables, batch, domain, size_hw):
+    """float32 [N, H, W, K]: logits brought to the size (corners aligned), then their softmax."""
+    return jax.nn.softmax(resize_bilinear(predict_scores(model, variables, batch["image"], domain=domain), size_hw))
+
+
+def refresh(state, *, data, config, model):
+    """See dajax.methods: thresholds, then labels, below the stage's directory. Finds what a killed run has finished."""
+    variables = {"params": state.params, "batch_stats": state.batch_stats}
+    devices, is_top = tuple(data.devices), config.rule == "top"
+    count = _compiled_histogram(model, config.target_bn, config.keep_every if is_top else 1, devices)
+    histogram = 0
+    for batch in data.target_pass(config.batch_size):
+        rows = count(variables, {key: batch[key] for key in ("image", "mask")})
+        histogram = histogram + np.asarray(rows).sum(0, dtype=np.int64)  # [K, B]
+    if is_top:
+        thresholds = top_thresholds(histogram, share=config.share, never=tuple(config.never))
+    else:
+        thresholds = quantile_thresholds(histogram, proportion=config.proportion, cap=config.cap)
+    thresholds = np.asarray(thresholds, np.float32)
+
+    def labels():
+        for batch in data.target_pass(config.batch_size):
+            real = batch["index"][batch["mask"]]
+            size_hw = data.target_size(int(real[0]))
+            label = _compiled_labels(model, config.target_bn, size_hw, config.image_share if is_top else None, devices)
+            made = label({"network": variables, "thresholds": thresholds}, {"image": batch["image"]})
+            yield from np.asarray(made)[batch["mask"]]
+
+    origin = {"rule": config.rule, "thresholds": thresholds.tolist()}
+    data.write_pseudo_labels(labels(), origin)
+    summary = {f"threshold_{name}": float(value) for name, value in zip(data.class_names, thresholds)}
+    return state.replace(step=state.step + 1, extra={"thresholds": jnp.asarray(thresholds)}), summary, []
