@@ -9,6 +9,8 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from dajax.errors import UserError
 
@@ -90,10 +92,17 @@ def compile_train_step(step, devices_):
         functools.partial(step, axis_name=AXIS), axis_name=AXIS, in_axes=(None, 0, None), out_axes=None, donate_argnums=0, devices=devices_
     )
 
-    def call(state, batch, rng):
-        return mapped(state, _split(batch, len(devices_)), rng)
+    everywhere = NamedSharding(Mesh(np.array(devices_), (AXIS,)), PartitionSpec())
 
-    call.lower = lambda state, batch, rng: mapped.lower(state, _split(batch, len(devices_)), rng)
+    def replicate(state):
+        """The placement in which the step returns a state: in any other the same step would be compiled a second time."""
+        first = jax.tree.leaves(state)[0]
+        return state if getattr(first, "sharding", None) == everywhere else jax.device_put(state, everywhere)
+
+    def call(state, batch, rng):
+        return mapped(replicate(state), _split(batch, len(devices_)), rng)
+
+    call.lower = lambda state, batch, rng: mapped.lower(replicate(state), _split(batch, len(devices_)), rng)
     return call
 
 

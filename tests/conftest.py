@@ -4,15 +4,23 @@ Rank promotion and implicit dtype promotion are errors: most silently wrong loss
 broadcasts against an [N, 1] one. Matmuls run at full float32, the precision that the golden tolerances assume.
 """
 
+import atexit
 import os
 import pathlib
+import pickle
+import shutil
 import sys
+import tempfile
+import time
 
 # Before jax is imported: the tests are about CPU numerics, whatever accelerator the machine has.
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 # Most of the suite's time is XLA compiling programs that then run for milliseconds; unoptimised code halves it. The children inherit it.
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_backend_optimization_level=0"
+if "DAJAX_TESTS_CACHE" not in os.environ:  # the process that starts the workers, which inherit it
+    os.environ["DAJAX_TESTS_CACHE"] = tempfile.mkdtemp(prefix="dajax-tests-")
+    atexit.register(shutil.rmtree, os.environ["DAJAX_TESTS_CACHE"], ignore_errors=True)
 
 import jax  # noqa: E402
 import numpy as np  # noqa: E402
@@ -25,6 +33,15 @@ jax.config.update("jax_num_cpu_devices", 4)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_default_matmul_precision", "highest")
+
+
+# The files that take longest, first: a worker takes a file at a time, and the last one should not be minutes long.
+LONGEST_FIRST = ("test_resume.py", "test_every_method.py", "test_seg_command_line.py", "test_command_line.py", "test_seg_golden.py", "test_bicl_steps.py")
+
+
+def pytest_collection_modifyitems(items):
+    places = {name: place for place, name in enumerate(LONGEST_FIRST)}
+    items.sort(key=lambda item: places.get(item.path.name, len(places)))
 
 
 @pytest.fixture(scope="session")
@@ -49,3 +66,24 @@ def shared_data():
     if not folder.is_dir():
         pytest.skip("needs the real pictures in ../shared/data, which this checkout does not have")
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_run():
+    """(workdir, CompletedProcess) of a tiny run that nothing interrupted: one for all workers, so leave its results as they are."""
+    import tiny
+
+    folder = pathlib.Path(os.environ["DAJAX_TESTS_CACHE"]) / "tiny_run"
+    done = folder / "done.pickle"
+    try:
+        folder.mkdir()
+    except FileExistsError:  # another worker's, perhaps still under way
+        deadline = time.monotonic() + 300
+        while not done.exists():
+            assert time.monotonic() < deadline, f"{folder} is not finished: its test has failed in another worker"
+            time.sleep(0.2)
+    else:
+        result = tiny.run(folder / "run")
+        (folder / "part").write_bytes(pickle.dumps(result))
+        (folder / "part").rename(done)
+    return folder / "run", pickle.loads(done.read_bytes())

@@ -126,9 +126,8 @@ def test_no_class_left_after_filtering_trains_on_and_says_so(tmp_path):
     assert "no class is left after filtering" in result.stdout
 
 
-def test_results_hold_figures_config_and_versions(tmp_path):
-    workdir = tmp_path / "run"
-    result = tiny.run(workdir)
+def test_results_hold_figures_config_and_versions(tiny_run):
+    workdir, result = tiny_run
     results = json.loads((workdir / "results.json").read_text())
     assert set(results) == {"stages", "config", "versions"} and results["versions"]["jax"]
     for stage in ("source_only", "can"):

@@ -15,11 +15,9 @@ from dajax.errors import UserError
 from data_pipeline import digits
 
 
-@pytest.fixture(scope="module")
-def workdir(tmp_path_factory):
-    workdir = tmp_path_factory.mktemp("load") / "run"
-    tiny.run(workdir)
-    return workdir
+@pytest.fixture
+def workdir(tiny_run):
+    return tiny_run[0]
 
 
 def test_predictions_are_those_of_the_evaluation(workdir):
@@ -30,7 +28,7 @@ def test_predictions_are_those_of_the_evaluation(workdir):
         confusion = np.zeros((10, 10), int)
         np.add.at(confusion, (target.labels, predictions), 1)
         np.testing.assert_array_equal(confusion, trained.results["confusion"])
-        assert trained.features(target.images[:5]).shape == (5, 64) and trained.class_names == tuple("0123456789")
+        assert trained.features(target.images[:5]).shape == (5, 16) and trained.class_names == tuple("0123456789")
 
 
 def test_the_last_stage_opens_by_default_as_numpy(workdir):

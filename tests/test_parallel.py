@@ -53,3 +53,17 @@ def test_more_devices_than_there_are_is_one_clear_line():
 def test_compiled_map_keeps_batch_order():
     double = parallel.compile_map(lambda factor, x: factor * x, jax.devices())
     np.testing.assert_allclose(double(2.0, np.asarray(VALUES)), 2 * VALUES)
+
+
+def test_four_devices_compile_a_step_once():
+    traces = []
+
+    def step(state, batch, rng, axis_name):
+        traces.append(1)
+        return state + parallel.total(batch.sum(), axis_name), {}
+
+    compiled, state = parallel.compile_train_step(step, jax.devices()), jnp.zeros(())
+    for _ in range(3):
+        state, _ = compiled(state, np.asarray(VALUES), jax.random.key(0))
+    np.testing.assert_allclose(state, 3 * VALUES.sum())
+    assert len(traces) == 1

@@ -12,13 +12,6 @@ import pytest
 import tiny
 
 
-@pytest.fixture(scope="module")
-def reference(tmp_path_factory):
-    """A run that nothing interrupted."""
-    workdir = tmp_path_factory.mktemp("reference") / "run"
-    return workdir, tiny.run(workdir)
-
-
 def start(workdir):
     return subprocess.Popen(tiny.command(workdir), cwd=tiny.ROOT, env=tiny.environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
@@ -35,7 +28,7 @@ def sizes(workdir):
     return {path: (path.stat().st_size, path.stat().st_mtime_ns) for path in workdir.glob("*/metrics.jsonl")}
 
 
-def test_killed_ten_times_it_ends_with_the_same_bits(reference, tmp_path):
+def test_killed_ten_times_it_ends_with_the_same_bits(tiny_run, tmp_path):
     workdir, moments = tmp_path / "run", random.Random(0)
     for _ in range(10):
         process = start(workdir)
@@ -46,48 +39,48 @@ def test_killed_ten_times_it_ends_with_the_same_bits(reference, tmp_path):
         if (workdir / "results.json").exists():
             break
     tiny.run(workdir)
-    tiny.assert_same_outcome(reference[0], workdir)
+    tiny.assert_same_outcome(tiny_run[0], workdir)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_polite_stop_saves_says_how_to_go_on_and_loses_nothing(reference, tmp_path, number):
+def test_polite_stops_save_say_how_to_go_on_and_lose_nothing(tiny_run, tmp_path):
     workdir = tmp_path / "run"
-    process = start(workdir)
-    wait_until_it_writes(workdir, process)
-    process.send_signal(number)
-    output = process.communicate()[0]
-    assert process.returncode == 128 + number, output
-    assert "to continue, run the same command again" in output and "Traceback" not in output
+    for number in (signal.SIGTERM, signal.SIGINT):
+        process = start(workdir)
+        wait_until_it_writes(workdir, process)
+        process.send_signal(number)
+        output = process.communicate()[0]
+        assert process.returncode == 128 + number, output
+        assert "to continue, run the same command again" in output and "Traceback" not in output
     assert "continues at step" in tiny.run(workdir).stdout
-    tiny.assert_same_outcome(reference[0], workdir)
+    tiny.assert_same_outcome(tiny_run[0], workdir)
 
 
-def test_a_finished_run_says_so_and_prints_its_table(reference):
-    workdir, first = reference
+def test_a_finished_run_says_so_and_prints_its_table(tiny_run):
+    workdir, first = tiny_run
     again = tiny.run(workdir)
     assert again.stdout.count("already finished") == 2
     table = first.stdout[first.stdout.index("target accuracy in %") :]
     assert again.stdout.endswith(table)
 
 
-def test_another_config_in_the_same_workdir_is_refused_by_key(reference):
-    result = tiny.run(reference[0], "--config.seed=4", "--config.can.cdd.weight=0.5", check=False)
+def test_another_config_in_the_same_workdir_is_refused_by_key(tiny_run):
+    result = tiny.run(tiny_run[0], "--config.seed=4", "--config.can.cdd.weight=0.5", check=False)
     assert result.returncode == 1 and "Traceback" not in result.stderr
     assert "can.cdd.weight=0.3 there, 0.5 now" in result.stderr and "seed=0 there, 4 now" in result.stderr
 
 
-def test_runtime_settings_may_change(reference):
-    tiny.run(reference[0], "--config.runtime.report_seconds=3.0", "--config.runtime.devices=2")
+def test_runtime_settings_may_change(tiny_run):
+    tiny.run(tiny_run[0], "--config.runtime.report_seconds=3.0", "--config.runtime.devices=2")
 
 
-def test_evaluating_a_finished_run_gives_its_results(reference):
-    workdir, _ = reference
+def test_evaluating_a_finished_run_gives_its_results(tiny_run):
+    workdir, _ = tiny_run
     assert "target accuracy" in tiny.run(workdir, "--mode=eval").stdout
     results, evaluated = (json.loads((workdir / name).read_text())["stages"] for name in ("results.json", "eval.json"))
     assert results == evaluated
 
 
-def test_a_run_begun_on_one_device_ends_on_four(reference, tmp_path):
+def test_a_run_begun_on_one_device_ends_on_four(tiny_run, tmp_path):
     """Class-aware batches of 30 rows are padded to 32; parameters agree up to rounding that the steps have multiplied."""
     workdir = tmp_path / "run"
     process = start(workdir)
@@ -96,8 +89,8 @@ def test_a_run_begun_on_one_device_ends_on_four(reference, tmp_path):
     process.communicate()
     output = tiny.run(workdir, "--config.runtime.devices=4").stdout
     assert "devices: 4 x" in output and "continues at step" in output
-    one, four = (json.loads((path / "results.json").read_text())["stages"] for path in (reference[0], workdir))
+    one, four = (json.loads((path / "results.json").read_text())["stages"] for path in (tiny_run[0], workdir))
     assert one["can"]["step"] == four["can"]["step"]
-    left, right = (tiny.final_state(path, "source_only") for path in (reference[0], workdir))
+    left, right = (tiny.final_state(path, "source_only") for path in (tiny_run[0], workdir))
     for name in (name for name in left if name.startswith("params/")):
         np.testing.assert_allclose(right[name], left[name], rtol=0, atol=5e-3, err_msg=name)

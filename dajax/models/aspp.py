@@ -28,12 +28,12 @@ class Branch(nn.Module):
     in_channels: int
     features: int
     use_bias: bool
-    init: str
+    kernel_init: str
 
     @nn.compact
     def __call__(self):
         """(kernel [3, 3, in, features], bias [features] or None)."""
-        kernel = self.param("kernel", KERNEL_INITS[self.init], (3, 3, self.in_channels, self.features))
+        kernel = self.param("kernel", KERNEL_INITS[self.kernel_init], (3, 3, self.in_channels, self.features))
         return kernel, self.param("bias", torch_bias_init(9 * self.in_channels), (self.features,)) if self.use_bias else None
 
 
@@ -46,20 +46,20 @@ class ASPP(nn.Module):
       branches: how many of them count, from the first. AdaptSegNet's code returns inside of its loop and so sums two of four; the
         other two are in its files all the same, and get no gradient. Its released weights need 2 (spec/clan.md, 1.2).
       use_bias: False in PLCA.
-      init: of the kernels, one of KERNEL_INITS.
+      kernel_init: of the kernels, one of KERNEL_INITS.
     """
 
     num_classes: int
     rates: tuple[int, ...]
     branches: int
     use_bias: bool
-    init: str
+    kernel_init: str
 
     @nn.compact
     def __call__(self, x):
         """float [N, h, w, D] -> float32 [N, h, w, K]."""
         channels = x.shape[-1]
-        parameters = [Branch(channels, self.num_classes, self.use_bias, self.init, name=f"conv2d_list_{i}")() for i in range(len(self.rates))]
+        parameters = [Branch(channels, self.num_classes, self.use_bias, self.kernel_init, name=f"conv2d_list_{i}")() for i in range(len(self.rates))]
         used = parameters[: self.branches]
         y = _sum_of_dilated(x, [kernel for kernel, _ in used], self.rates[: self.branches])
         return y + sum(bias for _, bias in used).reshape(1, 1, 1, -1) if self.use_bias else y

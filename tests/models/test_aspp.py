@@ -10,7 +10,7 @@ from dajax.models.aspp import ASPP
 def test_aspp_is_the_sum_of_dilated_convolutions():
     """On a map of 5 x 9 with rates up to 12, so that taps see all of it, some, or padding only; gradients too."""
     rates, x = (1, 4, 5, 12), jax.random.normal(jax.random.key(0), (2, 5, 9, 6))
-    layer = ASPP(num_classes=3, rates=rates, branches=4, use_bias=True, init="normal")
+    layer = ASPP(num_classes=3, rates=rates, branches=4, use_bias=True, kernel_init="normal")
     variables = jax.jit(layer.init)(jax.random.key(1), x)
     assert all(leaf.any() for leaf in jax.tree.leaves(variables)), "kernels and biases both begin at random"
 
