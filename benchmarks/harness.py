@@ -4,6 +4,7 @@ A contender is a module-level function `prepare(**settings) -> Prepared`. It run
 operating system reports is its own. Import jax inside it: then the numpy contender's process never holds XLA.
 """
 
+import contextlib
 import multiprocessing
 import resource
 import statistics
@@ -70,6 +71,14 @@ def _device_bytes(device, key):
     return None if stats is None else stats[key]
 
 
+def _next_order(connection):
+    """How many calls; exits where the benchmark has ended without this contender."""
+    try:
+        return connection.recv()
+    except EOFError:
+        sys.exit(1)
+
+
 def _serve(connection, prepare, settings):
     """A contender's process: prepares, compiles, warms up, then runs whenever it is told how many calls."""
     build, device = prepare(**settings)
@@ -79,7 +88,7 @@ def _serve(connection, prepare, settings):
     compile_seconds, compile_mib = time.perf_counter() - started, _peak_host_mib() - host_before
     answer = run()
     connection.send(compile_seconds)
-    while calls := connection.recv():
+    while calls := _next_order(connection):
         started, cpu_started = time.perf_counter(), time.process_time()
         for _ in range(calls):
             answer = run()
@@ -104,21 +113,23 @@ def race(contenders, settings, *, repeats, calls):
     """
     context = multiprocessing.get_context("spawn")
     pipes, compile_seconds, measured = {}, {}, {name: [] for name in contenders}
-    for name, prepare in contenders.items():
-        pipes[name], theirs = context.Pipe()
-        context.Process(target=_serve, args=(theirs, prepare, settings), daemon=True).start()
-        theirs.close()  # the child holds the only other end: should it die, recv raises instead of waiting for ever
-        compile_seconds[name] = pipes[name].recv()
-    for _ in range(repeats):
+    with contextlib.ExitStack() as stack:  # closed pipes end the children, whatever ends the benchmark
+        for name, prepare in contenders.items():
+            ours, theirs = context.Pipe()
+            pipes[name] = stack.enter_context(ours)
+            context.Process(target=_serve, args=(theirs, prepare, settings)).start()  # no daemon: those may have no workers of their own
+            theirs.close()  # the child holds the only other end: should it die, recv raises instead of waiting for ever
+            compile_seconds[name] = pipes[name].recv()
+        for _ in range(repeats):
+            for name, pipe in pipes.items():
+                pipe.send(calls)
+                measured[name].append(pipe.recv())
+        results = {}
         for name, pipe in pipes.items():
-            pipe.send(calls)
-            measured[name].append(pipe.recv())
-    results = {}
-    for name, pipe in pipes.items():
-        pipe.send(0)
-        seconds, cpu_seconds = (list(part) for part in zip(*measured[name]))
-        results[name] = Result(seconds, compile_seconds[name], *pipe.recv(), cpu_seconds)
-    return results
+            pipe.send(0)
+            seconds, cpu_seconds = (list(part) for part in zip(*measured[name]))
+            results[name] = Result(seconds, compile_seconds[name], *pipe.recv(), cpu_seconds)
+        return results
 
 
 def median_ratio(ours, theirs):

@@ -3,7 +3,8 @@
     python benchmarks/seg_input.py [--root DIR --split train] [--images 32] [--repeats 3] [--size 512x1024] [--quick]
 
 Every image comes with its label. Without --root, 2048x1024 frames of the embedded scenes are drawn first; DIR is a Cityscapes folder. All
-contenders may use all cores, each in processes of its own, repeats interleaved. "decode": PIL, one thread a core, files to arrays. "dajax": the
+contenders may use all cores, each in processes of its own, repeats interleaved. "decode": PIL, one thread a core, files to arrays; "memory kept": with
+the allocator's settings of the pipeline (data_pipeline/malloc.py). "dajax": the
 pipeline of training (ids checked and mapped, PIL's antialiased bicubic resize, half of the images mirrored, BGR minus the mean). "torch":
 the same work the way the released loaders do it, PIL in one DataLoader process a core.
 Without torch its line is left out: `pip install torch`.
@@ -42,6 +43,13 @@ def transform(size_hw):
     from data_pipeline.seg_transforms import from_config
 
     return from_config(seg_base.whole_frames(size_hw, flip=True))
+
+
+def decode_with_memory_kept(root, split, images, size_hw):
+    from data_pipeline.malloc import keep_freed_memory
+
+    keep_freed_memory()
+    return decode(root, split, images, size_hw)
 
 
 def decode(root, split, images, size_hw):
@@ -127,7 +135,7 @@ def main():
     size_hw, frame_hw = tuple(int(side) for side in args.size.split("x")), FRAME_HW
     if args.quick:
         size_hw, frame_hw, args.images = (32, 64), (64, 128), 4
-    contenders = {"dajax": dajax_pipeline, "decode": decode}
+    contenders = {"dajax": dajax_pipeline, "decode": decode, "decode, memory kept": decode_with_memory_kept}
     if importlib.util.find_spec("torch"):
         contenders["torch"] = torch_loader
     with tempfile.TemporaryDirectory() as folder:

@@ -10,10 +10,12 @@ import functools
 from typing import NamedTuple
 
 import numpy as np
+from PIL import Image
 
 from data_pipeline.errors import DataError
 
 IGNORED = 255
+_UNKNOWN = 254
 
 
 class LabelClass(NamedTuple):
@@ -97,9 +99,13 @@ def map_ids(ids: np.ndarray, space: LabelSpace, path: str) -> np.ndarray:
 
     Raises: DataError that names the file and the value when the table does not know an id.
     """
-    if (ids.dtype != np.uint8 and ids.max(initial=0) > 255) or not space.is_known[ids].all():
-        raise DataError(f"{path}: {unknown_ids(*np.unique(ids, return_counts=True), space)}")
-    return space.lut[ids]
+    if ids.dtype == np.uint8 or ids.max(initial=0) <= 255:
+        # PIL looks up in half of numpy's time. Unknown ids become a mark, which is a train id only where there are 255 classes.
+        marked = np.where(space.is_known, space.lut, _UNKNOWN)
+        label = np.asarray(Image.fromarray(ids.astype(np.uint8, copy=False)).point(marked.tolist()))
+        if not (label == _UNKNOWN).any() or space.is_known[ids].all():
+            return label
+    raise DataError(f"{path}: {unknown_ids(*np.unique(ids, return_counts=True), space)}")
 
 
 def unknown_ids(values: np.ndarray, counts: np.ndarray, space: LabelSpace) -> str | None:

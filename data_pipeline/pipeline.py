@@ -20,7 +20,8 @@ from data_pipeline.preprocess import Transform, crop_and_flip
 from data_pipeline.sampling import uniforms
 from data_pipeline.transforms import tf, warp_and_normalise
 
-_MAX_THREADS = 16  # of one pipeline, so that a machine of 100 cores keeps some for the rest; a guess, not measured
+# Of one pipeline: the cores, but a machine of 100 of them keeps some for the rest; a guess, not measured.
+THREADS = min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(), 16)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,8 +100,8 @@ def _part_dataset(part, start, stop):
         signature["label"] = tf.TensorSpec((num_rows,), tf.int32)
     dataset = tf.data.Dataset.from_generator(steps, output_signature=signature)
     if is_file_set:
-        dataset = dataset.unbatch().map(load, num_parallel_calls=tf.data.AUTOTUNE).batch(num_rows, drop_remainder=True)
-    return dataset.map(finish, num_parallel_calls=tf.data.AUTOTUNE)
+        dataset = dataset.unbatch().map(load, num_parallel_calls=THREADS).batch(num_rows, drop_remainder=True)
+    return dataset.map(finish, num_parallel_calls=2)
 
 
 def _channels(part) -> int:
@@ -146,7 +147,8 @@ def options() -> tf.data.Options:
     """Of every pipeline here: batches in order, threads of its own, the parallelism over images."""
     chosen = tf.data.Options()
     chosen.deterministic = True
-    chosen.threading.private_threadpool_size = min(os.cpu_count(), _MAX_THREADS)
+    chosen.threading.private_threadpool_size = THREADS
+    chosen.autotune.enabled = False  # all threads at once; tuning them delays the end of every pass by up to a second
     chosen.threading.max_intra_op_parallelism = 1
     return chosen
 

@@ -10,13 +10,14 @@ from collections.abc import Callable, Iterator, Mapping
 import numpy as np
 
 from data_pipeline.errors import DataError
-from data_pipeline.pipeline import options
+from data_pipeline.pipeline import THREADS, options
 from data_pipeline.sampling import make_key, uniforms
 from data_pipeline.seg_transforms import SegTransform, apply
 from data_pipeline.segmentation_set import SegmentationSet, image_size_hw
 from data_pipeline.transforms import tf
 
 _IGNORED = 255
+_PNG, _RGB_8_BIT = b"\x89PNG\r\n\x1a\n", bytes((8, 2))  # bytes 24 and 25 of a PNG file: bits a channel, colour type
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,7 +113,8 @@ def _part_dataset(part, start, stop):
     def finish(batch):
         mask = batch["index"] >= 0
         images = normalise(batch["image"], transform)
-        finished = {"index": batch["index"], "mask": mask, "image": images * tf.cast(mask, tf.float32)[:, None, None, None]}
+        images = tf.cond(tf.reduce_all(mask), lambda: images, lambda: images * tf.cast(mask, tf.float32)[:, None, None, None])
+        finished = {"index": batch["index"], "mask": mask, "image": images}
         if part.with_labels:
             finished["label"] = tf.where(mask[:, None, None], tf.cast(batch["label"], tf.int32), _IGNORED)
         return finished
@@ -121,15 +123,22 @@ def _part_dataset(part, start, stop):
         "index": tf.TensorSpec((num_rows,), tf.int32), "load": tf.TensorSpec((num_rows,), tf.int32),
         "uniforms": tf.TensorSpec((num_rows, _num_columns(part)), tf.float32), "batch_uniform": tf.TensorSpec((num_rows,), tf.float32)}
     dataset = tf.data.Dataset.from_generator(steps, output_signature=signature)
-    dataset = dataset.unbatch().map(load, num_parallel_calls=tf.data.AUTOTUNE).batch(num_rows, drop_remainder=True)
-    return dataset.map(finish, num_parallel_calls=tf.data.AUTOTUNE)
+    dataset = dataset.unbatch().map(load, num_parallel_calls=THREADS).batch(num_rows, drop_remainder=True)
+    return dataset.map(finish, num_parallel_calls=2)
 
 
 def normalise(images: tf.Tensor, transform: SegTransform) -> tf.Tensor:
     """uint8 [N, h, w, 3] RGB -> float32 [N, h, w, 3]; the same numbers as seg_transforms.normalise."""
     ordered = tf.reverse(images, axis=[-1]) if transform.channels == "bgr" else images
-    divided = tf.cast(ordered, tf.float32) / np.float32(transform.divisor)
-    return (divided - np.array(transform.mean, np.float32)) / np.array(transform.std, np.float32)
+    shape, width = tf.shape(images), tf.shape(images)[2]
+    # Whole rows at once: twice as fast as along an axis of three channels.
+    values = tf.reshape(tf.cast(ordered, tf.float32), (shape[0], shape[1], -1))
+    if transform.divisor != 1.0:
+        values = values / np.float32(transform.divisor)
+    values = values - tf.tile(np.array(transform.mean, np.float32), (width,))
+    if transform.std != (1.0, 1.0, 1.0):
+        values = values / tf.tile(np.array(transform.std, np.float32), (width,))
+    return tf.ensure_shape(tf.reshape(values, shape), images.shape)
 
 
 def _num_columns(part) -> int:
@@ -149,7 +158,7 @@ def _chosen(part, step, num_rows):
 
 def _load(part, index, numbers, batch_uniform):
     """Decodes, resizes and augments one image (and label): uint8 [h, w, 3] (and uint8 [H, W])."""
-    image = part.image_set.read_image(index)
+    image = _read_image(part.image_set, index)
     label = part.image_set.read_label(index) if part.with_labels else None
     moving_label = None if part.keep_label_size else label
     try:
@@ -158,6 +167,19 @@ def _load(part, index, numbers, batch_uniform):
         raise DataError(f"{part.image_set.describe(index)}: {error}") from error
     label = label if part.keep_label_size else moved
     return np.ascontiguousarray(image), None if label is None else np.ascontiguousarray(label)
+
+
+def _read_image(image_set, index):
+    """uint8 [H, W, 3]. TensorFlow decodes PNG, which loses nothing, in two thirds of PIL's time; PIL all the rest, with its errors."""
+    path = image_set.image_paths[index]
+    try:
+        with open(path, "rb") as file:
+            data = file.read()
+        if data[:8] == _PNG and data[24:26] == _RGB_8_BIT:
+            return tf.io.decode_png(data, channels=3).numpy()
+    except (OSError, tf.errors.InvalidArgumentError):
+        pass
+    return image_set.read_image(index)
 
 
 def _explained(iterator, parts, start, stop, prefetch):

@@ -120,10 +120,15 @@ def apply(image: np.ndarray, label: np.ndarray | None, uniforms: np.ndarray, bat
         image = resize(image, transform.image_hw(batch_uniform), RESAMPLING[transform.resize])
         label = resize_label(label, transform.size_hw)
     if transform.flip and flip_uniform[0] < 0.5:
-        image, label = image[:, ::-1], None if label is None else label[:, ::-1]
+        image, label = _mirrored(image), None if label is None else _mirrored(label)
     if jitter and not jitter.before_geometry:
         image = jitter(image, uniforms[-ColorJitter.num_uniforms:])
     return image, label
+
+
+def _mirrored(array):
+    """array[:, ::-1] as an array of its own; PIL takes a third of numpy's time."""
+    return np.asarray(Image.fromarray(array).transpose(Image.Transpose.FLIP_LEFT_RIGHT))
 
 
 def _rescale_and_crop(image, label, uniforms, transform):

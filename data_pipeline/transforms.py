@@ -13,9 +13,11 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 import numpy as np  # noqa: E402
 import tensorflow as tf  # noqa: E402
 
+from data_pipeline.malloc import keep_freed_memory  # noqa: E402
 from data_pipeline.preprocess import Affine, Transform  # noqa: E402
 
 tf.config.set_visible_devices([], "GPU")  # otherwise TensorFlow takes the memory that jax needs
+keep_freed_memory()
 
 
 def warp_and_normalise(images: tf.Tensor, uniforms: tf.Tensor, transform: Transform) -> tf.Tensor:
