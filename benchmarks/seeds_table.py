@@ -4,6 +4,8 @@
   python benchmarks/seeds_table.py scenes --seeds=3,4,5           about fifteen
   python benchmarks/seeds_table.py clan --seeds=3,4,5             about ten
   python benchmarks/seeds_table.py plca_ablations --seeds=3       about twenty-five
+  python benchmarks/seeds_table.py spcl --seeds=3                 about twenty
+  python benchmarks/seeds_table.py bicl --seeds=3                 about twenty
 
 Runs `run.py` once per seed (all rows of a seed start from the same source-only stage), skips what is finished, resumes what is not,
 and prints Markdown. Figures are of the last step.
@@ -45,6 +47,23 @@ TABLES = {
         FLOOR | {
             "cross_entropy": "cross-entropy", "control": "+ Lovász", "feature_level": "+ feature level", "both_levels": "+ prediction level",
             "plca": "+ LSR: **PLCA**", "similarity": "Sim-PLCA", "no_aggregation": "PLCA without aggregation", "oracle": "oracle",
+        },
+    ),
+    "spcl": (
+        "configs/spcl.py:ablations",
+        MIOU,
+        FLOOR | {
+            "control": "control", "warm_up": "warm-up (AdaptSegNet)", "no_contrast": "then without contrast", "contrast_source": "+ contrast, source",
+            "spcl": "+ contrast, target: **SPCL**", "self_training": "then **self-training**", "oracle": "oracle",
+        },
+    ),
+    "bicl": (
+        "configs/bicl.py:ablations",
+        MIOU,
+        FLOOR | {
+            "control": "control", "base": "L_base, one round", "forward": "+ forward contrast", "forward_backward": "+ backward contrast",
+            "uncalibrated": "+ dynamic labels, not calibrated", "bicl_0": "+ calibrated: **BiCL**, one round", "bicl_1": "**BiCL**, two rounds",
+            "oracle": "oracle",
         },
     ),
 }

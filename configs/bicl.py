@@ -1,6 +1,7 @@
 """BiCL (Lee et al., ECCV 2022): bi-directional contrastive learning with calibrated hybrid pseudo-labels, in rounds.
 
   python run.py --config=configs/bicl.py                           embedded scenes with every control; about 15 minutes on two cores
+  python run.py --config=configs/bicl.py:ablations                 also the rows of the slides' ablation, one round each
   python run.py --config=configs/bicl.py:gta5_to_cityscapes,source=DIR,target=DIR,weights=DeepLab_resnet_pretrained_init-f81d91e8.pth
   ...,settings=code        what the released repository (DASS) does in its place: pairs, static labels, its double softmax
 
@@ -16,7 +17,7 @@ enlarges a smaller crop; statistics as trained when it makes labels, where it ha
 from configs import base, seg_base
 from configs.scenes import scenes
 
-VARIANTS = ("scenes", *seg_base.REAL_VARIANTS)
+VARIANTS = ("scenes", "ablations", *seg_base.REAL_VARIANTS)
 CROP_HW, EVALUATION_HW = (730, 730), (730, 1460)
 SHORTER_EDGE = (730, 1020)  # 850 x 1.2
 ROUNDS, ROUND_STEPS, HORIZON = 10, 10_004, 12_000  # of poly within a round: 5,000 x 2 x 1.2
@@ -30,7 +31,7 @@ def get_config(arg=None):
     if arg.settings not in ("slides", "code"):
         raise ValueError(f"settings={arg.settings}: known: slides, code")
     name = "-".join(("bicl", arg.variant) + (("code",) if arg.settings == "code" else ()))
-    if arg.variant == "scenes":
+    if arg.variant in ("scenes", "ablations"):
         return on_scenes(name, arg)
     config = seg_base.segmentation(name, model=seg_base.deeplab("resnet101", "single", arg.weights), data=frames(arg))
     config.source_only = seg_base.stage(
@@ -103,6 +104,12 @@ def on_scenes(name, arg):
     recipe = rounds(arg, SCENES_ROUNDS, (), lambda i: settings | dict(optimizer=seg_base.scenes_optimizer(5e-4 / 2**i)))
     without_target = {"target_weight": 0.0, "entropy_weight": 0.0, "contrast_weight": 0.0, "steps": SCENES_ROUNDS * SCENES_STEPS}
     control = seg_base.without(recipe["bicl_0"], **without_target)
+    if arg.variant == "ablations":
+        rows = dict(
+            base={"contrast_weight": 0.0, "dynamic.on": False}, forward={"backward": False, "dynamic.on": False},
+            forward_backward={"dynamic.on": False}, uncalibrated={"dynamic.calibrate": False},
+        )
+        recipe |= {name: seg_base.without(recipe["bicl_0"], **changes) for name, changes in rows.items()}
     seg_base.add_scenes_stages(config, control, **recipe)
     first = ("source_only", "adabn", "labels_0", "control")  # the control reads labels, whose weight is 0
     config.stages = first + tuple(stage for stage in config.stages if stage not in first)

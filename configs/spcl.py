@@ -1,6 +1,7 @@
 """SPCL (Xie, Li, Li, Liu, Huang, Wang, 2021): semantic prototype-based contrastive learning, then self-training.
 
   python run.py --config=configs/spcl.py                           embedded scenes with every control; about 15 minutes on two cores
+  python run.py --config=configs/spcl.py:ablations                 also without contrast, and with the source's alone (the paper's table 6)
   python run.py --config=configs/spcl.py:gta5_to_cityscapes,source=DIR,target=DIR,weights=resnet101-5d3b4d8f.pth
   ...,settings=paper       the paper's values where its released code has others
 
@@ -13,7 +14,7 @@ Synscapes -> Cityscapes 57.1. Not reproduced here yet; 100,000 steps: about thre
 from configs import adaptsegnet, base, seg_base
 from configs.scenes import SIZE_HW, scenes
 
-VARIANTS = ("scenes", *seg_base.REAL_VARIANTS)
+VARIANTS = ("scenes", "ablations", *seg_base.REAL_VARIANTS)
 SOURCE_HW, TARGET_HW = (720, 1280), (512, 1024)
 JITTER = dict(brightness=0.5, contrast=0.5, saturation=0.5, hue=0.2, before_geometry=True)
 HORIZON, SELF_TRAINING_HORIZON = 62_500, 31_250  # of poly: SOLVER.MAX_ITER; the stages stop at 40,000 and 20,000
@@ -27,7 +28,7 @@ def get_config(arg=None):
     if arg.settings not in ("code", "paper"):
         raise ValueError(f"settings={arg.settings}: known: code, paper")
     name = "-".join(("spcl", arg.variant) + (("paper",) if arg.settings == "paper" else ()))
-    if arg.variant == "scenes":
+    if arg.variant in ("scenes", "ablations"):
         return on_scenes(name, arg)
     model = seg_base.deeplab("resnet101", "single", arg.weights) | dict(topology="torchvision", norm="frozen_no_eps")
     config = seg_base.segmentation(name, model=model, data=frames(arg))
@@ -112,5 +113,8 @@ def on_scenes(name, arg):
     recipe["warm_up"].update(adaptsegnet.get_config().adaptsegnet, source_temperature=recipe["warm_up"].source_temperature)
     recipe["spcl"].class_balanced = False  # every scene has nearly every class
     control = seg_base.without(recipe["warm_up"], **{"adversarial.weight": 0.0, "steps": sum(SCENES_STEPS.values())})
+    if arg.variant == "ablations":
+        recipe["no_contrast"] = seg_base.without(recipe["spcl"], contrast_weight=0.0)
+        recipe["contrast_source"] = seg_base.without(recipe["spcl"], contrast_target=False)
     seg_base.add_scenes_stages(config, control, **recipe)
     return config
