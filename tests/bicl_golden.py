@@ -1,5 +1,8 @@
 """BiCL's settings, the rows of its ablation, and the golden iteration of the slides' formulas as a batch of dajax.methods.bicl."""
 
+import functools
+import json
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -40,6 +43,18 @@ ABLATION = {
 CODE = {"contrast_kind": "pair", "entropy": "double_softmax", "dynamic.on": False}
 
 
+@functools.lru_cache(maxsize=None)
+def _compiled_losses(config_json):
+    """Value and gradient to the features, compiled once for all batches of these settings."""
+    config = ConfigDict(json.loads(config_json))
+
+    def loss_fn(features, logits, batch, extra):
+        loss, terms, moved = bicl.losses(*(SegOutput(f, x, None) for f, x in zip(features, logits)), batch, extra, config)
+        return loss, (terms, moved)
+
+    return jax.jit(jax.value_and_grad(loss_fn, has_aux=True))
+
+
 class Formula:
     """dass_formula.npz as a batch; its features are those of a network whose logits are arbitrary."""
 
@@ -57,14 +72,8 @@ class Formula:
 
     def evaluate(self, config, *, features=None, batch=None, extra=None):
         """(loss, terms, extra, gradients to the source's and to the target's features)."""
-        batch, extra = batch or self.batch, extra or self.extra
-
-        def loss_fn(features):
-            outputs = (SegOutput(f, logits, None) for f, logits in zip(features, self.logits))
-            loss, terms, moved = bicl.losses(*outputs, batch, extra, config)
-            return loss, (terms, moved)
-
-        (loss, (terms, moved)), grads = jax.jit(jax.value_and_grad(loss_fn, has_aux=True))(features or self.features)
+        compiled = _compiled_losses(config.to_json())
+        (loss, (terms, moved)), grads = compiled(features or self.features, self.logits, batch or self.batch, extra or self.extra)
         return loss, terms, moved, grads
 
     def target_means(self, labels):

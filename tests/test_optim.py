@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
+from configs import spcl
 from dajax import optim
 from dajax.errors import UserError
 
@@ -82,6 +83,18 @@ def test_poly_with_a_horizon_and_a_warm_up_is_the_authors(golden):
         settings = config(schedule="poly", lr=float(lr), power=float(case["power"]), horizon_steps=int(horizon), warmup_steps=int(warmup))
         schedule = optim.make_schedule(settings, 150_000)
         np.testing.assert_allclose(jax.vmap(schedule)(jnp.asarray(case["iters"])), case[name], rtol=1e-5, atol=1e-12, err_msg=name)  # float32 powers
+
+
+def test_spcls_stages_have_the_authors_rates(golden):
+    """spcl_ccd: the warm-up and the contrast end at 40,000 of 62,500, self-training at 20,000 of 31,250."""
+    case = golden("spcl_ccd")[""]
+    recipe = spcl.get_config("gta5_to_cityscapes,source=a,target=b")
+    for stages, name in ((("warm_up", "spcl"), "lr_warmup_and_cl"), (("self_training",), "lr_ssl")):
+        for stage in stages:
+            steps = case["lr_iters"][: len(case[name])]
+            schedule = optim.make_schedule(recipe[stage].optimizer, recipe[stage].steps)
+            np.testing.assert_allclose(jax.vmap(schedule)(jnp.asarray(steps)), case[name], rtol=1e-5, err_msg=stage)
+            assert steps.max() < recipe[stage].steps
 
 
 def test_a_tensor_listed_three_times_is_stepped_three_times():

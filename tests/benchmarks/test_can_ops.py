@@ -4,7 +4,10 @@ import os
 import subprocess
 import sys
 
+import pytest
 
+
+@pytest.mark.slow
 def test_quick_run_prints_a_row_for_every_case_and_contender():
     root = os.path.join(os.path.dirname(__file__), "..", "..")
     command = [sys.executable, "benchmarks/can_ops.py", "--quick", "--repeats=1"]

@@ -3,9 +3,12 @@
 import subprocess
 import sys
 
+import pytest
+
 import tiny
 
 
+@pytest.mark.slow
 def test_quick_run_prints_a_row_for_every_case_and_contender():
     command = [sys.executable, "benchmarks/plca_ops.py", "--quick", "--repeats=1", "--growth-channels=8"]
     done = subprocess.run(command, cwd=tiny.ROOT, env=tiny.environment(), capture_output=True, text=True, timeout=300)

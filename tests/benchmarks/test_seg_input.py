@@ -3,9 +3,12 @@
 import subprocess
 import sys
 
+import pytest
+
 import tiny
 
 
+@pytest.mark.slow
 def test_quick_run_prints_a_row_of_every_contender():
     command = [sys.executable, "benchmarks/seg_input.py", "--quick", "--repeats=1"]
     done = subprocess.run(command, cwd=tiny.ROOT, env=tiny.environment(), capture_output=True, text=True, timeout=300)
