@@ -12,7 +12,7 @@ Synscapes -> Cityscapes 57.1. Not reproduced here yet; 100,000 steps: about thre
 """
 
 from configs import adaptsegnet, base, seg_base
-from configs.scenes import SIZE_HW, scenes
+from configs.scenes import scenes
 
 VARIANTS = ("scenes", "ablations", *seg_base.REAL_VARIANTS)
 SOURCE_HW, TARGET_HW = (720, 1280), (512, 1024)

@@ -30,16 +30,14 @@ code's convolutions that each domain has of its own (conv1 to layer1), which the
 import jax
 import jax.numpy as jnp
 
-from dajax import optim
 from dajax.losses.entropy import entropy_map
 from dajax.losses.prototype_contrast import overlap_contrast, prototype_contrast, prototype_similarities
 from dajax.losses.segmentation import IGNORED, cross_entropy_map, valid_pixels
-from dajax.models.apply import forward_train, inference, init_network
+from dajax.methods import segmenter
 from dajax.ops import prototypes as proto
 from dajax.ops.pseudo_labels import dynamic_labels, hybrid_labels
 from dajax.ops.resize import resize_bilinear, resize_nearest_legacy
 from dajax.parallel import masked_mean, total
-from dajax.state import TrainState
 
 KNOWN = {
     "contrast_kind": ("batch", "pair"), "entropy": ("right", "double_softmax"), "priority": ("dynamic", "static"),
@@ -74,19 +72,12 @@ def init(rng, images, *, config, model, num_images):
     """
     del num_images
     check(config, model)
-    params, batch_stats = init_network(rng, images, model=model)
-    variables = {"params": params, "batch_stats": batch_stats}
-    width = jax.eval_shape(lambda: inference(model, config.target_bn)(variables, images)).features.shape[-1]
+    width = segmenter.feature_width(rng, images, config=config, model=model)
     extra = {}
     for domain in ("source", "target"):
         extra[f"mu_{domain}"] = jnp.zeros((model.num_classes, width), jnp.float32)
         extra[f"known_{domain}"] = jnp.zeros((model.num_classes,), bool)
-    opt_state = _optimizer(config, model, params).init(params)
-    return TrainState.create(params=params, batch_stats=batch_stats, opt_state=opt_state, extra=extra)
-
-
-def _optimizer(config, model, params):
-    return optim.make_optimizer(config.optimizer, params, steps=config.steps, frozen=model.frozen_parameters())
+    return segmenter.initial_state(rng, images, config=config, model=model, extra=extra)
 
 
 def plan(state, *, data, config):
@@ -220,15 +211,4 @@ def train_step(state, batch, rng, *, config, model, axis_name=None):
       batch: "source" and "target", each with image [N, h, w, 3], label int32 [N, H, W], mask [N].
     """
     del rng  # nothing here is random
-
-    def loss_fn(params):
-        passes = dict(domain=config.target_bn, axis_name=axis_name)
-        source_output, batch_stats = forward_train(model, params, state.batch_stats, batch["source"], **passes)
-        target_output, batch_stats = forward_train(model, params, batch_stats, batch["target"], **passes)
-        loss, terms, extra = losses(source_output, target_output, batch, state.extra, config, axis_name)
-        return loss, (terms | {"loss": loss}, batch_stats, extra)
-
-    (_, (terms, batch_stats, extra)), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
-    optimizer = _optimizer(config, model, state.params)
-    state, grad_norm = optim.apply_gradients(optimizer, state, total(grads, axis_name), batch_stats)
-    return state.replace(extra=extra), total(terms, axis_name) | {"grad_norm": grad_norm}
+    return segmenter.step_on_both_domains(state, batch, losses, config=config, model=model, axis_name=axis_name)

@@ -16,17 +16,16 @@ and `association.kind="similarity"`, our reading of its Sim-PLCA: associated pix
 import jax
 import jax.numpy as jnp
 
-from dajax import optim
 from dajax.losses.association import cycle_association
 from dajax.losses.label_smoothing import adaptive_label_smoothing
 from dajax.losses.lovasz import lovasz_softmax
 from dajax.losses.pair_similarity import pair_similarity
 from dajax.losses.segmentation import IGNORED, cross_entropy_map, valid_pixels
-from dajax.models.apply import forward_train, init_network
+from dajax.methods import segmenter
+from dajax.models.apply import forward_train
 from dajax.ops.aggregation import aggregate
 from dajax.ops.resize import resize_bilinear, resize_nearest_legacy
 from dajax.parallel import gather, masked_mean, share, total
-from dajax.state import TrainState
 
 KINDS = ("contrast", "similarity")
 
@@ -42,12 +41,7 @@ def init(rng, images, *, config, model, num_images):
         raise ValueError(f"unknown association.kind '{config.association.kind}'; known: {', '.join(KINDS)}")
     if model.heads != "single":
         raise ValueError(f"plca has one classifier: set config.model.heads='single', found '{model.heads}'")
-    params, batch_stats = init_network(rng, images, model=model)
-    return TrainState.create(params=params, batch_stats=batch_stats, opt_state=_optimizer(config, model, params).init(params))
-
-
-def _optimizer(config, model, params):
-    return optim.make_optimizer(config.optimizer, params, steps=config.steps, frozen=model.frozen_parameters())
+    return segmenter.initial_state(rng, images, config=config, model=model)
 
 
 def plan(state, *, data, config):
@@ -151,6 +145,5 @@ def train_step(state, batch, rng, *, config, model, axis_name=None):
     else:  # a loop, not its unrolling: XLA would be free to hold the activations of several micro-batches at a time
         (grads, batch_stats), terms = jax.lax.scan(accumulate, start, _micro_batches(batch, config.accumulate))
     grads, terms = jax.tree.map(lambda x: x / config.accumulate, grads), jax.tree.map(jnp.mean, terms)
-    optimizer = _optimizer(config, model, state.params)
-    state, grad_norm = optim.apply_gradients(optimizer, state, total(grads, axis_name), batch_stats)
+    state, grad_norm = segmenter.apply_gradients(state, grads, batch_stats, config=config, model=model, axis_name=axis_name)
     return state, total(terms, axis_name) | {"grad_norm": grad_norm}

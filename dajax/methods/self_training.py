@@ -5,22 +5,16 @@ The released configuration: trained normalisation, random scale and crop, colour
 
 import jax
 
-from dajax import optim
 from dajax.losses.segmentation import pixel_loss, valid_pixels
-from dajax.models.apply import forward_segmenter, init_network
+from dajax.methods import segmenter
+from dajax.models.apply import forward_segmenter
 from dajax.parallel import masked_mean, total
-from dajax.state import TrainState
 
 
 def init(rng, images, *, config, model, num_images):
     """See dajax.methods."""
     del num_images
-    params, batch_stats = init_network(rng, images, model=model)
-    return TrainState.create(params=params, batch_stats=batch_stats, opt_state=_optimizer(config, model, params).init(params))
-
-
-def _optimizer(config, model, params):
-    return optim.make_optimizer(config.optimizer, params, steps=config.steps, frozen=model.frozen_parameters())
+    return segmenter.initial_state(rng, images, config=config, model=model)
 
 
 def plan(state, *, data, config):
@@ -42,6 +36,5 @@ def train_step(state, batch, rng, *, config, model, axis_name=None):
         return masked_mean(pixel_loss(logits, labels, config.loss), valid, axis_name), batch_stats
 
     (loss, batch_stats), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
-    optimizer = _optimizer(config, model, state.params)
-    state, grad_norm = optim.apply_gradients(optimizer, state, total(grads, axis_name), batch_stats)
+    state, grad_norm = segmenter.apply_gradients(state, grads, batch_stats, config=config, model=model, axis_name=axis_name)
     return state, {"loss": total(loss, axis_name), "grad_norm": grad_norm}

@@ -19,17 +19,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dajax import optim
 from dajax.losses.prototype_contrast import prototype_contrast
 from dajax.losses.segmentation import IGNORED, cross_entropy_map, valid_pixels
 from dajax.losses.similarity import normalize
-from dajax.models.apply import forward_train, inference, init_network
+from dajax.methods import segmenter
+from dajax.models.apply import inference
 from dajax.ops import prototypes as proto
 from dajax.ops.pseudo_labels import confidence_histogram, confident_labels, quantile_thresholds
 from dajax.ops.resize import resize_bilinear, resize_nearest_legacy
 from dajax.parallel import masked_mean, total
 from dajax.schedule import Schedule
-from dajax.state import TrainState
 
 CHOICES = {"source_mask": ("correct", "labels"), "target_mask": ("files", "online"), "absent_classes": ("keep", "shrink")}
 
@@ -44,17 +43,11 @@ def init(rng, images, *, config, model, num_images):
     for key, known in CHOICES.items():
         if config[key] not in known:
             raise ValueError(f"unknown {key} '{config[key]}'; known: {', '.join(known)}")
-    params, batch_stats = init_network(rng, images, model=model)
-    features = jax.eval_shape(lambda: inference(model, config.target_bn)({"params": params, "batch_stats": batch_stats}, images)).features
+    width = segmenter.feature_width(rng, images, config=config, model=model)
     extra = {
-        "prototypes": jnp.zeros((model.num_classes, features.shape[-1])), "known": jnp.zeros(model.num_classes, bool),
-        "is_initialised": jnp.zeros((), bool),
+        "prototypes": jnp.zeros((model.num_classes, width)), "known": jnp.zeros(model.num_classes, bool), "is_initialised": jnp.zeros((), bool),
     }
-    return TrainState.create(params=params, batch_stats=batch_stats, opt_state=_optimizer(config, model, params).init(params), extra=extra)
-
-
-def _optimizer(config, model, params):
-    return optim.make_optimizer(config.optimizer, params, steps=config.steps, frozen=model.frozen_parameters())
+    return segmenter.initial_state(rng, images, config=config, model=model, extra=extra)
 
 
 def plan(state, *, data, config):
@@ -171,15 +164,4 @@ def train_step(state, batch, rng, *, config, model, axis_name=None):
       batch: "source" with image [N, h, w, 3], label int32 [N, H, W], mask [N]; "target" with image, mask and, for target_mask="files", label.
     """
     del rng  # nothing here is random
-
-    def loss_fn(params):
-        passes = dict(domain=config.target_bn, axis_name=axis_name)
-        source_output, batch_stats = forward_train(model, params, state.batch_stats, batch["source"], **passes)
-        target_output, batch_stats = forward_train(model, params, batch_stats, batch["target"], **passes)
-        loss, terms, extra = losses(source_output, target_output, batch, state.extra, config, axis_name)
-        return loss, (terms | {"loss": loss}, batch_stats, extra)
-
-    (_, (terms, batch_stats, extra)), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
-    optimizer = _optimizer(config, model, state.params)
-    state, grad_norm = optim.apply_gradients(optimizer, state, total(grads, axis_name), batch_stats)
-    return state.replace(extra=extra), total(terms, axis_name) | {"grad_norm": grad_norm}
+    return segmenter.step_on_both_domains(state, batch, losses, config=config, model=model, axis_name=axis_name)
