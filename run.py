@@ -9,11 +9,6 @@ import shlex
 import sys
 from importlib import metadata
 
-from dajax.huge_pages import restart_with_huge_pages
-
-if __name__ == "__main__":
-    restart_with_huge_pages()
-
 # Before TensorFlow and JAX are imported. TensorFlow only reads images: no accelerator, no chatter.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")

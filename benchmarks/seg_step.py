@@ -18,7 +18,6 @@ import numpy as np
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 from benchmarks.harness import Prepared, markdown_table, race, table_row  # noqa: E402
-from dajax.huge_pages import restart_with_huge_pages  # noqa: E402
 
 CLASSES = 19
 STAGES = (3, 4, 23, 3)  # ResNet-101
@@ -181,5 +180,4 @@ def main():
 
 
 if __name__ == "__main__":
-    restart_with_huge_pages()  # as run.py does; the contenders' processes inherit it, torch's too
     main()
