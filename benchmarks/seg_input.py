@@ -3,10 +3,10 @@
     python benchmarks/seg_input.py [--root DIR --split train] [--images 32] [--repeats 3] [--size 512x1024] [--quick]
 
 Every image comes with its label. Without --root, 2048x1024 frames of the embedded scenes are drawn first; DIR is a Cityscapes folder. All
-contenders may use all cores, each in processes of its own, repeats interleaved. "decode": PIL, one thread a core, files to arrays; "memory kept": with
-the allocator's settings of the pipeline (data_pipeline/malloc.py). "dajax": the
-pipeline of training (ids checked and mapped, PIL's antialiased bicubic resize, half of the images mirrored, BGR minus the mean). "torch":
-the same work the way the released loaders do it, PIL in one DataLoader process a core.
+contenders may use all cores, each in processes of its own, repeats interleaved. "decode": PIL, one thread a core, files to arrays; "memory
+kept": with the allocator's settings of the pipeline (data_pipeline/malloc.py). "dajax": the pipeline of training (ids checked and mapped, PIL's
+antialiased bicubic resize, half of the images mirrored, BGR minus the mean). "torch": the same work the way the released loaders do it, PIL in
+one DataLoader process a core.
 Without torch its line is left out: `pip install torch`.
 """
 

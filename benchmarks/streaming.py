@@ -3,8 +3,8 @@
     python benchmarks/streaming.py [--images 100 1000 3000] [--quick]
 
 The real refreshes, that of the `spcl` stage (prototypes of the whole source set) and of the `pseudo_labels` stage (both rules), over images
-made on the way; labels are counted and dropped, where a run writes files. "list": thresholds from a list of all confidences, as the authors' codes take
-them, with the same network. Each line is a process of its own; memory is its peak beyond what it held before it compiled. No TensorFlow.
+made on the way; labels are counted and dropped, where a run writes files. "list": thresholds from a list of all confidences, as the authors'
+codes take them, with the same network. Each figure is of a process of its own: its peak beyond what it held before it compiled. No TensorFlow.
 """
 
 import argparse

@@ -36,7 +36,9 @@ jax.config.update("jax_default_matmul_precision", "highest")
 
 
 # The files that take longest, first: a worker takes a file at a time, and the last one should not be minutes long.
-LONGEST_FIRST = ("test_resume.py", "test_every_method.py", "test_seg_command_line.py", "test_command_line.py", "test_seg_golden.py", "test_bicl_steps.py")
+LONGEST_FIRST = (
+    "test_resume.py", "test_every_method.py", "test_seg_command_line.py", "test_command_line.py", "test_seg_golden.py", "test_bicl_steps.py",
+)
 
 
 def pytest_collection_modifyitems(items):
