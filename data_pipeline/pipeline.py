@@ -101,7 +101,7 @@ def _part_dataset(part, start, stop):
     dataset = tf.data.Dataset.from_generator(steps, output_signature=signature)
     if is_file_set:
         dataset = dataset.unbatch().map(load, num_parallel_calls=THREADS).batch(num_rows, drop_remainder=True)
-    return dataset.map(finish, num_parallel_calls=2)
+    return dataset.map(finish, num_parallel_calls=2)  # whole batches: more at a time would only hold more of them
 
 
 def _channels(part) -> int:

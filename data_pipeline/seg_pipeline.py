@@ -124,7 +124,7 @@ def _part_dataset(part, start, stop):
         "uniforms": tf.TensorSpec((num_rows, _num_columns(part)), tf.float32), "batch_uniform": tf.TensorSpec((num_rows,), tf.float32)}
     dataset = tf.data.Dataset.from_generator(steps, output_signature=signature)
     dataset = dataset.unbatch().map(load, num_parallel_calls=THREADS).batch(num_rows, drop_remainder=True)
-    return dataset.map(finish, num_parallel_calls=2)
+    return dataset.map(finish, num_parallel_calls=2)  # whole batches: more at a time would only hold more of them
 
 
 def normalise(images: tf.Tensor, transform: SegTransform) -> tf.Tensor:
