@@ -38,7 +38,7 @@ def evaluate_classifier(state, *, data, model, config, batch_size):
     for batch in data.evaluation(batch_size):
         logits = np.asarray(predict(variables, batch["image"]).logits)
         confusion = _count(confusion, batch["label"], logits, batch["mask"], model.num_classes)
-    report = classification_report(confusion, data.sets["target"].class_names)
+    report = classification_report(confusion, data.sets["source"].class_names)
     return report | {"confusion": np.asarray(confusion).tolist()}
 
 
@@ -46,6 +46,6 @@ def pseudo_label_accuracy(pseudo_labels, data):
     """Per cent of kept pseudo-labels that are right; for the log only, None without target labels or when nothing is kept."""
     pseudo_labels = np.asarray(pseudo_labels)
     kept = pseudo_labels >= 0
-    if not data.has_evaluation_labels or not kept.any():
+    if data.evaluation_labels is None or not kept.any():
         return None
     return float(100.0 * np.mean(pseudo_labels[kept] == data.evaluation_labels[kept]))

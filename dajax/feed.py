@@ -7,24 +7,27 @@ import numpy as np
 
 from data_pipeline import sampling
 from data_pipeline.class_aware import ClassAwareSampler
+from data_pipeline.image_set import merged
 from dajax import parallel
 from dajax.errors import UserError
 
 
 class Feed:
-    """Both domains of a run, the transforms of their images ("train" and "eval"), and the one seed of all randomness in the data.
+    """The domains of a run, the transforms of their images ("train" and "eval"), and the one seed of all randomness in the data.
 
     Attributes:
-      sets: {"source": ImageSet with labels, "target": ImageSet without}.
+      sets: {"source": ImageSet with labels, all sources in one; "source0", "source1" ...: each of them; "target": ImageSet without}.
+      num_sources: E.
       devices: the devices that batches are made for; passes over a set are padded to a multiple of their number.
 
     `check_stop` is called between two batches of a pass over a set and may raise StopRequested.
     """
 
-    def __init__(self, source, target, *, transforms, seed, stage, devices, check_stop=lambda: None):
-        self.sets = {"source": source, "target": target.without_labels()}
-        self.devices = devices
-        self._evaluation_set = target
+    def __init__(self, sources, target, evaluation, *, transforms, seed, stage, devices, check_stop=lambda: None):
+        self.sets = {"source": merged(sources), "target": target.without_labels()}
+        self.sets |= {f"source{i}": source for i, source in enumerate(sources)}
+        self.num_sources, self.devices = len(sources), devices
+        self._target_labels, self._evaluation_set = target.labels, evaluation
         self._transforms = transforms
         self._seed, self._stage, self._check_stop = seed, stage, check_stop
 
@@ -48,22 +51,23 @@ class Feed:
         count, key = len(self.sets[domain]), self._key(domain, "shuffled")
         return self._part(domain, lambda step: sampling.random_rows(step, batch_size, count, key), f"{domain} shuffled")
 
-    def _class_aware_sampler(self, target_labels, kept_classes, settings):
+    def _class_aware_sampler(self, sources, target_labels, kept_classes, settings):
         return ClassAwareSampler.from_labels(
-            self.sets["source"].labels, target_labels, kept_classes, num_selected=settings.num_classes,
+            [self.sets[source].labels for source in sources], target_labels, kept_classes, num_selected=settings.num_classes,
             source_per_class=settings.source_per_class, target_per_class=settings.target_per_class, update_fraction=settings.update_fraction,
         )
 
-    def class_aware_steps(self, target_labels, kept_classes, settings, *, fallback_batch):
+    def class_aware_steps(self, sources, target_labels, kept_classes, settings, *, fallback_batch):
         """Steps of one loop of class-aware batches; when no class is kept, one epoch of source batches of `fallback_batch` instead."""
-        epoch = max(len(self.sets["source"]) // fallback_batch, 1)
+        epoch = max(max(len(self.sets[source]) for source in sources) // fallback_batch, 1)
         steps = int(np.ceil(epoch * settings.update_fraction))
-        return self._class_aware_sampler(target_labels, kept_classes, settings).iterations(steps)
+        return self._class_aware_sampler(sources, target_labels, kept_classes, settings).iterations(steps)
 
-    def class_aware(self, target_labels, kept_classes, settings, *, first_step, name):
+    def class_aware(self, sources, target_labels, kept_classes, settings, *, first_step, name):
         """A part of each domain whose rows stand in the same class blocks (CAN, spec section 6).
 
         Args:
+          sources: keys of `sets`, e.g. ("source",).
           target_labels: int32 [N_t] pseudo-labels, -1 for images that take no part.
           kept_classes: bool [K].
           settings: num_classes (blocks in a batch), source_per_class, target_per_class, update_fraction.
@@ -71,18 +75,20 @@ class Feed:
           name: distinguishes the random draws of this loop from any other's.
 
         Returns:
-          (source Part, target Part); rows are padded to a multiple of the number of devices, padding masked.
+          ([source Part], target Part); rows are padded to a multiple of the number of devices, padding masked.
         """
-        sampler, key = self._class_aware_sampler(target_labels, kept_classes, settings), self._key("class_aware", name)
+        sampler, key = self._class_aware_sampler(sources, target_labels, kept_classes, settings), self._key("class_aware", name)
 
-        def rows_of(domain):
+        def rows_of(position):
             def rows(step):
-                drawn = sampler.rows(step - first_step, key)[domain]
+                of_sources, of_target, _ = sampler.rows(step - first_step, key)
+                drawn = [*of_sources, of_target][position]
                 return np.pad(drawn, (0, parallel.round_up(len(drawn), self.devices) - len(drawn)), constant_values=-1)
 
             return rows
 
-        return self._part("source", rows_of(0), f"{name} source"), self._part("target", rows_of(1), f"{name} target")
+        parts = [self._part(domain, rows_of(i), f"{name} {domain}") for i, domain in enumerate((*sources, "target"))]
+        return parts[:-1], parts[-1]
 
     def steps(self, parts, start, stop):
         """Batches of the steps [start, stop): an iterator of {part name: {"image", "mask", "index"[, "label"]}} in numpy."""
@@ -100,7 +106,7 @@ class Feed:
         """Every image of a domain once, in order, in masked batches of equal size.
 
         Args:
-          domain: "source" or "target" (which comes without labels).
+          domain: a key of `sets`; the target comes without labels.
           batch_size: rounded up to a multiple of the number of devices.
           views: "train" for one random view an image, "eval" for the evaluation view.
           name: distinguishes the random views of this pass from any other's.
@@ -113,7 +119,7 @@ class Feed:
         return self._one_pass(part, count, size)
 
     def evaluation(self, batch_size):
-        """Every target image once with its label, evaluation view. For evaluate.py.
+        """Every image of the evaluation set once with its label, evaluation view. For evaluate.py.
 
         Raises:
           UserError: the target has no labels.
@@ -137,5 +143,5 @@ class Feed:
 
     @property
     def evaluation_labels(self):
-        """int32 [N_t] true labels of the target, for figures that are marked as evaluation only."""
-        return self._evaluation_set.labels
+        """int32 [N_t] true labels of the target to adapt to, or None; for figures that are marked as evaluation only."""
+        return self._target_labels

@@ -59,7 +59,7 @@ class ClassAwareSampler:
     update_fraction: the part of a loop that is executed (the authors' UPDATE_EPOCH_PERCENTAGE).
     """
 
-    source: RowsByClass
+    sources: tuple[RowsByClass, ...]
     target: RowsByClass
     kept_classes: np.ndarray
     num_selected: int
@@ -70,16 +70,16 @@ class ClassAwareSampler:
     @classmethod
     def from_labels(cls, source_labels, target_labels, is_kept, *, num_selected: int, source_per_class: int,
                     target_per_class: int, update_fraction: float) -> "ClassAwareSampler":
-        """Groups the rows of both domains.
+        """Groups the rows of every domain.
 
         Args:
-          source_labels: integers [Ns].
+          source_labels: integers [Ns] for each source.
           target_labels: integers [Nt], pseudo-labels; -1 marks a filtered-out image.
           is_kept: bool [K], classes that take part.
         """
         num_classes = len(is_kept)
         return cls(
-            RowsByClass.from_labels(np.asarray(source_labels), num_classes),
+            tuple(RowsByClass.from_labels(np.asarray(labels), num_classes) for labels in source_labels),
             RowsByClass.from_labels(np.asarray(target_labels), num_classes),
             np.flatnonzero(is_kept), num_selected, source_per_class, target_per_class, update_fraction)
 
@@ -87,13 +87,13 @@ class ClassAwareSampler:
     def num_batches(self) -> int:
         """Batches in a whole loop: ceil(sum over classes of max(floor(#src/bs), floor(#tgt/bt)) / classes in a batch).
 
-        bs and bt are the batch sizes, or the class's size where that is smaller. 0 when no class is kept.
+        bs and bt are the batch sizes, or the class's size where that is smaller; of several sources the longest counts. 0 when no class is kept.
         """
         if not len(self.kept_classes):
             return 0
-        most = np.maximum(
-            _full_batches(self.source.counts[self.kept_classes], self.source_per_class),
-            _full_batches(self.target.counts[self.kept_classes], self.target_per_class))
+        most = _full_batches(self.target.counts[self.kept_classes], self.target_per_class)
+        for source in self.sources:
+            most = np.maximum(most, _full_batches(source.counts[self.kept_classes], self.source_per_class))
         return math.ceil(int(most.sum()) / self._classes_per_batch)
 
     def iterations(self, when_no_class_is_kept: int) -> int:
@@ -102,22 +102,23 @@ class ClassAwareSampler:
             return when_no_class_is_kept
         return math.ceil(self.num_batches * self.update_fraction)
 
-    def rows(self, step_in_loop: int, key: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def rows(self, step_in_loop: int, key: int) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
         """The rows of one step; any step can be asked for, also beyond the loop.
 
         Args:
           step_in_loop: 0-based step.
           key: of this loop, so that each loop draws anew.
         Returns:
-          source rows int64 [C * source_per_class], target rows int64 [C * target_per_class], both class after class in
+          rows int64 [C * source_per_class] of each source, target rows int64 [C * target_per_class], all class after class in
           the same order, and the class ids int64 [C]. -1 pads: missing classes, and images of a class with too few.
         """
         classes = self._classes(step_in_loop, key)
-        per_class = self.source_per_class + self.target_per_class
+        in_sources = len(self.sources) * self.source_per_class
+        per_class = in_sources + self.target_per_class
         words = random_words(step_in_loop, self.num_selected * per_class, key).reshape(self.num_selected, per_class)
-        source_words, target_words = words[:, :self.source_per_class], words[:, self.source_per_class:]
-        return (self.source.draw(classes, self.source_per_class, source_words),
-                self.target.draw(classes, self.target_per_class, target_words), classes)
+        source_words = np.split(words[:, :in_sources], len(self.sources), axis=1)
+        drawn = [source.draw(classes, self.source_per_class, own) for source, own in zip(self.sources, source_words)]
+        return drawn, self.target.draw(classes, self.target_per_class, words[:, in_sources:]), classes
 
     @property
     def _classes_per_batch(self) -> int:

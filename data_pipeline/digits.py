@@ -6,14 +6,17 @@ sklearn.datasets.load_digits, the test part of UCI optdigits (Alpaydin and Kayna
 
 import functools
 import pathlib
+from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from data_pipeline.errors import DataError
 from data_pipeline.image_set import ImageSet
 from data_pipeline.sampling import make_key, uniforms
 
 CLASS_NAMES = tuple("0123456789")
+WORLDS = ("type",)
 
 # Chosen by looking at all of matplotlib's fonts: its others have no digits (DejaVu*Display, STIXNonUni, STIXSiz*),
 # other glyphs in their place (cmsy10, cmex10, LastResort) or old-style digits that sink below the line (cmmi10).
@@ -64,9 +67,15 @@ def target(size: int = 32) -> ImageSet:
     return ImageSet("digits/handwriting", CLASS_NAMES, digits.target.astype(np.int32), images)
 
 
-def read_pair(seed: int, per_class: int, size: int) -> tuple[ImageSet, ImageSet]:
-    """The source and the target domain at one image size."""
-    return source(seed, per_class, size), target(size)
+def read_domains(sources: Sequence[str], seed: int, per_class: int, size: int) -> tuple[tuple[ImageSet, ...], ImageSet]:
+    """The named rendered worlds, and handwriting as the target, at one image size.
+
+    Raises: DataError for an unknown world.
+    """
+    for name in sources:
+        if name not in WORLDS:
+            raise DataError(f"config.data.source: the digits have no world {name!r}; known: {', '.join(WORLDS)}, or several, joined by '+'")
+    return tuple(source(seed, per_class, size) for _ in sources), target(size)
 
 
 def _typeset(text, variation, size) -> np.ndarray:

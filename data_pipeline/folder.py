@@ -6,7 +6,7 @@ line number is the class id. Without it the sorted names of the class folders ar
 
 import os
 import pathlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from PIL import Image
@@ -56,23 +56,26 @@ def read_folder(root: str | os.PathLike, domain: str, class_names: tuple[str, ..
     return ImageSet(domain, tuple(class_names), np.array(labels, np.int32), paths=tuple(paths))
 
 
-def read_pair(root: str | os.PathLike, source: str, target: str) -> tuple[ImageSet, ImageSet]:
-    """Reads a labelled source and a target domain that share class ids. The target may be unlabelled.
+def read_domains(root: str | os.PathLike, sources: Sequence[str], target: str) -> tuple[tuple[ImageSet, ...], ImageSet]:
+    """Reads labelled source domains and a target that share class ids. The target may be unlabelled.
 
-    Raises: DataError as read_folder does, for a source without class folders, and for a class that only one domain has.
+    Raises: DataError as read_folder does, for a source without class folders, and for a class that not every domain has.
     """
-    source_folders = _class_folders(_domain_folder(root, source))
-    target_folders = _class_folders(_domain_folder(root, target))
-    if not source_folders:
-        raise DataError(f"{_domain_folder(root, source)}: the source domain {source!r} needs class folders; found none")
-    if target_folders:
-        for name in sorted(set(source_folders) ^ set(target_folders)):
-            present, absent = (source, target) if name in source_folders else (target, source)
+    folders = {domain: _class_folders(_domain_folder(root, domain)) for domain in (*sources, target)}
+    first = sources[0]
+    for source in sources:
+        if not folders[source]:
+            raise DataError(f"{_domain_folder(root, source)}: the source domain {source!r} needs class folders; found none")
+    for domain in folders:
+        for name in sorted(set(folders[first]) ^ set(folders[domain])) if folders[domain] else ():  # an unlabelled target has none
+            present, absent = (first, domain) if name in folders[first] else (domain, first)
             raise DataError(
                 f"{root}: class {name!r} is in domain {present!r} and not in {absent!r}; both need the same classes: "
                 f"remove its folder or add the missing one")
-    source_set = read_folder(root, source)
-    return source_set, read_folder(root, target, source_set.class_names)
+    source_sets = [read_folder(root, first)]
+    class_names = source_sets[0].class_names
+    source_sets += [read_folder(root, source, class_names) for source in sources[1:]]
+    return tuple(source_sets), read_folder(root, target, class_names)
 
 
 def read_image(path: str) -> np.ndarray:

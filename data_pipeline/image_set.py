@@ -2,6 +2,7 @@
 
 import dataclasses
 import zlib
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -72,3 +73,26 @@ class ImageSet:
     def without_labels(self) -> "ImageSet":
         """The same images as a set that holds no labels at all, for code that must not see them."""
         return dataclasses.replace(self, labels=None)
+
+
+def merged(sets: Sequence[ImageSet]) -> ImageSet:
+    """Several sets of the same classes as one, set after set; it has labels where all of them have.
+
+    Raises: DataError when classes differ, or where they lie in memory and on disk, or are of several sizes.
+    """
+    first = sets[0]
+    if len(sets) == 1:
+        return first
+    for other in sets[1:]:
+        if other.class_names != first.class_names:
+            raise DataError(f"{first.name} and {other.name} have other classes, or the same in another order; domains need the same ones")
+        if (other.images is None) != (first.images is None):
+            raise DataError(f"{first.name} and {other.name}: one is in memory, the other on disk; merge sets of one kind")
+        if first.images is not None and other.images.shape[1:] != first.images.shape[1:]:
+            raise DataError(f"{other.name}: images are {list(other.images.shape[1:])}, those of {first.name} {list(first.images.shape[1:])}")
+    return ImageSet(
+        "+".join(one.name for one in sets), first.class_names,
+        labels=None if any(one.labels is None for one in sets) else np.concatenate([one.labels for one in sets]),
+        images=None if first.images is None else np.concatenate([one.images for one in sets]),
+        paths=None if first.images is not None else tuple(path for one in sets for path in one.paths),
+    )

@@ -55,8 +55,8 @@ def _optimizer(config, model, params):
 def plan(state, *, data, config):
     """A random source batch for CE and a class-aware batch of each domain for CDD, the same classes in the same order."""
     sampling = config.class_aware
-    source, target = data.class_aware(
-        np.asarray(state.extra["pseudo_labels"]), np.asarray(state.extra["kept_classes"]), sampling,
+    (source,), target = data.class_aware(
+        ("source",), np.asarray(state.extra["pseudo_labels"]), np.asarray(state.extra["kept_classes"]), sampling,
         first_step=int(state.extra["loop_start"]), name=f"loop{int(state.extra['loop'])}",
     )
     return {"source": data.shuffled("source", config.batch_size), "class_source": source, "class_target": target}
@@ -165,7 +165,7 @@ def refresh(state, *, data, config, model):
         labels, np.asarray(clusters.distances), num_classes=model.num_classes,
         max_distance=settings.max_distance, min_count=settings.min_count,
     )
-    steps = data.class_aware_steps(pseudo_labels, kept_classes, config.class_aware, fallback_batch=config.batch_size)
+    steps = data.class_aware_steps(("source",), pseudo_labels, kept_classes, config.class_aware, fallback_batch=config.batch_size)
     new_extra = {
         "pseudo_labels": jnp.asarray(pseudo_labels), "cluster_labels": jnp.asarray(labels), "kept_classes": jnp.asarray(kept_classes),
         "centers": centers, "loop": extra["loop"] + (0 if finished else 1), "loop_start": jnp.int32(step),

@@ -2,6 +2,7 @@
 
 from data_pipeline import sources
 from data_pipeline.errors import DataError
+from data_pipeline.image_set import merged
 from data_pipeline.preprocess import from_config as make_transform
 from dajax.evaluate import evaluate_classifier, pseudo_label_accuracy
 from dajax.feed import Feed
@@ -13,11 +14,12 @@ from dajax.tasks.common import Domains, Evaluation
 
 def open_data(config):
     """See dajax.tasks."""
-    source, target = sources.load_domains(config.data)
+    opened = sources.load_domains(config.data)
+    source = merged(opened.sources)
     transform = make_transform(config.data.transform)
     channels = 3 if source.images is None else source.images.shape[-1]  # files are read as RGB
     return Domains(
-        source=source, target=target, evaluation=target, transforms={"train": transform, "eval": transform.for_evaluation()},
+        source=source, target=opened.target, evaluation=opened.evaluation, sources=opened.sources, transforms={"train": transform, "eval": transform.for_evaluation()},
         image_shape=(*transform.size_hw, channels), class_names=tuple(source.class_names),
     )
 
@@ -25,19 +27,22 @@ def open_data(config):
 def domains_to_check(config):
     """See dajax.tasks."""
     try:
-        return list(zip(("source", "target"), sources.load_domains(config.data)))
+        opened = sources.load_domains(config.data)
     except DataError as error:  # itself a finding of the check
         return [("source and target", error)]
+    apart = [] if opened.evaluation is opened.target else [("evaluation", opened.evaluation)]
+    return [*(("source", images) for images in opened.sources), ("target", opened.target), *apart]
 
 
 def describe(config, domains):
     """See dajax.tasks."""
     lines = []
-    for domain, images in (("source", domains.source), ("target", domains.target)):
+    apart = [] if domains.evaluation is domains.target else [("evaluation", domains.evaluation)]
+    for domain, images in [*(("source", images) for images in domains.sources), ("target", domains.target), *apart]:
         found = f"{len(images)} images, no labels"
         if images.labels is not None:
             counts = ", ".join(f"{name} {count}" for name, count in zip(images.class_names, images.class_counts()))
-            found = f"{len(images)} images ({counts}){' - labels for evaluation only' if domain == 'target' else ''}"
+            found = f"{len(images)} images ({counts}){'' if domain == 'source' else ' - labels for evaluation only'}"
         lines.append(f"{domain}: {images.name}, {found}")
     return lines
 
@@ -46,7 +51,8 @@ def make_feed(domains, config, name, *, directory, devices, check_stop):
     """See dajax.tasks."""
     del directory
     return Feed(
-        domains.source, domains.target, transforms=domains.transforms, seed=config.seed, stage=name, devices=devices, check_stop=check_stop
+        domains.sources, domains.target, domains.evaluation, transforms=domains.transforms, seed=config.seed, stage=name, devices=devices,
+        check_stop=check_stop,
     )
 
 

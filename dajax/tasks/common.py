@@ -9,8 +9,8 @@ class Domains:
     """The sets of a run.
 
     Attributes:
-      source: labelled; target: for training, its labels are taken away by the feed; evaluation: the labelled target images that
-        figures are measured on (the target itself in classification).
+      source: labelled, all sources in one; sources: each of them, in classification; target: for training, its labels are taken away by the feed; evaluation: the labelled target images that
+        figures are measured on (in classification the target itself, or the test part of a set that has one).
       transforms: of data_pipeline, by view; the task's own business.
       image_shape: (H, W, C), an example of what the model sees.
       class_names: K names.
@@ -22,6 +22,7 @@ class Domains:
     transforms: dict
     image_shape: tuple[int, int, int]
     class_names: tuple[str, ...]
+    sources: tuple = ()
 
 
 @dataclasses.dataclass(frozen=True)

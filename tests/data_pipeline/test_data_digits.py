@@ -42,12 +42,12 @@ def test_the_target_is_the_real_handwriting_in_full_contrast():
 
 
 def test_another_size_can_be_asked_for():
-    source, target = digits.read_pair(seed=0, per_class=1, size=28)
+    (source,), target = digits.read_domains(("type",), seed=0, per_class=1, size=28)
     assert source.images.shape[1:] == target.images.shape[1:] == (28, 28, 1)
 
 
 def test_a_config_chooses_the_data_set_by_name():
-    source, target = load_domains(types.SimpleNamespace(dataset="digits", seed=0, per_class=1, size=32))
+    (source,), target, _ = load_domains(types.SimpleNamespace(dataset="digits", source="type", seed=0, per_class=1, size=32))
     assert (source.name, target.name) == ("digits/type", "digits/handwriting")
     with pytest.raises(DataError, match="unknown data set 'digit'; known: digits, folder"):
         load_domains(types.SimpleNamespace(dataset="digit"))

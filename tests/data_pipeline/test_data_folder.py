@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from data_pipeline import DataError, ImageSet, load_domains
-from data_pipeline.folder import find_unreadable, read_folder, read_image, read_pair
+from data_pipeline.folder import find_unreadable, read_domains, read_folder, read_image
 
 
 def write_images(root, *names):
@@ -36,7 +36,7 @@ def test_class_folders_become_labels_in_sorted_order(root):
 
 def test_category_txt_decides_the_class_ids(root):
     (root / "category.txt").write_text("pen\nmug\n")
-    source, target = read_pair(root, "a", "b")
+    (source,), target = read_domains(root, ("a",), "b")
     assert source.class_names == target.class_names == ("pen", "mug")
     np.testing.assert_array_equal(source.labels, [0, 1, 1])
     np.testing.assert_array_equal(target.labels, [0, 1])
@@ -44,14 +44,14 @@ def test_category_txt_decides_the_class_ids(root):
 
 def test_images_without_class_folders_are_an_unlabelled_set(root):
     write_images(root, "c/1.png", "c/2.png")
-    source, target = read_pair(root, "a", "c")
+    (source,), target = read_domains(root, ("a",), "c")
     assert target.labels is None and len(target) == 2 and target.class_names == ("mug", "pen")
     with pytest.raises(DataError, match="source domain 'c' needs class folders"):
-        read_pair(root, "c", "a")
+        read_domains(root, ("c",), "a")
 
 
 def test_a_config_names_root_and_domains(root):
-    source, target = load_domains(types.SimpleNamespace(dataset="folder", root=str(root), source="a", target="b"))
+    (source,), target, _ = load_domains(types.SimpleNamespace(dataset="folder", root=str(root), source="a", target="b"))
     assert (source.name, len(source), target.name, len(target)) == ("a", 3, "b", 2)
 
 
@@ -79,7 +79,7 @@ def test_a_missing_root_is_named(tmp_path):
 def test_a_class_of_one_domain_only_is_refused(root):
     write_images(root, "b/ruler/1.png")
     with pytest.raises(DataError, match="class 'ruler' is in domain 'b' and not in 'a'"):
-        read_pair(root, "a", "b")
+        read_domains(root, ("a",), "b")
 
 
 def test_a_truncated_and_a_fake_image_are_found(root):

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from data_pipeline import DataError, ImageSet
-from data_pipeline.folder import read_folder, read_pair
+from data_pipeline.folder import read_domains, read_folder
 from data_pipeline.pipeline import Part, batches
 from data_pipeline.preprocess import Affine, Transform, apply_evaluation
 from data_pipeline.sampling import make_key, num_sequential_steps, random_rows, sequential_rows
@@ -185,7 +185,7 @@ assert not tf.config.get_visible_devices("GPU")
 
 @pytest.mark.skipif(not PHOTOS.is_dir(), reason="the Office-Caltech-10 photos are not beside the repository")
 def test_real_photos_arrive_as_pillow_reads_them():
-    source, target = read_pair(PHOTOS, "amazon", "webcam")
+    (source,), target = read_domains(PHOTOS, ("amazon",), "webcam")
     assert (len(source), len(target), len(source.class_names)) == (958, 295, 10)
     transform = Transform((224, 224), (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), resize_hw=(256, 256), crop="center")
     batch = next(batches({"target": in_order(target, transform, 8)}, 3, 4))["target"]

@@ -137,7 +137,7 @@ class ArrayFeed:
                 batch["label"] = np.pad(labels[start : start + 7], (0, 7 - count), constant_values=-1)
             yield batch
 
-    def class_aware_steps(self, labels, kept, settings, *, fallback_batch):
+    def class_aware_steps(self, sources, labels, kept, settings, *, fallback_batch):
         return 5
 
 
