@@ -39,7 +39,10 @@ def base(name):
             seed=0,
             metric="accuracy",  # named at the start; the table prints overall and mean-class accuracy either way
             stages=(),
-            model=dict(backbone="resnet_small", widths=(16, 32, 64), weights=""),  # weights: a torch file of the backbone, or none
+            model=dict(
+                backbone="resnet_small", widths=(16, 32, 64), weights="",  # weights: a torch file of the backbone, or none
+                bottleneck=0, head_widths=(),  # hidden layers after the backbone, and in the head: none in CAN
+            ),
             data=digits(),
             runtime=dict(  # may change between two calls on one workdir
                 devices=0,  # 0: all

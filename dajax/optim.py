@@ -172,10 +172,15 @@ def make_adversarial_optimizers(config, params, *, main, frozen):
     return {name: make(name) for name in params}
 
 
+def update(optimizer, grads, opt_state, params):
+    """(params, opt_state) after one step of an optimiser."""
+    updates, opt_state = optimizer.update(grads, opt_state, params)
+    return optax.apply_updates(params, updates), opt_state
+
+
 def apply_gradients(optimizer, state, grads, batch_stats):
     """One update: the new TrainState and the global gradient norm (a cheap witness that nothing has gone non-finite)."""
-    updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-    params = optax.apply_updates(state.params, updates)
+    params, opt_state = update(optimizer, grads, state.opt_state, state.params)
     new_state = state.replace(step=state.step + 1, params=params, batch_stats=batch_stats, opt_state=opt_state)
     return new_state, optax.global_norm(grads)
 
@@ -192,8 +197,7 @@ def apply_network_gradients(optimizers, state, grads, batch_stats):
     """
     params, opt_state = dict(state.params), dict(state.opt_state)
     for name, optimizer in optimizers.items():
-        own = {name: state.params[name]}
-        updates, opt_state[name] = optimizer.update({name: grads[name]}, state.opt_state[name], own)
-        params[name] = optax.apply_updates(own, updates)[name]
+        own, opt_state[name] = update(optimizer, {name: grads[name]}, state.opt_state[name], {name: state.params[name]})
+        params[name] = own[name]
     norms = {f"grad_norm_{name}": optax.global_norm(grads[name]) for name in optimizers}
     return state.replace(step=state.step + 1, params=params, batch_stats=batch_stats, opt_state=opt_state), norms

@@ -92,7 +92,7 @@ def _make_stage(config, name, workdir, devices, task, domains, stop):
     method = get_method(stage_config.method)
     model = task.build_model(config, stage_config, domains)
     data = task.make_feed(domains, config, name, directory=directory, devices=devices, check_stop=stop.check)
-    num_images = {"source": len(domains.source), "target": len(domains.target)}
+    num_images = {"source": len(domains.source), "target": len(domains.target), "sources": len(domains.sources)}
 
     def random_state():
         images = jnp.zeros((2, *domains.image_shape), jnp.float32)

@@ -1,7 +1,7 @@
 """One adaptation method per file. A method is a module with
 
 init(rng, images, *, config, model, num_images) -> TrainState
-    The state at step 0; `images` is one example batch, for its shape; num_images is {"source": N_s, "target": N_t}.
+    The state at step 0; `images` is one example batch, for its shape; num_images is {"source": N_s, "target": N_t, "sources": number of sources}.
 plan(state, *, data, config) -> {part name: data_pipeline Part}
     What the batch of each step consists of, until the next refresh.
 train_step(state, batch, rng, *, config, model, axis_name=None) -> (TrainState, {name: float scalar})
@@ -20,11 +20,14 @@ A method without train_step is one refresh and no more, pseudo_labels for one: n
 """
 
 from dajax.errors import UserError
-from dajax.methods import adabn, adaptsegnet, bicl, can, clan, plca, pseudo_labels, self_training, source_only, source_only_seg, spcl
+from dajax.methods import (
+    adabn, adaptsegnet, bicl, can, cdan, clan, dan, dann, jan, mcd, mscan, plca, pseudo_labels, self_training, source_only, source_only_seg, spcl,
+)
 
 METHODS = {
-    "adabn": adabn, "adaptsegnet": adaptsegnet, "bicl": bicl, "can": can, "clan": clan, "plca": plca, "pseudo_labels": pseudo_labels,
-    "self_training": self_training, "source_only": source_only, "source_only_seg": source_only_seg, "spcl": spcl,
+    "adabn": adabn, "adaptsegnet": adaptsegnet, "bicl": bicl, "can": can, "cdan": cdan, "clan": clan, "dan": dan, "dann": dann, "jan": jan,
+    "mcd": mcd, "mscan": mscan, "plca": plca, "pseudo_labels": pseudo_labels, "self_training": self_training, "source_only": source_only,
+    "source_only_seg": source_only_seg, "spcl": spcl,
 }
 
 

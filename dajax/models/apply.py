@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from dajax import parallel
 from dajax.models.discriminator import Discriminator
+from dajax.models.domain_discriminator import DomainDiscriminator
 from dajax.models.norm import Mode
 from dajax.ops.aggregation import aggregate
 from dajax.ops.resize import resize_bilinear
@@ -92,6 +93,35 @@ def _compiled_discriminator_init(num_classes, width):
 def discriminate(params, probabilities, *, width):
     """The patch discriminator's raw output: float32 [N, H, W, K] class probabilities -> [N, H / 32, W / 32]."""
     return Discriminator(width).apply({"params": params}, probabilities)
+
+
+def init_domain_discriminator(rng, *, width, num_inputs):
+    """Fresh (params, batch_stats) of the domain discriminator over `num_inputs` features."""
+    module = DomainDiscriminator(width)
+    variables = jax.jit(lambda rng: module.init(rng, jnp.zeros((2, num_inputs)), Mode()))(rng)
+    return variables["params"], variables["batch_stats"]
+
+
+def discriminate_domains(params, batch_stats, features, mask, *, width, axis_name):
+    """The domain discriminator with batch statistics: float32 [N, D], bool [N] -> (logits float32 [N], batch_stats moved once)."""
+    mode = Mode(train=True, mask=mask, axis_name=axis_name)
+    variables = {"params": params, "batch_stats": batch_stats}
+    logits, updated = DomainDiscriminator(width).apply(variables, features, mode, mutable=["batch_stats"])
+    return logits, updated["batch_stats"]
+
+
+def init_head(rng, *, model, num_inputs):
+    """Fresh (params, batch_stats) of a second head for a classifier, of its own head's shape."""
+    head = model.another_head()
+    variables = jax.jit(lambda rng: head.init(rng, jnp.zeros((2, num_inputs)), Mode()))(rng)
+    return variables["params"], variables.get("batch_stats", {})
+
+
+def apply_head(model, params, batch_stats, features, mask, *, domain, axis_name):
+    """A second head with batch statistics: (logits float32 [N, K], batch_stats)."""
+    mode = Mode(train=True, domain=domain, mask=mask, axis_name=axis_name)
+    logits, updated = model.another_head().apply({"params": params, "batch_stats": batch_stats}, features, mode, mutable=["batch_stats"])
+    return logits, updated.get("batch_stats", {})
 
 
 @functools.lru_cache(maxsize=32)

@@ -83,7 +83,7 @@ def nearest_centers(rows, unit_centers):
     return jnp.where(scores == best[:, None], index, scores.shape[1] - 1).min(axis=1), best
 
 
-def _over_chunks(features, chunk_size, visit, init):
+def over_chunks(features, chunk_size, visit, init):
     """Folds visit(carry, rows, start, fresh) over slices [chunk, D] without copying `features`.
 
     The last slice is moved back so that it fits; `fresh` [chunk] marks the rows that no earlier slice has shown.
@@ -127,7 +127,7 @@ def cosine_kmeans(features, init_centers, *, eps, max_updates, chunk_size=1024):
             return sums + class_sums(rows, labels, num_classes), counts + jax.ops.segment_sum(jnp.ones_like(labels), labels, num_classes)
 
         zeros = jnp.zeros_like(init_centers), jnp.zeros((num_classes,), jnp.int32)
-        sums, counts = _over_chunks(features, chunk_size, visit, zeros)
+        sums, counts = over_chunks(features, chunk_size, visit, zeros)
         return jnp.where(counts[:, None] > 0, sums, init_centers)
 
     def keep_going(carry):
@@ -152,7 +152,7 @@ def cosine_kmeans(features, init_centers, *, eps, max_updates, chunk_size=1024):
 
     count = features.shape[0]
     empty = jnp.zeros((count,), jnp.int32), jnp.zeros((count,), features.dtype)
-    labels, distances = _over_chunks(features, chunk_size, final, empty)
+    labels, distances = over_chunks(features, chunk_size, final, empty)
     return KMeans(labels=labels, distances=distances, centers=centers, num_updates=num_updates, moves=moves)
 
 

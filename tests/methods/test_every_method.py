@@ -54,7 +54,7 @@ def make(name):
         model, shape = build_segmenter(network, config, num_classes=CLASSES), SEG_SHAPE
         model = model.clone(backbone=model.backbone.clone(stage_sizes=(1, 1, 1, 1)), aspp_rates=(1, 2))  # compiles in half the time
     else:
-        model, shape = build_model(ConfigDict({"backbone": "resnet_small", "widths": (4, 4, 8)}), config, num_classes=CLASSES), SHAPE
+        model, shape = build_model(ConfigDict({"backbone": "resnet_small", "widths": (4, 4, 8), "bottleneck": 0, "head_widths": ()}), config, num_classes=CLASSES), SHAPE
     method = METHODS[config.method]
 
     def initial_state():

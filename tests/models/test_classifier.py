@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 from dajax.models.classifier import build_classifier
 from dajax.models.norm import Mode
 
-SMALL = ConfigDict({"backbone": "resnet_small", "widths": (4, 8, 16)})
+SMALL = ConfigDict({"backbone": "resnet_small", "widths": (4, 8, 16), "bottleneck": 0, "head_widths": ()})
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,27 @@
+"""Every classification method from one source-only network, with one network, optimiser and number of steps: CAN's.
+
+  python run.py --config=configs/compare_cls.py                                              rendered digits -> handwriting
+  python run.py --config=configs/compare_cls.py:folder,root=DIR,source=A,target=B,size=64    any folders, from random weights
+  python run.py --config=configs/compare_cls.py:office31,root=DIR,source=amazon,target=webcam,weights=resnet50-19c8e357.pth
+  ...,network=own is refused: the rows would differ in more than their alignment
+
+Rows: source only, AdaBN, DANN, DAN, JAN, CDAN, MCD, CAN with weight 0 (its schedule without its loss), CAN intra-class only, CAN.
+"""
+
+from configs import can, cls_base
+
+
+def get_config(arg=None):
+    """The recipe; see the module's docstring for the variants."""
+    arg = cls_base.parse(f"{arg or 'digits'},network=can")
+    config = cls_base.start("compare_cls", arg)
+    rows = {method: cls_base.baseline(method, arg) for method in cls_base.BASELINES}
+    rows |= {"can_weight0": can.stage(arg), "can_intra_only": can.stage(arg), "can": can.stage(arg)}
+    rows["can_weight0"].cdd.weight = 0.0
+    rows["can_intra_only"].cdd.intra_only = True
+    first = {}
+    if arg.variant in cls_base.FROM_SCRATCH:
+        first = {"source_only": config.source_only, "adabn": cls_base.adabn()}
+    config.update(first | rows)
+    config.stages = (*first, *rows)
+    return config

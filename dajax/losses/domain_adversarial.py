@@ -1,0 +1,75 @@
+"""Adversarial alignment of features: DANN's gradient reversal and its domain loss, CDAN's conditioning.
+
+Ganin and Lempitsky, ICML 2015 (RevGrad); Ganin et al., JMLR 2016 (DANN); Long et al., NeurIPS 2018 (CDAN). As in
+thuml/Transfer-Learning-Library (tllib/modules/grl.py, alignment/dann.py, alignment/cdan.py). The source's label is 1.
+"""
+
+import jax
+import jax.numpy as jnp
+
+_LOG_FLOOR = 1e-5  # of tllib's entropy: log(p + 1e-5)
+
+
+@jax.custom_vjp
+def reverse_gradient(x, coefficient):
+    """`x`; its gradient comes back times -coefficient (the gradient reversal layer).
+
+    Args:
+      x: float array.
+      coefficient: float scalar >= 0, which gets no gradient itself.
+    """
+    del coefficient
+    return x
+
+
+def _reverse_forward(x, coefficient):
+    return x, coefficient
+
+
+def _reverse_backward(coefficient, cotangent):
+    return -coefficient * cotangent, jnp.zeros_like(coefficient)
+
+
+reverse_gradient.defvjp(_reverse_forward, _reverse_backward)
+
+
+def reversal_coefficient(step, *, low, high, alpha, ramp_steps):
+    """2 (high - low) / (1 + exp(-alpha step / ramp_steps)) - (high - low) + low: from `low` at step 0 towards `high`.
+
+    tllib's WarmStartGradientReverseLayer; alpha=1 over 1,000 steps there, alpha=10 over the whole training in the DANN paper.
+    """
+    progress = jnp.asarray(step).astype(jnp.float32) / ramp_steps
+    return 2.0 * (high - low) / (1.0 + jnp.exp(-alpha * progress)) - (high - low) + low
+
+
+def domain_losses(logits, is_source):
+    """Binary cross-entropy of the domain discriminator, label 1 for the source and 0 for the target.
+
+    Args:
+      logits: float32 [N], before the sigmoid.
+      is_source: bool, of all rows, or [N].
+
+    Returns:
+      float32 [N].
+    """
+    return jax.nn.softplus(jnp.where(is_source, -logits, logits))
+
+
+def conditioned_features(features, logits):
+    """CDAN's multilinear map: the outer product of class probabilities, which get no gradient, and features.
+
+    Args:
+      features: float32 [N, D]; logits: float32 [N, K].
+
+    Returns:
+      float32 [N, K * D], class after class.
+    """
+    probabilities = jax.lax.stop_gradient(jax.nn.softmax(logits))
+    return (probabilities[:, :, None] * features[:, None, :]).reshape(len(features), -1)
+
+
+def entropy_weights(logits, mask):
+    """CDAN+E: 1 + exp(-H) of each row, 0 outside of the mask; sure predictions weigh up to twice unsure ones. float32 [N], without a gradient."""
+    probabilities = jax.lax.stop_gradient(jax.nn.softmax(logits))
+    entropy = -(probabilities * jnp.log(probabilities + _LOG_FLOOR)).sum(-1)
+    return jnp.where(mask, 1.0 + jnp.exp(-entropy), 0.0)

@@ -1,0 +1,161 @@
+"""What CAN and MSCAN share: clustering of the target in turn with loops of updates on class-aware batches."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dajax import optim
+from dajax.models.apply import inference, init_network
+from dajax.ops import clustering
+from dajax.ops.filtering import filter_by_distance
+from dajax.parallel import gather
+from dajax.schedule import Schedule
+from dajax.state import TrainState
+
+
+def initial_state(rng, images, *, config, model, num_target, centers_shape):
+    """TrainState at step 0: the classifier, its optimiser, and in extra
+
+    pseudo_labels and cluster_labels int32 [N_t], kept_classes bool [K], centers float32 of centers_shape(D), loop counters.
+    """
+    params, batch_stats = init_network(rng, images, model=model)
+    features = jax.eval_shape(lambda: inference(model, config.target_bn)({"params": params, "batch_stats": batch_stats}, images)).features
+    extra = {
+        "pseudo_labels": jnp.full((num_target,), -1, jnp.int32),  # -1: not aligned in this loop
+        "cluster_labels": jnp.full((num_target,), -1, jnp.int32),  # before filtering, for the stop rule
+        "kept_classes": jnp.zeros((model.num_classes,), bool),
+        "centers": jnp.zeros(centers_shape(features.shape[-1]), jnp.float32),
+        "loop": jnp.zeros((), jnp.int32),  # loops begun
+        "loop_start": jnp.zeros((), jnp.int32),
+        "refresh_at": jnp.zeros((), jnp.int32),
+        "finished": jnp.zeros((), bool),
+    }
+    opt_state = optimizer_of(config, model, params).init(params)
+    return TrainState.create(params=params, batch_stats=batch_stats, opt_state=opt_state, extra=extra)
+
+
+def optimizer_of(config, model, params):
+    """The stage's optimiser, which leaves alone what the network freezes."""
+    return optim.make_optimizer(config.optimizer, params, steps=0, frozen=model.frozen_parameters())
+
+
+def class_aware_parts(state, sources, *, data, config):
+    """([Part of each source], Part of the target) of the current loop, in the same class blocks."""
+    extra = state.extra
+    return data.class_aware(
+        sources, np.asarray(extra["pseudo_labels"]), np.asarray(extra["kept_classes"]), config.class_aware,
+        first_step=int(extra["loop_start"]), name=f"loop{int(extra['loop'])}",
+    )
+
+
+def class_blocks(rows, num_blocks, axis_name):
+    """This device's share of class-aware rows -> the whole batch in class blocks [C, n, ...]; the device padding is dropped."""
+    rows = gather(rows, axis_name)
+    return rows[: rows.shape[0] // num_blocks * num_blocks].reshape((num_blocks, -1) + rows.shape[1:])
+
+
+def layer_blocks(output, num_blocks, axis_name):
+    """The layers that CDD aligns, in class blocks: features [C, n, D] and softmax outputs [C, n, K]."""
+    return [class_blocks(x, num_blocks, axis_name) for x in (output.features, jax.nn.softmax(output.logits))]
+
+
+def schedule(state, *, config):
+    """See dajax.methods: a refresh at the end of every loop, `max_loops` loops at most."""
+    extra, step = state.extra, int(state.step)
+    loop, start, refresh_at = int(extra["loop"]), int(extra["loop_start"]), int(extra["refresh_at"])
+    finished = bool(extra["finished"]) or (loop >= config.max_loops and step >= refresh_at)
+    return Schedule(refresh_at=refresh_at, last_step=refresh_at + (config.max_loops - loop) * (refresh_at - start), finished=finished)
+
+
+def passes(state, *, data, config, model):
+    """The keyword arguments of `source_centers` and `target_features`; every loop sees new random views."""
+    variables = {"params": state.params, "batch_stats": state.batch_stats}
+    return {"variables": variables, "data": data, "config": config, "model": model, "name": f"clustering{int(state.extra['loop'])}"}
+
+
+def source_centers(source, *, domain, variables, data, config, model, name):
+    """Class sums of a source's features: float32 [K, D]; evaluation mode, training views (solver/utils.get_centers).
+
+    Args:
+      source: key of data.sets; domain: its set of normalisation statistics.
+    """
+    embed, centers = inference(model, domain, data.devices), None
+    for batch in data.sequence(source, config.clustering.batch_size, views="train", name=f"{name} {source}"):
+        features = embed(variables, batch["image"]).features
+        features = clustering.normalize(features) if config.clustering.normalize_features else features
+        sums = clustering.class_sums(features, jnp.where(batch["mask"], batch["label"], -1), model.num_classes)
+        centers = sums if centers is None else centers + sums
+    return centers
+
+
+def target_features(*, variables, data, config, model, name):
+    """Features of every target image in order: float32 [N_t, D]; evaluation mode, target statistics, training views."""
+    embed, chunks = inference(model, config.target_bn, data.devices), []
+    for batch in data.sequence("target", config.clustering.batch_size, views="train", name=f"{name} target"):
+        chunks.append(np.asarray(embed(variables, batch["image"]).features)[batch["mask"]])
+    features = jnp.asarray(np.concatenate(chunks))
+    return clustering.normalize(features) if config.clustering.normalize_features else features
+
+
+class Clusters(NamedTuple):
+    """The k-means of the target that one source's centres began.
+
+    Attributes:
+      kmeans: clustering.KMeans; matching: int32 [K], cluster -> class.
+      centers: float32 [K, D], of the cluster that stands for each class.
+      center_change: mean distance between these and the source's.
+    """
+
+    kmeans: clustering.KMeans
+    matching: np.ndarray
+    centers: jax.Array
+    center_change: float
+
+
+def cluster(features, init_centers, settings):
+    """k-means of the target's features from a source's centres, its clusters matched to classes."""
+    kmeans = clustering.cosine_kmeans(
+        features, init_centers, eps=settings.eps, max_updates=settings.max_updates, chunk_size=settings.chunk_size
+    )
+    matching = clustering.match_clusters(kmeans.centers, init_centers)
+    centers = kmeans.centers[np.argsort(matching)]
+    return Clusters(kmeans, matching, centers, float(clustering.mean_center_move(centers, init_centers)))
+
+
+def conclude(state, sources, labels, distances, centers, moves, *, data, config, model):
+    """Filters the new labels and sets up the next loop, or ends the stage.
+
+    The stop rule: the target's centres, the gap to the source's and the labels have all stopped moving since the last clustering.
+
+    Args:
+      labels: int32 [N_t]; distances: float32 [N_t], to the centre of that class.
+      moves: (mean move of the target's centres since the last clustering, mean distance between target's and source's centres).
+
+    Returns:
+      (extra, summary, notes) for `refresh`.
+    """
+    settings, extra, step = config.clustering, state.extra, int(state.step)
+    changed = float(np.mean(labels != np.asarray(extra["cluster_labels"])))
+    limits = zip((*moves, changed), config.stop_thresholds, strict=True)
+    finished = int(extra["loop"]) > 0 and all(move < threshold for move, threshold in limits)
+    pseudo_labels, kept_classes = filter_by_distance(
+        labels, distances, num_classes=model.num_classes, max_distance=settings.max_distance, min_count=settings.min_count
+    )
+    steps = data.class_aware_steps(sources, pseudo_labels, kept_classes, config.class_aware, fallback_batch=config.batch_size)
+    new_extra = {
+        "pseudo_labels": jnp.asarray(pseudo_labels), "cluster_labels": jnp.asarray(labels), "kept_classes": jnp.asarray(kept_classes),
+        "centers": centers, "loop": extra["loop"] + (0 if finished else 1), "loop_start": jnp.int32(step),
+        "refresh_at": jnp.int32(step if finished else step + steps), "finished": jnp.asarray(finished),
+    }
+    summary = {
+        "mean_distance": float(distances.mean()), "center_change": moves[1], "labels_changed": changed,
+        "samples_kept": float(np.mean(pseudo_labels >= 0)), "classes_kept": float(kept_classes.mean()), "loop_steps": steps,
+    }
+    notes = []
+    if finished:
+        notes.append("converged: centres, gap and labels have stopped moving (stop_thresholds of this stage's config)")
+    elif not kept_classes.any():
+        notes.append("no class is left after filtering: this loop trains on the source's cross-entropy alone; see `clustering` in this stage's config")
+    return new_extra, summary, notes
