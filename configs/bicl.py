@@ -11,7 +11,7 @@ Published, ResNet-101, GTA5 -> Cityscapes 57.1 mIoU; SYNTHIA -> Cityscapes 55.6 
 and 62.8). Not reproduced here yet; 112,500 steps: about three days on one modern GPU, estimated, not measured.
 
 Not as in the released code: no convolutions of each domain's own; a random shorter edge of 730 to 1,020, where it takes 680, 850 or 1,020 and
-enlarges a smaller crop; statistics as trained when it makes labels, where it has those of one image.
+enlarges a smaller crop.
 """
 
 from configs import base, seg_base
@@ -69,6 +69,8 @@ def rounds(arg, count, never, settings):
         recipe[labels] = seg_base.stage(
             "pseudo_labels", init_from=before, steps=1, batch_size=4, rule="top", share=0.1, image_share=0.1, keep_every=5, never=never,
             proportion=0.5, cap=0.9,  # read by rule="quantile" only
+            statistics="image",  # the code, whose network is in train mode when it makes labels
+            reestimate_batches=50,  # read by statistics="reestimated" only
         )
         recipe[name] = bicl_stage(arg, init_from=before, labels_from=labels, **settings(i))
         before = name

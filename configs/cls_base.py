@@ -32,7 +32,7 @@ def parse(arg):
 
 def start(name, arg):
     """A config with the data and the backbone of a variant, and stage source_only."""
-    parts = (name, arg.variant, arg.source, arg.target, "" if arg.network == "own" else arg.network)
+    parts = (name, arg.variant, arg.source, arg.target, "" if arg.network == "own" else "network_" + arg.network)
     config = base.base("-".join(filter(None, parts)))
     if arg.variant in FROM_SCRATCH:
         if arg.variant == "folder":

@@ -3,7 +3,6 @@
   python run.py --config=configs/compare_cls.py                                              rendered digits -> handwriting
   python run.py --config=configs/compare_cls.py:folder,root=DIR,source=A,target=B,size=64    any folders, from random weights
   python run.py --config=configs/compare_cls.py:office31,root=DIR,source=amazon,target=webcam,weights=resnet50-19c8e357.pth
-  ...,network=own is refused: the rows would differ in more than their alignment
 
 Rows: source only, AdaBN, DANN, DAN, JAN, CDAN, MCD, CAN with weight 0 (its schedule without its loss), CAN intra-class only, CAN.
 """

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from dajax import parallel
-from dajax.models.apply import forward_train, predict_scores
+from dajax.models.apply import predict_scores
 from dajax.ops.metrics import confusion_matrix, iou_report
 from dajax.ops.pictures import panels
 from dajax.ops.resize import resize_bilinear
@@ -81,27 +81,6 @@ def _picture(image, prediction, label, palette):
     image = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR)
     prediction, label = (np.asarray(Image.fromarray(x).resize((width, height), Image.Resampling.NEAREST)) for x in (prediction, label))
     return panels(np.asarray(image), prediction, label, palette)
-
-
-@functools.lru_cache(maxsize=32)
-def _compiled_estimation(model, domain):
-    def move(params, batch_stats, batch):
-        return forward_train(model, params, batch_stats, batch, domain=domain, axis_name=None)[1]
-
-    return jax.jit(move)
-
-
-def reestimate_statistics(variables, *, data, model, domain, batch_size, num_batches):
-    """AdaBN: `variables` with running statistics re-estimated on unlabelled target training images; no parameter changes.
-
-    Args:
-      num_batches: each moves the statistics by the layers' momentum, 0.1; after 50, what training left has a weight of 0.5 %.
-    """
-    part = data.shuffled("target", batch_size)
-    move, batch_stats = _compiled_estimation(model, domain), variables["batch_stats"]
-    for batch in data.steps({"target": part}, 0, num_batches):
-        batch_stats = move(variables["params"], batch_stats, {key: batch["target"][key] for key in ("image", "mask")})
-    return variables | {"batch_stats": batch_stats}
 
 
 def pseudo_label_quality(data):

@@ -5,8 +5,11 @@ that class, min(cap, the class's median confidence). rule="top": DASS's, the sta
 the confidence of its top share, or among the most confident share of the image.
 
 Two passes over the target, one for thresholds at the network's input size, one for labels at the images' own, as both codes do it; a
-histogram in place of their lists, so memory does not grow with the set. DASS's code predicts in train mode, with the statistics of one
-image; here the running ones are used.
+histogram in place of their lists, so memory does not grow with the set.
+
+`statistics` says what normalises the target's features. "running": what training left (SPCL, whose own are frozen). "image": each image's own
+(DASS's code, which leaves the network in train mode; here the running ones do not move). "reestimated": running ones, first re-estimated on
+`reestimate_batches` batches of unlabelled target images (AdaBN; ours), for networks whose training mixes both domains' statistics.
 """
 
 import functools
@@ -16,24 +19,28 @@ import jax.numpy as jnp
 import numpy as np
 
 from dajax import parallel
+from dajax.errors import UserError
 from dajax.models.apply import init_network, predict_scores
+from dajax.models.statistics import predict_scores_by_image, reestimate_statistics
 from dajax.ops.pseudo_labels import confidence_histogram, confident_labels, quantile_thresholds, static_labels, top_thresholds
 from dajax.ops.resize import resize_bilinear
 from dajax.schedule import Schedule
 from dajax.state import TrainState
 
 RULES = ("quantile", "top")
+STATISTICS = ("running", "image", "reestimated")
 
 
 def init(rng, images, *, config, model, num_images):
     """See dajax.methods.
 
     Raises:
-      ValueError: an unknown rule.
+      UserError: an unknown rule, or unknown statistics.
     """
     del num_images
-    if config.rule not in RULES:
-        raise ValueError(f"unknown rule '{config.rule}' of pseudo-labels; known: {', '.join(RULES)}")
+    for key, known in (("rule", RULES), ("statistics", STATISTICS)):
+        if config[key] not in known:
+            raise UserError(f"unknown {key} '{config[key]}' of pseudo-labels; known: {', '.join(known)}")
     params, batch_stats = init_network(rng, images, model=model)
     thresholds = jnp.zeros(model.num_classes, jnp.float32)
     return TrainState.create(params=params, batch_stats=batch_stats, opt_state={}, extra={"thresholds": thresholds})
@@ -47,9 +54,9 @@ def schedule(state, *, config):
 
 
 @functools.lru_cache(maxsize=16)
-def _compiled_histogram(model, domain, keep_every, devices):
+def _compiled_histogram(model, predict, keep_every, devices):
     def count(variables, batch):
-        probabilities = _probabilities(model, variables, batch, domain, batch["image"].shape[1:3])
+        probabilities = _probabilities(predict, variables, batch, batch["image"].shape[1:3])
         mask = jnp.broadcast_to(batch["mask"][:, None, None], probabilities.shape[:3])
         settings = dict(num_classes=model.num_classes, keep_every=keep_every)
         rows = probabilities.max(-1), probabilities.argmax(-1).astype(jnp.int32), mask
@@ -59,9 +66,9 @@ def _compiled_histogram(model, domain, keep_every, devices):
 
 
 @functools.lru_cache(maxsize=16)
-def _compiled_labels(model, domain, size_hw, image_share, devices):
+def _compiled_labels(predict, size_hw, image_share, devices):
     def label(variables, batch):
-        probabilities = _probabilities(model, variables["network"], batch, domain, size_hw)
+        probabilities = _probabilities(predict, variables["network"], batch, size_hw)
         if image_share is None:
             return confident_labels(probabilities, variables["thresholds"]).astype(jnp.uint8)
         return static_labels(probabilities, variables["thresholds"], image_share=image_share)[0].astype(jnp.uint8)
@@ -69,16 +76,26 @@ def _compiled_labels(model, domain, size_hw, image_share, devices):
     return parallel.compile_map(label, devices)
 
 
-def _probabilities(model, variables, batch, domain, size_hw):
+def _probabilities(predict, variables, batch, size_hw):
     """float32 [N, H, W, K]: logits brought to the size (corners aligned), then their softmax."""
-    return jax.nn.softmax(resize_bilinear(predict_scores(model, variables, batch["image"], domain=domain), size_hw))
+    return jax.nn.softmax(resize_bilinear(predict(variables, batch["image"]), size_hw))
+
+
+@functools.lru_cache(maxsize=16)
+def _predict(model, domain, statistics):
+    """f(variables, images) -> scores; one object for each choice, since it is a key of the compiled functions above."""
+    return functools.partial(predict_scores_by_image if statistics == "image" else predict_scores, model, domain=domain)
 
 
 def refresh(state, *, data, config, model):
     """See dajax.methods: thresholds, then labels, below the stage's directory. Finds what a killed run has finished."""
     variables = {"params": state.params, "batch_stats": state.batch_stats}
     devices, is_top = tuple(data.devices), config.rule == "top"
-    count = _compiled_histogram(model, config.target_bn, config.keep_every if is_top else 1, devices)
+    predict = _predict(model, config.target_bn, config.statistics)
+    if config.statistics == "reestimated":
+        estimation = dict(batch_size=config.batch_size, num_batches=config.reestimate_batches)
+        variables = reestimate_statistics(variables, data=data, model=model, domain=config.target_bn, **estimation)
+    count = _compiled_histogram(model, predict, config.keep_every if is_top else 1, devices)
     histogram = 0
     for batch in data.target_pass(config.batch_size):
         rows = count(variables, {key: batch[key] for key in ("image", "mask")})
@@ -93,7 +110,7 @@ def refresh(state, *, data, config, model):
         for batch in data.target_pass(config.batch_size):
             real = batch["index"][batch["mask"]]
             size_hw = data.target_size(int(real[0]))
-            label = _compiled_labels(model, config.target_bn, size_hw, config.image_share if is_top else None, devices)
+            label = _compiled_labels(predict, size_hw, config.image_share if is_top else None, devices)
             made = label({"network": variables, "thresholds": thresholds}, {"image": batch["image"]})
             yield from np.asarray(made)[batch["mask"]]
 

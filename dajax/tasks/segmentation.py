@@ -8,8 +8,9 @@ import jax
 from data_pipeline import labels, scenes, seg_readers, seg_transforms, train_ids
 from dajax import log
 from dajax.errors import UserError
-from dajax.evaluate_segmentation import Protocol, evaluate_segmenter, pseudo_label_quality, reestimate_statistics
+from dajax.evaluate_segmentation import Protocol, evaluate_segmenter, pseudo_label_quality
 from dajax.models.build import build_segmenter, load_segmenter_weights
+from dajax.models.statistics import reestimate_statistics
 from dajax.report import segmentation_table
 from dajax.seg_feed import SegFeed
 from dajax.tasks.common import Domains, Evaluation
