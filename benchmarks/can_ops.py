@@ -15,7 +15,8 @@ import numpy as np
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-from benchmarks.harness import Prepared, aligned_empty, markdown_table, race, table_row  # noqa: E402
+from benchmarks.harness import Prepared, markdown_table, race, table_row  # noqa: E402
+from dajax.ops.host_arrays import aligned_empty  # noqa: E402
 
 # `separation`: of the clusters, against noise of 1 along any direction. More, and scikit-learn converges and stops before the last
 # update; less, and so many rows lie on borders that the rounding of float32 moves more than 1 - MIN_EQUAL_LABELS of them.

@@ -15,7 +15,6 @@ from typing import Any, Callable, NamedTuple
 import numpy as np
 
 _RSS_UNIT = 1024**2 if sys.platform == "darwin" else 1024  # ru_maxrss is in bytes on macOS, in KiB on Linux; to MiB
-_ALIGNMENT = 64  # bytes; jax.device_put uses a numpy array in place on a CPU if it is aligned so, and copies it otherwise
 
 
 class Prepared(NamedTuple):
@@ -52,14 +51,6 @@ class Result(NamedTuple):
     answer: dict
     compile_mib: float
     cpu_seconds: list
-
-
-def aligned_empty(shape):
-    """float32 array that jax on a CPU can use without a copy."""
-    size = int(np.prod(shape)) * 4
-    buffer = np.empty(size + _ALIGNMENT, np.uint8)
-    offset = -buffer.ctypes.data % _ALIGNMENT
-    return buffer[offset : offset + size].view(np.float32).reshape(shape)
 
 
 def _peak_host_mib():

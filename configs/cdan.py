@@ -5,7 +5,7 @@
   python run.py --config=configs/cdan.py:folder,root=DIR,source=A,target=B,size=64
   python run.py --config=configs/cdan.py:office31,root=DIR,source=amazon,target=webcam,weights=resnet50-19c8e357.pth
   python run.py --config=configs/cdan.py:visda2017,root=DIR,weights=resnet101-5d3b4d8f.pth
-  python run.py --config=configs/cdan.py:domainnet,root=DIR,target=clipart,weights=resnet101-5d3b4d8f.pth      all other domains as one source
+  python run.py --config=configs/cdan.py:domainnet,root=DIR,target=clipart,weights=resnet101-5d3b4d8f.pth    (other domains: one source)
 
 No figure is on the slides of CAN. How those rows were run is not stated; the settings here
 are tllib's (configs/cls_base.py), its figures differ, and neither has been reproduced here yet.

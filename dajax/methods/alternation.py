@@ -10,6 +10,7 @@ from dajax import optim
 from dajax.models.apply import inference, init_network
 from dajax.ops import clustering
 from dajax.ops.filtering import filter_by_distance
+from dajax.ops.host_arrays import aligned_empty
 from dajax.parallel import gather
 from dajax.schedule import Schedule
 from dajax.state import TrainState
@@ -91,12 +92,19 @@ def source_centers(source, *, domain, variables, data, config, model, name):
 
 
 def target_features(*, variables, data, config, model, name):
-    """Features of every target image in order: float32 [N_t, D]; evaluation mode, target statistics, training views."""
-    embed, chunks = inference(model, config.target_bn, data.devices), []
+    """Features of every target image in order: float32 [N_t, D]; evaluation mode, target statistics, training views.
+
+    They stand in memory once: 5 GB for DomainNet's 600,000 images and 2,048 features.
+    """
+    embed, features, start = inference(model, config.target_bn, data.devices), None, 0
     for batch in data.sequence("target", config.clustering.batch_size, views="train", name=f"{name} target"):
-        chunks.append(np.asarray(embed(variables, batch["image"]).features)[batch["mask"]])
-    features = jnp.asarray(np.concatenate(chunks))
-    return clustering.normalize(features) if config.clustering.normalize_features else features
+        found = embed(variables, batch["image"]).features
+        found = np.asarray(clustering.normalize(found) if config.clustering.normalize_features else found)[batch["mask"]]
+        if features is None:
+            features = aligned_empty((len(data.sets["target"]), found.shape[1]))
+        features[start : start + len(found)] = found
+        start += len(found)
+    return jnp.asarray(features)
 
 
 class Clusters(NamedTuple):
@@ -157,5 +165,5 @@ def conclude(state, sources, labels, distances, centers, moves, *, data, config,
     if finished:
         notes.append("converged: centres, gap and labels have stopped moving (stop_thresholds of this stage's config)")
     elif not kept_classes.any():
-        notes.append("no class is left after filtering: this loop trains on the source's cross-entropy alone; see `clustering` in this stage's config")
+        notes.append("no class is left after filtering: this loop trains on cross-entropy alone; see `clustering` in this stage's config")
     return new_extra, summary, notes

@@ -71,7 +71,8 @@ class Classifier(nn.Module):
         if self.bottleneck:
             features = Hidden(self.bottleneck, self.backbone.num_domains, name="bottleneck")(features, mode)
         if self.head_widths:
-            return Output(features=features, logits=DeepHead(self.num_classes, self.head_widths, self.backbone.num_domains, name="head")(features, mode))
+            head = DeepHead(self.num_classes, self.head_widths, self.backbone.num_domains, name="head")
+            return Output(features=features, logits=head(features, mode))
         return Output(features=features, logits=nn.Dense(self.num_classes, kernel_init=head_init, name="head")(features))
 
     def another_head(self):

@@ -19,7 +19,8 @@ def open_data(config):
     transform = make_transform(config.data.transform)
     channels = 3 if source.images is None else source.images.shape[-1]  # files are read as RGB
     return Domains(
-        source=source, target=opened.target, evaluation=opened.evaluation, sources=opened.sources, transforms={"train": transform, "eval": transform.for_evaluation()},
+        source=source, target=opened.target, evaluation=opened.evaluation, sources=opened.sources,
+        transforms={"train": transform, "eval": transform.for_evaluation()},
         image_shape=(*transform.size_hw, channels), class_names=tuple(source.class_names),
     )
 

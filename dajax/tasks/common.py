@@ -9,8 +9,9 @@ class Domains:
     """The sets of a run.
 
     Attributes:
-      source: labelled, all sources in one; sources: each of them, in classification; target: for training, its labels are taken away by the feed; evaluation: the labelled target images that
-        figures are measured on (in classification the target itself, or the test part of a set that has one).
+      source: labelled, all sources in one; sources: each of them, in classification.
+      target: for training, its labels are taken away by the feed.
+      evaluation: the labelled target images that figures are measured on (in classification the target itself, or a set's test part).
       transforms: of data_pipeline, by view; the task's own business.
       image_shape: (H, W, C), an example of what the model sees.
       class_names: K names.

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from configs import can as can_config
 from dajax import parallel
-from dajax.methods import can
+from dajax.methods import alternation, can
 from dajax.models.classifier import Output
 from dajax.models.norm import DomainBatchNorm
 
@@ -127,6 +127,7 @@ class ArrayFeed:
 
     def __init__(self, sets):
         self._sets = sets
+        self.sets = {name: rows for name, (rows, _) in sets.items()}
 
     def sequence(self, domain, batch_size, *, views, name):
         rows, labels = self._sets[domain]
@@ -147,8 +148,7 @@ def test_clustering_after_the_updates_is_the_authors(case, setting):
     cluster = case["cluster"]
     data = ArrayFeed({"source": (cluster["src_x"], cluster["src_y"]), "target": (cluster["tgt_x"], None)})
     state = make_state(model, config, params, stats, num_target=len(cluster["tgt_x"]))
-    variables = {"params": state.params, "batch_stats": state.batch_stats}
-    centers = can.source_centers(variables, data=data, config=config, model=model, name="")
+    centers = alternation.source_centers("source", domain=0, **alternation.passes(state, data=data, config=config, model=model))
     np.testing.assert_allclose(centers, cluster["init_centers"], atol=TOLERANCE * np.abs(cluster["init_centers"]).max())
     new, summary, notes = can.refresh(state, data=data, config=config, model=model)
     assert summary["kmeans_updates"] == cluster["n_updates"]

@@ -10,6 +10,8 @@ from configs import adaptsegnet as adaptsegnet_config
 from configs import bicl as bicl_config
 from configs import can as can_config
 from configs import clan as clan_config
+from configs import cls_base
+from configs import mscan as mscan_config
 from configs import plca as plca_config
 from configs import seg_base
 from configs import spcl as spcl_config
@@ -20,8 +22,8 @@ from dajax.models.build import build_model, build_segmenter
 
 SHAPE, CLASSES = (16, 16, 1), 4
 SEG_SHAPE = (32, 48, 3)
-NUM_IMAGES = {"source": 40, "target": 24}
-CLASSIFICATION = ("source_only", "adabn", "can")
+NUM_IMAGES = {"source": 40, "target": 24, "sources": 3}
+CLASSIFICATION = ("source_only", "adabn", "can", "mscan", *cls_base.BASELINES)
 # The stage in a segmentation recipe, and the heads of its network.
 SEGMENTATION = {
     "source_only_seg": "single", "adaptsegnet": "multi", "clan": "twin", "plca": "single", "spcl": "single", "self_training": "single",
@@ -42,9 +44,16 @@ def stage_config(name):
         if "adversarial" in config:
             config.target_hw, config.adversarial.width = SEG_SHAPE[:2], 4
         return config
-    config = can_config.get_config("ablations")
-    config.can.class_aware.update(num_classes=3, source_per_class=2, target_per_class=2)
-    return config[name]
+    if name in cls_base.BASELINES:
+        config = cls_base.baseline(name, cls_base.parse("digits"))
+        if "reversal" in config:
+            config.reversal.low, config.discriminator_width = 0.3, 8  # a gradient from the first step on
+        return config
+    config = (mscan_config if name == "mscan" else can_config).get_config("" if name == "mscan" else "ablations")
+    stage = config[name]
+    if "class_aware" in stage:
+        stage.class_aware.update(num_classes=3, source_per_class=2, target_per_class=2)
+    return stage
 
 
 def make(name):
@@ -54,7 +63,9 @@ def make(name):
         model, shape = build_segmenter(network, config, num_classes=CLASSES), SEG_SHAPE
         model = model.clone(backbone=model.backbone.clone(stage_sizes=(1, 1, 1, 1)), aspp_rates=(1, 2))  # compiles in half the time
     else:
-        model, shape = build_model(ConfigDict({"backbone": "resnet_small", "widths": (4, 4, 8), "bottleneck": 0, "head_widths": ()}), config, num_classes=CLASSES), SHAPE
+        network = ConfigDict(dict(backbone="resnet_small", widths=(4, 4, 8), bottleneck=0, head_widths=()))
+        network.update({"mcd": dict(head_widths=(6,)), "dann": dict(bottleneck=6)}.get(name, {}))
+        model, shape = build_model(network, config, num_classes=CLASSES), SHAPE
     method = METHODS[config.method]
 
     def initial_state():
@@ -89,17 +100,22 @@ def make_batch(seed, uneven=True):
         batch = {"image": images, "mask": np.array(valid) if uneven else np.ones(rows, bool)}
         return batch | ({"label": np.where(batch["mask"], rng.integers(0, CLASSES, rows), -1).astype(np.int32)} if labels else {})
 
-    return {
+    batch = {
         "source": part(8, [1, 1, 1, 1, 0, 0, 1, 1] == np.ones(8), labels=True),
         "target": part(8, np.array([1, 0, 1, 1, 1, 1, 0, 0], bool)),
         "class_source": part(8, np.array([1, 1, 1, 0, 1, 1, 0, 0], bool)),
         "class_target": part(8, np.array([1, 1, 1, 1, 0, 1, 0, 0], bool)),
     }
+    blocks = ([1, 1, 1, 0, 1, 1, 0, 0], [0, 0, 1, 1, 1, 1, 0, 0], [1, 0, 0, 1, 1, 0, 0, 0])  # a class that the second source has not
+    for i, mask in enumerate(blocks):
+        batch |= {f"source{i}": part(4, np.arange(4) < 4 - i, labels=True), f"class_source{i}": part(8, np.array(mask, bool))}
+    return batch
 
 
 PARTS = {
     "source_only": ("source",), "adabn": ("target",), "can": ("source", "class_source", "class_target"), "source_only_seg": ("labelled",),
-    **{name: ("source", "target") for name in ("adaptsegnet", "clan", "plca", "spcl", "bicl")}, "self_training": ("target",),
+    **{name: ("source", "target") for name in ("adaptsegnet", "clan", "plca", "spcl", "bicl", *cls_base.BASELINES)}, "self_training": ("target",),
+    "mscan": (*(f"{kind}{i}" for i in range(3) for kind in ("source", "class_source")), "class_target"),
 }
 
 

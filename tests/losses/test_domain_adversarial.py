@@ -1,0 +1,114 @@
+"""Gradient reversal, DANN's and CDAN's discriminator losses, against tllib (can_tllib)."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dajax.losses.domain_adversarial import conditioned_features, domain_losses, entropy_weights, reversal_coefficient, reverse_gradient
+from dajax.models.apply import discriminate_domains
+
+TLLIB_REVERSAL = dict(low=0.0, high=1.0, alpha=1.0, ramp_steps=1000)
+TOLERANCE = 2e-5  # can_README.md
+
+
+def assert_close(actual, expected, scale=None):
+    scale = np.abs(expected).max() if scale is None else scale
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=max(TOLERANCE * scale, 1e-6))  # 1e-6: biases before a norm have no gradient
+
+
+def discriminator_trees(case):
+    """torch's nn.Sequential -> (params, batch_stats)."""
+    get = {name: jnp.asarray(value, jnp.float32) for name, value in case.items() if name.startswith("disc.")}
+    params, stats = {}, {}
+    for layer, (dense, norm) in enumerate((("0", "1"), ("3", "4")), start=1):
+        params[f"dense{layer}"] = {"kernel": get[f"disc.{dense}.weight"].T, "bias": get[f"disc.{dense}.bias"]}
+        params[f"norm{layer}"] = {"scale": get[f"disc.{norm}.weight"][None], "bias": get[f"disc.{norm}.bias"][None]}
+        stats[f"norm{layer}"] = {"mean": get[f"disc.{norm}.running_mean"][None], "var": get[f"disc.{norm}.running_var"][None]}
+    params["output"] = {"kernel": get["disc.6.0.weight"].T, "bias": get["disc.6.0.bias"]}
+    return params, stats
+
+
+def loss_of(case, params, stats, source, target, weights=None):
+    """(loss, logits) of both domains behind the reversal."""
+    step, n = int(case["iter"]), len(source)
+    rows = reverse_gradient(jnp.concatenate([source, target]), reversal_coefficient(step, **TLLIB_REVERSAL))
+    width = case["disc.0.bias"].shape[0]
+    logits, _ = discriminate_domains(params, stats, rows, jnp.ones(2 * n, bool), width=width, axis_name=None)
+    losses = domain_losses(logits, jnp.arange(2 * n) < n)
+    weights = jnp.ones(2 * n) if weights is None else weights
+    return (weights * losses).sum() / weights.sum(), logits
+
+
+@pytest.mark.parametrize("name", ["dann_iter0", "dann_iter300", "dann_iter5000"])
+def test_dann_is_tllibs(golden, name):
+    case = golden("can_tllib")[name]
+    params, stats = discriminator_trees(case)
+
+    def loss(params, source, target):
+        return loss_of(case, params, stats, source, target)
+
+    (value, logits), (of_params, *of_features) = jax.jit(jax.value_and_grad(loss, argnums=(0, 1, 2), has_aux=True))(params, case["f_s"], case["f_t"])
+    np.testing.assert_allclose(value, case["loss"], rtol=TOLERANCE)
+    for grad, key in zip(of_features, ("grad_f_s", "grad_f_t")):
+        assert_close(grad, case[key])
+    n = len(case["f_s"])
+    accuracy = 50 * ((logits[:n] > 0).mean() + (logits[n:] <= 0).mean())
+    np.testing.assert_allclose(accuracy, case["domain_accuracy"], rtol=1e-6)
+    grads = {"disc." + key.removeprefix("grad_disc."): value for key, value in case.items() if key.startswith("grad_disc")}
+    scale = max(np.abs(value).max() for value in grads.values())
+    for layer, (dense, norm) in enumerate((("0", "1"), ("3", "4")), start=1):
+        assert_close(of_params[f"dense{layer}"]["kernel"].T, grads[f"disc.{dense}.weight"], scale)
+        assert_close(of_params[f"dense{layer}"]["bias"], grads[f"disc.{dense}.bias"], scale)
+        assert_close(of_params[f"norm{layer}"]["scale"][0], grads[f"disc.{norm}.weight"], scale)
+        assert_close(of_params[f"norm{layer}"]["bias"][0], grads[f"disc.{norm}.bias"], scale)
+    assert_close(of_params["output"]["kernel"].T, grads["disc.6.0.weight"], scale)
+    if name == "dann_iter0":
+        assert not np.asarray(of_features[0]).any(), "the first step's coefficient is 0"
+
+
+@pytest.mark.parametrize("name", ["cdan", "cdan_e"])
+def test_cdan_is_tllibs(golden, name):
+    case = golden("can_tllib")[name]
+    params, stats = discriminator_trees(case)
+    mask = jnp.ones(2 * len(case["g_s"]), bool)
+
+    def loss(source, target, source_logits, target_logits):
+        weights = None
+        if case["entropy_conditioning"]:
+            weights = entropy_weights(jnp.concatenate([source_logits, target_logits]), mask)
+        maps = conditioned_features(source, source_logits), conditioned_features(target, target_logits)
+        return loss_of(case, params, stats, *maps, weights)[0]
+
+    args = [case[key] for key in ("f_s", "f_t", "g_s", "g_t")]
+    value, grads = jax.jit(jax.value_and_grad(loss, argnums=(0, 1, 2, 3)))(*args)
+    np.testing.assert_allclose(value, case["loss"], rtol=TOLERANCE)
+    assert_close(grads[0], case["grad_f_s"])
+    assert_close(grads[1], case["grad_f_t"])
+    assert not np.asarray(grads[2]).any() and not np.asarray(grads[3]).any(), "predictions get no gradient"
+
+
+def test_the_reversal_coefficient_is_tllibs_and_begins_at_0(golden):
+    case = golden("can_tllib")["grl"]
+    for step, expected in zip(case["iters"], case["coeff"], strict=True):
+        np.testing.assert_allclose(reversal_coefficient(int(step), **TLLIB_REVERSAL), expected, atol=1e-6)
+    assert reversal_coefficient(0, **TLLIB_REVERSAL) == 0
+
+
+def test_hand_computed_losses():
+    """ln 2 at logit 0; softplus(-2) for a source row at 2, softplus(2) for a target row there."""
+    losses = domain_losses(jnp.array([0.0, 2.0, 2.0]), jnp.array([True, True, False]))
+    np.testing.assert_allclose(losses, [np.log(2), np.log1p(np.exp(-2)), np.log1p(np.exp(2))], rtol=1e-6)
+    weights = entropy_weights(jnp.array([[50.0, 0.0], [0.0, 0.0], [0.0, 0.0]]), jnp.array([True, True, False]))
+    np.testing.assert_allclose(weights, [2.0, 1.5, 0.0], atol=1e-4)  # 1 + exp(-ln 2)
+
+
+def test_nothing_valid_and_identical_features_are_finite():
+    rows = jnp.ones((4, 3))
+    case = {"iter": 10, "disc.0.bias": np.zeros(5)}
+    from dajax.models.apply import init_domain_discriminator
+
+    params, stats = init_domain_discriminator(jax.random.key(0), width=5, num_inputs=3)
+    value, grads = jax.value_and_grad(lambda p, s: loss_of(case, p, stats, s, rows)[0], argnums=(0, 1))(params, rows)
+    assert np.isfinite(value) and all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(grads))
+    assert not np.asarray(entropy_weights(rows, jnp.zeros(4, bool))).any()

@@ -1,0 +1,122 @@
+"""DAN's, JAN's and the CAN repository's discrepancies against their authors' code (can_tllib, can_mmd)."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dajax.losses.mmd import ALPHAS, can_mmd, discrepancy, fixed_kernel, gaussian_kernels
+
+TOLERANCE = 2e-5  # can_README.md, of the largest entry
+
+
+def assert_close(actual, expected):
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=TOLERANCE * max(np.abs(expected).max(), 1e-12))
+
+
+def masks(case):
+    return jnp.ones(len(case["f_s"]), bool), jnp.ones(len(case["f_t"]), bool)
+
+
+def tllib_constant(case):
+    """2 / (n - 1), which tllib adds to its losses."""
+    return 2.0 / (len(case["f_s"]) - 1)
+
+
+@pytest.mark.parametrize("statistic", ["quadratic", "linear"])
+def test_dan_is_the_authors(golden, statistic):
+    case = golden("can_tllib")[f"dan_{statistic}"]
+    np.testing.assert_allclose(case["alphas"], ALPHAS)
+    valid = masks(case)
+
+    def loss(source, target):
+        return discrepancy(gaussian_kernels(source, target, *valid, alphas=ALPHAS), *valid, statistic=statistic)
+
+    value, grads = jax.jit(jax.value_and_grad(loss, argnums=(0, 1)))(case["f_s"], case["f_t"])
+    np.testing.assert_allclose(value + tllib_constant(case), case["loss"], rtol=TOLERANCE)
+    for grad, key in zip(grads, ("grad_f_s", "grad_f_t")):
+        assert_close(grad, case[key])
+
+
+@pytest.mark.parametrize("statistic", ["quadratic", "linear"])
+def test_jan_is_the_authors(golden, statistic):
+    case = golden("can_tllib")[f"jan_{statistic}"]
+    valid = masks(case)
+
+    def loss(source, target, source_logits, target_logits):
+        features = gaussian_kernels(source, target, *valid, alphas=ALPHAS)
+        probabilities = fixed_kernel(jax.nn.softmax(source_logits), jax.nn.softmax(target_logits), sigma=float(case["sigma_probs"]))
+        return discrepancy(features * probabilities, *valid, statistic=statistic)
+
+    names = ("f_s", "f_t", "logits_s", "logits_t")
+    value, grads = jax.jit(jax.value_and_grad(loss, argnums=(0, 1, 2, 3)))(*(case[name] for name in names))
+    np.testing.assert_allclose(value + tllib_constant(case), case["loss"], rtol=TOLERANCE)
+    for grad, name in zip(grads, names):
+        assert_close(grad, case[f"grad_{name}"])
+
+
+@pytest.mark.parametrize("name, layers", [("mmd_1layer", 1), ("mmd_2layer", 2), ("jmmd_2layer", 2)])
+def test_the_baselines_of_cans_repository_are_the_authors(golden, name, layers):
+    case = golden("can_mmd")[name]
+    source, target = ([case[f"{domain}_l{i}"] for i in range(layers)] for domain in ("src", "tgt"))
+    valid = jnp.ones(len(source[0]), bool), jnp.ones(len(target[0]), bool)
+
+    def loss(source, target):
+        return can_mmd(source, target, *valid, kernel_num=(5,) * layers, kernel_mul=(2.0,) * layers, joint=bool(case["joint"]))
+
+    value, grads = jax.jit(jax.value_and_grad(loss, argnums=(0, 1)))(source, target)
+    np.testing.assert_allclose(value, case["loss"], rtol=TOLERANCE)
+    for layer in range(layers):
+        assert_close(grads[0][layer], case[f"grad_src_l{layer}"])
+        assert_close(grads[1][layer], case[f"grad_tgt_l{layer}"])
+
+
+def all_losses(source, target, source_mask, target_mask):
+    kernel = gaussian_kernels(source, target, source_mask, target_mask, alphas=ALPHAS)
+    return jnp.stack([
+        discrepancy(kernel, source_mask, target_mask, statistic="quadratic"), discrepancy(kernel, source_mask, target_mask, statistic="linear"),
+        can_mmd([source], [target], source_mask, target_mask, kernel_num=(5,), kernel_mul=(2.0,), joint=False),
+    ])
+
+
+def test_hand_computed_two_by_two():
+    """Two rows a domain, at 0 and at 1: all pairs within a domain at distance 0, across at 1; the mean over all 16 pairs is 1 / 2."""
+    source, target, valid = jnp.zeros((2, 1)), jnp.ones((2, 1)), jnp.ones(2, bool)
+    kernel = gaussian_kernels(source, target, valid, valid, alphas=(1.0,))
+    across = np.exp(-1.0)  # exp(-1 / (2 * 0.5))
+    np.testing.assert_allclose(discrepancy(kernel, valid, valid, statistic="quadratic"), 2 - 2 * across, rtol=1e-6)
+    np.testing.assert_allclose(discrepancy(kernel, valid, valid, statistic="linear"), 2 - 2 * across, rtol=1e-6)
+
+
+def test_masked_rows_are_the_same_as_a_smaller_batch():
+    source, target = jax.random.normal(jax.random.key(0), (2, 5, 3))
+    few = jnp.arange(5) < 4
+    whole, smaller = all_losses(source, target, few, few), all_losses(source[:4], target[:4], few[:4], few[:4])
+    np.testing.assert_allclose(whole[jnp.array([0, 2])], smaller[jnp.array([0, 2])], rtol=1e-5)  # the linear one loses a pair at the gap
+
+
+@pytest.mark.parametrize("name", ["nothing", "no target", "one row", "identical features"])
+def test_degenerate_batches_have_finite_value_and_gradient(name):
+    source, target = jax.random.normal(jax.random.key(1), (2, 4, 3))
+    source_mask = target_mask = jnp.ones(4, bool)
+    if name == "nothing":
+        source_mask = target_mask = jnp.zeros(4, bool)
+    if name == "no target":
+        target_mask = jnp.zeros(4, bool)
+    if name == "one row":
+        source_mask = target_mask = jnp.arange(4) < 1
+    if name == "identical features":
+        source, target = jnp.ones_like(source), jnp.ones_like(target)
+    values, pull = jax.jit(lambda *x: jax.vjp(lambda s, t: all_losses(s, t, source_mask, target_mask), *x))(source, target)
+    grads = pull(jnp.ones(3))
+    assert np.isfinite(values).all() and all(np.isfinite(grad).all() for grad in grads)
+    if name in ("nothing", "no target", "identical features"):
+        np.testing.assert_allclose(values, 0.0, atol=1e-6)
+
+
+def test_unknown_statistics_and_unequal_batches_are_refused():
+    kernel = jnp.ones((5, 5))
+    with pytest.raises(ValueError, match="known: linear, quadratic"):
+        discrepancy(kernel, jnp.ones(2, bool), jnp.ones(3, bool), statistic="cubic")
+    with pytest.raises(ValueError, match="source batch 2 and target batch 3"):
+        discrepancy(kernel, jnp.ones(2, bool), jnp.ones(3, bool), statistic="linear")
