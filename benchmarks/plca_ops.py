@@ -21,7 +21,8 @@ import numpy as np
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-from benchmarks.harness import Prepared, aligned_empty, race  # noqa: E402
+from benchmarks.harness import Prepared, race  # noqa: E402
+from dajax.ops.host_arrays import aligned_empty  # noqa: E402
 
 CASES = {
     "features": dict(height=92, width=92, channels=2048, metric="cosine"),  # a crop of 730 x 730 at output stride 8
