@@ -64,7 +64,7 @@ def digits():
     affine = dict(rotate_rad=0.25, shear=0.3, scale=0.2, shift_px=2.0)
     return dict(
         dataset="digits",
-        source="type",  # or several rendered worlds, "type+outline": merged, or apart where the method is MSCAN
+        source="type",  # or several of digit_worlds.py, "type+outline+stencil+noise": merged, or apart where the method is MSCAN
         target="handwriting",
         seed=0,  # of the rendering; not the run's seed, so that runs differ in training only
         per_class=400,
