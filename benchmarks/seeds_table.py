@@ -7,23 +7,22 @@
   python benchmarks/seeds_table.py spcl --seeds=3                 about twenty
   python benchmarks/seeds_table.py bicl --seeds=3                 about twenty
 
-Runs `run.py` once per seed (all rows of a seed start from the same source-only stage), skips what is finished, resumes what is not,
-and prints Markdown. Figures are of the last step.
+A sweep (`run.py --seeds`, dajax/sweep.py) with rows titled as in README: once per seed, all rows of which start from the same source-only
+stage; skips what is finished, resumes what is not, prints Markdown. Figures are of the last step.
 """
 
 import argparse
-import json
 import pathlib
-import statistics
-import subprocess
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-MIOU = {
-    ("miou",): "mIoU in % on 100 target images, BN statistics as trained",
-    ("reestimated", "miou"): "the same, BN statistics re-estimated on unlabelled target images",
-}
-AGGREGATED = {("reestimated_aggregated", "miou"): "the same, and spatial aggregation at test time"}
+sys.path.insert(0, str(ROOT))
+
+from dajax import sweep, sweep_plan, sweep_tables  # noqa: E402
+from dajax.errors import StopRequested, UserError  # noqa: E402
+
+MIOU = {figure: sweep_tables.SEGMENTATION[figure] for figure in (("miou",), ("reestimated", "miou"))}
+AGGREGATED = {figure: sweep_tables.SEGMENTATION[figure] for figure in (("reestimated_aggregated", "miou"),)}
 FLOOR = {"source_only": "source only", "adabn": "AdaBN"}
 # Recipe, the figures of a stage's result with their titles, and the stages with theirs.
 TABLES = {
@@ -69,37 +68,6 @@ TABLES = {
 }
 
 
-def run_seed(recipe, seed, workdir, flags):
-    """Trains (or finds finished) one seed; its stages' results."""
-    command = [sys.executable, "run.py", f"--config={recipe}", f"--config.seed={seed}", f"--workdir={workdir}", *flags]
-    subprocess.run(command, cwd=ROOT, check=True)
-    return json.loads((workdir / "results.json").read_text())["stages"]
-
-
-def _figure(result, keys):
-    """The number that keys lead to; None for a stage that was not run (--config.stages)."""
-    for key in keys:
-        result = result.get(key, {})
-    return result if result != {} else None
-
-
-def table(results, figure, rows):
-    """Markdown of {seed: stages}.
-
-    Args:
-      figure: keys that lead to a number in a stage's result.
-      rows: {stage: title}.
-    """
-    lines = [f"| | {' | '.join(f'seed {seed}' for seed in results)} | mean ± std |", "|---" * (len(results) + 2) + "|"]
-    for stage, title in rows.items():
-        values = [_figure(stages.get(stage, {}), figure) for stages in results.values()]
-        found = [value for value in values if value is not None]
-        cells = ["-" if value is None else f"{value:.1f}" for value in values]
-        spread = f" ± {statistics.stdev(found):.1f}" if len(found) > 1 else ""
-        lines.append(f"| {title} | {' | '.join(cells)} | {f'{statistics.mean(found):.1f}{spread}' if found else '-'} |")
-    return "\n".join(lines)
-
-
 def main():
     """Command line; flags that it does not know go to run.py."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -108,10 +76,20 @@ def main():
     parser.add_argument("--folder", type=pathlib.Path, default=ROOT / "runs" / "seeds_table", help="one workdir a seed")
     args, flags = parser.parse_known_args()
     recipe, figures, rows = TABLES[args.table]
-    results = {seed: run_seed(recipe, seed, args.folder / f"{args.table}-seed{seed}", flags) for seed in args.seeds.split(",")}
-    for figure, title in figures.items():
-        print(f"\n{title}, at the last step (sample standard deviation)\n")
-        print(table(results, figure, rows))
+    try:
+        seeds = sweep_plan.parse_seeds(args.seeds)
+        runs = [sweep_plan.make_run("", seed, str(ROOT / recipe), flags, args.folder / f"{args.table}-seed{seed}") for seed in seeds]
+        failures = sweep.execute(runs, args.folder)
+        results = sweep.results_of(runs)
+        for figure, title in figures.items():
+            print(f"\n{title}, at the last step (sample standard deviation)\n")
+            print(sweep_tables.markdown(results, figure, rows))
+        sweep.report_failures(failures, runs)
+    except StopRequested as stop:
+        print("stopped; to continue, run the same command again")
+        sys.exit(128 + stop.signal)
+    except UserError as error:
+        sys.exit(f"error: {error}")
 
 
 if __name__ == "__main__":

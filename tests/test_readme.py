@@ -8,6 +8,7 @@ from absl import flags
 from ml_collections import config_flags
 
 import tiny
+from dajax import sweep_plan
 
 README = (tiny.ROOT / "README.md").read_text()
 COMMANDS = re.findall(r"^    (?:\S*python3? )(.*)$", README, re.M)
@@ -24,12 +25,19 @@ def test_its_recipes_parse(command):
     words = shlex.split(command)
     values = flags.FlagValues()
     config_flags.DEFINE_config_file("config", None, "", flag_values=values)
-    values([word for word in words if not word.startswith(("--config.", "--mode"))])
+    values([word for word in words if not word.startswith(("--config.", "--mode", "--seeds", "--tasks"))])
     config = values.config
     for word in words:
         if word.startswith("--config."):
             config.get_type(word[len("--config.") : word.index("=")])  # raises for a key that does not exist
     assert config.stages and all("method" in config[stage] for stage in config.stages)
+
+
+@pytest.mark.parametrize("command", [c.split("#")[0].strip() for c in COMMANDS if "--seeds=" in c and c.startswith("run.py")])
+def test_its_sweeps_can_be_planned(command, tmp_path):
+    given = dict(word[2:].split("=", 1) for word in shlex.split(command)[1:])
+    runs = sweep_plan.plan(given["config"], given["seeds"], given.get("tasks"), (), tmp_path, 0)
+    assert len(runs) == 3 * len(given.get("tasks", "").split(";"))
 
 
 @pytest.mark.parametrize("command", [c for c in COMMANDS if not c.startswith(("run.py", "-m venv"))])
