@@ -7,8 +7,8 @@
   python run.py --config=configs/cdan.py:visda2017,root=DIR,weights=resnet101-5d3b4d8f.pth
   python run.py --config=configs/cdan.py:domainnet,root=DIR,target=clipart,weights=resnet101-5d3b4d8f.pth    (other domains: one source)
 
-No figure is on the slides of CAN. How those rows were run is not stated; the settings here
-are tllib's (configs/cls_base.py), its figures differ, and neither has been reproduced here yet.
+No figure is on the slides of CAN.
+How such rows were run is not stated; the settings here are tllib's (configs/cls_base.py). Neither has been reproduced here yet.
 """
 
 from configs import cls_base

@@ -7,8 +7,8 @@
   python run.py --config=configs/dann.py:visda2017,root=DIR,weights=resnet101-5d3b4d8f.pth
   python run.py --config=configs/dann.py:domainnet,root=DIR,target=clipart,weights=resnet101-5d3b4d8f.pth    (other domains: one source)
 
-Office-31, average of six tasks, ResNet-50 (slides of CAN): RevGrad 82.2; VisDA-2017 mean-class, ResNet-101: 57.4. How those rows were run is not stated; the settings here
-are tllib's (configs/cls_base.py), its figures differ, and neither has been reproduced here yet.
+Office-31, average of six tasks, ResNet-50 (slides of CAN): RevGrad 82.2; VisDA-2017 mean-class, ResNet-101: 57.4.
+How such rows were run is not stated; the settings here are tllib's (configs/cls_base.py). Neither has been reproduced here yet.
 """
 
 from configs import cls_base

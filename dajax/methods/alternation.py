@@ -132,22 +132,32 @@ def cluster(features, init_centers, settings):
     return Clusters(kmeans, matching, centers, float(clustering.mean_center_move(centers, init_centers)))
 
 
+def has_converged(extra, moves, labels, thresholds):
+    """The stop rule: the target's centres, the gap to the source's and the labels have all stopped moving since the last clustering.
+
+    The authors' code compares a clustering's labels with themselves, so that only the first two count there.
+
+    Args:
+      extra: of the state before this clustering.
+      moves: (mean move of the target's centres since the last clustering, mean distance between target's and source's centres).
+      labels: int32 [N_t]; thresholds: three numbers.
+    """
+    changed = float(np.mean(labels != np.asarray(extra["cluster_labels"])))
+    return int(extra["loop"]) > 0 and all(move < threshold for move, threshold in zip((*moves, changed), thresholds, strict=True))
+
+
 def conclude(state, sources, labels, distances, centers, moves, *, data, config, model):
     """Filters the new labels and sets up the next loop, or ends the stage.
 
-    The stop rule: the target's centres, the gap to the source's and the labels have all stopped moving since the last clustering.
-
     Args:
       labels: int32 [N_t]; distances: float32 [N_t], to the centre of that class.
-      moves: (mean move of the target's centres since the last clustering, mean distance between target's and source's centres).
+      moves: as has_converged takes them.
 
     Returns:
       (extra, summary, notes) for `refresh`.
     """
     settings, extra, step = config.clustering, state.extra, int(state.step)
-    changed = float(np.mean(labels != np.asarray(extra["cluster_labels"])))
-    limits = zip((*moves, changed), config.stop_thresholds, strict=True)
-    finished = int(extra["loop"]) > 0 and all(move < threshold for move, threshold in limits)
+    finished = has_converged(extra, moves, labels, config.stop_thresholds)
     pseudo_labels, kept_classes = filter_by_distance(
         labels, distances, num_classes=model.num_classes, max_distance=settings.max_distance, min_count=settings.min_count
     )
@@ -158,7 +168,8 @@ def conclude(state, sources, labels, distances, centers, moves, *, data, config,
         "refresh_at": jnp.int32(step if finished else step + steps), "finished": jnp.asarray(finished),
     }
     summary = {
-        "mean_distance": float(distances.mean()), "center_change": moves[1], "labels_changed": changed,
+        "mean_distance": float(distances.mean()), "center_change": moves[1],
+        "labels_changed": float(np.mean(labels != np.asarray(extra["cluster_labels"]))),
         "samples_kept": float(np.mean(pseudo_labels >= 0)), "classes_kept": float(kept_classes.mean()), "loop_steps": steps,
     }
     notes = []

@@ -1,0 +1,51 @@
+"""CAN's golden toy network, and a feed over arrays, for the tests of the methods that alternate."""
+
+from typing import ClassVar
+
+import flax.linen as nn
+import jax
+import numpy as np
+
+from dajax.models.classifier import Output
+from dajax.models.norm import DomainBatchNorm
+
+
+class ToyNetwork(nn.Module):
+    """x -> fc1 -> BN -> relu -> STOP GRADIENT -> fc2 -> BN -> relu = features -> head: the golden file's network."""
+
+    num_classes: int
+    widths: tuple[int, int]
+    num_domains: int = 2
+    network: ClassVar[str] = "classifier"
+
+    def frozen_parameters(self):
+        return ("/fc1/", "/bn1/")
+
+    @nn.compact
+    def __call__(self, images, mode):
+        x = nn.relu(DomainBatchNorm(num_domains=self.num_domains, name="bn1")(nn.Dense(self.widths[0], use_bias=False, name="fc1")(images), mode))
+        x = jax.lax.stop_gradient(x)
+        features = nn.relu(DomainBatchNorm(num_domains=self.num_domains, name="bn2")(nn.Dense(self.widths[1], use_bias=False, name="fc2")(x), mode))
+        return Output(features=features, logits=nn.Dense(self.num_classes, name="head")(features))
+
+
+class ArrayFeed:
+    """What `refresh` asks of a Feed, over the golden file's arrays."""
+
+    devices = tuple(jax.devices()[:1])
+
+    def __init__(self, sets):
+        self._sets = sets
+        self.sets = {name: rows for name, (rows, _) in sets.items()}
+
+    def sequence(self, domain, batch_size, *, views, name):
+        rows, labels = self._sets[domain]
+        for start in range(0, len(rows), 7):
+            chunk, count = rows[start : start + 7], len(rows[start : start + 7])
+            batch = {"image": np.pad(chunk, ((0, 7 - count), (0, 0))), "mask": np.arange(7) < count}
+            if labels is not None:
+                batch["label"] = np.pad(labels[start : start + 7], (0, 7 - count), constant_values=-1)
+            yield batch
+
+    def class_aware_steps(self, sources, labels, kept, settings, *, fallback_batch):
+        return 5
