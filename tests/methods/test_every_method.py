@@ -19,9 +19,10 @@ from dajax import parallel
 from dajax.checkpoint import Checkpoints
 from dajax.methods import METHODS
 from dajax.models.build import build_model, build_segmenter
+from toy_classifier import ToyNetwork
 
 SHAPE, CLASSES = (16, 16, 1), 4
-SEG_SHAPE = (32, 48, 3)
+TOY_SHAPE, SEG_SHAPE = (12,), (32, 48, 3)
 NUM_IMAGES = {"source": 40, "target": 24, "sources": 3}
 CLASSIFICATION = ("source_only", "adabn", "can", "mscan", *cls_base.BASELINES)
 # The stage in a segmentation recipe, and the heads of its network.
@@ -66,6 +67,8 @@ def make(name):
         network = ConfigDict(dict(backbone="resnet_small", widths=(4, 4, 8), bottleneck=0, head_widths=()))
         network.update({"mcd": dict(head_widths=(6,)), "dann": dict(bottleneck=6)}.get(name, {}))
         model, shape = build_model(network, config, num_classes=CLASSES), SHAPE
+        if name == "mscan":  # seven passes of a residual network take a minute to compile
+            model, shape = ToyNetwork(CLASSES, (8, 6), num_domains=4, stops=False), TOY_SHAPE
     method = METHODS[config.method]
 
     def initial_state():
@@ -91,13 +94,12 @@ def make_seg_batch(seed):
     return {"labelled": labelled, "source": source, "target": target}
 
 
-def make_batch(seed, uneven=True):
+def make_batch(seed, shape):
     """Parts for every method; rows masked unevenly over four devices, class blocks (3 x 2, padded to 8) short in one class."""
     rng = np.random.default_rng(seed)
 
     def part(rows, valid, labels=False):
-        images = rng.normal(size=(rows, *SHAPE)).astype(np.float32)
-        batch = {"image": images, "mask": np.array(valid) if uneven else np.ones(rows, bool)}
+        batch = {"image": rng.normal(size=(rows, *shape)).astype(np.float32), "mask": np.array(valid)}
         return batch | ({"label": np.where(batch["mask"], rng.integers(0, CLASSES, rows), -1).astype(np.int32)} if labels else {})
 
     batch = {
@@ -120,7 +122,7 @@ PARTS = {
 
 
 def parts_of(name, seed):
-    batch = make_seg_batch(seed) if name in SEGMENTATION else make_batch(seed)
+    batch = make_seg_batch(seed) if name in SEGMENTATION else make_batch(seed, TOY_SHAPE if name == "mscan" else SHAPE)
     return {part: batch[part] for part in PARTS[name]}
 
 
