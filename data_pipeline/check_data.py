@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from data_pipeline.decode import read_image
 from data_pipeline.errors import DataError
-from data_pipeline.folder import read_image
 from data_pipeline.image_set import ImageSet
 from data_pipeline.labels import IGNORED, LabelSpace, unknown_ids
 from data_pipeline.official import describe_missing, official_count

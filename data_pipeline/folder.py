@@ -6,18 +6,14 @@ line number is the class id. Without it the sorted names of the class folders ar
 
 import os
 import pathlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image
 
 from data_pipeline.errors import DataError
 from data_pipeline.image_set import ImageSet
 
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp")
-
-# What PIL raises. OSError: missing, unknown format or truncated; SyntaxError: a broken PNG; ValueError: impossible sizes.
-_UNREADABLE = (OSError, SyntaxError, ValueError)
 
 
 def read_folder(root: str | os.PathLike, domain: str, class_names: tuple[str, ...] | None = None) -> ImageSet:
@@ -76,29 +72,6 @@ def read_domains(root: str | os.PathLike, sources: Sequence[str], target: str) -
     class_names = source_sets[0].class_names
     source_sets += [read_folder(root, source, class_names) for source in sources[1:]]
     return tuple(source_sets), read_folder(root, target, class_names)
-
-
-def read_image(path: str) -> np.ndarray:
-    """Decodes a JPEG, PNG or BMP file with PIL as RGB, uint8 [H, W, 3]. Raises DataError, naming the file, when it cannot."""
-    try:
-        with Image.open(path) as image:
-            return np.asarray(image.convert("RGB"))
-    except _UNREADABLE as error:
-        raise DataError(f"{path}: cannot be decoded: {error}; replace or remove the file") from error
-
-
-def find_unreadable(paths: Iterable[str]) -> tuple[str, str] | None:
-    """Decodes files fully with PIL until one fails: (its path, the reason), or None when all can be read.
-
-    A truncated file opens without complaint; only decoding all of it tells.
-    """
-    for path in paths:
-        try:
-            with Image.open(path) as image:
-                image.load()
-        except _UNREADABLE as error:
-            return path, str(error)
-    return None
 
 
 def _domain_folder(root, domain) -> pathlib.Path:
