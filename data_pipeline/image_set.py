@@ -18,10 +18,12 @@ _KINDS = ("images", "paths", "records")
 class Listed:
     """That list files name a set's images, which is for check_data to compare with the disk.
 
+    base: the folder that the lists' paths are relative to.
     folder: all images of the domain lie below it.
     files: the list files of the domain, those of its other splits too.
     """
 
+    base: str
     folder: str
     files: tuple[str, ...]
 
