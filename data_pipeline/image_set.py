@@ -135,7 +135,8 @@ class _Chained(Sequence):
     def __getitem__(self, index):
         row = range(len(self))[index]  # from the end, too; raises IndexError
         position = bisect.bisect_right(self._ends, row)
-        return self._parts[position][row - self._ends[position]]  # counted from the part's end
+        part = self._parts[position]
+        return part[row - self._ends[position] + len(part)]
 
 
 def merged(sets: Sequence[ImageSet]) -> ImageSet:

@@ -41,6 +41,10 @@ class TfRecordFiles(Sequence):
             file.seek(begin)
             return file.read(length)
 
+    def __getitems__(self, indices):
+        """Several at once, as tfds' data sources have it."""
+        return [self[index] for index in indices]
+
 
 def _find_records(shard) -> np.ndarray:
     spans, position, size = [], 0, os.path.getsize(shard.path)
