@@ -112,14 +112,14 @@ def published(config, arg):
     config.model.weights = arg.weights
     config.runtime.eval_batch_size = 100
     if arg.variant == "office31":
-        config.data = ConfigDict(base.folder(arg.root, arg.source or "amazon", arg.target or "webcam", resize=256, crop=224))
+        config.data = ConfigDict(base.office31(arg.root, arg.source or "amazon", arg.target or "webcam"))
         config.model.backbone = "resnet50"
         # 0.05 for amazon -> dslr, webcam; no filter (1.0) for the others, by yaml or by the default where there is none.
         config.can.clustering.max_distance = 0.05 if arg.source in ("", "amazon") else 1.0
         images = {"amazon": 2817, "dslr": 498, "webcam": 795}  # of the source
         config.source_only.steps = SOURCE_ONLY_LOOPS * (images.get(arg.source or "amazon", 2817) // 30)
         return
-    config.data = ConfigDict(base.folder(arg.root, arg.source or "train", arg.target or "validation", resize=256, crop=224))
+    config.data = ConfigDict(base.visda2017(arg.root, arg.source or "train", arg.target or "validation"))
     config.model.backbone, config.metric = "resnet101", "mean-class accuracy"
     config.can.clustering.max_distance, config.can.clustering.batch_size = 1.0, 600
     config.can.class_aware.update(num_classes=6, source_per_class=10, target_per_class=10, update_fraction=0.2)
