@@ -7,7 +7,6 @@ from data_pipeline.errors import DataError
 from data_pipeline.image_set import ImageSet
 
 KNOWN = ("digits", "folder", "office31", "visda2017", "domainnet", "tfds")
-_DOMAINS = {"office31": office31.DOMAINS, "visda2017": visda2017.DOMAINS, "domainnet": domainnet.DOMAINS}
 
 
 class Opened(NamedTuple):
@@ -32,26 +31,34 @@ def load_domains(data_config) -> Opened:
     The target keeps its labels where it has any, for evaluation; training must take `target.without_labels()`.
     Raises: DataError for an unknown name, and whatever the reader finds wrong.
     """
-    dataset, target = data_config.dataset, data_config.target
+    dataset = data_config.dataset
     if dataset not in KNOWN:
         raise DataError(f"unknown data set {dataset!r}; known: {', '.join(KNOWN)}; set config.data.dataset")
     names = _names(data_config.source)
-    for key, name in (*(("source", name) for name in names), ("target", target)):
-        if name not in _DOMAINS.get(dataset, (name,)):
-            raise DataError(f"config.data.{key}: {dataset} has no domain {name!r}; known: {', '.join(_DOMAINS[dataset])}")
-    if dataset == "domainnet":
-        return Opened(*domainnet.read_domains(data_config.root, names, target, **_splits(data_config)))
-    if dataset == "tfds":
-        return Opened(*tfds_sets.read_domains(data_config.root, names, target, **_splits(data_config), download=data_config.download))
     if dataset == "digits":
         sources, target = digits.read_domains(names, data_config.seed, data_config.per_class, data_config.size)
-    elif dataset == "folder":
-        sources, target = folder.read_domains(data_config.root, names, target)
-    elif dataset == "office31":
-        sources, target = office31.read_domains(data_config.root, names, target)
+        return Opened(sources, target, target)
+    if dataset == "domainnet":
+        _check_domains(dataset, names, data_config.target, domainnet.DOMAINS)
+        return Opened(*domainnet.read_domains(data_config.root, names, data_config.target, **_splits(data_config)))
+    if dataset == "tfds":
+        splits = _splits(data_config)
+        return Opened(*tfds_sets.read_domains(data_config.root, names, data_config.target, **splits, download=data_config.download))
+    if dataset == "office31":
+        _check_domains(dataset, names, data_config.target, office31.DOMAINS)
+        sources, target = office31.read_domains(data_config.root, names, data_config.target)
+    elif dataset == "visda2017":
+        _check_domains(dataset, names, data_config.target, visda2017.DOMAINS)
+        sources, target = visda2017.read_domains(data_config.root, names, data_config.target)
     else:
-        sources, target = visda2017.read_domains(data_config.root, names, target)
+        sources, target = folder.read_domains(data_config.root, names, data_config.target)
     return Opened(sources, target, target)
+
+
+def _check_domains(dataset, sources, target, known):
+    for key, name in (*(("source", name) for name in sources), ("target", target)):
+        if name not in known:
+            raise DataError(f"config.data.{key}: {dataset} has no domain {name!r}; known: {', '.join(known)}")
 
 
 def _splits(data_config):

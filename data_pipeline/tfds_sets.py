@@ -91,6 +91,8 @@ def _read_set(name, split, data_dir, download, key) -> ImageSet:
     except (KeyError, ValueError) as error:
         raise DataError(f"{where}: no split {split!r}; known: {', '.join(builder.info.splits)}; set config.data.{key}, "
                         f"or write the split after the name") from error
+    if not instructions:
+        raise DataError(f"{where}: split {split!r} has no example; choose another")
     examples = _open_examples(builder, split, instructions)
     class_names, labels = (), None  # of a set without class labels
     if label_key:
@@ -133,7 +135,7 @@ def _feature_keys(builder) -> tuple[str, str | None]:
         return supervised
     if len(images) == 1 and len(labels) <= 1:
         return images[0], labels[0] if labels else None
-    raise DataError(f"tfds:{builder.info.full_name}: its features are {', '.join(features)}; expected one image and one class label, "
+    raise DataError(f"tfds:{builder.info.full_name}: its features are {', '.join(sorted(features))}; expected one image and one class label, "
                     f"or tfds to say which (supervised_keys): choose another set")
 
 

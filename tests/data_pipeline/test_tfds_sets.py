@@ -22,12 +22,14 @@ def features(shape, names=("0", "1", "2")):
     return {"image": tfds.features.Image(shape=shape), "label": tfds.features.ClassLabel(names=names)}
 
 
-class Made(tfds.core.GeneratorBasedBuilder):
+class Made(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     """Image i is filled with 10 * i and has label i % 3. Not registered: opened from its files alone, as a user's own sets may be."""
 
     VERSION = tfds.core.Version("1.0.0")
     FEATURES, KEYS, LABELLED = features((None, None, 1)), ("image", "label"), True
-    skip_registration = True
+
+    def __init_subclass__(cls):
+        super().__init_subclass__(skip_registration=True)
 
     def _info(self):
         return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(self.FEATURES), supervised_keys=self.KEYS)
@@ -144,6 +146,7 @@ def test_a_split_without_labels_is_an_unlabelled_target(prepared):
     (dict(target="letters"), "tfds:letters/1.0.0:.*: class 0 is 'a'; expected '0', as in tfds:grey/1.0.0:train"),
     (dict(target="colour:dev"), "tfds:colour/1.0.0: no split 'dev'; known: train, test; set config.data.target_split"),
     (dict(evaluation_split="validation"), "tfds:colour/1.0.0: no split 'validation'; known: train, test; set config.data.evaluation_split"),
+    (dict(target="colour:train[:0]"), "tfds:colour/1.0.0: split 'train.:0.' has no example; choose another"),
     (dict(source="nonesuch"), "tfds:nonesuch: Dataset nonesuch not found; see tensorflow.org/datasets/catalog, or set config.data.root"),
     (dict(source="domainnet/unreal"), "tfds:domainnet/unreal: .*unreal not found.*; see tensorflow.org/datasets/catalog"),
     (dict(source="mnist:9.9.9"), "tfds:mnist:9.9.9: .*9.9.9.*; see tensorflow.org/datasets/catalog"),
@@ -151,7 +154,7 @@ def test_a_split_without_labels_is_an_unlabelled_target(prepared):
     (dict(source="no name"), "config.data.source='no name': expected .tfds:.name.:version..:split., such as mnist"),
     (dict(source="mnist"), "tfds:mnist: not prepared in .*mnist/3.0.1; run `tfds build mnist --file_format=array_record --data_dir=.*`, or set "
                            "config.data.download=True"),
-    (dict(source="twice"), "tfds:twice/1.0.0: its features are image, label, coarse; expected one image and one class label"),
+    (dict(source="twice"), "tfds:twice/1.0.0: its features are coarse, image, label; expected one image and one class label"),
 ])
 def test_what_cannot_be_opened_is_named_in_one_line(prepared, settings, message):
     with pytest.raises(DataError, match=message) as caught:
