@@ -130,6 +130,7 @@ def on_small_images(stage):
     stage.init_from, stage.steps = "source_only", SMALL_STEPS
     stage.optimizer.update(lr=0.01, lr_multipliers=())
     if stage.method == "mcd":
+        stage.steps //= 2  # each of its steps passes the network six times
         stage.weight, stage.entropy_weight = 0.3, 0.03  # tllib's digits
         stage.optimizer.schedule, stage.classifier_optimizer.lr = "constant", 0.01
 
