@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 import numpy as np
 
-from dajax.models.classifier import Output
+from dajax.models.classifier import DeepHead, Output
 from dajax.models.norm import DomainBatchNorm
 
 
@@ -28,6 +28,15 @@ class ToyNetwork(nn.Module):
         x = jax.lax.stop_gradient(x) if self.stops else x
         features = nn.relu(DomainBatchNorm(num_domains=self.num_domains, name="bn2")(nn.Dense(self.widths[1], use_bias=False, name="fc2")(x), mode))
         return Output(features=features, logits=nn.Dense(self.num_classes, name="head")(features))
+
+
+class TwoHeads(ToyNetwork):
+    """The toy network as MCD asks for it."""
+
+    head_widths: tuple[int, ...] = ()
+
+    def another_head(self):
+        return DeepHead(self.num_classes, self.head_widths, self.num_domains, parent=None)
 
 
 class ArrayFeed:

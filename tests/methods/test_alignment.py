@@ -8,18 +8,10 @@ import pytest
 from configs import cls_base
 from dajax.errors import UserError
 from dajax.methods import METHODS
-from dajax.models.classifier import DeepHead
 from dajax.stages import _begin_with
-from toy_classifier import ToyNetwork
+from toy_classifier import TwoHeads
 
 CLASSES, WIDTH, ROWS = 4, 10, 8
-
-
-class TwoHeads(ToyNetwork):
-    """The toy network as MCD asks for it."""
-
-    def another_head(self):
-        return DeepHead(self.num_classes, (), self.num_domains, parent=None)
 
 
 MODEL = TwoHeads(CLASSES, (8, 6), stops=False)
