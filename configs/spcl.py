@@ -107,8 +107,9 @@ def contrast_stage(**settings):
 def on_scenes(name, arg):
     """For the small network from random weights, whose statistics are trained throughout: there are no pretrained ones to freeze."""
     config = seg_base.segmentation(name, model=seg_base.small_network("single"), data=scenes())
-    view = config.data.transforms.target
-    config.data.transforms.self_training = seg_base.without(view, scale_range=(1.0, 1.5), color_jitter=JITTER)
+    # Mirrored only. With seed 0, labels and start from AdaBN and the source-only network, 400 steps ended at 38.6 so, at 38.3 with scales of
+    # 1 to 1.5, at 38.3 with the jitter, which as trained cost 1.5: a network this small does not get round to colours that it never meets.
+    config.data.transforms.self_training = config.data.transforms.target
     optimizer, recipe = seg_base.scenes_optimizer(5e-4), stages(arg)
     for stage in ("warm_up_labels", "spcl_labels"):
         recipe[stage].statistics = "reestimated"  # what training left is a mixture of both domains', which is 6 points worse

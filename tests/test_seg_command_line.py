@@ -111,6 +111,7 @@ def test_plca_is_measured_and_predicts_with_spatial_aggregation_too(scenes, tmp_
     assert (np.stack(plain) != np.stack(aggregated)).any()
 
 
+@pytest.mark.slow
 def test_kill_9_in_the_middle_of_clans_warm_up_changes_no_bit(scenes, tmp_path):
     flags = ("--config.stages=('clan',)", "--config.clan.init_from=", "--config.clan.steps=9", "--config.clan.warmup_steps=6")
     flags += ("--config.runtime.checkpoint_every=2", "--config.clan.adversarial.width=8", "--config.evaluation.reestimate_batches=0")
