@@ -93,7 +93,7 @@ def main():
             print(*(" | ".join(row) for row in rows), sep="\n", file=sys.stderr)  # the table comes last, and this may take half an hour
             parts += refresh.parts_table(ours, settings) if case == "refresh" else ""
     print(f"dajax on {ours.device}; {os.cpu_count()} CPU cores; median of {args.repeats} repeat(s)\n\n{markdown_table(table)}\n{parts}")
-    sys.exit("; ".join(wrong))
+    sys.exit("; ".join(wrong) or 0)
 
 
 if __name__ == "__main__":
