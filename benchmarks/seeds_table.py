@@ -1,6 +1,8 @@
 """README's tables: every row of a recipe over several seeds, mean +- standard deviation.
 
   python benchmarks/seeds_table.py digits --seeds=3,4,5           about seven minutes a seed on two cores
+  python benchmarks/seeds_table.py compare --seeds=3,4,5          about twenty
+  python benchmarks/seeds_table.py mscan --seeds=3,4,5            about ten
   python benchmarks/seeds_table.py scenes --seeds=3,4,5           about fifteen
   python benchmarks/seeds_table.py clan --seeds=3,4,5             about ten
   python benchmarks/seeds_table.py plca_ablations --seeds=3       about twenty-five
@@ -23,13 +25,30 @@ from dajax.errors import StopRequested, UserError  # noqa: E402
 
 MIOU = {figure: sweep_tables.SEGMENTATION[figure] for figure in (("miou",), ("reestimated", "miou"))}
 AGGREGATED = {figure: sweep_tables.SEGMENTATION[figure] for figure in (("reestimated_aggregated", "miou"),)}
+ACCURACY = {("accuracy",): "accuracy in % on all 1,797 target images"}
 FLOOR = {"source_only": "source only", "adabn": "AdaBN"}
 # Recipe, the figures of a stage's result with their titles, and the stages with theirs.
 TABLES = {
     "digits": (
         "configs/can.py:ablations",
-        {("accuracy",): "accuracy in % on all 1,797 target images"},
+        ACCURACY,
         FLOOR | {"can_weight0": "CAN, CDD weight 0", "can_intra_only": "CAN, intra-class only", "can": "**CAN**"},
+    ),
+    "compare": (
+        "configs/compare_cls.py",
+        ACCURACY,
+        FLOOR | {
+            "dann": "DANN", "cdan": "CDAN", "dan": "DAN", "jan": "JAN", "mcd": "MCD", "can_weight0": "CAN, CDD weight 0",
+            "can_intra_only": "CAN, intra-class only", "can": "**CAN**",
+        },
+    ),
+    "mscan": (
+        "configs/mscan.py",
+        ACCURACY,
+        {
+            "source_only": "source only, sources merged", "adabn": "AdaBN, sources merged", "can_merged": "CAN, sources merged",
+            "mscan_without_bsa": "MSCAN without BSA", "mscan": "**MSCAN**",
+        },
     ),
     "scenes": (
         "configs/compare_seg.py",

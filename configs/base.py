@@ -89,6 +89,40 @@ def folder(root, source, target, *, resize, crop):
     )
 
 
+def office31(root, source, target):
+    """Office-31 as downloaded: "amazon", "dslr", "webcam"; several sources as "amazon+dslr". CAN's views."""
+    return dict(folder(root, source, target, resize=256, crop=224), dataset="office31")
+
+
+def visda2017(root, source, target):
+    """VisDA-2017 as downloaded: "train", "validation", "test". CAN's views."""
+    return dict(folder(root, source, target, resize=256, crop=224), dataset="visda2017")
+
+
+def domainnet(root, source, target):
+    """DomainNet as downloaded: "clipart", "infograph", "painting", "quickdraw", "real", "sketch"; several sources joined by "+". CAN's views."""
+    return dict(
+        folder(root, source, target, resize=256, crop=224),
+        dataset="domainnet",
+        # "train", "test" or "all". MSCAN's slides do not say which; this is the protocol of DomainNet's authors, who published the lists.
+        source_split="train",
+        target_split="train",  # adapted to, without its labels
+        evaluation_split="test",
+    )
+
+
+def tfds(source, target, root="", *, resize, crop):
+    """Sets of tensorflow-datasets by name, "mnist", "domainnet/real:test"; several sources joined by "+". CAN's views."""
+    return dict(
+        folder(root, source, target, resize=resize, crop=crop),  # root: its data_dir, "" for its default
+        dataset="tfds",
+        source_split="train",  # of a name without ":split"
+        target_split="train",
+        evaluation_split="test",  # of the target's set; "": the images that are adapted to
+        download=False,  # True: a set that is not there is downloaded and prepared first
+    )
+
+
 def sgd(**settings):
     """SGD as every method here uses it; momentum and decay from CAN's config.py, and the same in CLAN's and AdaptSegNet's."""
     return dict(dict(kind="sgd", momentum=0.9, weight_decay=5e-4, nesterov=False, lr_multipliers=(), repeats=()), **settings)

@@ -104,6 +104,8 @@ def on_scenes(name, arg):
     settings = seg_base.SCENES_ADAPTATION | dict(steps=SCENES_STEPS)
     del settings["init_from"]
     recipe = rounds(arg, SCENES_ROUNDS, (), lambda i: settings | dict(optimizer=seg_base.scenes_optimizer(5e-4 / 2**i)))
+    for i in range(SCENES_ROUNDS):
+        recipe[f"labels_{i}"].statistics = "reestimated"  # as configs/spcl.py on the scenes; a map of 16 x 32 is few pixels for statistics
     without_target = {"target_weight": 0.0, "entropy_weight": 0.0, "contrast_weight": 0.0, "steps": SCENES_ROUNDS * SCENES_STEPS}
     control = seg_base.without(recipe["bicl_0"], **without_target)
     if arg.variant == "ablations":

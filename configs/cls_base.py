@@ -9,11 +9,11 @@ from ml_collections import ConfigDict
 
 from configs import base
 
-VARIANTS = ("digits", "folder", "office31", "visda2017", "domainnet")
+VARIANTS = ("digits", "folder", "tfds", "office31", "visda2017", "domainnet")
 ARGS = dict(root="", source="", target="", weights="", size=64, network="own")
 NETWORKS = ("own", "can")
 DOMAINNET = ("clipart", "infograph", "painting", "quickdraw", "real", "sketch")
-FROM_SCRATCH = ("digits", "folder")
+FROM_SCRATCH = ("digits", "folder", "tfds")
 # Of a baseline on the digits and small folders: about what CAN's eight loops take.
 SMALL_STEPS = 1000
 
@@ -33,10 +33,12 @@ def parse(arg):
 def start(name, arg):
     """A config with the data and the backbone of a variant, and stage source_only."""
     parts = (name, arg.variant, arg.source, arg.target, "" if arg.network == "own" else "network_" + arg.network)
-    config = base.base("-".join(filter(None, parts)))
+    config = base.base("-".join(filter(None, parts)).replace("/", "_").replace(":", "_"))  # names a folder
     if arg.variant in FROM_SCRATCH:
         if arg.variant == "folder":
             config.data = ConfigDict(base.folder(arg.root, arg.source, arg.target, resize=arg.size * 8 // 7, crop=arg.size))  # 256 : 224
+        elif arg.variant == "tfds":
+            config.data = ConfigDict(base.tfds(arg.source, arg.target, arg.root, resize=arg.size * 8 // 7, crop=arg.size))
         elif arg.source:
             config.data.source = arg.source
         config.source_only = source_only_from_scratch()
@@ -128,6 +130,7 @@ def on_small_images(stage):
     stage.init_from, stage.steps = "source_only", SMALL_STEPS
     stage.optimizer.update(lr=0.01, lr_multipliers=())
     if stage.method == "mcd":
+        stage.steps //= 2  # each of its steps passes the network six times
         stage.weight, stage.entropy_weight = 0.3, 0.03  # tllib's digits
         stage.optimizer.schedule, stage.classifier_optimizer.lr = "constant", 0.01
 

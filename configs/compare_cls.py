@@ -21,6 +21,8 @@ def get_config(arg=None):
     first = {}
     if arg.variant in cls_base.FROM_SCRATCH:
         first = {"source_only": config.source_only, "adabn": cls_base.adabn()}
+    elif arg.variant == "office31":
+        first = {"source_only": can.authors_source_only(arg)}  # a row, not a start
     config.update(first | rows)
     config.stages = (*first, *rows)
     return config

@@ -114,8 +114,11 @@ def _make_stage(config, name, workdir, devices, task, domains, stop):
 
 def _begin_with(state, saved, *, what):
     """`state` with the networks of a checkpoint; networks that the other stage did not have (a discriminator) stay as they are."""
-    params = {name: adopt(tree, saved["params"][name], what=what) if name in saved["params"] else tree for name, tree in state.params.items()}
-    return state.replace(params=params, batch_stats=adopt(state.batch_stats, saved["batch_stats"], what=what))
+
+    def begin(trees, found):
+        return {name: adopt(tree, found[name], what=what) if name in found else tree for name, tree in trees.items()}
+
+    return state.replace(params=begin(state.params, saved["params"]), batch_stats=begin(state.batch_stats, saved["batch_stats"]))
 
 
 def _train(stage):

@@ -4,7 +4,11 @@ Importing this package is cheap. TensorFlow is loaded by `pipeline`, `seg_pipeli
 
     sampling, class_aware                step number -> rows and random numbers, with nothing to remember
     classification
-      image_set, folder, digits, sources   sets of images and where they come from
+      image_set, decode, sources           sets of images, and the ones that a config can name:
+      digits                                 the embedded data set
+      folder, office31                       class folders
+      list_files, visda2017, domainnet       list files
+      tfds_sets, tfrecord_files              what tensorflow-datasets has prepared
       preprocess, transforms               what happens to an image (numpy; TensorFlow)
       pipeline                             step number -> batch
     segmentation
@@ -15,7 +19,7 @@ Importing this package is cheap. TensorFlow is loaded by `pipeline`, `seg_pipeli
       scenes                               the embedded data set
       seg_transforms, color_jitter         what happens to an image and its label
       seg_pipeline                         step number -> batch
-    check_data, official                 reading everything once, before a run
+    check_data, check_images, official   reading everything once, before a run
 """
 
 from data_pipeline.class_aware import ClassAwareSampler

@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from data_pipeline.check_images import check_images, num_encoded
+from data_pipeline.decode import read_image
 from data_pipeline.errors import DataError
-from data_pipeline.folder import read_image
 from data_pipeline.image_set import ImageSet
 from data_pipeline.labels import IGNORED, LabelSpace, unknown_ids
 from data_pipeline.official import describe_missing, official_count
@@ -62,7 +63,7 @@ def check(domains: Sequence[tuple[str, Any]], progress: Callable[[int, int], Non
 
 def _check_domain(role, what, read_all, problems) -> list[str]:
     if isinstance(what, ImageSet):
-        return _check_images(role, what, read_all, problems)
+        return check_images(role, what, read_all, problems)
     if isinstance(what, Listing):
         return _check_segmentation(role, what, read_all, problems)
     problems["cannot be opened"].append(str(what))
@@ -80,39 +81,13 @@ def _open(role, what):
 
 def _num_files(what) -> int:
     if isinstance(what, ImageSet):
-        return len(what.paths or ())
+        return num_encoded(what)
     return len(_frames(what)) if isinstance(what, Listing) else 0
 
 
 def _frames(listing) -> list[str]:
     """Every frame that has an image, a label or both."""
     return list(listing.images | (listing.labels or {}))
-
-
-def _check_images(role, images: ImageSet, read_all, problems) -> list[str]:
-    """Counts per class; files are decoded, images in memory have no way to be broken."""
-    def reason(path):
-        try:
-            read_image(path)
-        except DataError as error:
-            return str(error)
-
-    for line in read_all(reason, images.paths or ()):
-        if line:
-            problems["unreadable"].append(line)
-    classes = "unlabelled" if images.labels is None else f"{len(images.class_names)} classes"
-    lines = [f"{role}: {images.name}: {len(images):,} images, {classes}"]
-    if images.labels is None:
-        if role.startswith("source"):
-            problems["no labels"].append(f"{images.name}: a source needs labels; found none: sort its images into a folder for each class")
-        return lines
-    counts = images.class_counts()
-    width = max(map(len, images.class_names))
-    lines += [f"  {name:<{width}}  {count:>9,}" for name, count in zip(images.class_names, counts)]
-    for name, count in zip(images.class_names, counts):
-        if not count:
-            problems["no image of a class"].append(f"{images.name}: class {name!r} has no image; add some or remove the class")
-    return lines
 
 
 def _check_segmentation(role, listing: Listing, read_all, problems) -> list[str]:

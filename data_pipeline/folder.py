@@ -1,4 +1,4 @@
-"""Reading domains from class folders, as Office-31, Office-Home and VisDA-2017 are published.
+"""Reading domains from class folders, as Office-31 and Office-Home are published.
 
 Layout: `<root>/<domain>/[images/]<class>/*.jpg`, optionally `<root>/category.txt` with one class name a line, whose
 line number is the class id. Without it the sorted names of the class folders are the classes.
@@ -6,33 +6,31 @@ line number is the class id. Without it the sorted names of the class folders ar
 
 import os
 import pathlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image
 
 from data_pipeline.errors import DataError
 from data_pipeline.image_set import ImageSet
 
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp")
 
-# What PIL raises. OSError: missing, unknown format or truncated; SyntaxError: a broken PNG; ValueError: impossible sizes.
-_UNREADABLE = (OSError, SyntaxError, ValueError)
 
-
-def read_folder(root: str | os.PathLike, domain: str, class_names: tuple[str, ...] | None = None) -> ImageSet:
+def read_folder(
+    root: str | os.PathLike, domain: str, class_names: tuple[str, ...] | None = None, listed_in: str = "the classes asked for",
+) -> ImageSet:
     """Lists the images of one domain, in sorted order; decodes nothing.
 
     Args:
       root: the data set's folder.
       domain: a folder below it.
       class_names: the classes in the order of their ids; by default those of category.txt, else the sorted folder names.
+      listed_in: what messages call these classes.
     Returns: an ImageSet of paths; labels are None when the domain folder holds images and no class folders.
     Raises: DataError for a missing or empty folder, and where class folders and `class_names` differ.
     """
-    base = _domain_folder(root, domain)
-    folders, loose_images = _class_folders(base), _images_in(base)
-    listed_in = "the classes asked for"
+    base = domain_folder(root, domain)
+    folders, loose_images = _class_folders(base), images_in(base)
     if class_names is None:
         class_names, listed_in = _read_categories(root), str(pathlib.Path(root) / "category.txt")
     if not folders and not loose_images:
@@ -47,7 +45,7 @@ def read_folder(root: str | os.PathLike, domain: str, class_names: tuple[str, ..
 
     paths, labels = [], []
     for class_id, name in enumerate(class_names):
-        images = _images_in(base / name)
+        images = images_in(base / name)
         if not images:
             raise DataError(
                 f"{base / name}: class {name!r} has no image ({', '.join(IMAGE_ENDINGS)}); add some or remove the folder")
@@ -56,53 +54,33 @@ def read_folder(root: str | os.PathLike, domain: str, class_names: tuple[str, ..
     return ImageSet(domain, tuple(class_names), np.array(labels, np.int32), paths=tuple(paths))
 
 
-def read_domains(root: str | os.PathLike, sources: Sequence[str], target: str) -> tuple[tuple[ImageSet, ...], ImageSet]:
-    """Reads labelled source domains and a target that share class ids. The target may be unlabelled.
+def read_domains(
+    root: str | os.PathLike, sources: Sequence[str], target: str, class_names: tuple[str, ...] | None = None,
+    listed_in: str = "the classes asked for",
+) -> tuple[tuple[ImageSet, ...], ImageSet]:
+    """Reads labelled source domains and a target that share class ids. The target may be unlabelled. Arguments as read_folder's.
 
     Raises: DataError as read_folder does, for a source without class folders, and for a class that not every domain has.
     """
-    folders = {domain: _class_folders(_domain_folder(root, domain)) for domain in (*sources, target)}
+    folders = {domain: _class_folders(domain_folder(root, domain)) for domain in (*sources, target)}
     first = sources[0]
     for source in sources:
         if not folders[source]:
-            raise DataError(f"{_domain_folder(root, source)}: the source domain {source!r} needs class folders; found none")
+            raise DataError(f"{domain_folder(root, source)}: the source domain {source!r} needs class folders; found none")
     for domain in folders:
         for name in sorted(set(folders[first]) ^ set(folders[domain])) if folders[domain] else ():  # an unlabelled target has none
             present, absent = (first, domain) if name in folders[first] else (domain, first)
             raise DataError(
                 f"{root}: class {name!r} is in domain {present!r} and not in {absent!r}; both need the same classes: "
                 f"remove its folder or add the missing one")
-    source_sets = [read_folder(root, first)]
+    source_sets = [read_folder(root, first, class_names, listed_in)]
     class_names = source_sets[0].class_names
-    source_sets += [read_folder(root, source, class_names) for source in sources[1:]]
-    return tuple(source_sets), read_folder(root, target, class_names)
+    source_sets += [read_folder(root, source, class_names, listed_in) for source in sources[1:]]
+    return tuple(source_sets), read_folder(root, target, class_names, listed_in)
 
 
-def read_image(path: str) -> np.ndarray:
-    """Decodes a JPEG, PNG or BMP file with PIL as RGB, uint8 [H, W, 3]. Raises DataError, naming the file, when it cannot."""
-    try:
-        with Image.open(path) as image:
-            return np.asarray(image.convert("RGB"))
-    except _UNREADABLE as error:
-        raise DataError(f"{path}: cannot be decoded: {error}; replace or remove the file") from error
-
-
-def find_unreadable(paths: Iterable[str]) -> tuple[str, str] | None:
-    """Decodes files fully with PIL until one fails: (its path, the reason), or None when all can be read.
-
-    A truncated file opens without complaint; only decoding all of it tells.
-    """
-    for path in paths:
-        try:
-            with Image.open(path) as image:
-                image.load()
-        except _UNREADABLE as error:
-            return path, str(error)
-    return None
-
-
-def _domain_folder(root, domain) -> pathlib.Path:
-    """`<root>/<domain>/images` when there is such a folder (Office-31), else `<root>/<domain>`."""
+def domain_folder(root: str | os.PathLike, domain: str) -> pathlib.Path:
+    """`<root>/<domain>/images` when there is such a folder (Office-31), else `<root>/<domain>`. Raises DataError when there is none."""
     root = pathlib.Path(root)
     if not root.is_dir():
         raise DataError(f"{root}: no such folder; set config.data.root to the folder that holds the domains")
@@ -117,7 +95,8 @@ def _class_folders(base: pathlib.Path) -> list[str]:
     return sorted(entry.name for entry in os.scandir(base) if entry.is_dir() and not entry.name.startswith("."))
 
 
-def _images_in(folder: pathlib.Path) -> list[str]:
+def images_in(folder: str | os.PathLike) -> list[str]:
+    """The image files right in a folder, sorted."""
     return sorted(
         entry.path for entry in os.scandir(folder)
         if entry.name.lower().endswith(IMAGE_ENDINGS) and not entry.name.startswith(".") and entry.is_file())

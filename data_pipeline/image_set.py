@@ -1,23 +1,44 @@
-"""A named set of images, in memory or on disk, with or without class labels."""
+"""A named set of images, in memory, in files or in records, with or without class labels."""
 
+import bisect
 import dataclasses
+import itertools
 import zlib
 from collections.abc import Sequence
 
 import numpy as np
 
+from data_pipeline.decode import decode_image, read_image
 from data_pipeline.errors import DataError
+
+_KINDS = ("images", "paths", "records")
+
+
+@dataclasses.dataclass(frozen=True)
+class Listed:
+    """That list files name a set's images, which is for check_data to compare with the disk.
+
+    base: the folder that the lists' paths are relative to.
+    folder: all images of the domain lie below it.
+    files: the list files of the domain, those of its other splits too.
+    """
+
+    base: str
+    folder: str
+    files: tuple[str, ...]
 
 
 @dataclasses.dataclass(frozen=True)
 class ImageSet:
-    """N images of one domain. Exactly one of `images` and `paths` is given.
+    """N images of one domain. Exactly one of `images`, `paths` and `records` is given.
 
-    name: what messages call the set, e.g. "amazon" or "digits/type".
+    name: what messages call the set, e.g. "office31/amazon" or "digits/type".
     class_names: K names; the position is the class id.
     labels: int32 [N] class ids in 0..K-1, or None when the set is unlabelled.
-    images: uint8 [N, H, W, C], or None when the images are files.
-    paths: N file names, or None when the images are in memory.
+    images: uint8 [N, H, W, C] in memory, C 1 or 3.
+    paths: N names of image files.
+    records: N encoded images as bytes, in a sequence that gives any of them at once, from several threads.
+    listed: given when the paths come from list files. Then a class may have no image; in class folders that is an error.
     Raises DataError when these do not fit together.
     """
 
@@ -26,10 +47,13 @@ class ImageSet:
     labels: np.ndarray | None = None
     images: np.ndarray | None = None
     paths: tuple[str, ...] | None = None
+    records: Sequence[bytes] | None = None
+    listed: Listed | None = None
 
     def __post_init__(self):
-        if (self.images is None) == (self.paths is None):
-            raise DataError(f"{self.name}: give either images or paths, not both or neither")
+        given = [kind for kind in _KINDS if getattr(self, kind) is not None]
+        if len(given) != 1:
+            raise DataError(f"{self.name}: {' and '.join(given) or 'nothing'} given; give one of {', '.join(_KINDS)}")
         if self.images is not None and (self.images.dtype != np.uint8 or self.images.ndim != 4):
             raise DataError(f"{self.name}: images are {self.images.dtype} {list(self.images.shape)}; expected uint8 [N, H, W, C]")
         if self.labels is not None:
@@ -47,11 +71,29 @@ class ImageSet:
                 f"{self.describe(first)}: label {self.labels[first]} is not one of the {num_classes} classes "
                 f"(0..{num_classes - 1}); correct the label or the list of classes")
 
+    @property
+    def kind(self) -> str:
+        """Which of the three is given: "images", "paths" or "records"."""
+        return next(kind for kind in _KINDS if getattr(self, kind) is not None)
+
+    @property
+    def channels(self) -> int:
+        """C of an image as it is read; files and records are read as RGB."""
+        return 3 if self.images is None else self.images.shape[3]
+
     def __len__(self):
-        return len(self.paths if self.images is None else self.images)
+        return len(getattr(self, self.kind))
+
+    def read(self, index: int) -> np.ndarray:
+        """One image, uint8 [H, W, C]. Raises DataError, naming it, when it is missing or cannot be decoded."""
+        if self.images is not None:
+            return self.images[index]
+        if self.paths is not None:
+            return read_image(self.paths[index])
+        return decode_image(self.records[index], self.describe(index))
 
     def describe(self, index: int) -> str:
-        """The file of one image, or its set and position when it is in memory."""
+        """The file of one image, or its set and position when it has none of its own."""
         return self.paths[index] if self.paths is not None else f"{self.name}[{index}]"
 
     def class_counts(self) -> np.ndarray:
@@ -61,18 +103,40 @@ class ImageSet:
         return np.bincount(self.labels, minlength=len(self.class_names))
 
     def fingerprint(self) -> int:
-        """A number that changes when the set gains, loses or relabels an image; files count by name and class folder."""
+        """A number that changes when the set gains, loses or relabels an image.
+
+        Files count by name and class folder, records by their number, the first and the last.
+        """
         names = [self.name, *self.class_names]
         if self.paths is not None:
             names += [path.rsplit("/", 2)[-1] for path in self.paths]
         value = zlib.crc32("\n".join(names).encode())
         if self.images is not None:
             value = zlib.crc32(self.images.tobytes(), value)
+        if self.records is not None:
+            value = zlib.crc32(b"%d %b %b" % (len(self), self.records[0], self.records[-1]), value)
         return value if self.labels is None else zlib.crc32(self.labels.tobytes(), value)
 
     def without_labels(self) -> "ImageSet":
         """The same images as a set that holds no labels at all, for code that must not see them."""
         return dataclasses.replace(self, labels=None)
+
+
+class _Chained(Sequence):
+    """Several sequences one after the other, without copying them."""
+
+    def __init__(self, parts):
+        self._parts = parts
+        self._ends = list(itertools.accumulate(map(len, parts)))
+
+    def __len__(self):
+        return self._ends[-1]
+
+    def __getitem__(self, index):
+        row = range(len(self))[index]  # from the end, too; raises IndexError
+        position = bisect.bisect_right(self._ends, row)
+        part = self._parts[position]
+        return part[row - self._ends[position] + len(part)]
 
 
 def merged(sets: Sequence[ImageSet]) -> ImageSet:
@@ -86,13 +150,11 @@ def merged(sets: Sequence[ImageSet]) -> ImageSet:
     for other in sets[1:]:
         if other.class_names != first.class_names:
             raise DataError(f"{first.name} and {other.name} have other classes, or the same in another order; domains need the same ones")
-        if (other.images is None) != (first.images is None):
-            raise DataError(f"{first.name} and {other.name}: one is in memory, the other on disk; merge sets of one kind")
+        if other.kind != first.kind:
+            raise DataError(f"{first.name} has {first.kind}, {other.name} {other.kind}; merge sets of one kind")
         if first.images is not None and other.images.shape[1:] != first.images.shape[1:]:
             raise DataError(f"{other.name}: images are {list(other.images.shape[1:])}, those of {first.name} {list(first.images.shape[1:])}")
-    return ImageSet(
-        "+".join(one.name for one in sets), first.class_names,
-        labels=None if any(one.labels is None for one in sets) else np.concatenate([one.labels for one in sets]),
-        images=None if first.images is None else np.concatenate([one.images for one in sets]),
-        paths=None if first.images is not None else tuple(path for one in sets for path in one.paths),
-    )
+    parts = [getattr(one, one.kind) for one in sets]
+    join = {"images": np.concatenate, "paths": lambda paths: tuple(itertools.chain(*paths)), "records": _Chained}[first.kind]
+    labels = None if any(one.labels is None for one in sets) else np.concatenate([one.labels for one in sets])
+    return ImageSet("+".join(one.name for one in sets), first.class_names, labels, **{first.kind: join(parts)})

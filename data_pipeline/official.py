@@ -10,11 +10,33 @@ _CITYSCAPES = {  # frames and cities of the splits with public labels
         "tubingen ulm weimar zurich").split()),
     "cityscapes/val": (500, "frankfurt lindau munster".split()),
 }
+_IMAGES = {  # images with one label each
+    # Office-31 and VisDA-2017: CAN's journal version (can.md section 3).
+    "office31/amazon": 2817, "office31/dslr": 498, "office31/webcam": 795,
+    "visda2017/train": 152397, "visda2017/validation": 55388, "visda2017/test": 72372,
+    # DomainNet's cleaned lists: the catalogue of tensorflow-datasets (domainnet); the sums are "#Cleaned" on ai.bu.edu/M3SDA.
+    "domainnet/clipart/train": 33525, "domainnet/clipart/test": 14604, "domainnet/clipart/all": 48129,
+    "domainnet/infograph/train": 36023, "domainnet/infograph/test": 15582, "domainnet/infograph/all": 51605,
+    "domainnet/painting/train": 50416, "domainnet/painting/test": 21850, "domainnet/painting/all": 72266,
+    "domainnet/quickdraw/train": 120750, "domainnet/quickdraw/test": 51750, "domainnet/quickdraw/all": 172500,
+    "domainnet/real/train": 120906, "domainnet/real/test": 52041, "domainnet/real/all": 172947,
+    "domainnet/sketch/train": 48212, "domainnet/sketch/test": 20916, "domainnet/sketch/all": 69128,
+}
 
 
 def official_count(name: str) -> int | None:
-    """Frames of the official download of a set ("gta5", "cityscapes/val" ...); None for others, such as a user's own data."""
-    return _NUMBERED[name][1] if name in _NUMBERED else _CITYSCAPES.get(name, (None,))[0]
+    """Frames or images of the official download of a set ("gta5", "cityscapes/val", "office31/dslr" ...); None for a user's own data."""
+    return _NUMBERED[name][1] if name in _NUMBERED else _CITYSCAPES.get(name, (_IMAGES.get(name),))[0]
+
+
+def describe_other_count(name: str, count: int) -> str | None:
+    """One line when a set of images has not as many as the official download; None when it has or nothing is known of it."""
+    expected = official_count(name)
+    if expected is None or count == expected:
+        return None
+    if count > expected:
+        return f"{count:,} images; expected {expected:,}, as the official download has: remove those that are not of it"
+    return f"{count:,} images; expected {expected:,}, as the official download has: unpack its archives again, with its lists where it has any"
 
 
 def describe_missing(name: str, frames: Iterable[str]) -> str | None:

@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator, Mapping
 import numpy as np
 
 from data_pipeline.errors import DataError
-from data_pipeline.folder import read_image
 from data_pipeline.image_set import ImageSet
 from data_pipeline.preprocess import Transform, crop_and_flip
 from data_pipeline.sampling import uniforms
@@ -63,26 +62,25 @@ def batches(parts: Mapping[str, Part], start: int, stop: int, prefetch: int = 2)
 def _check(name, part):
     if part.with_labels and part.image_set.labels is None:
         raise DataError(f"part {name!r} wants labels and {part.image_set.name} has none")
-    part.transform.check_channels(_channels(part), f"part {name!r}: {part.image_set.name}")
+    part.transform.check_channels(part.image_set.channels, f"part {name!r}: {part.image_set.name}")
     if part.image_set.images is not None and part.transform.resize_hw is None:
         part.transform.check_input(part.image_set.images.shape[1:3], f"{part.image_set.name}: the image size")
-    if part.image_set.paths is not None and part.transform.resize_hw is None and part.transform.crop is None:
-        raise DataError(f"part {name!r}: files come in any size; set transform.resize or transform.crop")
+    if part.image_set.images is None and part.transform.resize_hw is None and part.transform.crop is None:
+        raise DataError(f"part {name!r}: {part.image_set.kind} come in any size; set transform.resize or transform.crop")
 
 
 def _part_dataset(part, start, stop):
     """A dataset of this part's dicts, one element a step."""
     num_rows = len(part.rows(start))
-    is_file_set = part.image_set.paths is not None
-    image_shape = (*part.transform.size_hw, _channels(part))
+    is_encoded = part.image_set.images is None
+    image_shape = (*part.transform.size_hw, part.image_set.channels)
 
     def steps():
         for step in range(start, stop):
             yield _chosen(part, step, num_rows)
 
     def load(row):
-        image = tf.numpy_function(lambda path, numbers: _load(path.decode(), numbers, part.transform),
-                                  (row["image"], row["uniforms"]), tf.uint8)
+        image = tf.numpy_function(lambda index, numbers: _load(part, int(index), numbers), (row["index"], row["uniforms"]), tf.uint8)
         return row | {"image": tf.ensure_shape(image, image_shape)}  # numpy_function forgets the shape
 
     def finish(batch):
@@ -93,19 +91,15 @@ def _part_dataset(part, start, stop):
         return finished | {"image": tf.reshape(flat, images.shape), "mask": mask}
 
     signature = {"index": tf.TensorSpec((num_rows,), tf.int32),
-                 "uniforms": tf.TensorSpec((num_rows, _num_columns(part)), tf.float32),
-                 "image": tf.TensorSpec((num_rows,), tf.string) if is_file_set
-                          else tf.TensorSpec((num_rows, *image_shape), tf.uint8)}
+                 "uniforms": tf.TensorSpec((num_rows, _num_columns(part)), tf.float32)}
+    if not is_encoded:
+        signature["image"] = tf.TensorSpec((num_rows, *image_shape), tf.uint8)
     if part.with_labels:
         signature["label"] = tf.TensorSpec((num_rows,), tf.int32)
     dataset = tf.data.Dataset.from_generator(steps, output_signature=signature)
-    if is_file_set:
+    if is_encoded:
         dataset = dataset.unbatch().map(load, num_parallel_calls=THREADS).batch(num_rows, drop_remainder=True)
     return dataset.map(finish, num_parallel_calls=2)  # whole batches: more at a time would only hold more of them
-
-
-def _channels(part) -> int:
-    return 3 if part.image_set.images is None else part.image_set.images.shape[3]  # files are read as RGB
 
 
 def _num_columns(part) -> int:
@@ -113,34 +107,36 @@ def _num_columns(part) -> int:
 
 
 def _chosen(part, step, num_rows):
-    """What Python decides about a step: rows, random numbers, labels, and the images in memory or the paths."""
+    """What Python decides about a step: rows, random numbers, labels, and the images in memory."""
     rows = part.rows(step)
     if len(rows) != num_rows:
         raise DataError(f"{part.image_set.name}: {len(rows)} rows at step {step}, {num_rows} before; pad with -1")
     numbers = uniforms(step, num_rows, _num_columns(part), part.key)
     chosen = {"index": rows.astype(np.int32), "uniforms": numbers}
-    transform, some_rows = part.transform, np.maximum(rows, 0)
-    if part.image_set.paths is not None:
-        chosen["image"] = np.array([part.image_set.paths[row] if row >= 0 else "" for row in rows], dtype=object)
-    elif transform.resize_hw is None and transform.crop is None and not transform.flip:
-        chosen["image"] = part.image_set.images[some_rows]
-    else:
-        images = part.image_set.images
-        chosen["image"] = np.stack([crop_and_flip(images[row], u, transform) for row, u in zip(some_rows, numbers)])
+    some_rows = np.maximum(rows, 0)
+    if part.image_set.images is not None:  # others are read and decoded by the threads that follow
+        chosen["image"] = _from_memory(part, some_rows, numbers)
     if part.with_labels:
         chosen["label"] = np.where(rows >= 0, part.image_set.labels[some_rows], -1).astype(np.int32)
     return chosen
 
 
-def _load(path, numbers, transform):
-    """Decodes, resizes, crops and flips one file: uint8 [h, w, 3]; zeros for the empty path of a padded row."""
-    if not path:
-        return np.zeros((*transform.size_hw, 3), np.uint8)
-    image = read_image(path)
+def _from_memory(part, rows, numbers):
+    images, transform = part.image_set.images, part.transform
+    if transform.resize_hw is None and transform.crop is None and not transform.flip:
+        return images[rows]
+    return np.stack([crop_and_flip(images[row], u, transform) for row, u in zip(rows, numbers)])
+
+
+def _load(part, row, numbers):
+    """Decodes, resizes, crops and flips one file or record: uint8 [h, w, 3]; zeros for a padded row, -1."""
+    if row < 0:
+        return np.zeros((*part.transform.size_hw, 3), np.uint8)
+    image = part.image_set.read(row)
     try:
-        return np.ascontiguousarray(crop_and_flip(image, numbers, transform))
+        return np.ascontiguousarray(crop_and_flip(image, numbers, part.transform))
     except DataError as error:
-        raise DataError(f"{path}: {error}") from error
+        raise DataError(f"{part.image_set.describe(row)}: {error}") from error
 
 
 def options() -> tf.data.Options:
@@ -168,6 +164,6 @@ def _explained(iterator, parts, start, stop, prefetch):
 def _redo(parts, start, step):
     for part in parts.values():
         chosen = _chosen(part, step, len(part.rows(start)))
-        if part.image_set.paths is not None:
-            for path, numbers in zip(chosen["image"], chosen["uniforms"]):
-                _load(path, numbers, part.transform)
+        if part.image_set.images is None:
+            for row, numbers in zip(chosen["index"], chosen["uniforms"]):
+                _load(part, int(row), numbers)

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image
 
+from data_pipeline.decode import read_image
 from data_pipeline.errors import DataError
-from data_pipeline.folder import read_image
 from data_pipeline.labels import LabelSpace, map_ids
 
 

@@ -6,27 +6,37 @@ import flax.linen as nn
 import jax
 import numpy as np
 
-from dajax.models.classifier import Output
+from dajax.models.classifier import DeepHead, Output
 from dajax.models.norm import DomainBatchNorm
 
 
 class ToyNetwork(nn.Module):
-    """x -> fc1 -> BN -> relu -> STOP GRADIENT -> fc2 -> BN -> relu = features -> head: the golden file's network."""
+    """x -> fc1 -> BN -> relu -> STOP GRADIENT -> fc2 -> BN -> relu = features -> head: the golden file's network, for images [N, D]."""
 
     num_classes: int
     widths: tuple[int, int]
     num_domains: int = 2
+    stops: bool = True
     network: ClassVar[str] = "classifier"
 
     def frozen_parameters(self):
-        return ("/fc1/", "/bn1/")
+        return ("/fc1/", "/bn1/") if self.stops else ()
 
     @nn.compact
     def __call__(self, images, mode):
         x = nn.relu(DomainBatchNorm(num_domains=self.num_domains, name="bn1")(nn.Dense(self.widths[0], use_bias=False, name="fc1")(images), mode))
-        x = jax.lax.stop_gradient(x)
+        x = jax.lax.stop_gradient(x) if self.stops else x
         features = nn.relu(DomainBatchNorm(num_domains=self.num_domains, name="bn2")(nn.Dense(self.widths[1], use_bias=False, name="fc2")(x), mode))
         return Output(features=features, logits=nn.Dense(self.num_classes, name="head")(features))
+
+
+class TwoHeads(ToyNetwork):
+    """The toy network as MCD asks for it."""
+
+    head_widths: tuple[int, ...] = ()
+
+    def another_head(self):
+        return DeepHead(self.num_classes, self.head_widths, self.num_domains, parent=None)
 
 
 class ArrayFeed:

@@ -77,7 +77,7 @@ class Classifier(nn.Module):
 
     def another_head(self):
         """A module of the head's shape, to be initialised and applied by itself: f(features, Mode) -> logits."""
-        return DeepHead(self.num_classes, self.head_widths, self.backbone.num_domains)
+        return DeepHead(self.num_classes, self.head_widths, self.backbone.num_domains, parent=None)
 
     def frozen_parameters(self):
         """Regular expressions on parameter paths "network/backbone/conv1/kernel" for what the gradient stop leaves without a gradient.

@@ -11,6 +11,8 @@ from dajax.models.build import load_pretrained as load_backbone
 from dajax.report import classification_table
 from dajax.tasks.common import Domains, Evaluation
 
+MAX_CLASSES_LISTED = 31  # at the head of a run; Office-31 has so many, DomainNet 345
+
 
 def open_data(config):
     """See dajax.tasks."""
@@ -42,10 +44,17 @@ def describe(config, domains):
     for domain, images in [*(("source", images) for images in domains.sources), ("target", domains.target), *apart]:
         found = f"{len(images)} images, no labels"
         if images.labels is not None:
-            counts = ", ".join(f"{name} {count}" for name, count in zip(images.class_names, images.class_counts()))
+            counts = _describe_counts(images)
             found = f"{len(images)} images ({counts}){'' if domain == 'source' else ' - labels for evaluation only'}"
         lines.append(f"{domain}: {images.name}, {found}")
     return lines
+
+
+def _describe_counts(images):
+    counts = images.class_counts()
+    if len(counts) > MAX_CLASSES_LISTED:
+        return f"{len(counts)} classes of {counts.min()} to {counts.max()}"
+    return ", ".join(f"{name} {count}" for name, count in zip(images.class_names, counts))
 
 
 def make_feed(domains, config, name, *, directory, devices, check_stop):

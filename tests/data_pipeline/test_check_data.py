@@ -1,17 +1,19 @@
 """--mode=check_data's report: everything that is wrong in one run, each in a line of its own."""
 
 import time
+import types
 
 import numpy as np
 import pytest
 
+import photo_files
 import seg_files
-from data_pipeline import check_data
+from data_pipeline import check_data, check_images, load_domains
 from data_pipeline.check_data import check
 from data_pipeline.errors import DataError
 from data_pipeline.folder import read_folder
 from data_pipeline.image_set import ImageSet
-from data_pipeline.official import describe_missing, official_count
+from data_pipeline.official import describe_missing, describe_other_count, official_count
 
 IDS = np.array([[7, 8, 11, 0], [23, 26, 33, 3], [7, 7, 21, 1]])
 TRAIN_IDS = np.array([[0, 1, 2, 255], [10, 13, 18, 255], [0, 0, 8, 255]])
@@ -143,6 +145,65 @@ def test_image_folders_are_counted_by_class_and_decoded(tmp_path):
     assert "mug/2.png: cannot be decoded" in starting(lines, "unreadable:")[0]
     assert lines[-2:] == ["target: b: 1 images, unlabelled", "  nothing wrong"]
     assert run(("source", read_folder(tmp_path, "b")))[1] is False, "a source without classes"
+
+
+def from_domainnet(root, source="clipart", target="sketch"):
+    opened = load_domains(types.SimpleNamespace(
+        dataset="domainnet", root=str(root), source=source, target=target, source_split="train", target_split="train", evaluation_split="test"))
+    return [("source", opened.sources[0]), ("target", opened.target), ("evaluation", opened.evaluation)]
+
+
+def test_counts_are_compared_with_the_official_ones(tmp_path):
+    photo_files.write_office31(tmp_path)
+    (source,), target, _ = load_domains(types.SimpleNamespace(dataset="office31", root=str(tmp_path), source="amazon", target="dslr"))
+    lines, is_ok = run(("source", source), ("target", target))
+    assert not is_ok and lines[0] == "source: office31/amazon: 31 images, 31 classes (official: 2,817)"
+    source, target = starting(lines, "incomplete:")
+    assert source.startswith("incomplete: office31/amazon: 31 images; expected 2,817, as the official download has: unpack its archives again")
+    assert "office31/dslr: 31 images; expected 498" in target
+    assert describe_other_count("office31/dslr", 498) is None and describe_other_count("own", 1) is None
+    assert "remove those that are not of it" in describe_other_count("office31/dslr", 499)
+
+
+def test_every_listed_image_that_is_missing_is_reported(tmp_path):
+    photo_files.write_domainnet(tmp_path)
+    lines = [*(f"clipart/ant/{i}.jpg 0" for i in range(40)), "clipart/bat/2.jpg 1", "clipart/cow/3.jpg 2"]
+    photo_files.write_list(tmp_path / "clipart_train.txt", *lines)
+    seg_files.truncate(tmp_path / "clipart/bat/2.jpg")
+    lines, is_ok = run(*from_domainnet(tmp_path))
+    missing = starting(lines, "missing:")
+    assert not is_ok and len(missing) == check_data.MAX_LINES + 1
+    assert "clipart/ant/0.jpg: no such file; unpack the download again" in missing[0]
+    assert missing[-1] == f"missing: and {38 - check_data.MAX_LINES} more of this kind", "1.jpg and 5.jpg are there"
+    assert "clipart/bat/2.jpg: cannot be decoded" in starting(lines, "unreadable:")[0]
+
+
+def test_what_no_list_names_is_a_remark_and_so_is_a_class_without_an_image(tmp_path, monkeypatch):
+    monkeypatch.setattr(check_images, "describe_other_count", lambda name, count: None)  # nothing else is wrong with these few
+    photo_files.write_domainnet(tmp_path)
+    photo_files.write_images(tmp_path, "sketch/dog/1.jpg", "sketch/cow/9.jpg", "clipart/cow/.hidden.jpg")
+    lines, is_ok = run(*from_domainnet(tmp_path))
+    assert is_ok and lines.count("  nothing wrong") == 3
+    unused, = {line for line in lines if "not used" in line}  # of the train list and of the test list
+    assert unused == f"  not used: 2 images below {tmp_path}/sketch that no list names, {tmp_path}/sketch/cow/9.jpg for one"
+    assert [line.strip() for line in lines if "without an image" in line] == ["listed without an image: ant", "listed without an image: bat"]
+    assert f"  named by {tmp_path}/sketch_train.txt, {tmp_path}/sketch_test.txt" in lines
+
+
+def test_an_image_that_is_listed_twice_is_named(tmp_path):
+    photo_files.write_domainnet(tmp_path)
+    photo_files.write_list(tmp_path / "clipart_train.txt", *photo_files.DOMAINNET["clipart_train"], "clipart/ant/1.jpg 0")
+    lines, is_ok = run(*from_domainnet(tmp_path))
+    twice, = starting(lines, "listed twice:")
+    assert not is_ok and "clipart/ant/1.jpg: 2 lines of" in twice and "expected one: remove the others" in twice
+
+
+def test_an_unlabelled_official_test_set_is_a_sound_target(tmp_path, monkeypatch):
+    monkeypatch.setattr(check_images, "describe_other_count", lambda name, count: None)
+    photo_files.write_visda2017(tmp_path, lists=False)
+    opened = load_domains(types.SimpleNamespace(dataset="visda2017", root=str(tmp_path), source="train", target="test"))
+    lines, is_ok = run(("source", opened.sources[0]), ("target", opened.target))
+    assert is_ok and lines[-2:] == ["target: visda2017/test: 3 images, unlabelled (official: 72,372)", "  nothing wrong"]
 
 
 def test_images_in_memory_are_counted_and_an_error_passed_on_is_shown():

@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 
 from data_pipeline import DataError, ImageSet, load_domains
-from data_pipeline.folder import find_unreadable, read_domains, read_folder, read_image
+from data_pipeline.decode import decode_image, read_image
+from data_pipeline.folder import read_domains, read_folder
 
 
 def write_images(root, *names):
@@ -82,17 +83,27 @@ def test_a_class_of_one_domain_only_is_refused(root):
         read_domains(root, ("a",), "b")
 
 
-def test_a_truncated_and_a_fake_image_are_found(root):
+def test_a_truncated_a_fake_and_a_missing_image_are_named(root):
     paths = read_folder(root, "a").paths
-    assert find_unreadable(paths) is None
     whole = open(paths[1], "rb").read()
     open(paths[1], "wb").write(whole[:len(whole) // 2])
-    path, reason = find_unreadable(paths)
-    assert path == paths[1] and "truncated" in reason.lower()
-    with pytest.raises(DataError, match="2.jpg: cannot be decoded"):
+    with pytest.raises(DataError, match="2.jpg: cannot be decoded: (?i:.*truncated)"):
         read_image(paths[1])
     open(paths[0], "w").write("text")
-    assert find_unreadable(paths)[0] == paths[0]
+    with pytest.raises(DataError, match="1.JPG: cannot be decoded"):
+        read_image(paths[0])
+    with pytest.raises(DataError, match="0.jpg: no such file; unpack the download again"):
+        read_image(str(root / "a/images/mug/0.jpg"))
+
+
+def test_encoded_bytes_are_read_as_a_file_is(root):
+    path = read_folder(root, "a").paths[0]
+    encoded = open(path, "rb").read()
+    np.testing.assert_array_equal(decode_image(encoded, "x[3]"), read_image(path))
+    with pytest.raises(DataError, match=r"x\[3\]: cannot be decoded: (?i:.*truncated)"):
+        decode_image(encoded[: len(encoded) // 2], "x[3]")
+    with pytest.raises(DataError, match=r"x\[3\]: cannot be decoded: no image format that PIL knows"):
+        decode_image(b"text", "x[3]")
 
 
 def test_a_grey_image_is_read_as_rgb(tmp_path):
@@ -111,8 +122,10 @@ def test_a_label_outside_the_classes_is_named_with_its_image():
 
 def test_an_image_set_of_wrong_arrays_is_refused():
     images = np.zeros((2, 4, 4, 1), np.uint8)
-    with pytest.raises(DataError, match="either images or paths"):
+    with pytest.raises(DataError, match="x: nothing given; give one of images, paths, records"):
         ImageSet("x", ("a",))
+    with pytest.raises(DataError, match="x: images and records given; give one"):
+        ImageSet("x", ("a",), images=images, records=(b"1", b"2"))
     with pytest.raises(DataError, match="expected uint8"):
         ImageSet("x", ("a",), images=images.astype(np.float32))
     with pytest.raises(DataError, match=r"expected int32 \[2\]"):

@@ -11,6 +11,7 @@ from PIL import Image
 
 from data_pipeline import DataError, ImageSet
 from data_pipeline.folder import read_domains, read_folder
+from data_pipeline.image_set import merged
 from data_pipeline.pipeline import Part, batches
 from data_pipeline.preprocess import Affine, Transform, apply_evaluation
 from data_pipeline.sampling import make_key, num_sequential_steps, random_rows, sequential_rows
@@ -128,6 +129,37 @@ def test_images_in_memory_are_cropped_and_flipped_like_files(file_set):
     np.testing.assert_array_equal(batch["files"]["image"], batch["memory"]["image"])
 
 
+def test_records_give_the_pixels_of_the_files_that_they_hold(file_set):
+    encoded = tuple(pathlib.Path(path).read_bytes() for path in file_set.paths)
+    records = ImageSet("records", file_set.class_names, file_set.labels, records=encoded)
+    batch = next(batches({"files": shuffled(file_set, FROM_FILES), "records": shuffled(records, FROM_FILES)}, 2, 3))
+    assert_same({"": batch["files"]}, {"": batch["records"]})
+
+
+def test_records_are_merged_without_a_copy_and_told_apart_by_their_fingerprint(file_set):
+    encoded = [pathlib.Path(path).read_bytes() for path in file_set.paths]
+    first = ImageSet("first", file_set.class_names, file_set.labels[:6], records=encoded[:6])
+    second = ImageSet("second", file_set.class_names, file_set.labels[6:], records=encoded[6:])
+    both = merged([first, second])
+    assert (both.name, len(both), both.kind, both.channels) == ("first+second", 13, "records", 3)
+    np.testing.assert_array_equal(both.labels, file_set.labels)
+    assert [both.records[i] for i in range(-13, 13)] == encoded * 2
+    with pytest.raises(IndexError):
+        both.records[13]
+    with pytest.raises(DataError, match="domain has paths, first records; merge sets of one kind"):
+        merged([file_set, first])
+    shorter = dataclasses.replace(first, records=encoded[1:7])
+    assert len({first.fingerprint(), shorter.fingerprint(), first.without_labels().fingerprint()}) == 3
+
+
+def test_a_broken_record_is_named_by_its_set_and_row(file_set):
+    records = [pathlib.Path(path).read_bytes() for path in file_set.paths]
+    records[8] = records[8][:200]
+    broken = ImageSet("tfds:shapes", file_set.class_names, file_set.labels, records=records)
+    with pytest.raises(DataError, match=r"tfds:shapes\[8\]: cannot be decoded"):
+        list(batches({"part": in_order(broken, FROM_FILES, 3)}, 0, 4))
+
+
 def test_a_truncated_file_is_named(file_set):
     path = pathlib.Path(file_set.paths[8])
     path.write_bytes(path.read_bytes()[:200])
@@ -140,7 +172,7 @@ def test_a_truncated_file_is_named(file_set):
 
 def test_a_file_removed_after_listing_is_named(file_set):
     pathlib.Path(file_set.paths[0]).unlink()
-    with pytest.raises(DataError, match="00.jpg: cannot be decoded"):
+    with pytest.raises(DataError, match="00.jpg: no such file; unpack the download again"):
         list(batches({"part": in_order(file_set, FROM_FILES, 3)}, 0, 4))
 
 
@@ -153,7 +185,7 @@ def test_a_file_smaller_than_the_crop_is_named_with_both_sizes(file_set):
 def test_parts_that_cannot_work_are_refused_at_once(memory_set, file_set):
     with pytest.raises(DataError, match="the image size is 16x16 and transform.size 8x8"):
         batches({"part": shuffled(memory_set, dataclasses.replace(AUGMENTED, size_hw=(8, 8)))}, 0, 1)
-    with pytest.raises(DataError, match="files come in any size"):
+    with pytest.raises(DataError, match="paths come in any size"):
         batches({"part": shuffled(file_set, AUGMENTED)}, 0, 1)
     with pytest.raises(DataError, match="noise has 1 channels, transform.mean 3 values"):
         batches({"part": shuffled(memory_set, dataclasses.replace(AUGMENTED, mean=(0.1, 0.2, 0.3)))}, 0, 1)

@@ -19,10 +19,12 @@ from dajax import parallel
 from dajax.checkpoint import Checkpoints
 from dajax.methods import METHODS
 from dajax.models.build import build_model, build_segmenter
+from toy_classifier import TwoHeads
 
 SHAPE, CLASSES = (16, 16, 1), 4
-SEG_SHAPE = (32, 48, 3)
+TOY_SHAPE, SEG_SHAPE = (12,), (32, 48, 3)
 NUM_IMAGES = {"source": 40, "target": 24, "sources": 3}
+TOY = ("mscan", "cdan", "dan", "jan", "mcd")
 CLASSIFICATION = ("source_only", "adabn", "can", "mscan", *cls_base.BASELINES)
 # The stage in a segmentation recipe, and the heads of its network.
 SEGMENTATION = {
@@ -56,6 +58,14 @@ def stage_config(name):
     return stage
 
 
+def classifier(name, config):
+    """A network and the shape of its images: a toy where a residual one has been with another method and takes long to compile."""
+    if name in TOY:
+        return TwoHeads(CLASSES, (8, 6), num_domains=config.target_bn + 1, stops=False, head_widths=(6,)), TOY_SHAPE
+    network = ConfigDict(dict(backbone="resnet_small", widths=(4, 4, 8), bottleneck=6 if name == "dann" else 0, head_widths=()))
+    return build_model(network, config, num_classes=CLASSES), SHAPE
+
+
 def make(name):
     config = stage_config(name)
     if name in SEGMENTATION:
@@ -63,9 +73,7 @@ def make(name):
         model, shape = build_segmenter(network, config, num_classes=CLASSES), SEG_SHAPE
         model = model.clone(backbone=model.backbone.clone(stage_sizes=(1, 1, 1, 1)), aspp_rates=(1, 2))  # compiles in half the time
     else:
-        network = ConfigDict(dict(backbone="resnet_small", widths=(4, 4, 8), bottleneck=0, head_widths=()))
-        network.update({"mcd": dict(head_widths=(6,)), "dann": dict(bottleneck=6)}.get(name, {}))
-        model, shape = build_model(network, config, num_classes=CLASSES), SHAPE
+        model, shape = classifier(name, config)
     method = METHODS[config.method]
 
     def initial_state():
@@ -91,13 +99,12 @@ def make_seg_batch(seed):
     return {"labelled": labelled, "source": source, "target": target}
 
 
-def make_batch(seed, uneven=True):
+def make_batch(seed, shape):
     """Parts for every method; rows masked unevenly over four devices, class blocks (3 x 2, padded to 8) short in one class."""
     rng = np.random.default_rng(seed)
 
     def part(rows, valid, labels=False):
-        images = rng.normal(size=(rows, *SHAPE)).astype(np.float32)
-        batch = {"image": images, "mask": np.array(valid) if uneven else np.ones(rows, bool)}
+        batch = {"image": rng.normal(size=(rows, *shape)).astype(np.float32), "mask": np.array(valid)}
         return batch | ({"label": np.where(batch["mask"], rng.integers(0, CLASSES, rows), -1).astype(np.int32)} if labels else {})
 
     batch = {
@@ -120,7 +127,7 @@ PARTS = {
 
 
 def parts_of(name, seed):
-    batch = make_seg_batch(seed) if name in SEGMENTATION else make_batch(seed)
+    batch = make_seg_batch(seed) if name in SEGMENTATION else make_batch(seed, TOY_SHAPE if name in TOY else SHAPE)
     return {part: batch[part] for part in PARTS[name]}
 
 

@@ -1,0 +1,76 @@
+"""check_data's part on sets of images with one label each."""
+
+import collections
+import os
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from data_pipeline.errors import DataError
+from data_pipeline.image_set import ImageSet
+from data_pipeline.list_files import unlisted_images
+from data_pipeline.official import describe_other_count, official_count
+
+
+def num_encoded(images: ImageSet) -> int:
+    """Images that are to be decoded; those in memory have no way to be broken."""
+    return 0 if images.images is not None else len(images)
+
+
+def check_images(
+    role: str, images: ImageSet, read_all: Callable[[Callable[[Any], Any], Iterable], Iterator], problems: dict[str, list[str]],
+) -> list[str]:
+    """Decodes every image; compares counts and files with the official ones and with the lists.
+
+    Args:
+      role: "source", "target" or "evaluation".
+      read_all: (function, items) -> results, in parallel.
+      problems: {kind: lines}, to which findings are added; a remark that needs no action is a line of the report.
+    Returns: the lines of the report.
+    """
+    for kind, line in filter(None, read_all(lambda index: _examine(images, index), range(num_encoded(images)))):
+        problems[kind].append(line)
+    official = official_count(images.name)
+    other_count = describe_other_count(images.name, len(images))
+    if other_count:
+        problems["incomplete" if len(images) < official else "surplus"].append(f"{images.name}: {other_count}")
+    classes = "unlabelled" if images.labels is None else f"{len(images.class_names)} classes"
+    lines = [f"{role}: {images.name}: {len(images):,} images, {classes}" + (f" (official: {official:,})" if official else "")]
+    if images.listed:
+        lines += _compare_with_disk(images, problems)
+    if images.labels is not None:
+        return lines + _count_classes(images, problems)
+    if role.startswith("source"):
+        problems["no labels"].append(f"{images.name}: a source needs labels; found none: sort its images into a folder for each class")
+    return lines
+
+
+def _examine(images, index) -> tuple[str, str] | None:
+    """Kind and line of what is wrong with an image."""
+    try:
+        images.read(index)
+    except DataError as error:
+        is_missing = images.paths is not None and not os.path.exists(images.paths[index])
+        return "missing" if is_missing else "unreadable", str(error)
+
+
+def _compare_with_disk(images, problems) -> list[str]:
+    """What the lists name twice is wrong; what they do not name is not used, which is as it should be in DomainNet's uncleaned archives."""
+    if len(set(images.paths)) < len(images):
+        problems["listed twice"] += [
+            f"{path}: {number} lines of {' and '.join(images.listed.files)} name it; expected one: remove the others"
+            for path, number in collections.Counter(images.paths).items() if number > 1]
+    surplus = unlisted_images(images.listed)
+    lines = [f"  named by {', '.join(images.listed.files)}"]
+    if surplus:
+        lines.append(f"  not used: {len(surplus):,} images below {images.listed.folder} that no list names, {surplus[0]} for one")
+    return lines
+
+
+def _count_classes(images, problems) -> list[str]:
+    counts, width = images.class_counts(), max(map(len, images.class_names))
+    for name, count in zip(images.class_names, counts):
+        if not count and not images.listed:
+            problems["no image of a class"].append(f"{images.name}: class {name!r} has no image; add some or remove the class")
+    lines = [f"  {name:<{width}}  {count:>9,}" for name, count in zip(images.class_names, counts)]
+    absent = [name for name, count in zip(images.class_names, counts) if not count and images.listed]
+    return lines + ([f"  listed without an image: {', '.join(absent)}"] if absent else [])
