@@ -14,7 +14,7 @@ from typing import Any, Callable, NamedTuple
 
 import numpy as np
 
-_RSS_UNIT = 1024**2 if sys.platform == "darwin" else 1024  # ru_maxrss is in bytes on macOS, in KiB on Linux; to MiB
+RSS_UNIT = 1024**2 if sys.platform == "darwin" else 1024  # ru_maxrss is in bytes on macOS, in KiB on Linux; to MiB
 
 
 class Prepared(NamedTuple):
@@ -54,7 +54,7 @@ class Result(NamedTuple):
 
 
 def _peak_host_mib():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / _RSS_UNIT
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / RSS_UNIT
 
 
 def _device_bytes(device, key):
@@ -70,14 +70,14 @@ def _next_order(connection):
         sys.exit(1)
 
 
-def _serve(connection, prepare, settings):
-    """A contender's process: prepares, compiles, warms up, then runs whenever it is told how many calls."""
+def _serve(connection, prepare, settings, warm_up):
+    """A contender's process: prepares, compiles, may warm up, then runs whenever it is told how many calls."""
     build, device = prepare(**settings)
     host_before, device_before = _peak_host_mib(), _device_bytes(device, "bytes_in_use")
     started = time.perf_counter()
     run = build()
     compile_seconds, compile_mib = time.perf_counter() - started, _peak_host_mib() - host_before
-    answer = run()
+    answer = run() if warm_up else {}
     connection.send(compile_seconds)
     while calls := _next_order(connection):
         started, cpu_started = time.perf_counter(), time.process_time()
@@ -90,7 +90,7 @@ def _serve(connection, prepare, settings):
     connection.send((host_mib, device_mib, name, {key: np.asarray(value) for key, value in answer.items()}, compile_mib))
 
 
-def race(contenders, settings, *, repeats, calls):
+def race(contenders, settings, *, repeats, calls, together=True):
     """Measures contenders in turn, `repeats` times over, so that a busy moment of the machine hits all of them.
 
     Args:
@@ -98,17 +98,27 @@ def race(contenders, settings, *, repeats, calls):
       settings: keyword arguments of every prepare.
       repeats: measurements per contender.
       calls: calls per measurement; more than one where a call takes milliseconds.
+      together: False where the data of all contenders do not fit in memory at once: each ends before the next begins, and there is no call
+        to warm up, which at such sizes would double the time and gain nothing.
 
     Returns:
       {name: Result}. A contender that fails prints its traceback and ends the benchmark with EOFError.
     """
+    if together:
+        return _race(contenders, settings, repeats, calls, warm_up=True)
+    return {name: _race({name: prepare}, settings, repeats, calls, warm_up=False)[name] for name, prepare in contenders.items()}
+
+
+def _race(contenders, settings, repeats, calls, *, warm_up):
+    """`race` of contenders that are all in memory; their processes have ended when it returns."""
     context = multiprocessing.get_context("spawn")
-    pipes, compile_seconds, measured = {}, {}, {name: [] for name in contenders}
+    pipes, processes, compile_seconds, measured = {}, [], {}, {name: [] for name in contenders}
     with contextlib.ExitStack() as stack:  # closed pipes end the children, whatever ends the benchmark
         for name, prepare in contenders.items():
             ours, theirs = context.Pipe()
             pipes[name] = stack.enter_context(ours)
-            context.Process(target=_serve, args=(theirs, prepare, settings)).start()  # no daemon: those may have no workers of their own
+            processes.append(context.Process(target=_serve, args=(theirs, prepare, settings, warm_up)))
+            processes[-1].start()  # no daemon: those may have no workers of their own
             theirs.close()  # the child holds the only other end: should it die, recv raises instead of waiting for ever
             compile_seconds[name] = pipes[name].recv()
         for _ in range(repeats):
@@ -120,15 +130,19 @@ def race(contenders, settings, *, repeats, calls):
             pipe.send(0)
             seconds, cpu_seconds = (list(part) for part in zip(*measured[name]))
             results[name] = Result(seconds, compile_seconds[name], *pipe.recv(), cpu_seconds)
-        return results
+    for process in processes:
+        process.join()
+    return results
 
 
 def median_ratio(ours, theirs):
-    """Median over repeats of ours / theirs, each pair measured one after the other."""
+    """Median over repeats of ours / theirs, each pair measured one after the other (with `together`)."""
     return statistics.median(a / b for a, b in zip(ours.seconds, theirs.seconds, strict=True))
 
 
-HEADER = ("case", "contender", "ms", "dajax / this", "MiB beyond the data", "MiB on the device", "compile, s", "against dajax")
+HEADER = (
+    "case", "contender", "ms", "dajax / this", "CPU ms", "dajax / this", "MiB beyond the data", "MiB on the device", "compile, s", "against dajax",
+)
 
 
 def table_row(case, name, result, ours, remark):
@@ -136,7 +150,8 @@ def table_row(case, name, result, ours, remark):
     device_mib = "" if result.device_mib is None else f"{result.device_mib:.0f}"
     compile_seconds = f"{result.compile_seconds:.1f}" if result is ours else ""
     milliseconds, ratio = f"{1e3 * statistics.median(result.seconds):.3g}", f"{median_ratio(ours, result):.2f}"
-    return case, name, milliseconds, ratio, f"{result.host_mib:.0f}", device_mib, compile_seconds, remark
+    cpu, our_cpu = (1e3 * statistics.median(x.cpu_seconds) for x in (result, ours))
+    return case, name, milliseconds, ratio, f"{cpu:.3g}", f"{our_cpu / cpu:.2f}", f"{result.host_mib:.0f}", device_mib, compile_seconds, remark
 
 
 def markdown_table(rows):

@@ -7,7 +7,7 @@ tllib adds the constant 2 / (n - 1), which has no gradient and is left out here.
 import jax
 import jax.numpy as jnp
 
-from dajax.losses.kernels import multi_kernel, squared_distances
+from dajax.losses.kernels import distances_within, multi_kernel
 
 STATISTICS = ("linear", "quadratic")
 ALPHAS = (0.125, 0.25, 0.5, 1.0, 2.0)  # of the five kernels: 2 ** k, k = -3 .. 1 (tllib, examples dan.py and jan.py)
@@ -33,7 +33,7 @@ def gaussian_kernels(source, target, source_mask, target_mask, *, alphas):
 def fixed_kernel(source, target, *, sigma):
     """exp(-d / (2 sigma^2)) of one bandwidth, JAN's of the class probabilities. Shapes as `gaussian_kernels`."""
     rows = jnp.concatenate([source, target])
-    return jnp.exp(-squared_distances(rows, rows) / (2.0 * sigma**2))
+    return jnp.exp(-distances_within(rows) / (2.0 * sigma**2))
 
 
 def discrepancy(kernel, source_mask, target_mask, *, statistic):
@@ -118,4 +118,4 @@ def _shares(mask):
 def _pairs(source, target, source_mask, target_mask):
     """Squared distances between all rows of both domains, and which pairs are of valid rows: [n_s + n_t, n_s + n_t], float32 and bool."""
     rows, mask = jnp.concatenate([source, target]), jnp.concatenate([source_mask, target_mask])
-    return squared_distances(rows, rows), mask[:, None] & mask[None, :]
+    return distances_within(rows), mask[:, None] & mask[None, :]

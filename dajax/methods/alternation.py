@@ -104,7 +104,7 @@ def target_features(*, variables, data, config, model, name):
             features = aligned_empty((len(data.sets["target"]), found.shape[1]))
         features[start : start + len(found)] = found
         start += len(found)
-    return jnp.asarray(features)
+    return jax.device_put(features)  # jnp.asarray would copy them, on a CPU too
 
 
 class Clusters(NamedTuple):

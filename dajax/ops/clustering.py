@@ -76,7 +76,11 @@ def nearest_centers(rows, unit_centers):
 
     The second array is the dot product with that centre: cosine similarity times the norm of the row, which no ranking depends on.
     """
-    scores = jnp.dot(rows, unit_centers.T, precision="highest")  # [N, C]
+    return largest(jnp.dot(rows, unit_centers.T, precision="highest"))
+
+
+def largest(scores):
+    """Where each row of float32 [N, C] is largest, the first of equals, and how large: int32 [N], float32 [N]."""
     best = scores.max(axis=1)
     # argmin and argmax are scalar loops on a CPU; two plain reductions take half the time and keep "the first wins ties".
     index = jnp.arange(scores.shape[1], dtype=jnp.int32)[None]

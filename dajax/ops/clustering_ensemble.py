@@ -8,7 +8,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from dajax.ops.clustering import cosine_distances, over_chunks
+from dajax.ops.clustering import largest, nearest_centers, normalize, over_chunks
 
 RULES = ("mean", "vote")
 
@@ -33,21 +33,29 @@ def ensemble_labels(features, centers, *, rule, chunk_size):
     if rule not in RULES:
         raise ValueError(f"unknown clustering ensemble '{rule}'; known: {', '.join(RULES)}")
 
+    unit_centers = normalize(centers)  # [E, K, D]
+    mean_centers = unit_centers.mean(0)  # a row's product with it is the mean of its E products, at the price of one
+
     def visit(carry, rows, start, _):
-        shape = len(rows), centers.shape[1]
-
-        def add(sums, own):
-            distances = cosine_distances(rows, own)  # [chunk, K]
-            nearest = jax.nn.one_hot(distances.argmin(-1), shape[1])
-            return (sums[0] + distances, sums[1] + nearest), None
-
-        (distances, votes), _ = jax.lax.scan(add, (jnp.zeros(shape), jnp.zeros(shape)), centers)
-        distances = distances / len(centers)
-        # A vote outweighs any distance, which is at most 1.
-        score = distances if rule == "mean" else distances - 2.0 * votes
-        labels = score.argmin(-1).astype(jnp.int32)
-        parts = labels, jnp.take_along_axis(distances, labels[:, None], axis=1)[:, 0]
+        unit_rows = normalize(rows)
+        if rule == "mean":
+            labels, similarities = nearest_centers(unit_rows, mean_centers)
+        else:
+            labels, similarities = vote(unit_rows)
+        parts = labels, 0.5 * (1.0 - similarities)
         return tuple(jax.lax.dynamic_update_slice_in_dim(whole, part, start, 0) for whole, part in zip(carry, parts))
+
+    def vote(unit_rows):
+        def add(sums, own):
+            similarities = jnp.dot(unit_rows, own.T, precision="highest")  # [chunk, K]
+            votes = jax.nn.one_hot(largest(similarities)[0], own.shape[0])
+            return (sums[0] + similarities, sums[1] + votes), None
+
+        zeros = jnp.zeros((len(unit_rows), centers.shape[1]))
+        (similarities, votes), _ = jax.lax.scan(add, (zeros, zeros), unit_centers)
+        similarities = similarities / len(centers)
+        labels, _ = largest(similarities + 4.0 * votes)  # a vote outweighs any similarities, which lie in [-1, 1]
+        return labels, jnp.take_along_axis(similarities, labels[:, None], axis=1)[:, 0]
 
     count = features.shape[0]
     empty = jnp.zeros((count,), jnp.int32), jnp.zeros((count,), features.dtype)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-_ALIGNMENT = 64  # bytes; on a CPU jax.device_put uses a numpy array in place if it is aligned so, and copies it otherwise
+_ALIGNMENT = 64  # bytes; on a CPU jax.device_put uses a numpy array in place if it is aligned so, and copies it otherwise; jnp.asarray copies always
 
 
 def aligned_empty(shape):

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from dajax.losses.kernels import distances_within, squared_distances
 from dajax.losses.mmd import ALPHAS, can_mmd, discrepancy, fixed_kernel, gaussian_kernels
 
 TOLERANCE = 2e-5  # can_README.md, of the largest entry
@@ -86,6 +87,18 @@ def test_hand_computed_two_by_two():
     across = np.exp(-1.0)  # exp(-1 / (2 * 0.5))
     np.testing.assert_allclose(discrepancy(kernel, valid, valid, statistic="quadratic"), 2 - 2 * across, rtol=1e-6)
     np.testing.assert_allclose(discrepancy(kernel, valid, valid, statistic="linear"), 2 - 2 * across, rtol=1e-6)
+
+
+@pytest.mark.parametrize("spread, offset", [(1.0, 0.0), (1.0, 100.0), (1e-4, 1.0)])
+def test_distances_from_the_gram_matrix_are_those_of_the_differences(spread, offset):
+    """Also where the rows are all but one point: rounding is relative to their spread."""
+    rows = offset + spread * jax.random.normal(jax.random.key(0), (12, 40)).at[3].set(0.0).at[4].set(0.0)  # two rows the same
+    weights = jax.random.normal(jax.random.key(1), (12, 12))
+    value, pull = jax.vjp(distances_within, rows)
+    expected, expected_pull = jax.vjp(lambda x: squared_distances(x, x), rows)
+    np.testing.assert_allclose(value, expected, rtol=0, atol=2e-6 * float(expected.mean()))
+    assert not np.diag(value).any() and value[3, 4] <= 1e-6 * expected.mean()
+    np.testing.assert_allclose(pull(weights)[0], expected_pull(weights)[0], rtol=0, atol=1e-5 * float(np.abs(expected_pull(weights)[0]).max()))
 
 
 def test_masked_rows_are_the_same_as_a_smaller_batch():

@@ -9,6 +9,7 @@ from ml_collections import ConfigDict
 from configs import can as can_config
 from dajax import parallel
 from dajax.methods import alternation, can
+from dajax.ops.host_arrays import aligned_empty
 from toy_classifier import ArrayFeed, ToyNetwork
 
 TOLERANCE = 1e-5  # can_README.md: batch statistics and states after a step, relative to the largest entry
@@ -118,6 +119,16 @@ def test_clustering_after_the_updates_is_the_authors(case, setting):
     if (order == np.arange(len(order))).all():  # else the authors' re-ordering bug shows
         np.testing.assert_allclose(summary["center_change"], cluster["center_change"], atol=1e-5)
     assert notes == [] and int(new.extra["loop"]) == 1 and int(new.extra["refresh_at"]) == 5
+
+
+def test_the_targets_features_stand_in_memory_once(case, setting, monkeypatch):
+    """They are 5 GB for DomainNet; on a CPU the clustering reads the array that the pass over the target has filled."""
+    model, config, params, stats = setting
+    rows, filled = case["cluster"]["tgt_x"], []
+    monkeypatch.setattr(alternation, "aligned_empty", lambda shape: filled.append(aligned_empty(shape)) or filled[-1])
+    state, data = make_state(model, config, params, stats, num_target=len(rows)), ArrayFeed({"target": (rows, None)})
+    features = alternation.target_features(**alternation.passes(state, data=data, config=config, model=model))
+    assert len(filled) == 1 and features.unsafe_buffer_pointer() == filled[0].ctypes.data
 
 
 def test_evaluation_is_the_authors(case, setting):
