@@ -50,9 +50,10 @@ class TrainedClassifier(Trained):
     """A classifier: one class an image."""
 
     def _outputs(self, images, domain, batch_size):
-        domains = {"source": 0, "target": self.config[self.stage].target_bn}
+        target = self.config[self.stage].target_bn
+        domains = {"source": 0, "target": target} | {f"source{i}": i for i in range(target if target > 1 else 0)}  # of several sources
         if domain not in domains:
-            raise UserError(f"domain '{domain}': expected 'source' or 'target'")
+            raise UserError(f"domain '{domain}': expected one of {', '.join(domains)}")
         run = inference(self.model, domains[domain])
         variables = {"params": self.params, "batch_stats": self.batch_stats}
         for start in range(0, len(images), batch_size):
@@ -67,7 +68,7 @@ class TrainedClassifier(Trained):
 
         Args:
           images: uint8 [N, H, W, C], or a list of N uint8 [H, W, C] of any sizes, as read from a file (RGB, or grey with C = 1).
-          domain: whose normalisation statistics to use.
+          domain: whose normalisation statistics to use: "source", "target", or of several sources (MSCAN) "source0", "source1" ...
           batch_size: images at a time.
 
         Returns:
