@@ -98,7 +98,9 @@ def train_step(state, batch, rng, *, config, model, axis_name=None):
     carry = parts, state.opt_state, state.batch_stats
     carry, a = phase(carry, (GENERATOR, CLASSIFIERS), 1.0, 0.0)
     carry, b = phase(carry, (CLASSIFIERS,), 1.0, -1.0)
-    carry, c = jax.lax.scan(lambda carry, _: phase(carry, (GENERATOR,), 0.0, 1.0), carry, length=config.num_k)
+    # Unrolled on a CPU, where XLA's convolutions within a loop are many times slower than outside of it.
+    unroll = jax.default_backend() == "cpu"
+    carry, c = jax.lax.scan(lambda carry, _: phase(carry, (GENERATOR,), 0.0, 1.0), carry, length=config.num_k, unroll=unroll)
     (parts, opt_state, batch_stats), grad_norm = carry, a.pop("grad_norm")
     last = {name: values[-1] for name, values in c.items()}
     shares = a | {"discrepancy_maximised": b["discrepancy"], "discrepancy_minimised": last["discrepancy"]}
