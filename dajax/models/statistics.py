@@ -37,4 +37,4 @@ def predict_scores_by_image(model, variables, images, *, domain):
         output, _ = model.apply(own, image[None], Mode(train=True, domain=domain), mutable=["batch_stats"])
         return prediction_scores(model, own["params"], output, aggregation_alpha=0.0)[0]
 
-    return jax.lax.map(predict, images)
+    return jax.vmap(predict)(images)
