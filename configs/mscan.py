@@ -27,6 +27,9 @@ def get_config(arg=None):
         raise ValueError(f"mscan: source={config.data.source}: name two sources or more, joined by '+'")
     rows = {"can_merged": can.stage(arg), "mscan_without_bsa": mscan_stage(arg, num_sources), "mscan": mscan_stage(arg, num_sources)}
     rows["mscan_without_bsa"].weighting = "uniform"
+    if arg.variant == "digits":
+        for row in rows.values():  # three worlds are three times the images; about what configs/can.py takes
+            row.max_loops, row.class_aware.update_fraction = 5, 0.4
     first = {}
     if arg.variant in cls_base.FROM_SCRATCH:
         first = {"source_only": config.source_only, "adabn": cls_base.adabn()}
