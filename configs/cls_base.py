@@ -123,6 +123,10 @@ def with_cans_network(stage, arg):
         stage.kernel, stage.weight = "can", 0.3
     if "reversal" in stage:
         stage.optimizer.lr_multipliers = (("head/", 10.0), ("^discriminator/", 10.0))
+    if stage.method == "mcd":  # its features without momentum, as in its own; the heads are the other optimiser's
+        stage.classifier_optimizer = stage.optimizer.copy_and_resolve_references()
+        stage.optimizer.update(momentum=0.0, lr_multipliers=())
+        stage.classifier_optimizer.update(lr=0.01, lr_multipliers=())
 
 
 def on_small_images(stage):
@@ -132,7 +136,7 @@ def on_small_images(stage):
     if stage.method == "mcd":
         stage.steps //= 2  # each of its steps passes the network six times
         stage.weight, stage.entropy_weight = 0.3, 0.03  # tllib's digits
-        stage.optimizer.schedule, stage.classifier_optimizer.lr = "constant", 0.01
+        stage.classifier_optimizer.lr = 0.01
 
 
 def own_network(config, method, arg):
