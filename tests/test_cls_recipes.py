@@ -13,8 +13,9 @@ from dajax.models.build import build_model
 ONE_SOURCE = [(name, f"{variant}{network}") for name in cls_base.BASELINES for variant, network in (
     ("digits", ""), ("office31,root=DIR", ""), ("office31,root=DIR", ",network=can"))]
 RECIPES = [
-    *ONE_SOURCE, ("compare_cls", "digits"), ("compare_cls", "office31,root=DIR"), ("compare_cls", "visda2017,root=DIR"), ("can", "domainnet,root=DIR"),
-    ("mscan", "digits"), ("mscan", "domainnet,root=DIR"), ("mscan", "office31,root=DIR,source=amazon+dslr"), ("can", "tfds,source=mnist,target=svhn_cropped"),
+    *ONE_SOURCE, ("compare_cls", "digits"), ("compare_cls", "office31,root=DIR"), ("compare_cls", "visda2017,root=DIR"),
+    ("can", "domainnet,root=DIR"), ("can", "tfds,source=mnist,target=svhn_cropped"),
+    ("mscan", "digits"), ("mscan", "domainnet,root=DIR"), ("mscan", "office31,root=DIR,source=amazon+dslr"),
 ]
 
 
