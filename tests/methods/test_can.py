@@ -142,6 +142,7 @@ def test_evaluation_is_the_authors(case, setting):
     np.testing.assert_allclose(logits, case["eval"]["tgt_logits"], atol=TOLERANCE * np.abs(case["eval"]["tgt_logits"]).max())
 
 
+@pytest.mark.slow
 def test_four_devices_are_one_device(case, setting):
     """Class-aware rows padded to the devices, and masked unevenly: a class absent, a class short."""
     model, config, params, stats = setting

@@ -68,6 +68,7 @@ def test_a_batch_without_any_valid_row_stays_finite(small):
     jax.tree.map(np.testing.assert_array_equal, stats, variables["batch_stats"])
 
 
+@pytest.mark.slow
 def test_four_devices_are_one_device(small):
     """The whole network, uneven masks, gradients summed over devices: differences add up over 13 layers to 1e-5 of the largest entry."""
     model, images, variables = small
