@@ -21,8 +21,8 @@ ABLATIONS = "ablations"  # of the digits
 
 def get_config(arg=None):
     """The recipe; see the module's docstring for the variants."""
-    is_ablation, arg = (arg or "").split(",")[0] == ABLATIONS, (arg or "").removeprefix(ABLATIONS).lstrip(",")
-    arg = cls_base.parse(arg)
+    is_ablation = (arg or "").split(",")[0] == ABLATIONS
+    arg = cls_base.parse((arg or "").removeprefix(ABLATIONS).lstrip(",") if is_ablation else arg)
     config = cls_base.start("can", arg)
     config.can = stage(arg)
     if arg.variant in cls_base.FROM_SCRATCH:
@@ -31,7 +31,9 @@ def get_config(arg=None):
         # The baseline is a row of the table, not a start: the authors cluster with the plain ImageNet network first.
         config.source_only, config.stages = authors_source_only(arg), ("source_only", "can") if arg.variant == "office31" else ("can",)
     if is_ablation:
-        add_ablations(config, arg)
+        config.name = config.name.replace(arg.variant, ABLATIONS, 1)  # a workdir of its own
+        config.update({"adabn": cls_base.adabn()} | ablations(arg))
+        config.stages = ("source_only", "adabn", *ablations(arg))
     return config
 
 
@@ -83,7 +85,7 @@ def authors():
 
 def authors_source_only(arg):
     """Fine-tuning on the source with one set of normalisation statistics (the SourceOnly yaml files): 51 epochs."""
-    images = {"amazon": 2817, "dslr": 498, "webcam": 795, "train": 152397}  # of a source; DomainNet's epochs are VisDA's, some three of its own
+    images = {"amazon": 2817, "dslr": 498, "webcam": 795, "train": 152397}  # of a source; DomainNet takes VisDA's
     source = arg.source or {"office31": "amazon", "visda2017": "train"}.get(arg.variant, "train")
     count = sum(images.get(name, 0) for name in source.split("+")) or images["train"]
     return ConfigDict(
@@ -103,10 +105,9 @@ def can_from_source_only():
     return config
 
 
-def add_ablations(config, arg):
-    """AdaBN, CAN with CDD weight 0 and intra-only CAN, each from the same source-only stage."""
-    config.adabn = cls_base.adabn()
-    config.can_weight0, config.can_intra_only = stage(arg), stage(arg)
-    config.can_weight0.cdd.weight = 0.0
-    config.can_intra_only.cdd.intra_only = True
-    config.stages = ("source_only", "adabn", "can_weight0", "can_intra_only", "can")
+def ablations(arg):
+    """{row: stage} for a variant: CDD weight 0, CAN's schedule without its loss; intra-class only; CAN."""
+    rows = {"can_weight0": stage(arg), "can_intra_only": stage(arg), "can": stage(arg)}
+    rows["can_weight0"].cdd.weight = 0.0
+    rows["can_intra_only"].cdd.intra_only = True
+    return rows

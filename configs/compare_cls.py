@@ -15,9 +15,7 @@ def get_config(arg=None):
     arg = cls_base.parse(f"{arg or 'digits'},network=can")
     config = cls_base.start("compare_cls", arg)
     rows = {method: cls_base.baseline(method, arg) for method in cls_base.BASELINES}
-    rows |= {"can_weight0": can.stage(arg), "can_intra_only": can.stage(arg), "can": can.stage(arg)}
-    rows["can_weight0"].cdd.weight = 0.0
-    rows["can_intra_only"].cdd.intra_only = True
+    rows |= can.ablations(arg)
     first = {}
     if arg.variant in cls_base.FROM_SCRATCH:
         first = {"source_only": config.source_only, "adabn": cls_base.adabn()}

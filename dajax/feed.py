@@ -3,6 +3,8 @@
 The labels of the target leave this file through `evaluation` alone, and only evaluate.py calls that.
 """
 
+import functools
+
 import numpy as np
 
 from data_pipeline import sampling
@@ -17,7 +19,6 @@ class Feed:
 
     Attributes:
       sets: {"source": ImageSet with labels, all sources in one; "source0", "source1" ...: each of them; "target": ImageSet without}.
-      num_sources: E.
       devices: the devices that batches are made for; passes over a set are padded to a multiple of their number.
 
     `check_stop` is called between two batches of a pass over a set and may raise StopRequested.
@@ -26,7 +27,7 @@ class Feed:
     def __init__(self, sources, target, evaluation, *, transforms, seed, stage, devices, check_stop=lambda: None):
         self.sets = {"source": merged(sources), "target": target.without_labels()}
         self.sets |= {f"source{i}": source for i, source in enumerate(sources)}
-        self.num_sources, self.devices = len(sources), devices
+        self.devices = devices
         self._target_labels, self._evaluation_set = target.labels, evaluation
         self._transforms = transforms
         self._seed, self._stage, self._check_stop = seed, stage, check_stop
@@ -79,10 +80,14 @@ class Feed:
         """
         sampler, key = self._class_aware_sampler(sources, target_labels, kept_classes, settings), self._key("class_aware", name)
 
+        @functools.lru_cache(maxsize=16)  # every part asks for the same steps, a few of them ahead of time
+        def draw(step):
+            of_sources, of_target, _ = sampler.rows(step - first_step, key)
+            return [*of_sources, of_target]
+
         def rows_of(position):
             def rows(step):
-                of_sources, of_target, _ = sampler.rows(step - first_step, key)
-                drawn = [*of_sources, of_target][position]
+                drawn = draw(step)[position]
                 return np.pad(drawn, (0, parallel.round_up(len(drawn), self.devices) - len(drawn)), constant_values=-1)
 
             return rows

@@ -155,7 +155,7 @@ def _print_header(config, workdir, devices, data_lines):
         log.say(f"  {key} = {value}")
     for line in data_lines:
         log.say(line)
-    log.say(f"metric: {config.metric} on all target images, at the last step of each stage")
+    log.say(f"metric: {config.metric} on every evaluation image of the target, at the last step of each stage")
 
 
 def _print_table(results, task, domains):

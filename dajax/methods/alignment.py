@@ -7,8 +7,8 @@ from dajax import optim
 from dajax.errors import UserError
 from dajax.losses.classification import cross_entropy
 from dajax.losses.domain_adversarial import domain_losses, reversal_coefficient, reverse_gradient
-from dajax.losses.mmd import can_mmd
-from dajax.models.apply import discriminate_domains, forward_train, inference, init_domain_discriminator, init_network
+from dajax.losses.mmd import STATISTICS, can_mmd
+from dajax.models.apply import discriminate_domains, feature_width, forward_train, init_domain_discriminator, init_network
 from dajax.models.classifier import Output
 from dajax.parallel import gather, masked_mean, share, total
 from dajax.state import TrainState
@@ -33,9 +33,7 @@ def initial_networks(rng, images, *, config, model):
     if config.joint_pass and config.target_bn:
         raise UserError("joint_pass=True puts both domains through one set of normalisation statistics: set target_bn=0, or joint_pass=False")
     params, batch_stats = init_network(rng, images, model=model)
-    variables = {"params": params, "batch_stats": batch_stats}
-    width = jax.eval_shape(lambda: inference(model, config.target_bn)(variables, images)).features.shape[-1]
-    return params, batch_stats, width
+    return params, batch_stats, feature_width(model, params, batch_stats, images)
 
 
 def initial_state(rng, images, *, config, model, discriminator_inputs=None):
@@ -53,6 +51,19 @@ def initial_state(rng, images, *, config, model, discriminator_inputs=None):
 
 def _optimizer(config, model, params):
     return optim.make_optimizer(config.optimizer, params, steps=config.steps, frozen=model.frozen_parameters())
+
+
+def init_with_kernels(rng, images, *, config, model, num_images):
+    """See dajax.methods; of the methods whose loss is `kernel_step`'s.
+
+    Raises:
+      UserError: unknown config.kernel or config.statistic.
+    """
+    del num_images
+    for key, known in (("kernel", KERNELS), ("statistic", STATISTICS)):
+        if config[key] not in known:
+            raise UserError(f"unknown {key} '{config[key]}'; known: {', '.join(known)}")
+    return initial_state(rng, images, config=config, model=model)
 
 
 def forward_both(model, params, batch_stats, batch, *, config, axis_name):
@@ -121,12 +132,7 @@ def kernel_step(state, batch, own_discrepancy, *, joint, config, model, axis_nam
       own_discrepancy: (source Output, target Output, source mask, target mask) of the whole batch -> float scalar; read with
         config.kernel="tllib".
       joint: for config.kernel="can", whether the kernels of features and probabilities are multiplied.
-
-    Raises:
-      UserError: unknown config.kernel.
     """
-    if config.kernel not in KERNELS:
-        raise UserError(f"unknown kernel '{config.kernel}'; known: {', '.join(KERNELS)}")
     masks = [gather(batch[domain]["mask"], axis_name) for domain in ("source", "target")]
 
     def align(params, batch_stats, source, target):

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dajax import optim
-from dajax.models.apply import inference, init_network
+from dajax.models.apply import feature_width, inference, init_network
 from dajax.ops import clustering
 from dajax.ops.filtering import filter_by_distance
 from dajax.ops.host_arrays import aligned_empty
@@ -22,12 +22,11 @@ def initial_state(rng, images, *, config, model, num_target, centers_shape):
     pseudo_labels and cluster_labels int32 [N_t], kept_classes bool [K], centers float32 of centers_shape(D), loop counters.
     """
     params, batch_stats = init_network(rng, images, model=model)
-    features = jax.eval_shape(lambda: inference(model, config.target_bn)({"params": params, "batch_stats": batch_stats}, images)).features
     extra = {
         "pseudo_labels": jnp.full((num_target,), -1, jnp.int32),  # -1: not aligned in this loop
         "cluster_labels": jnp.full((num_target,), -1, jnp.int32),  # before filtering, for the stop rule
         "kept_classes": jnp.zeros((model.num_classes,), bool),
-        "centers": jnp.zeros(centers_shape(features.shape[-1]), jnp.float32),
+        "centers": jnp.zeros(centers_shape(feature_width(model, params, batch_stats, images)), jnp.float32),
         "loop": jnp.zeros((), jnp.int32),  # loops begun
         "loop_start": jnp.zeros((), jnp.int32),
         "refresh_at": jnp.zeros((), jnp.int32),

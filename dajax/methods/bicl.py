@@ -30,6 +30,7 @@ code's convolutions that each domain has of its own (conv1 to layer1), which the
 import jax
 import jax.numpy as jnp
 
+from dajax.errors import UserError
 from dajax.losses.entropy import entropy_map
 from dajax.losses.prototype_contrast import overlap_contrast, prototype_contrast, prototype_similarities
 from dajax.losses.segmentation import IGNORED, cross_entropy_map, valid_pixels
@@ -46,37 +47,37 @@ KNOWN = {
 
 
 def check(config, model):
-    """Raises ValueError, naming the key, for settings that cannot be meant."""
+    """Raises UserError, naming the key, for settings that cannot be meant."""
     found = {key: getattr(config, key) for key in ("contrast_kind", "entropy", "priority")} | {"dynamic.score": config.dynamic.score}
     for key, value in found.items():
         if value not in KNOWN[key]:
-            raise ValueError(f"unknown {key} '{value}'; known: {', '.join(KNOWN[key])}")
+            raise UserError(f"unknown {key} '{value}'; known: {', '.join(KNOWN[key])}")
     if not config.temperature > 0:
-        raise ValueError(f"temperature={config.temperature}: it must be positive; the code has 0.1")
+        raise UserError(f"temperature={config.temperature}: it must be positive; the code has 0.1")
     if not 0 <= config.decay <= 1:
-        raise ValueError(f"decay={config.decay}: it is the share of the old prototype, from 0 to 1")
+        raise UserError(f"decay={config.decay}: it is the share of the old prototype, from 0 to 1")
     lowest = -1 if config.dynamic.score == "cosine" else 0
     if not lowest <= config.dynamic.threshold < 1:
-        raise ValueError(f"dynamic.threshold={config.dynamic.threshold}: from {lowest} to below 1 for dynamic.score='{config.dynamic.score}'")
+        raise UserError(f"dynamic.threshold={config.dynamic.threshold}: from {lowest} to below 1 for dynamic.score='{config.dynamic.score}'")
     if config.contrast_kind == "pair" and config.dynamic.on:
-        raise ValueError("contrast_kind='pair' is the released code, which has no dynamic labels: set dynamic.on=False")
+        raise UserError("contrast_kind='pair' is the released code, which has no dynamic labels: set dynamic.on=False")
     if model.heads != "single":
-        raise ValueError(f"bicl has one classifier: set config.model.heads='single', found '{model.heads}'")
+        raise UserError(f"bicl has one classifier: set config.model.heads='single', found '{model.heads}'")
 
 
 def init(rng, images, *, config, model, num_images):
     """See dajax.methods. extra: moving prototypes mu_source, mu_target float32 [K, D]; known_source, known_target bool [K], which exist.
 
     Raises:
-      ValueError: unknown or contradictory settings, or two heads.
+      UserError: unknown or contradictory settings, or two heads.
     """
     del num_images
     check(config, model)
-    width = segmenter.feature_width(rng, images, config=config, model=model)
-    extra = {}
-    for domain in ("source", "target"):
-        extra[f"mu_{domain}"] = jnp.zeros((model.num_classes, width), jnp.float32)
-        extra[f"known_{domain}"] = jnp.zeros((model.num_classes,), bool)
+
+    def extra(width):
+        mu, known = jnp.zeros((model.num_classes, width), jnp.float32), jnp.zeros((model.num_classes,), bool)
+        return {"mu_source": mu, "known_source": known, "mu_target": mu, "known_target": known}
+
     return segmenter.initial_state(rng, images, config=config, model=model, extra=extra)
 
 

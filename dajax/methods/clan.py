@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from dajax import optim
+from dajax.errors import UserError
 from dajax.losses.adversarial import SOURCE_LABEL, TARGET_LABEL, discrepancy_map, discriminator_map, self_adaptive_weights, weight_cosine
 from dajax.losses.segmentation import pixel_loss, valid_pixels
 from dajax.models.apply import discriminate, forward_segmenter, init_discriminator, init_network
@@ -31,11 +32,11 @@ def init(rng, images, *, config, model, num_images):
     """See dajax.methods. Networks: segmenter (with twin heads) and discriminator.
 
     Raises:
-      ValueError: the segmenter has no twin heads.
+      UserError: the segmenter has no twin heads.
     """
     del num_images
     if model.heads != "twin":
-        raise ValueError(f"clan needs two classifiers on one feature map: set config.model.heads='twin', found '{model.heads}'")
+        raise UserError(f"clan needs two classifiers on one feature map: set config.model.heads='twin', found '{model.heads}'")
     params, batch_stats = init_network(rng, images, model=model)
     params[DISCRIMINATOR] = init_discriminator(jax.random.fold_in(rng, 1), num_classes=model.num_classes, width=config.adversarial.width)
     optimizers = _optimizers(config, model, params)

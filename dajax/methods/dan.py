@@ -7,13 +7,7 @@ baseline of CAN's repository instead: its bandwidths and clips, the class probab
 from dajax.losses.mmd import ALPHAS, discrepancy, gaussian_kernels
 from dajax.methods import alignment
 
-plan = alignment.plan
-
-
-def init(rng, images, *, config, model, num_images):
-    """See dajax.methods."""
-    del num_images
-    return alignment.initial_state(rng, images, config=config, model=model)
+init, plan = alignment.init_with_kernels, alignment.plan
 
 
 def train_step(state, batch, rng, *, config, model, axis_name=None):

@@ -11,13 +11,7 @@ from dajax.methods import alignment
 
 _PROBABILITY_SIGMA = 0.92  # tllib, examples jan.py
 
-plan = alignment.plan
-
-
-def init(rng, images, *, config, model, num_images):
-    """See dajax.methods."""
-    del num_images
-    return alignment.initial_state(rng, images, config=config, model=model)
+init, plan = alignment.init_with_kernels, alignment.plan
 
 
 def train_step(state, batch, rng, *, config, model, axis_name=None):

@@ -20,13 +20,13 @@ import numpy as np
 
 from dajax import optim
 from dajax.errors import UserError
-from dajax.losses.boundary_sensitive import source_weights
+from dajax.losses.boundary_sensitive import WEIGHTINGS, source_weights
 from dajax.losses.cdd import cdd
 from dajax.losses.classification import cross_entropy
 from dajax.methods import alternation
 from dajax.models.apply import forward_train
 from dajax.ops import clustering
-from dajax.ops.clustering_ensemble import ensemble_labels
+from dajax.ops.clustering_ensemble import RULES, ensemble_labels
 from dajax.parallel import masked_mean, share, total
 
 schedule = alternation.schedule
@@ -36,8 +36,11 @@ def init(rng, images, *, config, model, num_images):
     """See dajax.methods. extra: as alternation.initial_state has it, centers float32 [E, K, D], the target's in the clustering of each source.
 
     Raises:
-      UserError: config.target_bn is not the number of sources.
+      UserError: config.target_bn is not the number of sources; unknown weighting or clustering ensemble.
     """
+    for key, value, known in (("weighting", config.weighting, WEIGHTINGS), ("clustering.ensemble", config.clustering.ensemble, RULES)):
+        if value not in known:
+            raise UserError(f"mscan: unknown {key} '{value}'; known: {', '.join(known)}")
     if config.target_bn != num_images["sources"]:
         raise UserError(
             f"mscan: target_bn={config.target_bn}, but the data have {num_images['sources']} source(s); set target_bn to that number, so that "

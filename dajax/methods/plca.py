@@ -16,6 +16,7 @@ and `association.kind="similarity"`, our reading of its Sim-PLCA: associated pix
 import jax
 import jax.numpy as jnp
 
+from dajax.errors import UserError
 from dajax.losses.association import cycle_association
 from dajax.losses.label_smoothing import adaptive_label_smoothing
 from dajax.losses.lovasz import lovasz_softmax
@@ -34,13 +35,13 @@ def init(rng, images, *, config, model, num_images):
     """See dajax.methods.
 
     Raises:
-      ValueError: an unknown association.kind, or two heads.
+      UserError: an unknown association.kind, or two heads.
     """
     del num_images
     if config.association.kind not in KINDS:
-        raise ValueError(f"unknown association.kind '{config.association.kind}'; known: {', '.join(KINDS)}")
+        raise UserError(f"unknown association.kind '{config.association.kind}'; known: {', '.join(KINDS)}")
     if model.heads != "single":
-        raise ValueError(f"plca has one classifier: set config.model.heads='single', found '{model.heads}'")
+        raise UserError(f"plca has one classifier: set config.model.heads='single', found '{model.heads}'")
     return segmenter.initial_state(rng, images, config=config, model=model)
 
 

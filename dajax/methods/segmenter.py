@@ -3,7 +3,7 @@
 import jax
 
 from dajax import optim
-from dajax.models.apply import forward_train, inference, init_network
+from dajax.models.apply import feature_width, forward_train, init_network
 from dajax.parallel import total
 from dajax.state import TrainState
 
@@ -14,20 +14,11 @@ def optimizer_of(config, model, params):
 
 
 def initial_state(rng, images, *, config, model, extra=None):
-    """TrainState at step 0 of the segmenter, its optimiser and `extra`."""
+    """TrainState at step 0 of the segmenter, its optimiser and extra(D), a function of the width of the features, where there is one."""
     params, batch_stats = init_network(rng, images, model=model)
+    extra = None if extra is None else extra(feature_width(model, params, batch_stats, images))
     opt_state = optimizer_of(config, model, params).init(params)
     return TrainState.create(params=params, batch_stats=batch_stats, opt_state=opt_state, extra=extra)
-
-
-def feature_width(rng, images, *, config, model):
-    """Number of channels of the features, D, without computing any."""
-
-    def features():
-        params, batch_stats = init_network(rng, images, model=model)
-        return inference(model, config.target_bn)({"params": params, "batch_stats": batch_stats}, images).features
-
-    return jax.eval_shape(features).shape[-1]
 
 
 def apply_gradients(state, grads, batch_stats, *, config, model, axis_name):

@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dajax.errors import UserError
 from dajax.losses.prototype_contrast import prototype_contrast
 from dajax.losses.segmentation import IGNORED, cross_entropy_map, valid_pixels
 from dajax.losses.similarity import normalize
@@ -37,16 +38,18 @@ def init(rng, images, *, config, model, num_images):
     """See dajax.methods.
 
     Raises:
-      ValueError: an unknown choice.
+      UserError: an unknown choice.
     """
     del num_images
     for key, known in CHOICES.items():
         if config[key] not in known:
-            raise ValueError(f"unknown {key} '{config[key]}'; known: {', '.join(known)}")
-    width = segmenter.feature_width(rng, images, config=config, model=model)
-    extra = {
-        "prototypes": jnp.zeros((model.num_classes, width)), "known": jnp.zeros(model.num_classes, bool), "is_initialised": jnp.zeros((), bool),
-    }
+            raise UserError(f"unknown {key} '{config[key]}'; known: {', '.join(known)}")
+
+    def extra(width):
+        return {
+            "prototypes": jnp.zeros((model.num_classes, width)), "known": jnp.zeros(model.num_classes, bool), "is_initialised": jnp.zeros((), bool),
+        }
+
     return segmenter.initial_state(rng, images, config=config, model=model, extra=extra)
 
 

@@ -27,6 +27,12 @@ def init_network(rng, images, *, model):
     return {model.network: variables["params"]}, {model.network: variables.get("batch_stats", {})}
 
 
+def feature_width(model, params, batch_stats, images):
+    """Channels of the model's features, D, without computing any. Trees by network name; images as the model takes them."""
+    variables = {"params": params, "batch_stats": batch_stats}
+    return jax.eval_shape(lambda: inference(model, 0)(variables, images)).features.shape[-1]
+
+
 def forward_train(model, params, batch_stats, part, *, domain, axis_name):
     """One forward pass with batch statistics.
 

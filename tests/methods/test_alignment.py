@@ -83,7 +83,9 @@ def test_the_kernels_are_tllibs_or_those_of_cans_repository(method):
     values = [after_one_step(stage(method, argument))[1]["alignment"] for argument in ("digits", "digits,network=can")]
     assert np.isfinite(values).all() and values[0] != values[1]
     with pytest.raises(UserError, match="unknown kernel 'cans'; known: tllib, can"):
-        after_one_step(stage(method, kernel="cans"))
+        initial(stage(method, kernel="cans"))
+    with pytest.raises(UserError, match="unknown statistic 'cubic'; known: linear, quadratic"):
+        initial(stage(method, statistic="cubic"))
 
 
 def test_a_joint_pass_shares_its_statistics_and_cannot_be_of_domains_normalised_apart():

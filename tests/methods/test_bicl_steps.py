@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 
 from bicl_golden import CODE, settings
 from configs import seg_base
+from dajax.errors import UserError
 from dajax import parallel
 from dajax.losses.segmentation import IGNORED
 from dajax.methods import bicl
@@ -102,12 +103,12 @@ def test_settings_that_cannot_be_meant_are_refused():
     }
     config = stage_config()
     for key, (value, message) in wrong.items():
-        with pytest.raises(ValueError) as error:
+        with pytest.raises(UserError) as error:
             bicl.init(jax.random.key(0), None, config=stage_config(**{key: value}), model=make_model(config), num_images={})
         assert message in str(error.value)
-    with pytest.raises(ValueError, match="no dynamic labels: set dynamic.on=False"):
+    with pytest.raises(UserError, match="no dynamic labels: set dynamic.on=False"):
         bicl.check(stage_config(contrast_kind="pair"), make_model(config))
-    with pytest.raises(ValueError, match="set config.model.heads='single', found 'twin'"):
+    with pytest.raises(UserError, match="set config.model.heads='single', found 'twin'"):
         bicl.check(config, make_model(config, heads="twin"))
 
 

@@ -122,8 +122,13 @@ def test_the_ensemble_labels_the_target_though_one_source_is_scarce(second):
     assert new.extra["centers"].shape == (SOURCES, CLASSES, 6) and int(new.extra["loop"]) == 1
 
 
-def test_the_number_of_sources_must_fit():
+def test_a_wrong_number_of_sources_or_an_unknown_choice_is_one_clear_line():
     with pytest.raises(UserError, match="target_bn=3, but the data have 2 source"):
         initial(stage(3), network(4))
+    for key, match in (("weighting", "unknown weighting 'x'; known: bsa"), ("clustering.ensemble", "unknown clustering.ensemble 'x'; known: mean")):
+        config = stage()
+        config.update_from_flattened_dict({key: "x"})
+        with pytest.raises(UserError, match=match):
+            initial(config, network(SOURCES + 1))
     with pytest.raises(ValueError, match="two sources or more"):
         mscan_config.get_config("digits,source=type")

@@ -7,6 +7,7 @@ import pytest
 
 from configs import plca as plca_config
 from configs import seg_base
+from dajax.errors import UserError
 from dajax.losses.association import Association
 from dajax.losses.pair_similarity import pair_similarity
 from dajax.losses.segmentation import IGNORED
@@ -139,10 +140,10 @@ def test_two_equal_micro_batches_give_the_gradient_of_one():
 def test_unknown_kinds_and_second_heads_are_refused():
     config = plca_config.get_config("scenes")
     model = build_segmenter(ConfigDict(seg_base.small_network("twin")), config.plca, num_classes=3)
-    with pytest.raises(ValueError, match="set config.model.heads='single', found 'twin'"):
+    with pytest.raises(UserError, match="set config.model.heads='single', found 'twin'"):
         plca.init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)), config=config.plca, model=model, num_images={})
     config.plca.association.kind = "simplca"
-    with pytest.raises(ValueError, match="unknown association.kind 'simplca'; known: contrast, similarity"):
+    with pytest.raises(UserError, match="unknown association.kind 'simplca'; known: contrast, similarity"):
         plca.init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)), config=config.plca, model=model, num_images={})
 
 

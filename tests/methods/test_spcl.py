@@ -8,6 +8,7 @@ from ml_collections import ConfigDict
 
 from configs import seg_base
 from configs import spcl as spcl_config
+from dajax.errors import UserError
 from dajax.methods import spcl
 from dajax.models.aspp import SegOutput
 from dajax.models.build import build_segmenter
@@ -134,5 +135,5 @@ def test_the_refresh_makes_prototypes_once():
 
 def test_unknown_choices_are_refused():
     config = seg_base.without(spcl_config.get_config("scenes").spcl, target_mask="offline")
-    with pytest.raises(ValueError, match="unknown target_mask 'offline'; known: files, online"):
+    with pytest.raises(UserError, match="unknown target_mask 'offline'; known: files, online"):
         spcl.init(jax.random.key(0), jnp.zeros((2, 16, 24, 3)), config=config, model=None, num_images={})
