@@ -75,8 +75,13 @@ def init(rng, images, *, config, model, num_images):
     check(config, model)
 
     def extra(width):
-        mu, known = jnp.zeros((model.num_classes, width), jnp.float32), jnp.zeros((model.num_classes,), bool)
-        return {"mu_source": mu, "known_source": known, "mu_target": mu, "known_target": known}
+        def mu():  # arrays of their own: the step donates its state, and no buffer can be donated twice
+            return jnp.zeros((model.num_classes, width), jnp.float32)
+
+        def known():
+            return jnp.zeros((model.num_classes,), bool)
+
+        return {"mu_source": mu(), "known_source": known(), "mu_target": mu(), "known_target": known()}
 
     return segmenter.initial_state(rng, images, config=config, model=model, extra=extra)
 
