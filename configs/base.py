@@ -76,7 +76,9 @@ def base(name):
             stages=(),
             model=dict(
                 backbone="resnet_small", widths=(16, 32, 64), weights="",  # weights: a torch file of the backbone, or none
-                bottleneck=0, head_widths=(),  # hidden layers after the backbone, and in the head: none in CAN
+                bottleneck=0, bottleneck_norm=True, head_widths=(),  # hidden layers after the backbone, and in the head: none in CAN
+                dropout=0.0,  # of the bottleneck and of the head's hidden layers
+                head_init="kaiming",  # CAN's (model/model.py); "torch": torch.nn.Linear's own
             ),
             data=digits(),
             runtime=dict(  # may change between two calls on one workdir

@@ -22,7 +22,6 @@ def init(rng, images, *, config, model, num_images):
 
 def train_step(state, batch, rng, *, config, model, axis_name=None):
     """One step of the classifier and of the discriminator; batch as alignment.step takes it."""
-    del rng  # nothing here is random
     masks = batch["source"]["mask"], batch["target"]["mask"]
 
     def align(params, batch_stats, source, target):
@@ -34,4 +33,4 @@ def train_step(state, batch, rng, *, config, model, axis_name=None):
             weights = entropy_weights(jnp.concatenate([source.logits, target.logits]), mask)
         return (weights * losses).sum() / jnp.maximum(total(weights.sum(), axis_name), 1e-12), terms, batch_stats
 
-    return alignment.step(state, batch, align, config=config, model=model, axis_name=axis_name)
+    return alignment.step(state, batch, rng, align, config=config, model=model, axis_name=axis_name)

@@ -7,6 +7,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from configs import adaptsegnet as adaptsegnet_config
+from configs import base
 from configs import bicl as bicl_config
 from configs import can as can_config
 from configs import clan as clan_config
@@ -60,8 +61,12 @@ def stage_config(name):
 def classifier(name, config):
     """A network and the shape of its images: a toy where a residual one has been with another method and takes long to compile."""
     if name in TOY:
-        return TwoHeads(CLASSES, (8, 6), num_domains=config.target_bn + 1, stops=False, head_widths=(6,)), TOY_SHAPE
-    network = ConfigDict(dict(backbone="resnet_small", widths=(4, 4, 8), bottleneck=6 if name == "dann" else 0, head_widths=()))
+        # Dropout in all of them, since it is drawn row by row: whether the tllib of the method has it or not.
+        return TwoHeads(CLASSES, (8, 6), num_domains=config.target_bn + 1, stops=False, head_widths=(6,), dropout=0.2), TOY_SHAPE
+    network = base.base("").model
+    network.update(backbone="resnet_small", widths=(4, 4, 8))
+    if name == "dann":
+        network.update(bottleneck=6, dropout=0.2)
     return build_model(network, config, num_classes=CLASSES), SHAPE
 
 

@@ -6,12 +6,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from ml_collections import ConfigDict
 
+from configs import base
 from dajax.models.classifier import build_classifier
 from dajax.models.norm import Mode
 
-SMALL = ConfigDict({"backbone": "resnet_small", "widths": (4, 8, 16), "bottleneck": 0, "head_widths": ()})
+SMALL = base.base("").model
+SMALL.widths = (4, 8, 16)
+
+
+def small_with(**changes):
+    config = SMALL.copy_and_resolve_references()
+    config.update(changes)
+    return config
 
 
 @pytest.fixture(scope="module")
@@ -99,6 +106,6 @@ def test_equal_configs_are_equal_models():
 
 def test_an_unknown_backbone_is_an_error():
     with pytest.raises(ValueError, match="unknown backbone 'vgg'; known: resnet_small, resnet50, resnet101"):
-        build_classifier(ConfigDict({"backbone": "vgg", "widths": ()}), 5, 1)
+        build_classifier(small_with(backbone="vgg"), 5, 1)
     with pytest.raises(ValueError, match="unknown stop_gradient_after 'layer9'"):
         build_classifier(SMALL, 5, 1, stop_gradient_after="layer9")
