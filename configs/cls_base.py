@@ -1,37 +1,43 @@
-"""What the classification recipes share: arguments, data, source-only start, and the baselines that align a batch at a time.
+"""What the classification recipes share: arguments, data, a source-only start, and the baselines.
 
 ARGUMENTS, "variant,key=value,...", each for the variants of USES alone:
 
-  root         the folder of the data; of tfds its data_dir
-  source       one domain or several, "amazon+dslr"; of the digits the rendered worlds, "type"
-  target       the domain to adapt to
-  weights      a file of ImageNet weights for the backbone, or "none" for random ones. office31, visda2017 and domainnet want one
-               or the other. With a file, folder and tfds are fine-tuned with the settings of office31; without, they train a small
-               network from scratch
-  backbone     of folder and tfds with weights: resnet50, which office31 has, or resnet101, which visda2017 and domainnet have
-  size         of folder and tfds, pixels a side: 64 from scratch, 224 with weights
-  network      of the baselines: "own", tllib's, or "can"
+  root      the folder of the data; of tfds its data_dir
+  source    one domain or several, "amazon+dslr"; of the digits the rendered worlds, "type"
+  target    the domain to adapt to
+  weights   a file of ImageNet weights for the backbone, or "none" for random ones: office31,
+            visda2017 and domainnet want one or the other. With a file, folder and tfds are
+            fine-tuned as office31 is; without, they train a small network from scratch
+  backbone  of folder and tfds with weights: resnet50, as office31 has it, or resnet101
+  size      of folder and tfds, pixels a side: 64 from scratch, 224 with weights
+  network   of the baselines: "own", tllib's, or "can"
 
 WEIGHTS. CAN's authors and tllib take torchvision's ImageNet weights of their time, to be had as
-https://download.pytorch.org/models/NAME; the name holds the first eight digits of the file's SHA-256 (`sha256sum FILE`):
+https://download.pytorch.org/models/NAME; the name holds the first eight digits of the file's
+SHA-256 (`sha256sum FILE`):
 
   resnet50-19c8e357.pth    resnet101-5d3b4d8f.pth    the authors' files
-  resnet50-0676ba61.pth    resnet101-63fe2227.pth    what torchvision calls IMAGENET1K_V1 now: the same networks, stored anew in 2020
+  resnet50-0676ba61.pth    resnet101-63fe2227.pth    torchvision's IMAGENET1K_V1 of today: the same
+                                                     networks, stored anew in 2020
 
-Not IMAGENET1K_V2 (resnet50-11ad3fa6.pth, resnet101-cd907fc2.pth): those were trained in another way, and end higher.
+Not IMAGENET1K_V2 (resnet50-11ad3fa6.pth, resnet101-cd907fc2.pth), which was trained otherwise.
 
-BASELINES. Their settings are those of thuml/Transfer-Learning-Library (tllib, examples/domain_adaptation/image_classification, *.py and
-*.sh; networks in tllib/alignment); tests/test_published_classification.py holds them, row by row. What is not tllib's:
+BASELINES. Their settings are those of thuml/Transfer-Learning-Library (tllib: *.py and *.sh of
+examples/domain_adaptation/image_classification, the networks in tllib/alignment), held to them
+row by row by tests/test_published_classification.py. What is not tllib's:
 
-  digits, folder, tfds from scratch    a small network, after a source-only stage, 1,000 steps at one rate for all of it (ours)
-  folder, tfds with weights            tllib has no such task: steps and weights of Office-31 (ours)
-  the figure that is reported          the last step's; tllib keeps the best by target labels, and of MCD's classifiers the better
-  domainnet, all but one as sources    MCD: tllib runs it from one source only, whose 75,000 steps it takes here too
+  from scratch         digits, folder, tfds: a small network, after a source-only stage, 1,000
+                       steps at one rate for all of it (ours); tllib's own head and bottleneck
+  folder, tfds         with weights: steps and weights of Office-31 (ours), tllib has no such task
+  the reported figure  the last step's; tllib keeps the best by target labels, and of MCD's
+                       classifiers the better
+  MCD on domainnet     from several sources too it takes the 75,000 steps of tllib's one source
 
-With network=can they get CAN's network instead, normalisation per domain and no bottleneck, CAN's views, optimiser and, for dan and jan,
-the kernels, weight and length of its repository's MMD files: 51 loops of one epoch of the larger domain (experiments/config/*/MMD,
-solver/mmd_solver.py). dann, cdan and mcd, which that repository has not, take as many steps; so a comparison is of the alignment alone.
-Where the number of images is not known here, 51 epochs are Office-31's amazon (folder, tfds), and VisDA's train (domainnet).
+With network=can they get CAN's network instead, normalisation per domain and no bottleneck, CAN's
+views and optimiser and, for dan and jan, the kernels and the weight of its repository's MMD files.
+All take as many steps as these: 51 loops of one epoch of the larger domain (solver/mmd_solver.py),
+so that a comparison is of the alignment alone; that repository has no dann, cdan or mcd. Where the
+number of images is not known here, it is Office-31's amazon (folder, tfds), VisDA's train (domainnet).
 """
 
 import pathlib

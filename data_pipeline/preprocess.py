@@ -107,7 +107,8 @@ def from_config(config: Mapping) -> Transform:
     """Builds a Transform from a mapping (a ConfigDict too) with exactly these keys.
 
     size, resize: int or [height, width]; resize may be None. crop: "random", "center", None, or a mapping with
-    scale and ratio, two numbers each, see ResizedCrop. flip: bool. affine: None or a mapping with rotate_rad, shear, scale, shift_px. mean, std: sequences of floats.
+    scale and ratio, two numbers each, see ResizedCrop. flip: bool. affine: None or a mapping with rotate_rad, shear,
+    scale, shift_px. mean, std: sequences of floats.
     Raises: DataError for a missing or unknown key and for values that do not fit together.
     """
     values = checked_keys(config, ("size", "resize", "crop", "flip", "affine", "mean", "std"), "transform")

@@ -93,7 +93,8 @@ def test_an_argument_changes_the_config_or_is_refused(name, key, value):
 
 OTHERS = {  # variant: arguments each of which is another run
     "digits": ("", "source=stencil", "source=stencil+noise", "network=can"),
-    "folder": ("source=a,target=b", "source=b,target=a", "source=a,target=b,size=32", "source=a,target=b,network=can", "source=a,target=b,weights=w.pth",
+    "folder": ("source=a,target=b", "source=b,target=a", "source=a,target=b,size=32", "source=a,target=b,network=can",
+               "source=a,target=b,weights=w.pth",
                "source=a,target=b,weights=v.pth", "source=a,target=b,weights=w.pth,backbone=resnet101", "source=a,target=b,weights=w.pth,size=128",
                "source=a,target=b,weights=w.pth,network=can"),
     "office31": ("weights=none", "weights=w.pth", "weights=w.pth,source=dslr", "weights=w.pth,target=dslr", "weights=w.pth,network=can"),

@@ -71,7 +71,9 @@ def conditioned_features(features, logits):
 
 
 def randomized_features(features, logits, of_features, of_classes):
-    """CDAN's randomised multilinear map: features and class probabilities, which get no gradient, projected at random, then multiplied.
+    """CDAN's randomised multilinear map: features and class probabilities, projected at random, multiplied.
+
+    The probabilities get no gradient.
 
         (R_f f) * (R_p p) / sqrt(d)      (tllib/alignment/cdan.py, RandomizedMultiLinearMap)
 

@@ -67,7 +67,10 @@ def init_with_kernels(rng, images, *, config, model, num_images):
 
 
 def joint_rows(count, axis_name):
-    """Numbers for dropout of `count` source rows and then as many target rows of this device: int32 [2 count], none twice in the whole batch."""
+    """int32 [2 count]: numbers for dropout of this device's source rows and then its target rows.
+
+    None stands there twice in the whole batch, whatever the number of devices.
+    """
     rows = 2 * row_numbers(count, axis_name)
     return jnp.concatenate([rows, rows + 1])
 
