@@ -24,7 +24,7 @@ from dajax.losses.boundary_sensitive import WEIGHTINGS, source_weights
 from dajax.losses.cdd import cdd
 from dajax.losses.classification import cross_entropy
 from dajax.methods import alternation
-from dajax.models.apply import forward_train
+from dajax.models.apply import forward_train, split_rng
 from dajax.ops import clustering
 from dajax.ops.clustering_ensemble import RULES, ensemble_labels
 from dajax.parallel import masked_mean, share, total
@@ -72,19 +72,20 @@ def train_step(state, batch, rng, *, config, model, axis_name=None):
       batch: "source0" ... with image [N, H, W, C], label [N], mask [N]; "class_source0" ..., "class_target" with image [R, H, W, C] and
         mask [R], rows in class_aware.num_classes blocks of equal length, the same classes in the same order in all of them.
     """
-    del rng
     sources, num_blocks = _sources(config), config.class_aware.num_classes
     kernels = dict(kernel_num=config.cdd.kernel_num, kernel_mul=config.cdd.kernel_mul, intra_only=config.cdd.intra_only)
 
     def aligned(params, stats, part, domain):
-        output, stats = forward_train(model, params, stats, part, domain=domain, axis_name=axis_name)
+        own = split_rng(rng, 2 * domain + 1)
+        output, stats = forward_train(model, params, stats, part, domain=domain, axis_name=axis_name, rng=own)
         blocks = alternation.layer_blocks(output, num_blocks, axis_name)
         return (blocks, alternation.class_blocks(part["mask"], num_blocks, axis_name)), stats
 
     def loss_fn(params):
         stats, ces, class_sources = state.batch_stats, [], []
         for domain, name in enumerate(sources):
-            output, stats = forward_train(model, params, stats, batch[name], domain=domain, axis_name=axis_name)
+            own = split_rng(rng, 2 * domain)
+            output, stats = forward_train(model, params, stats, batch[name], domain=domain, axis_name=axis_name, rng=own)
             ces.append(masked_mean(cross_entropy(output.logits, batch[name]["label"]), batch[name]["mask"], axis_name))
             found, stats = aligned(params, stats, batch[f"class_{name}"], domain)
             class_sources.append(found)
