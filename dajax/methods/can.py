@@ -53,16 +53,20 @@ def train_step(state, batch, rng, *, config, model, axis_name=None):
         rows sorted into class_aware.num_classes blocks of equal length (short classes padded and masked).
     """
     del rng
-    source, num_blocks = batch["source"], config.class_aware.num_classes
+    source, sizes = batch["source"], config.class_aware
 
     def loss_fn(params):
         output, stats = forward_train(model, params, state.batch_stats, source, domain=SOURCE_DOMAIN, axis_name=axis_name)
         ce = masked_mean(cross_entropy(output.logits, source["label"]), source["mask"], axis_name)
         layers, masks = [], []
-        for part, domain in ((batch["class_source"], SOURCE_DOMAIN), (batch["class_target"], config.target_bn)):
-            output, stats = forward_train(model, params, stats, part, domain=domain, axis_name=axis_name)
-            layers.append(alternation.layer_blocks(output, num_blocks, axis_name))
-            masks.append(alternation.class_blocks(part["mask"], num_blocks, axis_name))
+        for name, domain, per_class in (
+            ("class_source", SOURCE_DOMAIN, sizes.source_per_class),
+            ("class_target", config.target_bn, sizes.target_per_class),
+        ):
+            output, stats = forward_train(model, params, stats, batch[name], domain=domain, axis_name=axis_name)
+            blocks, mask = alternation.aligned_blocks(output, batch[name]["mask"], per_class, config, axis_name)
+            layers.append(blocks)
+            masks.append(mask)
         discrepancy = cdd(
             *layers, *masks, num_classes=model.num_classes, kernel_num=config.cdd.kernel_num, kernel_mul=config.cdd.kernel_mul,
             intra_only=config.cdd.intra_only,
