@@ -87,7 +87,7 @@ def test_filter_is_the_authors(golden):
 
 
 def test_an_image_at_d0_is_dropped_and_a_class_with_n0_images_is_kept():
-    """solver/utils.py: `min_dist < D0`, strict, and `>= N0`; the paper has "more than" N0. Of four images one is nearer than D0, one just so."""
+    """solver/utils.py: `min_dist < D0`, strict, and `>= N0`; the paper has "more than" N0. One image is at D0, one each side of it."""
     d0 = np.float32(0.05)
     distances = np.array([np.nextafter(d0, np.float32(0)), d0, np.nextafter(d0, np.float32(1)), 0.0], np.float32)
     labels = np.array([0, 0, 0, 1], np.int32)
