@@ -63,8 +63,9 @@ def train_step(state, batch, rng, *, config, model, axis_name=None):
             ("class_source", SOURCE_DOMAIN, sizes.source_per_class),
             ("class_target", config.target_bn, sizes.target_per_class),
         ):
-            output, stats = forward_train(model, params, stats, batch[name], domain=domain, axis_name=axis_name)
-            blocks, mask = alternation.aligned_blocks(output, batch[name]["mask"], per_class, config, axis_name)
+            part, passing = batch[name], dict(domain=domain, axis_name=axis_name)
+            output, stats = forward_train(model, params, stats, part, **passing)
+            blocks, mask = alternation.aligned_blocks(output, part["mask"], per_class, config, axis_name)
             layers.append(blocks)
             masks.append(mask)
         discrepancy = cdd(

@@ -5,7 +5,8 @@
 The weights are the boundary-sensitive alignment (BSA): a source that the network separates well pulls harder. Everything else as in CAN: the
 target is clustered in turn with loops of updates. What the slides leave open, and what is done here (spec/can.md, section 13; all ours):
   clustering.ensemble    one k-means of the target from each source's centres, matched to the classes; "mean": a target image's class is the
-                         least distance averaged over them, and D0 holds for that average; "vote": the majority, equals by distance. A
+                         least distance averaged over them, and D0 holds for that average; "vote":
+                         the majority, equals by distance. A
                          class is averaged, and voted on, over the sources that have images of it
   weighting              "bsa"; without it "uniform", 1 / E each, or "one"; the CE is this batch's, floored at 1e-6
   weight_stop_gradient   True: the weights are constants for the gradient
@@ -88,7 +89,9 @@ def train_step(state, batch, rng, *, config, model, axis_name=None):
             ces.append(masked_mean(cross_entropy(output.logits, batch[name]["label"]), batch[name]["mask"], axis_name))
             found, stats = aligned(params, stats, batch[f"class_{name}"], domain, sizes.source_per_class)
             class_sources.append(found)
-        (target, target_mask), stats = aligned(params, stats, batch["class_target"], config.target_bn, sizes.target_per_class)
+        (target, target_mask), stats = aligned(
+            params, stats, batch["class_target"], config.target_bn, sizes.target_per_class
+        )
         ce = jnp.stack(ces)  # [E], this device's shares
         weights = source_weights(total(ce, axis_name), weighting=config.weighting, stop_gradient=config.weight_stop_gradient)
         discrepancies = jnp.stack([
@@ -110,14 +113,18 @@ def train_step(state, batch, rng, *, config, model, axis_name=None):
 def refresh(state, *, data, config, model):
     """Clusters the target once per source, combines, filters, and sets up the next loop. Returns as can.refresh."""
     passes = alternation.passes(state, data=data, config=config, model=model)
-    features, settings, found, of_sources = alternation.target_features(**passes), config.clustering, [], []
+    features, settings = alternation.target_features(**passes), config.clustering
+    found, of_sources = [], []
     for domain, name in enumerate(_sources(config)):
         initial = alternation.source_centers(name, domain=domain, **passes)
         found.append(alternation.cluster(features, initial, settings))
-        # A cluster that stands for a class which the source lacks stands for nothing: images that fitted no other.
+        # A cluster for a class that the source lacks stands for nothing: images that fitted no
+        # other.
         of_sources.append(jnp.where(initial.any(-1, keepdims=True), found[-1].centers, 0.0))
     centers = jnp.stack(of_sources)  # [E, K, D]
-    labels, distances = ensemble_labels(features, centers, rule=settings.ensemble, chunk_size=settings.chunk_size)
+    labels, distances = ensemble_labels(
+        features, centers, rule=settings.ensemble, chunk_size=settings.chunk_size
+    )
     moved = [float(clustering.mean_center_move(now, before)) for now, before in zip(centers, state.extra["centers"])]
     moves = float(np.mean(moved)), float(np.mean([clusters.center_change for clusters in found]))
     labels = np.asarray(labels)
@@ -130,11 +137,13 @@ def refresh(state, *, data, config, model):
 
 
 def _agreement(labels, found, has_class):
-    """The share of images whose class a source's own clustering gives them too, over the sources that have that class.
+    """The share of images whose class a source's own clustering gives them too.
+
+    Asked are the sources that have that class.
 
     Args:
       labels: int32 [N_t], of the ensemble; found: Clusters of each source; has_class: bool [E, K].
     """
-    own = np.stack([clusters.matching[np.asarray(clusters.kmeans.labels)] for clusters in found])  # [E, N_t]
+    own = [clusters.matching[np.asarray(clusters.kmeans.labels)] for clusters in found]  # E of [N_t]
     asked = has_class[:, labels]  # [E, N_t]
-    return float((asked & (own == labels)).sum() / max(asked.sum(), 1))
+    return float((asked & (np.stack(own) == labels)).sum() / max(asked.sum(), 1))

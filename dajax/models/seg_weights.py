@@ -6,12 +6,14 @@ import numpy as np
 
 from dajax.models.weight_files import WeightsError
 from dajax.models.weights import (
-    BACKBONE, IGNORED, Entries, check_complete, check_finite, make_report, mismatch_hint, names_of, pour, without_prefix,
+    BACKBONE, IGNORED, Entries, check_complete, check_finite, make_report, mismatch_hint, names_of,
+    pour, without_prefix,
 )
 
 HEAD = re.compile(r"layer[56]\.|score_")
 VGG_LAYER = re.compile(r"features\.|fc[67]\.")
-# (file's name, name here) of heads. "classifier.0.convs": PLCA; "classifier.conv2d_list": AdaptSegNet's DeeplabVGG.
+# (file's name, name here) of heads. "classifier.0.convs": PLCA; "classifier.conv2d_list":
+# AdaptSegNet's DeeplabVGG.
 RENAMED = (
     (r"^classifier\.0\.convs\.(\d)\.0\.", r"layer5.conv2d_list.\1."), (r"^classifier\.conv2d_list\.", "layer5.conv2d_list."),
 )
@@ -29,7 +31,8 @@ def from_torch_segmenter(state_dict, params, batch_stats, *, skip_heads=False, a
     trained in, cannot be told from a file: that is the caller's to know.
 
     Args:
-      state_dict: {torch name: array}, see weight_files.load_torch_file; names may have a prefix, see weights.without_prefix.
+      state_dict: {torch name: array}, see weight_files.load_torch_file; names may have a prefix,
+        see weights.without_prefix.
       params, batch_stats: trees of a DeepLab or FCN8s, for names and shapes; not changed.
       skip_heads: take the backbone only.
       allow_partial: keep what the file lacks or has in another shape as it is, instead of refusing.
@@ -38,7 +41,8 @@ def from_torch_segmenter(state_dict, params, batch_stats, *, skip_heads=False, a
       (params, batch_stats, Report); the names are those here, the checksum is of the arrays as loaded.
 
     Raises:
-      WeightsError: entries are missing, of another shape, not finite, or left over from another network.
+      WeightsError: entries are missing, of another shape, not finite, or left over from another
+        network.
     """
     whole = _canonical(state_dict, names_of(params, batch_stats))
     entries = whole.arrays
@@ -60,7 +64,7 @@ def from_torch_segmenter(state_dict, params, batch_stats, *, skip_heads=False, a
 
 
 def _canonical(state_dict, wanted):
-    """The file's Entries under the names that the network has for them, the head's classes in the order of train ids."""
+    """The file's Entries under the network's names, PLCA's classes in the order of train ids."""
     found = without_prefix(state_dict, {name for name in wanted if not HEAD.match(name)})
     arrays, file_names = {}, {}
     for name, array in found.arrays.items():

@@ -1,6 +1,7 @@
-"""Weight files that users already have, known by their first bytes and not by their ending: torch's, old and new, and .safetensors.
+"""Weight files that users already have: torch's, old and new, and .safetensors.
 
-A torch file is called .pth, .pt, .pth.tar, .ckpt, .bin, .weights ... by its project; a .pth.tar is no tar archive.
+They are known by their first bytes and not by their ending: a torch file is called .pth, .pt,
+.pth.tar, .ckpt, .bin, .weights ... by its project, and a .pth.tar is no tar archive.
 """
 
 import pathlib
@@ -13,10 +14,14 @@ import zlib
 import safetensors
 import safetensors.numpy
 
-# Where a checkpoint has its state dict, first come, first served; the second and third: PLCA's ckpt_*.weights and ckpt_*.resume.
+# Where a checkpoint has its state dict, first come, first served; the second and third: PLCA's
+# ckpt_*.weights and ckpt_*.resume.
 CONTAINERS = ("state_dict", "weights", "model_state_dict", "model")
-# What Python's zipfile raises over damaged archives: also over offsets and flags that make no sense.
-_DAMAGED = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, LookupError, OSError, OverflowError, RuntimeError, ValueError)
+# What Python's zipfile raises over damaged archives, also over offsets and flags without sense.
+_DAMAGED = (
+    zipfile.BadZipFile, zlib.error, struct.error, EOFError, LookupError, OSError, OverflowError,
+    RuntimeError, ValueError,
+)
 _CHUNK = 1 << 24  # bytes of a record that stand in memory while its checksum is compared
 
 # What people have instead: (the file's first bytes, what it is and what to do).
@@ -26,8 +31,8 @@ _FOREIGN = (
     (b"\x1f\x8b", "is packed (gzip): unpack it first"),
     (b"BZh", "is packed (bzip2): unpack it first"),
     (b"\xfd7zXZ", "is packed (xz): unpack it first"),
-    (b"version https://git-lfs", "is a Git LFS pointer, not the file itself: run `git lfs pull` where it was cloned"),
-    (b"<", "is a web page: what was downloaded is the page about the file, or a refusal; fetch the file itself"),
+    (b"version https://git-lfs", "is a Git LFS pointer, not the file itself: run `git lfs pull`"),
+    (b"<", "is a web page, about the file or a refusal of it: fetch the file itself"),
 )
 
 
@@ -39,8 +44,9 @@ def load_torch_file(path):
     """Reads a state dict.
 
     Args:
-      path: a file of torch.save (needs torch; loaded with weights_only, which runs no code of the file) or of safetensors, under any
-        name; `~` is the home folder. A dict with one of the keys of CONTAINERS stands for what is under it.
+      path: a file of torch.save (needs torch; loaded with weights_only, which runs no code of the
+        file) or of safetensors, under any name; `~` is the home folder. A dict with one of the keys
+        of CONTAINERS stands for what is under it.
 
     Returns:
       {torch name: numpy array}; from torch's files all float32.
@@ -59,7 +65,7 @@ def load_torch_file(path):
         raise WeightsError(f"no such file: {path}; fetch it, or correct the path")
     with path.open("rb") as file:
         head = file.read(512)
-    if int.from_bytes(head[:8], "little") > 0 and head[8:9] == b"{":  # the header's length, and the header
+    if int.from_bytes(head[:8], "little") > 0 and head[8:9] == b"{":  # the header and its length
         return _load_safetensors(path)
     if head.startswith(b"PK\x03\x04"):
         _check_archive(path)
@@ -78,20 +84,25 @@ def _what_it_is(head):
             return meaning
     if head[257:262] == b"ustar":
         return "is a tar archive: unpack it first"
-    return f"is no weight file of torch or safetensors (it begins with {head[:8]!r}): incomplete, or another format; fetch it again"
+    return (
+        f"is no weight file of torch or safetensors (it begins with {head[:8]!r}): incomplete, or "
+        "another format; fetch it again"
+    )
 
 
 def _load_safetensors(path):
     try:
         return safetensors.numpy.load_file(path)
     except safetensors.SafetensorError as error:
-        raise WeightsError(f"{path.name} is no complete .safetensors file ({error}); fetch it again") from error
+        line = f"{path.name} is no complete .safetensors file ({error}); fetch it again"
+        raise WeightsError(line) from error
     except (KeyError, TypeError) as error:  # numpy has no such numbers, 8-bit floats for one
-        raise WeightsError(f"{path.name} holds numbers of type {error}, which numpy does not have: convert it to float32") from error
+        line = f"{path.name} holds numbers of type {error}, unknown to numpy: convert it to float32"
+        raise WeightsError(line) from error
 
 
 def _check_archive(path):
-    """That a zip archive is torch's and its records are as they were written: torch itself compares no checksum.
+    """That a zip archive is torch's, and as it was written: torch itself compares no checksum.
 
     Raises:
       WeightsError: it is neither.
@@ -101,46 +112,62 @@ def _check_archive(path):
             records = archive.infolist()
             names = [record.filename for record in records]
             if any(name.endswith("/constants.pkl") for name in names):
-                raise WeightsError(f"{path.name} is a TorchScript program: save model.state_dict() instead")
+                line = f"{path.name} is a TorchScript program: save model.state_dict() instead"
+                raise WeightsError(line)
             if not any(name.endswith("data.pkl") for name in names):
                 kind = "a .npz" if all(name.endswith(".npy") for name in names) else "a zip"
-                raise WeightsError(f"{path.name} is {kind} archive that torch.save has not written: unpack it, or convert it to .safetensors")
+                raise WeightsError(
+                    f"{path.name} is {kind} archive that torch.save has not written: unpack it, "
+                    "or convert it to .safetensors"
+                )
             for record in records:
                 if record.CRC:  # 0: torch.serialization.set_crc32_options(False)
                     with archive.open(record) as file:
                         while file.read(_CHUNK):
                             pass
     except _DAMAGED as error:
-        raise WeightsError(f"{path.name} is damaged or incomplete ({_line(error)}); fetch it again") from error
+        line = f"{path.name} is damaged or incomplete ({_line(error)}); fetch it again"
+        raise WeightsError(line) from error
 
 
 def _load_torch(path):
     try:
         import torch  # optional and large: only here
     except ImportError as error:
-        raise WeightsError(f"reading {path.name} needs torch: `pip install torch`, or convert the file to .safetensors") from error
+        remedy = "`pip install torch`, or convert the file to .safetensors"
+        line = f"reading {path.name} needs torch: {remedy}"
+        raise WeightsError(line) from error
     try:
         contents = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged pickle raises nearly anything
         raise WeightsError(f"{path.name} {_why_not(error)}") from error
     if not isinstance(contents, dict):
-        raise WeightsError(f"{path.name} holds a {type(contents).__name__}, expected a state dict: save model.state_dict() instead")
-    contents = next((contents[key] for key in CONTAINERS if isinstance(contents.get(key), dict)), contents)
+        kind = type(contents).__name__
+        remedy = "save model.state_dict() instead"
+        raise WeightsError(f"{path.name} holds a {kind}, expected a state dict: {remedy}")
+    inner = (contents[key] for key in CONTAINERS if isinstance(contents.get(key), dict))
+    contents = next(inner, contents)
     # detach: torchvision's older files hold Parameters, which do not convert as they are.
-    tensors = {str(name): tensor.detach().float().numpy() for name, tensor in contents.items() if isinstance(tensor, torch.Tensor)}
+    tensors = {
+        str(name): tensor.detach().float().numpy()
+        for name, tensor in contents.items() if isinstance(tensor, torch.Tensor)
+    }
     if not tensors:
         keys = ", ".join(map(str, list(contents)[:5])) or "none"
-        raise WeightsError(f"{path.name} holds no tensors at its first level (keys: {keys}): save model.state_dict() alone")
+        raise WeightsError(
+            f"{path.name} holds no tensors at its first level (keys: {keys}): save "
+            "model.state_dict() alone"
+        )
     return tensors
 
 
 def _why_not(error):
     """Why torch does not load a file, from its exception, and what to do."""
-    found = re.search(r"GLOBAL (\S+)", str(error)) if isinstance(error, pickle.UnpicklingError) else None
-    if found:
+    found = re.search(r"GLOBAL (\S+)", str(error))
+    if found and isinstance(error, pickle.UnpicklingError):
         return (
-            f"holds Python objects besides tensors ({found[1]}), which could run any code and are not loaded: save its state dict alone, or as "
-            ".safetensors, where you trust it"
+            f"holds Python objects besides tensors ({found[1]}), which could run any code and are "
+            "not loaded: where you trust it, save its state dict alone, or as .safetensors"
         )
     return f"holds no plain state dict, or is incomplete ({_line(error)}); fetch it again"
 

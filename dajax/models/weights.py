@@ -1,4 +1,7 @@
-"""Pretrained backbones from state dicts with torchvision's names. Reading the files: weight_files.py. Segmenters: seg_weights.py."""
+"""Pretrained backbones from state dicts with torchvision's names.
+
+The files are read by weight_files.py; segmenters: seg_weights.py.
+"""
 
 import collections
 import dataclasses
@@ -18,8 +21,9 @@ LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "runnin
 IGNORED = re.compile(r"fc\.|.*num_batches_tracked$")  # ImageNet's classes; torch's counter for cumulative averages
 BACKBONE = re.compile(r"(conv1|bn1|layer[1-4])\.")
 BLOCK = re.compile(r"(layer[1-4])\.(\d+)\.")
-# A prefix must lead to so many of the network's names. By chance, the first norm and convolution of a block are called like the
-# network's own: 5 of 75 names of the smallest backbone, where a real prefix leads to all, and to 1/5 in a file that is far too shallow.
+# A prefix must lead to so many of the network's names. By chance, the first norm and convolution
+# of a block are called like the network's own: 5 of 75 names of the smallest backbone. A real
+# prefix leads to all, and to a fifth in the file of a far shallower network.
 MIN_PREFIX_SHARE = 1 / 8
 
 
@@ -85,7 +89,8 @@ def from_torch_resnet(state_dict, params, batch_stats, *, allow_partial=False):
     stands (torchvision or caffe) and how images must be prepared cannot be told from a file: that is the caller's to know.
 
     Args:
-      state_dict: {torchvision name: array}, kernels [out, in, kh, kw]; all names may have a prefix, see `without_prefix`.
+      state_dict: {torchvision name: array}, kernels [out, in, kh, kw]; names may have a prefix, see
+        `without_prefix`.
       params, batch_stats: trees of a ResNet, for names and shapes; not changed.
       allow_partial: keep what the file lacks or has in another shape as it is, instead of refusing.
 
@@ -93,7 +98,8 @@ def from_torch_resnet(state_dict, params, batch_stats, *, allow_partial=False):
       (params, batch_stats, Report).
 
     Raises:
-      WeightsError: entries are missing, of another shape, not finite, or left over from the backbone of another network.
+      WeightsError: entries are missing, of another shape, not finite, or left over from the
+        backbone of another network.
     """
     entries = without_prefix(state_dict, names_of(params, batch_stats))
     new_params, new_batch_stats, poured = pour(entries.arrays, params, batch_stats)
@@ -125,16 +131,16 @@ class Entries(NamedTuple):
 
 
 def without_prefix(state_dict, wanted):
-    """The file's Entries without a prefix that its names of the network share: "module.", "backbone.", "model.encoder." ...
+    """The file's Entries without a prefix that the network's names share: "module.", "backbone." ...
 
-    Which it is follows from the names alone: the prefix that leads to most of `wanted`. Names that share only the beginning of it
-    ("module.classifier" beside "module.backbone.") lose that beginning.
+    Which it is follows from the names alone: the prefix that leads to most of `wanted`. Names that
+    share only its beginning ("module.classifier" beside "module.backbone.") lose that beginning.
 
     Args:
       state_dict: {name: array}; wanted: names of the network's backbone.
 
     Raises:
-      WeightsError: several prefixes lead to the network equally well: the file holds several networks.
+      WeightsError: several prefixes lead there equally well: the file holds several networks.
     """
     found = collections.Counter()
     for name in state_dict:
@@ -148,14 +154,21 @@ def without_prefix(state_dict, wanted):
         return Entries(dict(state_dict), {name: name for name in state_dict}, "")
     if len(best) > 1:
         named = " and ".join(f"'{prefix}'" for prefix in best)
-        raise WeightsError(f"the file holds {len(best)} networks that fit, under {named}: save the one you want alone")
+        raise WeightsError(
+            f"the file holds {len(best)} networks that fit, under {named}: save the one you want "
+            "alone"
+        )
     (prefix,) = best
-    beginnings = ["".join(f"{part}." for part in prefix.split(".")[:i]) for i in range(prefix.count("."), -1, -1)]  # the longest first
+    parts = prefix.split(".")[:-1]
+    longest_first = range(len(parts), -1, -1)
+    beginnings = ["".join(f"{part}." for part in parts[:i]) for i in longest_first]
     file_names = {}
-    for name in sorted(state_dict, key=lambda name: name.startswith(prefix)):  # last, so that nothing else takes their places
+    # The network's names come last, so that no other takes their places.
+    for name in sorted(state_dict, key=lambda name: name.startswith(prefix)):
         beginning = next(beginning for beginning in beginnings if name.startswith(beginning))
         file_names[name.removeprefix(beginning)] = name
-    return Entries({name: state_dict[file_name] for name, file_name in file_names.items()}, file_names, prefix)
+    arrays = {name: state_dict[file_name] for name, file_name in file_names.items()}
+    return Entries(arrays, file_names, prefix)
 
 
 class Poured(NamedTuple):
@@ -191,7 +204,7 @@ def pour(state_dict, params, batch_stats):
 
 
 def check_finite(entries, loaded):
-    """Refuses NaN and infinity in what goes into the network; they would make every later number NaN.
+    """Refuses NaN and infinity in what the network takes; they would make every later number NaN.
 
     Args:
       entries: Entries; loaded: names of those that the network takes.
@@ -208,12 +221,14 @@ def check_finite(entries, loaded):
             broken.append(f"{entries.file_names[name]} ({count} of {array.size} numbers)")
     if broken:
         raise WeightsError(
-            f"NaN or infinity in {len(broken)} entries: {_first(broken)}; the file is damaged, or was saved by a run that had diverged: choose another"
+            f"NaN or infinity in {len(broken)} entries: {_first(broken)}; the file is damaged, or "
+            "was saved by a run "
+            "that had diverged: choose another"
         )
 
 
 def make_report(entries, poured, ignored):
-    """The Report of `pour` on Entries, with `ignored` a set of names that were left out on purpose."""
+    """The Report of `pour` on Entries, with `ignored` a set of names left out on purpose."""
     state_dict, loaded = entries.arrays, sorted(poured.loaded)
     unexpected = state_dict.keys() - set(loaded) - poured.misfits.keys() - ignored
     return Report(
@@ -224,36 +239,52 @@ def make_report(entries, poured, ignored):
 
 
 def mismatch_hint(poured, left_over, entries):
-    """What is the matter with a file that does not fill a network, and what to do, by what is missing and what is spare.
+    """Why a file does not fill a network and what to do, by what is missing and what is spare.
 
     Args:
-      poured: Poured; left_over: names of the file that have no place in the network; entries: Entries of the file.
+      poured: Poured; left_over: names of the file without a place in the network; entries: its
+        Entries.
     """
     network = [*poured.loaded, *poured.absent, *poured.misfits]
     ours, theirs = _architecture(network), _architecture(entries.arrays)
     if not poured.loaded and not poured.misfits:
         names = _first(sorted(entries.file_names.values())) or "none"
-        return f"the file's names ({names}) are none of this network's: a file of another architecture, or one that needs other names"
+        return (
+            f"the file's names ({names}) are none of this network's: a file of another "
+            "architecture, or one that needs "
+            "other names"
+        )
     if ours != theirs:
-        return f"the file is of another architecture ({theirs}; this network has {ours}): choose config.model.backbone as in the file"
+        return (
+            f"the file is of another architecture ({theirs}; this network has {ours}): choose "
+            "config.model.backbone as "
+            "in the file"
+        )
     if poured.absent and not poured.misfits and not left_over:
         if all(".running_" in name for name in poured.absent):
-            return "the statistics of batch normalisation are not in the file: save model.state_dict(), which has them"
-        return "the rest fits, so the file is incomplete: save all of model.state_dict(), or fetch it again"
-    if any(name.endswith("conv1.weight") and name.count(".") == 1 for name in poured.misfits) and len(poured.misfits) == 1:
-        return "the file is made for images of another number of channels, or with another first layer"
+            return (
+                "the statistics of batch normalisation are not in the file: save "
+                "model.state_dict(), which has them"
+            )
+        return (
+            "the rest fits, so the file is incomplete: save all of model.state_dict(), or fetch "
+            "it again"
+        )
+    if list(poured.misfits) == ["conv1.weight"]:
+        return "the file is made for another number of image channels, or has another first layer"
     return "another architecture: choose a file of this backbone, in its widths"
 
 
 def _architecture(names):
-    """A residual network in words: the number of blocks in its stages, and of convolutions in a block."""
+    """A residual network in words: how many blocks its stages have, and convolutions a block."""
     blocks, names = {}, set(names)
     for found in filter(None, map(BLOCK.match, names)):
         blocks[found[1]] = max(blocks.get(found[1], 0), int(found[2]) + 1)
     if not blocks:
         return "no residual stages"
     stages = "-".join(str(blocks[stage]) for stage in sorted(blocks))
-    return f"{stages} blocks of {3 if any(name.endswith('.conv3.weight') for name in names) else 2} convolutions"
+    convolutions = 3 if any(name.endswith(".conv3.weight") for name in names) else 2
+    return f"{stages} blocks of {convolutions} convolutions"
 
 
 def check_complete(poured, left_over, hint):

@@ -18,14 +18,18 @@ _NEVER = -jnp.inf  # the similarity of a class that cannot be: below every cosin
 def ensemble_labels(features, centers, *, rule, chunk_size):
     """The class of each row from the centres of several clusterings.
 
-    A clustering knows nothing of a class that its source lacks, and has no say in it: distances and votes of a class are
-    averaged over the clusterings that have the class. A class that none has is nobody's.
+    A clustering knows nothing of a class that its source lacks, and has no say in it: distances and
+    votes of a class are averaged over the clusterings that have it. A class that none has is
+    nobody's.
 
     Args:
       features: float32 [N, D].
-      centers: float32 [E, K, D], row k of each clustering stands for class k; zeros where its source has no image of class k.
-      rule: "mean": the least distance 0.5 (1 - cos), averaged over the clusterings. "vote": the class that the largest part of
-        the clusterings that have it put nearest, the averaged distance deciding between equals.
+      centers: float32 [E, K, D], row k of each clustering stands for class k; zeros where its
+        source has no image of class k.
+      rule: "mean": the least distance 0.5 (1 - cos), averaged over the clusterings. "vote": the
+        class
+        that the largest part of the clusterings that have it put nearest, the averaged distance
+        deciding between equals.
       chunk_size: rows at a time; bounds the memory at chunk_size x K and never holds N x K.
 
     Returns:
@@ -40,11 +44,12 @@ def ensemble_labels(features, centers, *, rule, chunk_size):
     has_class = centers.any(-1)  # [E, K]
     count = has_class.sum(0).astype(features.dtype)  # [K]
     unit_centers = normalize(centers)  # [E, K, D]
-    # A row's product with it is the mean of the products with the centres that exist, at the price of one.
+    # A row's product with it is the mean of those with the centres that exist, at the price of one.
     mean_centers = unit_centers.sum(0) / jnp.maximum(count, 1.0)[:, None]  # [K, D]
 
     def similarities_to(unit_rows, own_centers, exists):
-        return jnp.where(exists[None], jnp.dot(unit_rows, own_centers.T, precision="highest"), _NEVER)  # [chunk, K]
+        similarities = jnp.dot(unit_rows, own_centers.T, precision="highest")  # [chunk, K]
+        return jnp.where(exists[None], similarities, _NEVER)
 
     def visit(carry, rows, start, _):
         unit_rows = normalize(rows)
@@ -61,7 +66,8 @@ def ensemble_labels(features, centers, *, rule, chunk_size):
             nearest, _ = largest(similarities_to(unit_rows, *own))
             return sums + jax.nn.one_hot(nearest, len(count)), None
 
-        return jax.lax.scan(add, jnp.zeros((len(unit_rows), len(count))), (unit_centers, has_class))[0]  # [chunk, K]
+        none = jnp.zeros((len(unit_rows), len(count)))  # [chunk, K]
+        return jax.lax.scan(add, none, (unit_centers, has_class))[0]
 
     rows = features.shape[0]
     empty = jnp.zeros((rows,), jnp.int32), jnp.zeros((rows,), features.dtype)

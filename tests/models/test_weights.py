@@ -84,7 +84,7 @@ def test_a_missing_entry_is_refused_unless_partial_is_allowed(trees, state_dict)
 def test_another_shape_is_refused_with_both_shapes(trees, state_dict):
     state_dict["conv1.weight"] = np.zeros((4, 1, 7, 7), np.float32)
     shapes = r"conv1.weight is \(4, 1, 7, 7\) in the file, \(4, 3, 7, 7\) in the network"
-    with pytest.raises(weights.WeightsError, match=f"{shapes}.*: the file is made for images of another number of channels"):
+    with pytest.raises(weights.WeightsError, match=f"{shapes}.*: the file is made for another number of image channels"):
         weights.from_torch_resnet(state_dict, *trees)
     params, _, report = weights.from_torch_resnet(state_dict, *trees, allow_partial=True)
     np.testing.assert_array_equal(params["conv1"]["kernel"], trees[0]["conv1"]["kernel"])
