@@ -57,8 +57,7 @@ def class_blocks(rows, num_blocks, per_class, axis_name):
       rows: [R / devices, ...]; the whole batch has R >= num_blocks * per_class rows, class after
         class, the padding that the devices ask for last.
       num_blocks: C, config.class_aware.num_classes.
-      per_class: n, rows of a class. It is not R // C: C rows of padding would be one more row of
-        each.
+      per_class: n, rows of a class. It is not R // C: C rows of padding would make it n + 1.
 
     Returns:
       [C, n, ...].

@@ -6,8 +6,8 @@ The weights are the boundary-sensitive alignment (BSA): a source that the networ
 target is clustered in turn with loops of updates. What the slides leave open, and what is done here (spec/can.md, section 13; all ours):
   clustering.ensemble    one k-means of the target from each source's centres, matched to the classes; "mean": a target image's class is the
                          least distance averaged over them, and D0 holds for that average; "vote":
-                         the majority, equals by distance. A
-                         class is averaged, and voted on, over the sources that have images of it
+                         the majority, equals by distance. A class is averaged, and voted on, over
+                         the sources that have images of it
   weighting              "bsa"; without it "uniform", 1 / E each, or "one"; the CE is this batch's, floored at 1e-6
   weight_stop_gradient   True: the weights are constants for the gradient
   target_bn              E, the number of sources: E + 1 sets of normalisation parameters and statistics

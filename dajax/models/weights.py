@@ -222,8 +222,7 @@ def check_finite(entries, loaded):
     if broken:
         raise WeightsError(
             f"NaN or infinity in {len(broken)} entries: {_first(broken)}; the file is damaged, or "
-            "was saved by a run "
-            "that had diverged: choose another"
+            "was saved by a run that had diverged: choose another"
         )
 
 
@@ -251,14 +250,12 @@ def mismatch_hint(poured, left_over, entries):
         names = _first(sorted(entries.file_names.values())) or "none"
         return (
             f"the file's names ({names}) are none of this network's: a file of another "
-            "architecture, or one that needs "
-            "other names"
+            "architecture, or one that needs other names"
         )
     if ours != theirs:
         return (
             f"the file is of another architecture ({theirs}; this network has {ours}): choose "
-            "config.model.backbone as "
-            "in the file"
+            "config.model.backbone as in the file"
         )
     if poured.absent and not poured.misfits and not left_over:
         if all(".running_" in name for name in poured.absent):

@@ -27,9 +27,8 @@ def ensemble_labels(features, centers, *, rule, chunk_size):
       centers: float32 [E, K, D], row k of each clustering stands for class k; zeros where its
         source has no image of class k.
       rule: "mean": the least distance 0.5 (1 - cos), averaged over the clusterings. "vote": the
-        class
-        that the largest part of the clusterings that have it put nearest, the averaged distance
-        deciding between equals.
+        class that the largest part of the clusterings that have it put nearest, the averaged
+        distance deciding between equals.
       chunk_size: rows at a time; bounds the memory at chunk_size x K and never holds N x K.
 
     Returns:
