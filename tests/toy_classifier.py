@@ -42,6 +42,33 @@ class TwoHeads(ToyNetwork):
         return DeepHead(self.num_classes, self.head_widths, self.num_domains, self.dropout, parent=None)
 
 
+class Lookup(nn.Module):
+    """A table of features and one of logits, looked up by one-hot images [N, M]: what a golden file gives, and gradients of it, whole.
+
+    An update of row i of a table is minus the rate times the gradient of example i's features or logits.
+
+    Attributes:
+      over_features: the logits are a linear head on the features, as MCD's second head is; else a table of their own.
+    """
+
+    num_classes: int
+    width: int
+    over_features: bool = False
+    network: ClassVar[str] = "classifier"
+
+    def frozen_parameters(self):
+        return ()
+
+    @nn.compact
+    def __call__(self, images, mode):
+        features = nn.Dense(self.width, use_bias=False, name="table")(images)
+        head = nn.Dense(self.num_classes, use_bias=self.over_features, name="head")
+        return Output(features=features, logits=head(features if self.over_features else images))
+
+    def another_head(self):
+        return DeepHead(self.num_classes, (), 1, parent=None)
+
+
 class ArrayFeed:
     """What `refresh` asks of a Feed, over the golden file's arrays."""
 
