@@ -16,7 +16,8 @@ from dajax.models.aspp import SegOutput
 @pytest.fixture(scope="module")
 def formula(golden):
     found = bicl_golden.Formula(golden("dass_formula")[""])
-    assert (found.case["tau"], found.case["lam"], found.case["T"]) == (0.1, 0.9, 0.55), "the values of settings()"
+    recipe = settings()
+    assert (found.case["tau"], found.case["lam"], found.case["T"]) == (recipe.temperature, recipe.decay, recipe.dynamic.threshold)
     return found
 
 
@@ -94,8 +95,8 @@ def test_the_rows_of_the_ablation_are_configurations(formula):
     base = {"segmentation", "segmentation_target", "entropy_source", "entropy_target", "labelled_static"}
     dynamic = {"labelled_dynamic", "labelled_hybrid"}
     expected = {
-        "base": base, "forward": base | {"forward"}, "backward": base | {"forward", "backward"},
-        "dynamic": base | {"forward", "backward"} | dynamic, "calibrated": base | {"forward", "backward"} | dynamic,
+        "base": base, "forward": base | {"forward"}, "forward_backward": base | {"forward", "backward"},
+        "uncalibrated": base | {"forward", "backward"} | dynamic, "bicl_0": base | {"forward", "backward"} | dynamic,
     }
     found = {row: formula.evaluate(settings(**changes)) for row, changes in ABLATION.items()}
     assert {row: set(terms) for row, (_, terms, _, _) in found.items()} == expected
@@ -109,9 +110,10 @@ def test_the_rows_of_the_ablation_are_configurations(formula):
 
 def evaluate_iteration(case, config):
     """(loss, terms, gradients by input) of dass_iter.npz."""
-    mask = np.ones(2, bool)
+    mask = np.ones(len(case["label_s"]), bool)
     batch = {domain: {"label": pg.ints(case[f"label_{domain[0]}"]), "mask": mask} for domain in ("source", "target")}
-    extra = {"mu_source": jnp.zeros((19, 12)), "known_source": jnp.zeros(19, bool)}  # pairs have no memory: returned as it is
+    classes, width = case["logits_s"].shape[1], case["feature_s"].shape[1]
+    extra = {"mu_source": jnp.zeros((classes, width)), "known_source": jnp.zeros(classes, bool)}  # pairs have no memory: returned as it is
 
     def loss_fn(inputs):
         loss, terms, after = bicl.losses(*(SegOutput(inputs[f"feature_{d}"], inputs[f"logits_{d}"], None) for d in "st"), batch, extra, config)

@@ -20,8 +20,9 @@ SHAPE, CLASSES = (16, 24, 3), 4
 
 
 def stage_config(**changes):
-    stage = seg_base.stage("bicl", steps=10, batch_size=4, labels_from="labels0", optimizer=seg_base.poly_sgd(0.01))
-    return ConfigDict(stage.to_dict() | settings(**changes).to_dict())
+    stage = settings(**{"steps": 10, "batch_size": 4, "labels_from": "labels0"} | changes)
+    stage.optimizer = seg_base.poly_sgd(0.01)
+    return stage
 
 
 def make_model(config, heads="single"):
