@@ -1,5 +1,6 @@
 """Whether a workdir belongs to the config and the data that a run was started with."""
 
+import functools
 import json
 
 from dajax.errors import UserError
@@ -7,6 +8,28 @@ from dajax.log import write_json
 
 # Everything under this key may differ between two calls on one workdir: it changes what is printed and kept, not what is computed.
 FREE_KEY = "runtime"
+
+
+# Keys that a later version gave a stage, with the value that does what the version before did: {method, "" for all of segmentation: {key: value}}.
+_ADDED = {
+    "": {"norm_affine": ""}, "adaptsegnet": {"class_balanced": False}, "source_only_seg": {"transform": ""}, "clan": {"loss.on": "heads"},
+    "bicl": {"dynamic.share": 0.0},
+}
+
+
+def with_added_keys(tree):
+    """The tree of a config.json, with the keys that its version did not have yet."""
+    if tree["task"] != "segmentation":
+        return tree
+    tree = dict(tree)
+    for name, stage in tree.items():
+        if isinstance(stage, dict) and "method" in stage:
+            stage = json.loads(json.dumps(stage))
+            for key, value in (_ADDED[""] | _ADDED.get(stage["method"], {})).items():
+                *groups, last = key.split(".")
+                functools.reduce(dict.__getitem__, groups, stage).setdefault(last, value)
+            tree[name] = stage
+    return tree
 
 
 def flatten(tree, prefix=""):
@@ -36,7 +59,7 @@ def check_config(config, workdir):
     if not path.exists():
         write_json(path, json.loads(config.to_json()))
         return
-    stored = json.loads(path.read_text())
+    stored = with_added_keys(json.loads(path.read_text()))
     stored.pop(FREE_KEY, None)
     found = flatten(stored)
     differing = [key for key in sorted(wanted.keys() | found.keys()) if wanted.get(key, "absent") != found.get(key, "absent")]

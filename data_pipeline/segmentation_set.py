@@ -22,6 +22,7 @@ class SegmentationSet:
     space: what the ids in the label files mean.
     read_ids: path -> ids of the file, uint8 or uint16 [H, W].
     size_tolerance: how far a side of a label may be off its image's, as a fraction; such a label is resized (nearest) to the image.
+    label_scale: size of a label over that of its image, where the two are published so; such a label keeps its size.
     Raises DataError when the set is empty or the numbers of images and labels differ.
     """
 
@@ -31,6 +32,7 @@ class SegmentationSet:
     space: LabelSpace
     read_ids: Callable[[str], np.ndarray]
     size_tolerance: float = 0.0
+    label_scale: float = 1.0
 
     def __post_init__(self):
         if not self.image_paths:
@@ -70,7 +72,7 @@ class SegmentationSet:
         return read_image(self.image_paths[index])
 
     def read_label(self, index: int) -> np.ndarray:
-        """One label as train ids, uint8 [H, W] with 255 for ignored pixels, of the size of its image.
+        """One label as train ids, uint8 [H, W] with 255 for ignored pixels, of the size of its image times label_scale.
 
         Raises: DataError, naming the file, on a set without labels, a file that cannot be decoded, ids that the table does not
         know, and a label of another size than its image.
@@ -80,11 +82,13 @@ class SegmentationSet:
         path = self.label_paths[index]
         label = map_ids(self.read_ids(path), self.space, path)
         image_hw = image_size_hw(self.image_paths[index])
-        if label.shape == image_hw:
+        if label.shape == image_hw and self.label_scale == 1:
             return label
-        problem = size_mismatch(label.shape, image_hw, self.size_tolerance)
+        problem = size_mismatch(label.shape, image_hw, self.size_tolerance, self.label_scale)
         if problem:
             raise DataError(f"{path}: {problem} ({self.image_paths[index]})")
+        if self.label_scale != 1:
+            return label
         return np.asarray(Image.fromarray(label).resize(image_hw[::-1], Image.Resampling.NEAREST))
 
 
@@ -97,9 +101,15 @@ def image_size_hw(path: str) -> tuple[int, int]:
         raise DataError(f"{path}: cannot be opened: {error}; replace or remove the file") from error
 
 
-def size_mismatch(label_hw: tuple[int, int], image_hw: tuple[int, int], tolerance: float) -> str | None:
-    """What is wrong with the sizes of a pair and the remedy; None when they differ by no more than the tolerance."""
-    if all(abs(label - image) <= tolerance * image for label, image in zip(label_hw, image_hw)):
+def size_mismatch(label_hw: tuple[int, int], image_hw: tuple[int, int], tolerance: float, label_scale: float = 1.0) -> str | None:
+    """What is wrong with the sizes of a pair and the remedy; None when they differ by no more than the tolerance.
+
+    Args:
+      label_scale: size of the label over that of the image.
+    """
+    wanted_hw = image_hw if label_scale == 1 else tuple(round(side * label_scale) for side in image_hw)
+    if all(abs(label - wanted) <= tolerance * wanted for label, wanted in zip(label_hw, wanted_hw)):
         return None
-    return (f"the label is {label_hw[1]}x{label_hw[0]} and its image {image_hw[1]}x{image_hw[0]} (width x height); expected the same "
-            f"size: replace the one that is wrong")
+    expected = "the same size" if label_scale == 1 else f"a label of {wanted_hw[1]}x{wanted_hw[0]}"
+    return (f"the label is {label_hw[1]}x{label_hw[0]} and its image {image_hw[1]}x{image_hw[0]} (width x height); expected {expected}: "
+            f"replace the one that is wrong")

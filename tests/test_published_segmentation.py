@@ -274,7 +274,7 @@ def published(recipe, argument):
     return importlib.import_module(f"configs.{recipe}").get_config(f"{variant},weights=none,{rest}")
 
 
-@pytest.mark.parametrize("recipe, argument", PUBLISHED, ids=":".join)
+@pytest.mark.parametrize("recipe, argument", PUBLISHED, ids=[":".join(variant) for variant in PUBLISHED])
 def test_a_recipe_has_the_numbers_of_its_authors(recipe, argument):
     differing = []
     for key, value, origin in PUBLISHED[recipe, argument]:
