@@ -13,6 +13,7 @@ from configs import bicl as bicl_config
 from dajax.config_check import flatten
 from dajax.methods import bicl
 from dajax.models.aspp import SegOutput
+from dajax.ops.pseudo_labels import NUM_BINS
 
 
 def settings(**changes):
@@ -66,8 +67,10 @@ class Formula:
 
     def evaluate(self, config, *, features=None, batch=None, extra=None):
         """(loss, terms, extra, gradients to the source's and to the target's features)."""
-        compiled = _compiled_losses(config.to_json())
-        (loss, (terms, moved)), grads = compiled(features or self.features, self.logits, batch or self.batch, extra or self.extra)
+        compiled, extra = _compiled_losses(config.to_json()), extra or self.extra
+        if config.dynamic.share:  # nothing seen before
+            extra = {"scores": jnp.zeros(NUM_BINS)} | extra
+        (loss, (terms, moved)), grads = compiled(features or self.features, self.logits, batch or self.batch, extra)
         return loss, terms, moved, grads
 
     def target_means(self, labels):

@@ -133,7 +133,8 @@ def share_threshold(histogram, *, share, lowest):
     Args:
       histogram: float32 [B], from `move_histogram`. share: above 0, below 1. lowest: as in `score_histogram`.
     """
-    unit = _value_at(histogram[None], histogram.sum()[None] * (1.0 - share))[0]
+    rank = histogram.sum()[None] * (1.0 - share) + 2e-6  # beyond the rounding of sums of float32 shares
+    unit = _value_at(histogram[None], rank)[0]
     return lowest + (1.0 - lowest) * unit
 
 
