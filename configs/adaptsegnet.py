@@ -7,8 +7,8 @@
   ...,gan=least_squares    `--gan LS` of the released code, with lambda 0.01
   ...,backbone=vgg16       single level; weights=vgg16-00b39a1b-updated.pth
   Weights: the first of http://vllab.ucmerced.edu/ytsai/CVPR18, long dead; https://github.com/RoyalVane/CLAN has a copy, sha256 f81d91e8... as in its
-  name. The second is VGG-16 of https://github.com/jcjohnson/pytorch-vgg (vgg16-00b39a1b.pth, sha256 00b39a1b...) with torchvision's names, which that
-  page explains; of the authors' own file no checksum is published. weights=none: random ones.
+  name. The second, of which no checksum is published, was on the same page; its origin by name, vgg16-00b39a1b.pth (sha256 00b39a1b...) of
+  https://github.com/jcjohnson/pytorch-vgg, fits backbone=vgg16 as well. weights=none: random ones.
 
 Published, ResNet-101, GTA5 -> Cityscapes: single level 41.4, multi level 42.4 mIoU; SYNTHIA -> Cityscapes, 13 classes: 45.9 and 46.7; VGG-16 35.0 and
 37.6. These are best-snapshot figures on the validation set; users of the released code got 39.5 to 42.0, falling to 34 by 165k steps

@@ -1,35 +1,13 @@
 """Whether a workdir belongs to the config and the data that a run was started with."""
 
-import functools
 import json
 
 from dajax.errors import UserError
 from dajax.log import write_json
+from dajax.old_config import with_added_keys
 
 # Everything under this key may differ between two calls on one workdir: it changes what is printed and kept, not what is computed.
 FREE_KEY = "runtime"
-
-
-# Keys that a later version gave a stage, with the value that does what the version before did: {method, "" for all of segmentation: {key: value}}.
-_ADDED = {
-    "": {"norm_affine": ""}, "adaptsegnet": {"class_balanced": False}, "source_only_seg": {"transform": ""}, "clan": {"loss.on": "heads"},
-    "bicl": {"dynamic.share": 0.0},
-}
-
-
-def with_added_keys(tree):
-    """The tree of a config.json, with the keys that its version did not have yet."""
-    if tree["task"] != "segmentation":
-        return tree
-    tree = dict(tree)
-    for name, stage in tree.items():
-        if isinstance(stage, dict) and "method" in stage:
-            stage = json.loads(json.dumps(stage))
-            for key, value in (_ADDED[""] | _ADDED.get(stage["method"], {})).items():
-                *groups, last = key.split(".")
-                functools.reduce(dict.__getitem__, groups, stage).setdefault(last, value)
-            tree[name] = stage
-    return tree
 
 
 def flatten(tree, prefix=""):

@@ -13,10 +13,10 @@ from ml_collections import ConfigDict
 
 from data_pipeline import preprocess, seg_transforms
 from dajax import checkpoint
-from dajax.config_check import with_added_keys
 from dajax.errors import UserError
 from dajax.models.apply import inference, segmenter_inference
 from dajax.models.build import build_model, build_segmenter
+from dajax.old_config import with_added_keys
 from dajax.ops.resize import resize_bilinear
 
 

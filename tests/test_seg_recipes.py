@@ -12,6 +12,7 @@ from dajax.config_check import check_config
 from dajax.errors import UserError
 from dajax.methods import METHODS
 from dajax.models.build import build_segmenter
+from dajax.old_config import with_added_keys
 from dajax.tasks.common import Domains
 
 REAL = {
@@ -176,7 +177,7 @@ def version_before(config):
 def test_a_workdir_of_the_version_before_goes_on_where_nothing_changed(recipe, tmp_path):
     config, path = get_config(recipe, "scenes"), tmp_path / "config.json"
     old = version_before(config)
-    assert old != json.loads(config.to_json())
+    assert old != json.loads(config.to_json()) == with_added_keys(old), "dajax.load reads it so, too"
     path.write_text(json.dumps(old))
     check_config(config, tmp_path)
     old[config.stages[0]]["norm_affine"] = "frozen"
