@@ -26,10 +26,12 @@ CROP_HW, EVALUATION_HW = (730, 730), (730, 1460)
 SHORTER_EDGE = (730, 1020)  # 850 x 1.2
 SOURCE_ONLY_CROP_HW, SOURCE_ONLY_EDGE = (600, 600), (600, 864)  # 720 x 1.2
 ROUNDS = 10
-# Of a round, two epochs, each ended after 5,002 batches of GTA5 or with SYNTHIA's 4,700; and the horizon of poly within it, num_steps x 2 x 1.2.
+# Of a round, two epochs, each ended after 5,002 batches of GTA5 or with SYNTHIA's 4,700; and the horizon of poly within
+# it, num_steps x 2 x 1.2.
 ROUND_STEPS = dict.fromkeys(seg_base.REAL_VARIANTS, 10_004) | {"synthia_to_cityscapes": 9_400}
 HORIZON = dict.fromkeys(seg_base.REAL_VARIANTS, 12_000) | {"synthia_to_cityscapes": 48_000}  # num_steps 5,000; 20,000
-# One pass over the source in batches of two. The code's poly over 12,000 turns complex in GTA5's last 483 batches, so it ends there.
+# One pass over the source in batches of two. The code's poly over 12,000 turns complex in GTA5's last 483 batches, so it
+# ends there.
 SOURCE_ONLY_STEPS = dict.fromkeys(seg_base.REAL_VARIANTS, 12_000) | {"synthia_to_cityscapes": 4_700}
 SOURCE_ONLY_HORIZON = 12_000
 LR = 7.5e-5  # halved after every round; the head's is ten times that
@@ -63,12 +65,15 @@ def get_config(arg=None):
 
 
 def sgd(lr, horizon_steps):
-    """The code's, on lists of parameters that repeat (model/DeeplabV2.py), with either settings: the slides give no rate at all."""
+    """The code's, on lists of parameters that repeat (model/DeeplabV2.py), with either settings: the slides give no rate."""
     return seg_base.sgd_of("resnet101", lr, settings="code", horizon_steps=horizon_steps)
 
 
 def frames(arg):
-    """BGR minus the mean; random shorter edge, crop and flip in both domains (config/damnet_config_upsize.yml; source only: so_config.yml)."""
+    """BGR minus the mean; random shorter edge, crop and flip in both domains.
+
+    config/damnet_config_upsize.yml; for the source-only stage so_config.yml.
+    """
     whole = seg_base.whole_frames(EVALUATION_HW)
     training = whole | dict(size=CROP_HW, shorter_edge=SHORTER_EDGE, flip=True)
     source_only = training | dict(size=SOURCE_ONLY_CROP_HW, shorter_edge=SOURCE_ONLY_EDGE)

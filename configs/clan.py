@@ -5,9 +5,10 @@
   ...,settings=paper       the paper's values where its released code has others, see below
   Weights: https://github.com/RoyalVane/CLAN has a copy; sha256 begins with the f81d91e8 of its name. weights=none: random ones.
 
-settings=paper: cross-entropy of the summed heads (code: focal, each head), the weight loss on kernels alone and without the factor 2, nothing damped,
-no warm-up and the adaptive weight from the first step, no scale jitter, local weight 40 for SYNTHIA too, the discriminator at a constant 5e-5 with weight
-decay, every parameter stepped once. Not covered: its crops of 512x1024 (whole frames, as in the code), weights of ImageNet alone, FCN8s on VGG-16.
+settings=paper: cross-entropy of the summed heads (code: focal, each head), the weight loss on kernels alone and without
+the factor 2, nothing damped, no warm-up and the adaptive weight from the first step, no scale jitter, local weight 40 for
+SYNTHIA too, the discriminator at a constant 5e-5 with weight decay, every parameter stepped once. Not covered: its crops of
+512x1024 (whole frames, as in the code), weights of ImageNet alone, FCN8s on VGG-16.
 
 Published, ResNet-101: GTA5 -> Cityscapes 43.2 mIoU, SYNTHIA -> Cityscapes 47.8 over 13 classes; VGG-16 (FCN8s) 36.6 and 39.3. Best snapshot on
 the validation set: the released log has 43.68 at 82k, 41.32 at the last step. Users got 41.3 at 100k (CLAN issue 19). Not reproduced

@@ -4,10 +4,10 @@
   python run.py --config=configs/plca.py:ablations                 the rows of the paper's Table 1 on the scenes
   python run.py --config=configs/plca.py:gta5_to_cityscapes,source=DIR,target=DIR,weights=resnet101-imagenet.pth
   python run.py --config=configs/plca.py:synthia_to_cityscapes,source=DIR,target=DIR,weights=resnet101-imagenet.pth
-  ...,settings=paper       Lovasz weight 0.75, where the released code's gradient has 3; nothing else (spec/plca.md, 12: the paper gives no other number
-                           that differs but "about" 11,000 and 3,000 steps)
-  Weights: the ResNet-101 that https://github.com/kgl-prml/Pixel-Level-Cycle-Association links under "Pre-trained Model"; no checksum is published.
-  weights=none: random ones.
+  ...,settings=paper       Lovasz weight 0.75, where the released code's gradient has 3; nothing else: no other number of
+                           the paper differs but its "about" 11,000 and 3,000 steps (spec/plca.md, 12)
+  Weights: the ResNet-101 that https://github.com/kgl-prml/Pixel-Level-Cycle-Association links under
+  "Pre-trained Model"; no checksum is published. weights=none: random ones.
 
 Published, ResNet-101, last step, with spatial aggregation at test time: GTA5 -> Cityscapes 47.7 mIoU (47.8 in the released README), SYNTHIA ->
 Cityscapes 46.8 over 16 classes (46.9). Not reproduced here yet. The authors used two GPUs of 32 GB; the association itself takes
@@ -49,7 +49,8 @@ def frames(arg):
     whole = seg_base.whole_frames(EVALUATION_HW) | dict(resize="bilinear")
     # 760 and 988 = 760 * 1.3, both ends included
     training = whole | dict(size=CROP_HW, shorter_edge=(760, 988), flip=True)
-    return dict(seg_base.domains(arg, synthia_space="synthia"), transforms=dict(source=training, target=training, evaluation=whole))
+    transforms = dict(source=training, target=training, evaluation=whole)
+    return dict(seg_base.domains(arg, synthia_space="synthia"), transforms=transforms)
 
 
 def association_stage(**settings):

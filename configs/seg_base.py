@@ -85,7 +85,7 @@ def domains(arg, *, synthia_space):
     return dict(
         source=domain(
             dataset, arg.source, space=synthia_space if dataset == "synthia" else "",
-            split="rgb-2k" if dataset == "synscapes" else "",  # SPCL's core/datasets/synscapes.py, the only recipe with published numbers
+            split="rgb-2k" if dataset == "synscapes" else "",  # SPCL's core/datasets/synscapes.py
         ),
         target=domain("cityscapes", arg.target, "train", cityscapes),
         evaluation=domain("cityscapes", arg.target, "val", cityscapes),
@@ -122,8 +122,9 @@ def poly_sgd(lr, *, horizon_steps=0, warmup_steps=0, head_multiplier=10.0, backb
     )
 
 
-# get_1x_lr_params_NOscale of AdaptSegNet, CLAN and DASS yields parameters() of every submodule of a ResNet, each of which recurses: a block's
-# convolutions stand three times in the list, the shortcuts' four times, the stem's once, and SGD steps them so often (spec/clan.md, 3.3).
+# get_1x_lr_params_NOscale of AdaptSegNet, CLAN and DASS yields parameters() of every submodule of a ResNet, each of which
+# recurses: a block's convolutions stand three times in the list, the shortcuts' four times, the stem's once, and SGD steps
+# them so often (spec/clan.md, 3.3).
 RELEASED_SGD_REPEATS = 3
 
 
@@ -202,7 +203,7 @@ def add_scenes_stages(config, control, **methods):
 
 def stage(method, *, init_from="", steps, batch_size, **settings):
     """Keys that every segmentation stage has."""
-    # norm, norm_affine ("trained" or "frozen" scale and bias): of this stage, where they are not the model's norm and train_norm_affine
+    # norm, norm_affine ("trained" or "frozen" scale and bias): of this stage, where they are not the model's
     common = dict(
         method=method, init_from=init_from, steps=steps, batch_size=batch_size, target_bn=0, norm="", norm_affine="", evaluate_every=0
     )

@@ -8,9 +8,10 @@
 
 warm-up (AdaptSegNet) -> pseudo-labels -> SPCL (its prototypes first) -> pseudo-labels -> self-training: one command, restartable anywhere.
 
-settings=paper: flips in every stage, weight decay 1e-4, source labels as they are (code: where predicted right), target labels from the current output
-(code: files of the warm-up), logits not divided by 1.8, no class-balanced drawing, which the paper does not mention. Not covered: means in place of its sums
-over pixels, prototypes over the images that have a class, labels at the threshold in self-training; the paper gives no temperature.
+settings=paper: flips in every stage, weight decay 1e-4, source labels as they are (code: where predicted right), target
+labels from the current output (code: files of the warm-up), logits not divided by 1.8, no class-balanced drawing, which the
+paper does not mention. Not covered: its sums over pixels (here, as in the code, means), prototypes over all images (here over
+those that have the class), labels strictly above the threshold in self-training; the paper gives no temperature.
 
 Published, ResNet-101, best snapshot on the validation set: GTA5 -> Cityscapes 52.1 mIoU, SYNTHIA -> Cityscapes 47.2 over 16 classes and 54.4 over 13,
 Synscapes -> Cityscapes 57.1. Not reproduced here yet; 100,000 steps: about three days on one modern GPU, estimated, not measured.

@@ -31,7 +31,8 @@ KNOWN = ("gta5", "synthia", "synscapes", "cityscapes", "own", "scenes_source", "
 _GTA5_SIZE_TOLERANCE = 0.01
 
 _SYNTHIA_SPACES = {"synthia": tables.SYNTHIA, "synthia_clan": tables.SYNTHIA_CLAN}
-# Folder of the images below img -> size of a label, 1440x720, over that of its image, 2048x1024 or the same (synscapes.on.liu.se/features.html).
+# Folder of the images below img -> size of a label, 1440x720, over that of its image, 2048x1024 or the same
+# (synscapes.on.liu.se/features.html).
 _SYNSCAPES_LABEL_SCALES = {"rgb-2k": 1440 / 2048, "rgb": 1.0}
 _CITYSCAPES_SPACES = {"cityscapes": tables.CITYSCAPES, "cityscapes_16": tables.CITYSCAPES_16}
 
@@ -54,8 +55,8 @@ def read_domain(config: Mapping[str, Any], where: str = "config.data") -> Segmen
     """Lists the images and labels of one domain, in the order of the official lists; decodes nothing.
 
     Args:
-      config: `dataset` (one of KNOWN) and `root`; besides, `split` for cityscapes, scenes_target and synscapes ("rgb-2k" or "rgb"); `space` for cityscapes ("cityscapes"
-        or "cityscapes_16") and synthia ("synthia", 16 classes, or "synthia_clan", 19); `classes`, a CSV file below root, for own.
+      config: `dataset` (one of KNOWN) and `root`; besides, `split` for cityscapes, scenes_target and
+        synscapes ("rgb-2k" or "rgb"); `space` for cityscapes ("cityscapes" or "cityscapes_16") and synthia ("synthia", 16 classes, or "synthia_clan", 19); `classes`, a CSV file below root, for own.
       where: what messages call the config.
     Raises: DataError for a wrong config, a missing or empty folder, TrainIds files alone where label ids are expected, and an image
       without label or the reverse.
@@ -87,7 +88,8 @@ def list_files(config: Mapping[str, Any], where: str = "config.data") -> Listing
         listing = _list_flat(dataset, root, "RGB", "GT/LABELS", space, where)._replace(read_ids=read_synthia_ids)
     elif dataset == "synscapes":
         label_scale = _choice(config, "split", _SYNSCAPES_LABEL_SCALES, where)
-        listing = _list_flat(dataset, root, f"img/{config['split']}", "img/class", tables.SYNSCAPES, where)._replace(label_scale=label_scale)
+        listing = _list_flat(dataset, root, f"img/{config['split']}", "img/class", tables.SYNSCAPES, where)
+        listing = listing._replace(label_scale=label_scale)
     elif dataset == "own":
         space = read_classes(root / str(_value(config, "classes", where)))
         listing = _list_flat(dataset, root, "images", "labels", space, where, IMAGE_ENDINGS)
