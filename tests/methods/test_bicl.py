@@ -74,31 +74,28 @@ def test_calibration_and_priority_choose_the_labels(formula):
     assert len(different) == len(filled), "the cases can be told apart"
 
 
-@pytest.mark.parametrize("calibrate", [True, False])
-def test_a_wanted_share_labels_the_most_similar_pixels_of_the_target(formula, calibrate):
+def test_a_wanted_share_labels_the_most_similar_pixels_of_the_target(formula):
     """Without a histogram of steps before, that of this batch decides: exactly so many pixels, those with the best cosines."""
-    case, changes = formula.case, {"dynamic.calibrate": calibrate}
+    case = formula.case
     cosines = np.where(case["ok_S"], case["sim_S2T"], -1.0)  # calibrated
-    _, terms, moved, _ = formula.evaluate(settings(**{"dynamic.share": 0.35} | changes))
+    _, terms, moved, _ = formula.evaluate(settings(**{"dynamic.share": 0.35}))
     num_labelled = round(0.35 * case["y_F"].size)
     assert terms["labelled_dynamic"] * case["y_F"].size == pytest.approx(num_labelled)
     assert moved["scores"].sum() == pytest.approx(1.0, abs=1e-5)
-    if calibrate:
-        best = cosines.max(-1)
-        chosen = best > float(terms["dynamic_threshold"])
-        assert chosen.sum() == num_labelled and best[chosen].min() > best[~chosen].max()
-        labels = np.where(chosen, cosines.argmax(-1), case["y_F"])
-        pg.assert_close(moved["mu_target"], formula.moved_target(labels), pg.VALUE_TOLERANCE)
+    best = cosines.max(-1)
+    chosen = best > float(terms["dynamic_threshold"])
+    assert chosen.sum() == num_labelled and best[chosen].min() > best[~chosen].max()
+    labels = np.where(chosen, cosines.argmax(-1), case["y_F"])
+    pg.assert_close(moved["mu_target"], formula.moved_target(labels), pg.VALUE_TOLERANCE)
 
 
 def test_the_threshold_of_a_share_remembers_the_steps_before(formula):
     """Remembered for a half, higher scores leave a fifth of the batch above the six tenths of all."""
     high = jnp.zeros(NUM_BINS).at[-1].set(1.0)
-    for decay, labelled in ((0.0, 0.6), (0.5, 0.2)):
-        config = settings(**{"dynamic.share": 0.6, "decay": decay})
-        _, terms, moved, _ = formula.evaluate(config, extra=formula.extra | {"scores": high})
-        np.testing.assert_allclose(moved["scores"][-1], decay, atol=1e-6)
-        assert terms["labelled_dynamic"] == pytest.approx(labelled)
+    config = settings(**{"dynamic.share": 0.6, "decay": 0.5})
+    _, terms, moved, _ = formula.evaluate(config, extra=formula.extra | {"scores": high})
+    np.testing.assert_allclose(moved["scores"][-1], 0.5, atol=1e-6)
+    assert terms["labelled_dynamic"] == pytest.approx(0.2)
 
 
 def test_probable_labels_are_those_of_the_softmax_of_cosines(formula):
