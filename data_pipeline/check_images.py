@@ -6,8 +6,10 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from data_pipeline.errors import DataError
+from data_pipeline.file_checks import broken
+from data_pipeline.folder_scan import describe
 from data_pipeline.image_set import ImageSet
-from data_pipeline.list_files import unlisted_images
+from data_pipeline.list_files import left_out_of
 from data_pipeline.official import describe_other_count, official_count
 
 
@@ -36,7 +38,8 @@ def check_images(
     classes = "unlabelled" if images.labels is None else f"{len(images.class_names)} classes"
     lines = [f"{role}: {images.name}: {len(images):,} images, {classes}" + (f" (official: {official:,})" if official else "")]
     if images.listed:
-        lines += _compare_with_disk(images, problems)
+        lines += _compare_with_lists(images, problems)
+    lines += [f"  {line}" for line in describe(left_out_of(images))]
     if images.labels is not None:
         return lines + _count_classes(images, problems)
     if role.startswith("source"):
@@ -46,24 +49,22 @@ def check_images(
 
 def _examine(images, index) -> tuple[str, str] | None:
     """Kind and line of what is wrong with an image."""
+    line = broken(images.paths[index]) if images.paths is not None else None
+    if line:
+        return "unreadable" if os.path.exists(images.paths[index]) else "missing", line
     try:
         images.read(index)
     except DataError as error:
-        is_missing = images.paths is not None and not os.path.exists(images.paths[index])
-        return "missing" if is_missing else "unreadable", str(error)
+        return "unreadable", str(error)
 
 
-def _compare_with_disk(images, problems) -> list[str]:
-    """What the lists name twice is wrong; what they do not name is not used, which is as it should be in DomainNet's uncleaned archives."""
+def _compare_with_lists(images, problems) -> list[str]:
+    """What the lists name twice is wrong; what they do not name is left out, which is as it should be in DomainNet's uncleaned archives."""
     if len(set(images.paths)) < len(images):
         problems["listed twice"] += [
             f"{path}: {number} lines of {' and '.join(images.listed.files)} name it; expected one: remove the others"
             for path, number in collections.Counter(images.paths).items() if number > 1]
-    surplus = unlisted_images(images.listed)
-    lines = [f"  named by {', '.join(images.listed.files)}"]
-    if surplus:
-        lines.append(f"  not used: {len(surplus):,} images below {images.listed.folder} that no list names, {surplus[0]} for one")
-    return lines
+    return [f"  named by {', '.join(images.listed.files)}"]
 
 
 def _count_classes(images, problems) -> list[str]:

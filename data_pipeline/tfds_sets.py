@@ -5,6 +5,7 @@ default, through tfrecord_files. tfds is imported when a set is opened; TensorFl
 """
 
 import dataclasses
+import os
 import re
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -47,7 +48,7 @@ def read_domains(
 
     Reads every record once for its label, half a minute for a set of 5 GB on a disk of 200 MB/s.
     Args:
-      data_dir: tfds' own; "" for its default.
+      data_dir: tfds' own, with `~` expanded; "" for its default.
       sources, target: "[tfds:]name[:version][:split]".
       source_split, target_split: where the name says none.
       evaluation_split: of the target; "" for the images that are adapted to.
@@ -55,7 +56,7 @@ def read_domains(
     Raises: DataError for an unknown name, split or version, a set that is not prepared, one that is no set of classified images, and
       domains of different classes.
     """
-    source_sets = []
+    source_sets, data_dir = [], os.path.expanduser(data_dir)
     for source in sources:
         spec = _parse_spec(source, "source")
         source_sets.append(_read_set(spec.name, spec.split or source_split, data_dir, download, "source_split"))
