@@ -29,7 +29,7 @@ def run(config, workdir, mode):
       StopRequested: stopped by a signal; everything is saved.
     """
     workdir = pathlib.Path(workdir)
-    _check_stages(config)
+    check_stages(config)
     devices = parallel.devices(config.runtime.devices)
     if mode == "train":
         _prepare(workdir)
@@ -40,6 +40,7 @@ def run(config, workdir, mode):
 
     task = tasks.get(config.task)
     domains = task.open_data(config)
+    tasks.check_start(config, domains, training=mode == "train")
     check_data(domains, workdir)
     _print_header(config, workdir, devices, task.describe(config, domains))
 
@@ -52,7 +53,8 @@ def run(config, workdir, mode):
     _print_table(results, task, domains)
 
 
-def _check_stages(config):
+def check_stages(config):
+    """Raises UserError where config.stages names no stage, a stage no method, or `init_from` no stage before it."""
     seen = []
     for name in config.stages:
         if name not in config or "method" not in config[name]:

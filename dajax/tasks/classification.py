@@ -3,13 +3,15 @@
 from data_pipeline import sources
 from data_pipeline.errors import DataError
 from data_pipeline.image_set import merged
+from data_pipeline.list_files import left_out_of
+from data_pipeline.start_checks import image_set_problems
 from data_pipeline.preprocess import from_config as make_transform
 from dajax.evaluate import evaluate_classifier, pseudo_label_accuracy
 from dajax.feed import Feed
 from dajax.models.build import build_model as build_network
 from dajax.models.build import load_pretrained as load_backbone
 from dajax.report import classification_table
-from dajax.tasks.common import Domains, Evaluation
+from dajax.tasks.common import Domains, Evaluation, left_out_lines, small_set_lines
 
 MAX_CLASSES_LISTED = 31  # at the head of a run; Office-31 has so many, DomainNet 345
 
@@ -40,14 +42,38 @@ def domains_to_check(config):
 def describe(config, domains):
     """See dajax.tasks."""
     lines = []
-    apart = [] if domains.evaluation is domains.target else [("evaluation", domains.evaluation)]
-    for domain, images in [*(("source", images) for images in domains.sources), ("target", domains.target), *apart]:
+    for domain, images in _sets(domains):
         found = f"{len(images)} images, no labels"
         if images.labels is not None:
             counts = _describe_counts(images)
             found = f"{len(images)} images ({counts}){'' if domain == 'source' else ' - labels for evaluation only'}"
         lines.append(f"{domain}: {images.name}, {found}")
-    return lines
+        lines += (line for line in left_out_lines(domain, left_out_of(images)) if line not in lines)
+    sizes = {"source": len(domains.source), "target": len(domains.target)}
+    return lines + small_set_lines(config, lambda stage: _DRAWN_FROM.get(stage.method, ("source", "target")), sizes)
+
+
+def problems(config, domains, *, files=True, training=True):
+    """See dajax.tasks."""
+    del config
+    found = []
+    for role, images in _sets(domains):
+        if not training and images is not domains.evaluation:
+            continue
+        for view, transform in domains.transforms.items():
+            if view == "eval" or role != "evaluation":
+                found += image_set_problems(images, transform, files=files)
+    return list(dict.fromkeys(found))
+
+
+def _sets(domains):
+    """[(role, set)] of all the sets of a run, each once."""
+    apart = [] if domains.evaluation is domains.target else [("evaluation", domains.evaluation)]
+    return [*(("source", images) for images in domains.sources), ("target", domains.target), *apart]
+
+
+# Sets that the shuffled batches of a method come from, where these are not both.
+_DRAWN_FROM = {"source_only": ("source",), "can": ("source",), "mscan": ("source",), "adabn": ("target",)}
 
 
 def _describe_counts(images):
