@@ -24,7 +24,7 @@ def run(config):
     bar.close()
     problems, notes = _begin(config)
     problems = [line for line in problems if _without_count(line) not in "\n".join(lines)]
-    lines += ["training:", *(f"  {line}" for line in notes)]
+    lines += ["training:", *(f"  {line}" for line in notes if line.partition(": ")[2] not in "\n".join(lines))]
     lines += checking.list_problems({"would stop": problems}) if problems else ["  nothing stops it"]
     for line in lines:
         log.say(line)

@@ -60,18 +60,31 @@ def _examine(images, index) -> tuple[str, str] | None:
 
 def _compare_with_lists(images, problems) -> list[str]:
     """What the lists name twice is wrong; what they do not name is left out, which is as it should be in DomainNet's uncleaned archives."""
-    if len(set(images.paths)) < len(images):
-        problems["listed twice"] += [
-            f"{path}: {number} lines of {' and '.join(images.listed.files)} name it; expected one: remove the others"
-            for path, number in collections.Counter(images.paths).items() if number > 1]
+    twice = listed_twice(images)
+    if twice:
+        problems["listed twice"] += twice
     return [f"  named by {', '.join(images.listed.files)}"]
 
 
+def listed_twice(images: ImageSet) -> list[str]:
+    """A line for each image that more than one line of its lists names."""
+    if not images.listed or len(set(images.paths)) == len(images):
+        return []
+    return [f"{path}: {number} lines of {' and '.join(images.listed.files)} name it; expected one: remove the others"
+            for path, number in collections.Counter(images.paths).items() if number > 1]
+
+
+def classes_without_images(images: ImageSet) -> list[str]:
+    """Names of the classes that no image of a labelled set has."""
+    return [name for name, count in zip(images.class_names, images.class_counts()) if not count]
+
+
 def _count_classes(images, problems) -> list[str]:
-    counts, width = images.class_counts(), max(map(len, images.class_names))
-    for name, count in zip(images.class_names, counts):
-        if not count and not images.listed:
-            problems["no image of a class"].append(f"{images.name}: class {name!r} has no image; add some or remove the class")
+    """Lists and tfds name classes that a part of a set may lack; in memory, as in class folders, that is a mistake."""
+    counts, width, absent = images.class_counts(), max(map(len, images.class_names)), classes_without_images(images)
     lines = [f"  {name:<{width}}  {count:>9,}" for name, count in zip(images.class_names, counts)]
-    absent = [name for name, count in zip(images.class_names, counts) if not count and images.listed]
-    return lines + ([f"  listed without an image: {', '.join(absent)}"] if absent else [])
+    if images.images is None:
+        return lines + ([f"  listed without an image: {', '.join(absent)}"] if absent else [])
+    for name in absent:
+        problems["no image of a class"].append(f"{images.name}: class {name!r} has no image; add some or remove the class")
+    return lines

@@ -3,11 +3,14 @@
 Some microseconds a file on a disk of one's own; a pool of threads hides the way to a network's.
 """
 
+import functools
 import os
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+
+from data_pipeline.names import hint
 
 _THREADS = 32  # that wait for a disk, most of the time; a guess, not measured
 _CHUNK = 256  # files a task: handing over a single one costs more than looking at it
@@ -20,7 +23,8 @@ def broken(path: str) -> str | None:
     except FileNotFoundError:
         if os.path.islink(path):
             return f"{path}: a link to {os.readlink(path)}, where nothing is; restore that file, or remove the link"
-        return f"{path}: no such file; unpack the download again, or take it off the list that names it"
+        folder, name = os.path.split(path)
+        return f"{path}: no such file{hint(name, _names_in(folder))}; unpack the download again, or take it off the list that names it"
     except OSError as error:
         return f"{path}: cannot be opened: {error.strerror}; make it readable, or remove it"
     if not stat.S_ISREG(found.st_mode):
@@ -31,6 +35,11 @@ def broken(path: str) -> str | None:
     if not os.access(path, os.R_OK):
         return f"{path}: cannot be opened: no permission to read it; make it readable (chmod u+r)"
     return None
+
+
+@functools.lru_cache(maxsize=64)  # of many missing files in a row, most are of one folder
+def _names_in(folder) -> tuple[str, ...]:
+    return tuple(os.listdir(folder)) if os.path.isdir(folder) else ()
 
 
 def broken_files(paths: Sequence[str]) -> list[str]:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from data_pipeline.errors import DataError
 
 _MOST_NAMED = 3  # of one reason; the rest are counted
+_OTHER_PICTURES = (".tif", ".tiff", ".gif", ".webp", ".jfif", ".heic", ".jp2", ".ppm", ".tga")  # that are not read, for a remedy
 
 
 class LeftOut(NamedTuple):
@@ -87,7 +88,8 @@ def what_is_there(folder: str | os.PathLike, most: int = 6) -> str:
     """The first entries of a folder, for a message that misses something in it; "nothing" for none."""
     names = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
     more = f" and {len(names) - most:,} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more if names else "nothing"
+    remedy = " (pictures of a kind that is not read: convert them to PNG)" if any(name.lower().endswith(_OTHER_PICTURES) for name in names) else ""
+    return ", ".join(names[:most]) + more + remedy if names else "nothing"
 
 
 def _other_ending(name, endings) -> str:

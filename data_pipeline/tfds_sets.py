@@ -14,6 +14,7 @@ import numpy as np
 
 from data_pipeline.errors import DataError
 from data_pipeline.image_set import ImageSet
+from data_pipeline.names import check_below
 from data_pipeline.tfrecord_files import Shard, TfRecordFiles
 
 # "tfds:domainnet/real:1.0.0:train", of which all but the name is optional; a split may be "train[:80%]".
@@ -79,6 +80,7 @@ def _parse_spec(text, key) -> _Spec:
     found = _SPEC.fullmatch(text)
     if not found:
         raise DataError(f"config.data.{key}={text!r}: expected [tfds:]name[:version][:split], such as mnist or domainnet/real:train")
+    check_below(found["name"], f"config.data.{key}")
     version = f":{found['version']}" if found["version"] else ""
     return _Spec(found["name"] + version, found["split"] or "")
 

@@ -1,11 +1,13 @@
 """One label an image: digits, and folders of photos. See dajax.tasks for what the functions are asked."""
 
 from data_pipeline import sources
-from data_pipeline.errors import DataError
+from data_pipeline.check_images import classes_without_images, listed_twice
+from data_pipeline.errors import DataError, printable
 from data_pipeline.image_set import merged
 from data_pipeline.list_files import left_out_of
-from data_pipeline.start_checks import image_set_problems
+from data_pipeline.official import describe_other_count
 from data_pipeline.preprocess import from_config as make_transform
+from data_pipeline.start_checks import image_set_problems
 from dajax.evaluate import evaluate_classifier, pseudo_label_accuracy
 from dajax.feed import Feed
 from dajax.models.build import build_model as build_network
@@ -49,6 +51,7 @@ def describe(config, domains):
             found = f"{len(images)} images ({counts}){'' if domain == 'source' else ' - labels for evaluation only'}"
         lines.append(f"{domain}: {images.name}, {found}")
         lines += (line for line in left_out_lines(domain, left_out_of(images)) if line not in lines)
+        lines += _notes(images)
     sizes = {"source": len(domains.source), "target": len(domains.target)}
     return lines + small_set_lines(config, lambda stage: _DRAWN_FROM.get(stage.method, ("source", "target")), sizes)
 
@@ -74,6 +77,21 @@ def _sets(domains):
 
 # Sets that the shuffled batches of a method come from, where these are not both.
 _DRAWN_FROM = {"source_only": ("source",), "can": ("source",), "mscan": ("source",), "adabn": ("target",)}
+
+
+def _notes(images):
+    """What does not stop a run and should be known: other counts than the official ones, classes without an image, doubly listed images."""
+    notes, official = [], describe_other_count(images.name, len(images))
+    if official:
+        notes.append(f"{images.name}: {official}")
+    absent = classes_without_images(images) if images.labels is not None else []
+    if absent:
+        more = f" and {len(absent) - MAX_CLASSES_LISTED} more" if len(absent) > MAX_CLASSES_LISTED else ""
+        notes.append(f"{images.name}: no image of class {', '.join(absent[:MAX_CLASSES_LISTED])}{more}")
+    twice = listed_twice(images)
+    if twice:
+        notes.append(f"{len(twice)} images are listed twice: {twice[0]}")
+    return [printable(f"note: {line}") for line in notes]
 
 
 def _describe_counts(images):

@@ -7,6 +7,7 @@ import jax
 
 from data_pipeline import labels, pseudo_label_files, scenes, seg_readers, seg_transforms
 from data_pipeline.errors import DataError
+from data_pipeline.official import describe_other_count
 from data_pipeline.start_checks import segmentation_problems
 from dajax import log
 from dajax.errors import UserError
@@ -67,6 +68,8 @@ def describe(config, domains):
         use = " - labels for evaluation, and for an oracle stage, only" if role != "source" and images.label_paths is not None else ""
         lines.append(f"{role}: {images.name}, {len(images)} images, {labelled}{use}; ids of {images.space.name}")
         lines += left_out_lines(role, images.left_out)
+        official = describe_other_count(images.name, len(images))
+        lines += [f"note: {images.name}: {official}"] if official else []
     height, width = domains.transforms["evaluation"].size_hw
     resize = "corners aligned" if config.evaluation.align_corners else "half-pixel centres"
     alpha = config.evaluation.aggregation_alpha
