@@ -1,6 +1,7 @@
 """What both tasks hand to the engine."""
 
 import dataclasses
+import math
 from typing import Any
 
 from data_pipeline.errors import printable
@@ -44,7 +45,7 @@ def small_set_lines(config, sets_of_stage, sizes):
     lines = []
     for name in config.stages:
         for which in sets_of_stage(config[name]):
-            if config[name].batch_size > sizes[which]:
+            if config[name].batch_size > sizes.get(which, math.inf):  # an unknown set is the stage's own mistake
                 lines.append(
                     f"note: config.{name}.batch_size={config[name].batch_size} is more than the {sizes[which]} {which} images: a batch holds some "
                     "of them more than once"

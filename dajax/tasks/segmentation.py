@@ -110,6 +110,8 @@ def _stage_problems(config, domains):
                 f"config.{name}.domain='target': an oracle trains on the target's labels, and {domains.target.name} has none; unpack them, or take "
                 f"'{name}' out of config.stages"
             )
+        if stage.method == "source_only_seg" and stage.domain not in ("source", "target"):
+            found.append(f"config.{name}.domain='{stage.domain}': the labels of '{stage.domain}' are not for training; known: source, target")
         if "transform" in stage and stage.transform not in domains.transforms:
             found.append(f"config.{name}.transform='{stage.transform}' is not in config.data.transforms; known: {', '.join(domains.transforms)}")
         if stage.method == "pseudo_labels":
