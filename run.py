@@ -57,8 +57,6 @@ def main(_):
     from dajax.errors import StopRequested, UserError
     from data_pipeline.errors import DataError
 
-    for stream in (sys.stdout, sys.stderr):  # names of files are bytes, and not every terminal takes every letter: those are shown escaped
-        stream.reconfigure(errors="backslashreplace")
     config = _CONFIG.value
     workdir = _WORKDIR.value or os.path.join("runs", f"{config.name}-sweep" if _is_sweep() else f"{config.name}-seed{config.seed}")
     try:

@@ -29,7 +29,7 @@ def run(config, workdir, mode):
       StopRequested: stopped by a signal; everything is saved.
     """
     workdir = pathlib.Path(workdir)
-    check_stages(config)
+    _check_stages(config)
     devices = parallel.devices(config.runtime.devices)
     if mode == "train":
         _prepare(workdir)
@@ -53,8 +53,7 @@ def run(config, workdir, mode):
     _print_table(results, task, domains)
 
 
-def check_stages(config):
-    """Raises UserError where config.stages names no stage, a stage no method, or `init_from` no stage before it."""
+def _check_stages(config):
     seen = []
     for name in config.stages:
         if name not in config or "method" not in config[name]:

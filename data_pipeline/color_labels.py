@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from data_pipeline.errors import DataError
-from data_pipeline.id_png import read_ids
+from data_pipeline.id_png import _read_png, read_ids
 from data_pipeline.labels import LabelSpace
 
 _RGB, _PALETTE, _RGBA = 2, 3, 6  # colour types of the PNG specification, section 11.2.2
@@ -30,8 +30,9 @@ def read_ids_or_colors(path: str, *, space: LabelSpace) -> np.ndarray:
     kind = _color_type(path)
     if kind not in (_RGB, _RGBA, _PALETTE):
         return read_ids(path)  # grey, or what is wrong with it
+    data, *_ = _read_png(path)  # which refuses what no label may be
     try:
-        with open(path, "rb") as file, Image.open(io.BytesIO(file.read()), formats=["PNG"]) as image:
+        with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
             image.load()
             if kind == _PALETTE:
                 lut = _ids_of_palette(image, space)

@@ -115,7 +115,7 @@ class ImageSet:
         names = [self.name, *self.class_names]
         if self.paths is not None:
             names += [path.rsplit("/", 2)[-1] for path in self.paths]
-        value = zlib.crc32("\n".join(names).encode("utf-8", "surrogateescape"))  # names of files are bytes
+        value = zlib.crc32("\n".join(names).encode(errors="surrogateescape"))
         if self.images is not None:
             value = zlib.crc32(self.images.tobytes(), value)
         if self.records is not None:

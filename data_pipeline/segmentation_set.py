@@ -61,7 +61,7 @@ class SegmentationSet:
     def fingerprint(self) -> int:
         """A number that changes when the set gains, loses or renames an image, or its ids mean other classes."""
         names = [self.name, *self.class_names, *(path.rsplit("/", 1)[-1] for path in self.image_paths)]
-        value = zlib.crc32("\n".join(names).encode("utf-8", "surrogateescape"))  # names of files are bytes
+        value = zlib.crc32("\n".join(names).encode(errors="surrogateescape"))
         return value if self.label_paths is None else zlib.crc32(self.space.lut.tobytes(), value)
 
     def without_labels(self) -> "SegmentationSet":

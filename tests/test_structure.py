@@ -23,7 +23,7 @@ ALLOWED = {
     "memory": {"log"},
     "train": {"log", "memory", "parallel", "checkpoint", "evaluate", "schedule", "signals"},
     "stages": {"train", "tasks", "checkpoint", "log", "parallel", "report", "config_check", "methods", "signals"},
-    "check_data": {"stages", "tasks", "log"},
+    "check_data": {"tasks", "log"},
     "recipe": set(), "sweep_plan": {"recipe", "config_check"}, "sweep_tables": set(), "sweep": {"sweep_plan", "sweep_tables", "log", "signals"},
     "inference": {"checkpoint", "models", "ops"},
     "__init__": {"inference"},
