@@ -43,7 +43,7 @@ def scan(folder: str | os.PathLike, endings: Sequence[str]) -> Scan:
             for entry in found:
                 if entry.name.startswith("."):
                     left_out.setdefault("hidden", []).append(entry.path)
-                elif entry.is_dir():
+                elif _is_folder(entry):
                     folders.append(entry.name)
                 elif not entry.name.lower().endswith(tuple(endings)):
                     left_out.setdefault(_other_ending(entry.name, endings), []).append(entry.path)
@@ -54,6 +54,13 @@ def scan(folder: str | os.PathLike, endings: Sequence[str]) -> Scan:
     except OSError as error:
         raise DataError(f"{folder}: cannot be listed: {error.strerror}; make the folder readable") from error
     return Scan(files, folders, [LeftOut(why, tuple(paths)) for why, paths in left_out.items()])
+
+
+def _is_folder(entry) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads to itself
+        return False
 
 
 def as_left_out(folder: str | os.PathLike, names: Iterable[str], why: str) -> list[LeftOut]:

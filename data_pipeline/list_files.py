@@ -106,9 +106,12 @@ def unlisted(origin: Listed) -> tuple[LeftOut, ...]:
     """What lies in a domain's folder and no list of the domain names. Reads all its folders and lists, but opens no image."""
     named = {os.path.normpath(_path_of(origin.base, entry)) for path in origin.files for entry in read_list(path).entries}
     used = named | {os.path.normpath(path) for path in origin.files}
-    found, folders = [], [origin.folder]
+    found, folders, seen = [], [origin.folder], set()
     while folders:
         parent = folders.pop()
+        if os.path.realpath(parent) in seen:  # links may lead in a circle
+            continue
+        seen.add(os.path.realpath(parent))
         there = scan(parent, IMAGE_ENDINGS)
         folders += [f"{parent}/{name}" for name in reversed(there.folders)]
         images = tuple(f"{parent}/{name}" for name in there.files)

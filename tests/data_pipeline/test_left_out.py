@@ -107,6 +107,17 @@ def test_what_no_list_names_and_litter_below_lists_are_named(tmp_path):
     assert not [line for line in describe(left_out_of(opened("visda2017", tmp_path, "train", "validation").sources[0])) if "hidden" in line]
 
 
+def test_links_in_a_circle_end(tmp_path):
+    photo_files.write_visda2017(tmp_path)
+    (tmp_path / "train/bus/back").symlink_to(tmp_path / "train")
+    (tmp_path / "train/bus/self.png").symlink_to(tmp_path / "train/bus/self.png")
+    line, = describe(left_out_of(opened("visda2017", tmp_path, "train", "validation").sources[0]))
+    assert line == f"not used: 1 images below {tmp_path}/train that no list names: {tmp_path}/train/bus/self.png"
+    photo_files.write_images(tmp_path, "a/mug/1.jpg")
+    (tmp_path / "a/mug/self.jpg").symlink_to(tmp_path / "a/mug/self.jpg")
+    assert "a/mug/self.jpg: cannot be opened: Too many levels" in broken_files(read_folder(tmp_path, "a").paths)[0]
+
+
 def test_litter_in_visda2017s_test_folders_is_named(tmp_path):
     photo_files.write_visda2017(tmp_path, lists=False)
     photo_files.write_images(tmp_path / "test", "loose.jpg")
