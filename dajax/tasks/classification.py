@@ -53,7 +53,8 @@ def describe(config, domains):
         lines += (line for line in left_out_lines(domain, left_out_of(images)) if line not in lines)
         lines += _notes(images)
     sizes = {"source": len(domains.source), "target": len(domains.target)}
-    return lines + small_set_lines(config, lambda stage: _DRAWN_FROM.get(stage.method, ("source", "target")), sizes)
+    lines += small_set_lines(config, lambda stage: _DRAWN_FROM.get(stage.method, ("source", "target")), sizes)
+    return [printable(line) for line in lines]
 
 
 def problems(config, domains, *, files=True, training=True):
@@ -91,7 +92,7 @@ def _notes(images):
     twice = listed_twice(images)
     if twice:
         notes.append(f"{len(twice)} images are listed twice: {twice[0]}")
-    return [printable(f"note: {line}") for line in notes]
+    return [f"note: {line}" for line in notes]
 
 
 def _describe_counts(images):

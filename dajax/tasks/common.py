@@ -4,7 +4,6 @@ import dataclasses
 import math
 from typing import Any
 
-from data_pipeline.errors import printable
 from data_pipeline.folder_scan import describe
 
 
@@ -32,7 +31,7 @@ class Domains:
 
 def left_out_lines(role, left_out):
     """A line for each reason for which files of a set are not used; see data_pipeline.folder_scan."""
-    return [printable(f"{role}: {line}") for line in describe(left_out)]
+    return [f"{role}: {line}" for line in describe(left_out)]
 
 
 def small_set_lines(config, sets_of_stage, sizes):

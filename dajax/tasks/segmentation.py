@@ -6,7 +6,7 @@ import os
 import jax
 
 from data_pipeline import labels, pseudo_label_files, scenes, seg_readers, seg_transforms
-from data_pipeline.errors import DataError
+from data_pipeline.errors import DataError, printable
 from data_pipeline.official import describe_other_count
 from data_pipeline.start_checks import segmentation_problems
 from dajax import log
@@ -79,7 +79,7 @@ def describe(config, domains):
         + (f"; once more with spatial aggregation, alpha {alpha:g}" if alpha else "")
     )
     sizes = {"source": len(domains.source), "target": len(domains.target)}
-    return lines + small_set_lines(config, _drawn_from, sizes)
+    return [printable(line) for line in lines + small_set_lines(config, _drawn_from, sizes)]
 
 
 def _drawn_from(stage):
