@@ -20,18 +20,20 @@ _NUM_HEADERS = 2000
 _NUM_RECORDS = 64  # decoded of a set of records, which have no headers of their own
 
 
-def image_set_problems(images: ImageSet, transform: Transform, *, files: bool = True) -> list[str]:
-    """A line for each thing that stops training on a set: its transform, broken files, images that are none or too small.
+def image_set_problems(images: ImageSet, transforms: Sequence[Transform], *, files: bool = True) -> list[str]:
+    """A line for each thing that stops training on a set: a transform of it, broken files, images that are none or too small.
 
     Of files all headers are read where their sizes decide, of records and otherwise a sample spread over the set.
     Args:
       files: False where every file is known to be readable, or reported: then only sizes are looked at, and of records all.
     """
     try:
-        check_set(images, transform, images.name)
+        for transform in transforms:
+            check_set(images, transform, images.name)
     except DataError as error:
         return [str(error)]
-    sizes_decide = transform.resize_hw is None
+    cropping = [transform for transform in transforms if transform.resize_hw is None]
+    sizes_decide = bool(cropping)
     if images.images is not None or not (files or sizes_decide):
         return []
     found = broken_files(images.paths) if files and images.paths is not None else []
@@ -45,7 +47,7 @@ def image_set_problems(images: ImageSet, transform: Transform, *, files: bool = 
         return image_size_hw(images.paths[row]) if images.paths is not None else images.read(row).shape[:2]
 
     def check(size_hw, row):
-        if sizes_decide:
+        for transform in cropping:
             transform.check_input(size_hw, f"{images.describe(row)}: the image")
 
     return _check_sizes(size_of, rows, check, report_unreadable=files)

@@ -15,7 +15,7 @@ from data_pipeline.seg_transforms import apply, from_config
 from data_pipeline.segmentation_set import SegmentationSet
 from data_pipeline.start_checks import image_set_problems
 from data_pipeline.train_ids import check_first_labels
-from dajax import check_data, tasks
+from dajax import check_data, stages, tasks
 from dajax.errors import UserError
 
 IDS = np.array([[7] * 6, [23] * 6, [26] * 6, [24] * 6], np.uint8)
@@ -121,6 +121,16 @@ def test_a_broken_photo_stops_a_run_at_its_start(photos, spoil, says, where):
     assert str(root / where) in line and says in line
 
 
+def test_a_run_asks_before_it_trains(photos, tmp_path):
+    root, config = photos
+    config.runtime.compilation_cache, config.stages, config.model.widths = "", ("source_only",), (4, 4, 8)
+    config.source_only.steps, config.source_only.batch_size = 2, 4
+    (root / "b/pen/2.jpg").write_bytes(b"")
+    with pytest.raises(UserError, match="b/pen/2.jpg: cannot be decoded: the file is empty"):
+        stages.run(config, tmp_path / "run", "train")
+    assert not (tmp_path / "run" / config.stages[0]).exists()
+
+
 def test_many_broken_photos_are_counted(photos):
     root, config = photos
     for i in range(3):
@@ -150,10 +160,10 @@ def test_of_records_a_sample_is_decoded_and_by_check_data_all():
     records = [encoded((20, 20))] * 299 + [encoded((9, 20))]
     transform = Transform((16, 16), (0.5,), (0.5,), crop="random")
     images = ImageSet("x", ("a",), np.zeros(300, np.int32), records=records)
-    assert "x[299]: the image is 9x20, smaller than the crop" in image_set_problems(images, transform)[0], "the last one is in every sample"
+    assert "x[299]: the image is 9x20, smaller than the crop" in image_set_problems(images, [transform])[0], "the last one is in every sample"
     images = ImageSet("x", ("a",), np.zeros(300, np.int32), records=[records[0], records[-1], *records[1:-1]])
-    assert image_set_problems(images, transform) == []
-    assert "x[1]: the image is 9x20" in image_set_problems(images, transform, files=False)[0]
+    assert image_set_problems(images, [transform]) == []
+    assert "x[1]: the image is 9x20" in image_set_problems(images, [transform], files=False)[0]
 
 
 def test_a_set_without_images_is_refused():
