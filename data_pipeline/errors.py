@@ -1,11 +1,16 @@
 """The one error that bad data raises, and how names of files are shown in it."""
 
+import re
+
+# What repr makes of a byte that is no UTF-8, as `{name!r}` writes it into a message.
+_REPR_OF_BYTE = re.compile(r"\\udc([89a-f][0-9a-f])")
+
 
 class DataError(ValueError):
     """One printable line that names the file or key, what was found, what was expected and what to do."""
 
     def __init__(self, message: str):
-        super().__init__(printable(message))
+        super().__init__(_REPR_OF_BYTE.sub(r"\\x\1", printable(message)))
 
 
 def printable(text: str) -> str:

@@ -16,7 +16,7 @@ import numpy as np
 from data_pipeline.errors import DataError
 from data_pipeline.folder_scan import LeftOut, as_left_out, gathered, nested, scan, what_is_there
 from data_pipeline.image_set import ImageSet
-from data_pipeline.names import check_below, class_name, data_root, find_below, hint
+from data_pipeline.names import check_below, class_name, data_root, find_below, hint, near_miss
 from data_pipeline.text_files import lines_of, read_text
 
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp")
@@ -144,6 +144,9 @@ def _beside_images(outer, base) -> list[LeftOut]:
 def _read_categories(root) -> tuple[str, ...] | None:
     path = data_root(root) / "category.txt"
     if not path.is_file():
+        other = near_miss(path.name, scan(path.parent, (".txt",)).files)
+        if other:
+            raise DataError(f"{path.parent / other}: is not read under this name; rename it to {path.name}, or remove it")
         return None
     lines = lines_of(read_text(path, "one class name a line", holds_file_names=True))
     names = [class_name(line.strip()) for line in lines]

@@ -47,6 +47,7 @@ def test_what_is_not_printable_is_escaped_and_the_rest_is_not():
     assert printable(f"{LATIN}.jpg") == "caf\\xe9.jpg"
     assert printable("a\nb\x1b[31m\u202e") == "a\\nb\\x1b[31m\\u202e"
     assert str(DataError(f"{LATIN}\n: gone")) == "caf\\xe9\\n: gone"
+    assert str(DataError(f"no domain {LATIN!r}")) == "no domain 'caf\\xe9'"
 
 
 def test_a_file_name_that_is_no_utf8_can_be_listed_hashed_printed_and_labelled(tmp_path):
@@ -121,6 +122,13 @@ def test_classes_that_differ_in_case_or_blanks_are_named_together(tmp_path):
     with pytest.raises(DataError, match=r"class folder 'back pack' is not in .*category.txt \(there is 'back_pack': other spaces"):
         read_folder(tmp_path, "a")
     assert near_miss("bar", ["row", "BAR"]) == "BAR" and near_miss("bar", ["row"]) is None and near_miss("--", ["_"]) is None
+
+
+def test_a_list_of_classes_under_another_name_is_not_passed_over(tmp_path):
+    two_domains(tmp_path, "mug", "pen")
+    (tmp_path / "Category.txt").write_text("pen\nmug\n")
+    with pytest.raises(DataError, match="Category.txt: is not read under this name; rename it to category.txt"):
+        read_folder(tmp_path, "a")
 
 
 def test_images_and_labels_in_two_unicode_forms_are_pairs_and_a_near_miss_is_named(tmp_path):
