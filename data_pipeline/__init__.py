@@ -11,6 +11,7 @@ Importing this package is cheap. TensorFlow is loaded by `pipeline`, `seg_pipeli
       tfds_sets, tfrecord_files              what tensorflow-datasets has prepared
       preprocess, transforms               what happens to an image (numpy; TensorFlow)
       pipeline                             step number -> batch
+    stream                               batches one after the other, which can be closed
     segmentation
       labels, class_csv, train_ids         what the numbers in label files mean
       segmentation_set, seg_readers        sets of images and label maps, in their folders as downloaded
