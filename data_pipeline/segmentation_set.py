@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image
 
-from data_pipeline.decode import read_image
+from data_pipeline.decode import image_size_hw, read_image
 from data_pipeline.errors import DataError
 from data_pipeline.labels import LabelSpace, map_ids
 
@@ -86,15 +86,6 @@ class SegmentationSet:
         if problem:
             raise DataError(f"{path}: {problem} ({self.image_paths[index]})")
         return np.asarray(Image.fromarray(label).resize(image_hw[::-1], Image.Resampling.NEAREST))
-
-
-def image_size_hw(path: str) -> tuple[int, int]:
-    """Height and width from an image file's header. Raises DataError, naming the file, when it has none."""
-    try:
-        with Image.open(path) as image:
-            return image.height, image.width
-    except (OSError, SyntaxError, ValueError) as error:  # missing or unknown; a broken PNG; an impossible size
-        raise DataError(f"{path}: cannot be opened: {error}; replace or remove the file") from error
 
 
 def size_mismatch(label_hw: tuple[int, int], image_hw: tuple[int, int], tolerance: float) -> str | None:
