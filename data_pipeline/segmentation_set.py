@@ -92,5 +92,6 @@ def size_mismatch(label_hw: tuple[int, int], image_hw: tuple[int, int], toleranc
     """What is wrong with the sizes of a pair and the remedy; None when they differ by no more than the tolerance."""
     if all(abs(label - image) <= tolerance * image for label, image in zip(label_hw, image_hw)):
         return None
-    return (f"the label is {label_hw[1]}x{label_hw[0]} and its image {image_hw[1]}x{image_hw[0]} (width x height); expected the same "
+    turned = ", and an orientation in the image's EXIF is applied to the image alone" if label_hw == image_hw[::-1] else ""
+    return (f"the label is {label_hw[1]}x{label_hw[0]} and its image {image_hw[1]}x{image_hw[0]} (width x height){turned}; expected the same "
             f"size: replace the one that is wrong")

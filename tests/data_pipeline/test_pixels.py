@@ -16,6 +16,7 @@ from data_pipeline.decode import DataError, decode_picture, image_size_hw, read_
 from data_pipeline.folder import read_folder
 from data_pipeline.id_png import read_ids, read_synthia_ids
 from data_pipeline.image_set import ImageSet
+from data_pipeline.seg_readers import read_domain
 from pixel_files import chunk, exif, noise, photo, png, saved
 
 
@@ -165,6 +166,7 @@ def test_an_orientation_is_applied_by_every_reader(read, orientation):
         assert picture.treatments == expected
 
 
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF")
 def test_a_broken_exif_does_not_spoil_an_image(read):
     for broken in (exif(9), exif(0), exif(6)[:9], b"\xff" * 40, b""):
         assert read(png(noise(4, 6, 3), before=chunk(b"eXIf", broken))).treatments == ()
@@ -317,6 +319,20 @@ def test_check_data_counts_treatments_and_goes_on_after_any_file(tmp_path):
         unreadable = [line for line in lines if line.startswith("  unreadable: ")]
         assert "3.png: 20000x20000 pixels" in unreadable[0] and "4.png: cannot be decoded: it is PostScript" in unreadable[1]
     assert "labels/5.png: has an orientation" in unreadable[2] and len(unreadable) == 3
+
+
+def test_a_label_must_fit_the_upright_image(tmp_path):
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images/a.jpg").write_bytes(saved(photo(8, 12), "JPEG", exif=b"Exif\0\0" + exif(6)))
+    (tmp_path / "classes.csv").write_text("id,name,train_id,r,g,b\n7,road,0,128,64,128\n")
+    config = dict(dataset="own", root=str(tmp_path), classes="classes.csv")
+    seg_files.write_ids(tmp_path / "labels/a.png", np.full((12, 8), 7))
+    assert read_domain(config).read_label(0).shape == read_domain(config).read_image(0).shape[:2] == (12, 8)
+    lines, is_ok = check_data.check([("target", config)], lambda done, total: None)
+    assert is_ok and "1 images have an orientation in their EXIF, and are turned upright" in "\n".join(lines)
+    seg_files.write_ids(tmp_path / "labels/a.png", np.full((8, 12), 7))
+    with pytest.raises(DataError, match="labels/a.png: the label is 12x8 and its image 8x12 .*orientation in the image's EXIF is applied"):
+        read_domain(config).read_label(0)
 
 
 def test_a_record_that_cannot_be_read_is_named():
