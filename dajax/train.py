@@ -178,7 +178,12 @@ class _Loop:
         """Steps [start, stop); saves every runtime.checkpoint_every steps."""
         stage = self.stage
         plan = stage.method.plan(self.state, data=stage.data, config=stage.config)
-        stream = iter(stage.data.steps(plan, start, stop))
+        with contextlib.closing(stage.data.steps(plan, start, stop)) as stream:
+            self.train(stream, start, stop, last_step)
+
+    def train(self, stream, start, stop, last_step):
+        """The steps [start, stop) on the batches of a stream."""
+        stage = self.stage
         for step in range(start + 1, stop + 1):
             asked = time.monotonic()
             batch = next(stream)

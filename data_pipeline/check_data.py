@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from data_pipeline.check_images import check_images, num_encoded
-from data_pipeline.decode import read_image
+from data_pipeline.check_images import Treatments, check_images, num_encoded
+from data_pipeline.decode import read_picture
 from data_pipeline.errors import DataError
 from data_pipeline.image_set import ImageSet
 from data_pipeline.labels import IGNORED, LabelSpace, unknown_ids
@@ -30,6 +30,7 @@ class _File(NamedTuple):
     image_hw: tuple[int, int] | None
     counts: np.ndarray | None  # int64 [256], pixels by id; ids above 255 are left out
     problems: list[tuple[str, str]]  # kind, line
+    treatments: tuple[str, ...] = ()  # of the image's pixels, see decode.Picture
 
 
 def check(domains: Sequence[tuple[str, Any]], progress: Callable[[int, int], None]) -> tuple[list[str], bool]:
@@ -105,10 +106,12 @@ def _check_segmentation(role, listing: Listing, read_all, problems) -> list[str]
         problems["no labels"].append(f"{listing.root}: a source needs labels; unpack them so that {first} exists")
 
     counts, files_with, sizes, suspects = np.zeros(256, np.int64), np.zeros(256, np.int64), collections.Counter(), []
+    treated = Treatments()
     frames = _frames(listing)
     for frame, file in zip(frames, read_all(lambda frame: _examine(listing, frame), frames)):
         for kind, line in file.problems:
             problems[kind].append(line)
+        treated.add(file.treatments, listing.images.get(frame))
         if file.image_hw:
             sizes[file.image_hw] += 1
         if file.counts is not None:
@@ -118,6 +121,7 @@ def _check_segmentation(role, listing: Listing, read_all, problems) -> list[str]
                 suspects.append(listing.labels[frame])
     lines.append("  image sizes (width x height): " + (", ".join(
         f"{width}x{height} ({number:,})" for (height, width), number in sizes.most_common(MAX_LINES)) or "none could be read"))
+    lines += treated.lines()
     if listing.labels is None:
         return lines
     if listing.space.id_scheme == "cityscapes" and looks_like_train_ids(counts):
@@ -128,19 +132,20 @@ def _check_segmentation(role, listing: Listing, read_all, problems) -> list[str]
 
 
 def _examine(listing, frame) -> _File:
-    image_hw, counts, problems = None, None, []
+    image_hw, treatments, problems = None, (), []
     if frame in listing.images:
         try:
-            image_hw = read_image(listing.images[frame]).shape[:2]
+            pixels, treatments = read_picture(listing.images[frame])
+            image_hw = pixels.shape[:2]
         except DataError as error:
             problems.append(("unreadable", str(error)))
     path = (listing.labels or {}).get(frame)
     if path is None:
-        return _File(image_hw, None, problems)
+        return _File(image_hw, None, problems, treatments)
     try:
         ids = listing.read_ids(path)
     except DataError as error:
-        return _File(image_hw, None, [*problems, ("unreadable", str(error))])
+        return _File(image_hw, None, [*problems, ("unreadable", str(error))], treatments)
     all_counts = np.bincount(ids.ravel(), minlength=256)
     values = np.flatnonzero(all_counts)
     unknown = unknown_ids(values, all_counts[values], listing.space)
@@ -149,7 +154,7 @@ def _examine(listing, frame) -> _File:
     mismatch = image_hw and size_mismatch(ids.shape, image_hw, listing.size_tolerance)
     if mismatch:
         problems.append(("size", f"{path}: {mismatch} ({listing.images[frame]})"))
-    return _File(image_hw, all_counts[:256], problems)
+    return _File(image_hw, all_counts[:256], problems, treatments)
 
 
 def _histogram(space: LabelSpace, counts, files_with, root, problems) -> list[str]:
