@@ -7,6 +7,7 @@ import dataclasses
 import os
 import pathlib
 import shutil
+import sys
 from typing import Any
 
 import flax.serialization
@@ -127,6 +128,7 @@ class Checkpoints:
 
     def _write(self, step, tree, meta):
         """In the thread. Orbax takes its own name for what is unfinished, and renames; the checksums come before ours."""
+        _WithoutLateCallbacks.install()
         unfinished = self.directory / f"{step}{_UNFINISHED}"
         args = ocp.args.Composite(state=ocp.args.StandardSave(tree), meta=ocp.args.JsonSave({_HAS_CHECKSUMS: checksums.NAME} | meta))
         try:
@@ -254,6 +256,7 @@ def _open(folder):
       UserError: it is whole, but cannot be read.
     """
     is_verified = _verify(folder)
+    _WithoutLateCallbacks.install()
     try:
         with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as orbax:
             args = ocp.args.Composite(state=ocp.args.StandardRestore(), meta=ocp.args.JsonRestore())
@@ -285,6 +288,24 @@ def _verify(folder):
 def _unwritable(directory, error):
     reason, remedy = storage.cause(error)
     return f"{directory}: cannot be written to: {reason}. To go on, {remedy}, then run the same command again"
+
+
+class _WithoutLateCallbacks:
+    """A `sys.unraisablehook` that leaves out one kind of noise: when one array of a checkpoint cannot be written or read, Orbax closes
+    its event loop while TensorStore is still at the others, and each of those then prints a stack trace that nobody can act on."""
+
+    def __init__(self, hook):
+        self._hook = hook
+
+    def __call__(self, unraisable):
+        if not (unraisable.exc_type is RuntimeError and str(unraisable.exc_value) == "Event loop is closed"):
+            self._hook(unraisable)
+
+    @classmethod
+    def install(cls):
+        """For good, since nothing tells when the last one has come."""
+        if not isinstance(sys.unraisablehook, cls):
+            sys.unraisablehook = cls(sys.unraisablehook)
 
 
 def _sync(folder):

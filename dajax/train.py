@@ -10,6 +10,7 @@ import zlib
 from typing import Any
 
 import jax
+import numpy as np
 
 from dajax import log, memory, parallel
 from dajax.checkpoint import Checkpoints
@@ -86,10 +87,7 @@ class _Recorder:
             self.latest = {name: float(value) for name, value in metrics.items()}
             if not all(math.isfinite(value) for value in self.latest.values()):
                 terms = ", ".join(f"{name} {value:.6g}" for name, value in self.latest.items())
-                raise UserError(
-                    f"{self._stage.name}: step {step} is not finite ({terms}); stopped before it reached a checkpoint. "
-                    f"Lower --config.{self._stage.name}.optimizer.lr or look at the data of that step"
-                )
+                raise UserError(_not_finite(self._stage, f"step {step} is not finite ({terms})"))
             if step % self._stage.run.runtime.log_every == 0:
                 self.write(step, "train", self.latest)
 
@@ -110,6 +108,11 @@ class _Recorder:
     def close(self):
         self.file.close()
         self.board.close()
+
+
+def _not_finite(stage, what):
+    remedy = f"Lower --config.{stage.name}.optimizer.lr or look at the data of that step"
+    return f"{stage.name}: {what}; stopped before it reached a checkpoint. {remedy}"
 
 
 def compile_step(stage):
@@ -242,11 +245,24 @@ class _Loop:
                 log.say(f"{stage.name}: {note}")
 
     def save(self):
-        """A checkpoint of this very step, unless there is one already."""
+        """A checkpoint of this very step, unless there is one already.
+
+        Raises:
+          UserError: the disk is full, or what would be saved is not finite.
+        """
         self.recorder.drain()
         step = int(self.state.step)
         if step == self.saved_at:
             return
+        self._check_finite(step)
         self.meta = self.meta | self.recorder.lengths()
         self.checkpoints.save(self.state, self.meta)
         self.saved_at = step
+
+    def _check_finite(self, step):
+        """The figures of a step are those before its update, so they do not tell whether the update has left numbers."""
+        networks = {"params": self.state.params, "batch_stats": self.state.batch_stats}
+        for path, leaf in jax.tree_util.tree_leaves_with_path(networks):
+            if not np.isfinite(np.asarray(leaf)).all():
+                name = jax.tree_util.keystr(path, simple=True, separator="/")
+                raise UserError(_not_finite(self.stage, f"{name} is not finite after step {step}"))
