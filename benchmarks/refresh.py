@@ -92,7 +92,7 @@ class Timed:
 
 def prepare(rows, width, num_classes, sources, per_source, rule):
     """The `mscan` stage of configs/mscan.py:domainnet, of so many target images, as a contender of benchmarks/harness.py."""
-    arg = cls_base.parse("domainnet")
+    arg = cls_base.parse("domainnet,weights=none")
     config = recipe.mscan_stage(arg, sources)
     config.clustering.ensemble = rule
     feed, model = SyntheticFeed(rows, sources, per_source, num_classes), Network(num_classes, width)

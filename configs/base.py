@@ -6,28 +6,63 @@ from ml_collections import ConfigDict
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
-def parse_arg(arg, variants, **defaults):
-    """"variant,key=value,..." -> ConfigDict(variant=..., key=...); each key must be among `defaults`, whose types it takes.
+def parse_arg(arg, variants, *, pretrained=(), **defaults):
+    """"variant,key=value,..." -> ConfigDict(variant=..., key=...), with a value for every key of `defaults`.
 
     Args:
       arg: what follows the colon of --config, or None.
-      variants: known names; the first is the default.
+      variants: {variant: the keys that it uses}, or names alone, each of which then uses every key; the first is the
+        default.
+      pretrained: the variants whose settings need pretrained weights: `weights=FILE`, or `weights=none` to go without.
+      **defaults: of each key. A tuple holds all values that are known, the first being the default; of the others
+        the type is kept. weights=none becomes "".
 
     Raises:
-      ValueError: an unknown variant or key, naming the known ones.
+      ValueError: in one line: an unknown variant, key or value, a key that the variant does not use, no weights.
     """
-    parsed = ConfigDict({"variant": variants[0], **defaults})
+    uses = dict(variants) if isinstance(variants, dict) else dict.fromkeys(variants, tuple(defaults))
+    values = {key: known[0] if isinstance(known, tuple) else known for key, known in defaults.items()}
+    parsed, given = ConfigDict({"variant": next(iter(uses)), **values}), {}
     for i, item in enumerate(filter(None, (arg or "").split(","))):
         key, equals, value = item.partition("=")
         if i == 0 and not equals:
             parsed.variant = item
         elif not equals or key not in defaults:
-            raise ValueError(f"configuration argument '{item}': expected key=value with a key among {', '.join(defaults) or 'none'}")
+            known = ", ".join(defaults) or "none"
+            raise ValueError(f"configuration argument '{item}': expected key=value with a key among {known}")
         else:
-            parsed[key] = type(defaults[key])(value)
-    if parsed.variant not in variants:
-        raise ValueError(f"unknown variant '{parsed.variant}'; known: {', '.join(variants)}")
+            given[key] = value
+    if parsed.variant not in uses:
+        raise ValueError(f"unknown variant '{parsed.variant}'; known: {', '.join(uses)}")
+    takes = uses[parsed.variant]
+    for key, value in given.items():
+        if key not in takes:
+            raise ValueError(
+                f"configuration argument '{key}={value}': variant {parsed.variant} does not use {key};"
+                f" it takes {', '.join(takes) or 'none'}"
+            )
+        parsed[key] = _value_of(key, value, defaults[key])
+    if parsed.variant in pretrained and not parsed.weights:
+        raise ValueError(
+            f"variant {parsed.variant} trains from pretrained weights: add weights=FILE (the recipe's docstring says"
+            " which and where it is to be had), or weights=none to train from random ones"
+        )
+    if "weights" in defaults and parsed.weights == "none":
+        parsed.weights = ""
     return parsed
+
+
+def _value_of(key, text, default):
+    """The value that `text` stands for, of the type of `default`, or one of them where it is a tuple."""
+    if isinstance(default, tuple):
+        if text not in default:
+            raise ValueError(f"configuration argument '{key}={text}': known: {', '.join(default)}")
+        return text
+    try:
+        return type(default)(text)
+    except ValueError:
+        expected = f"expected a value of type {type(default).__name__}"
+        raise ValueError(f"configuration argument '{key}={text}': {expected}") from None
 
 
 def base(name):
@@ -41,7 +76,9 @@ def base(name):
             stages=(),
             model=dict(
                 backbone="resnet_small", widths=(16, 32, 64), weights="",  # weights: a torch file of the backbone, or none
-                bottleneck=0, head_widths=(),  # hidden layers after the backbone, and in the head: none in CAN
+                bottleneck=0, bottleneck_norm=True, head_widths=(),  # hidden layers after the backbone, and in the head: none in CAN
+                dropout=0.0,  # of the bottleneck and of the head's hidden layers
+                head_init="kaiming",  # CAN's (model/model.py); "torch": torch.nn.Linear's own
             ),
             data=digits(),
             runtime=dict(  # may change between two calls on one workdir

@@ -8,7 +8,7 @@
 Rows: source only and AdaBN on the merged sources, CAN on them, MSCAN without and with boundary-sensitive alignment. Published (slides),
 DomainNet with ResNet-101, targets clp inf pnt qdr rel skt: merged CAN 67.4 25.3 56.2 26.3 72.5 56.2, without BSA 68.5 27.3 57.4 28.1 72.5 58.1,
 MSCAN 69.3 28.0 58.6 30.3 73.3 59.5. Not reproduced here yet, and nothing was released: dajax.methods.mscan lists what the slides leave open;
-the values here are configs/can.py's.
+the values here are configs/can.py's, and so are the arguments and where the weights are to be had.
 """
 
 from configs import can, cls_base
@@ -18,10 +18,10 @@ DIGITS = "outline+stencil+noise"  # printed type, the fourth world, is what conf
 
 def get_config(arg=None):
     """The recipe; see the module's docstring for the variants."""
-    arg = cls_base.parse(arg)
+    arg = cls_base.parse(arg, networks=())
     if arg.variant == "digits" and not arg.source:
         arg.source = DIGITS
-    config = cls_base.start("mscan", arg)
+    config = cls_base.start("mscan", arg, show_network=False)
     num_sources = len(config.data.source.split("+"))
     if num_sources < 2:
         raise ValueError(f"mscan: source={config.data.source}: name two sources or more, joined by '+'")
@@ -31,7 +31,7 @@ def get_config(arg=None):
         for row in rows.values():  # three worlds are three times the images; about what configs/can.py takes
             row.max_loops, row.class_aware.update_fraction = 5, 0.4
     first = {}
-    if arg.variant in cls_base.FROM_SCRATCH:
+    if cls_base.from_scratch(arg):
         first = {"source_only": config.source_only, "adabn": cls_base.adabn()}
     config.update(first | rows)
     config.stages = (*first, *rows)

@@ -40,6 +40,12 @@ def share(x, axis_name=None):
     return x if axis_name is None else x / jax.lax.axis_size(axis_name)
 
 
+def row_numbers(count, axis_name=None):
+    """int32 [count]: the places in the whole batch of the `count` rows that this device holds."""
+    rows = jnp.arange(count, dtype=jnp.int32)
+    return rows if axis_name is None else rows + count * jax.lax.axis_index(axis_name).astype(jnp.int32)
+
+
 def gather(x, axis_name=None):
     """[N, ...] of this device -> [devices * N, ...] of the whole batch, in batch order; differentiable."""
     return x if axis_name is None else jax.lax.all_gather(x, axis_name, tiled=True)

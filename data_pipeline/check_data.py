@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from data_pipeline.check_images import check_images, num_encoded
-from data_pipeline.decode import read_image
+from data_pipeline.check_images import Treatments, check_images, num_encoded
+from data_pipeline.decode import read_picture
 from data_pipeline.errors import DataError, printable
 from data_pipeline.file_checks import broken
 from data_pipeline.folder_scan import describe
@@ -32,6 +32,7 @@ class _File(NamedTuple):
     image_hw: tuple[int, int] | None
     counts: np.ndarray | None  # int64 [256], pixels by id; ids above 255 are left out
     problems: list[tuple[str, str]]  # kind, line
+    treatments: tuple[str, ...] = ()  # of the image's pixels, see decode.Picture
 
 
 def check(domains: Sequence[tuple[str, Any]], progress: Callable[[int, int], None]) -> tuple[list[str], bool]:
@@ -108,10 +109,12 @@ def _check_segmentation(role, listing: Listing, read_all, problems) -> list[str]
         problems["no labels"].append(f"{listing.root}: a source needs labels; unpack them so that {first} exists")
 
     counts, files_with, sizes, suspects = np.zeros(256, np.int64), np.zeros(256, np.int64), collections.Counter(), []
+    treated = Treatments()
     frames = _frames(listing)
     for frame, file in zip(frames, read_all(lambda frame: _examine(listing, frame), frames)):
         for kind, line in file.problems:
             problems[kind].append(line)
+        treated.add(file.treatments, listing.images.get(frame))
         if file.image_hw:
             sizes[file.image_hw] += 1
         if file.counts is not None:
@@ -121,6 +124,7 @@ def _check_segmentation(role, listing: Listing, read_all, problems) -> list[str]
                 suspects.append(listing.labels[frame])
     lines.append("  image sizes (width x height): " + (", ".join(
         f"{width}x{height} ({number:,})" for (height, width), number in sizes.most_common(MAX_LINES)) or "none could be read"))
+    lines += treated.lines()
     if listing.labels is None:
         return lines
     if listing.space.id_scheme == "cityscapes" and looks_like_train_ids(counts):
@@ -135,12 +139,12 @@ def _check_segmentation(role, listing: Listing, read_all, problems) -> list[str]
 
 def _examine(listing, frame) -> _File:
     problems: list[tuple[str, str]] = []
-    image = _read(read_image, listing.images.get(frame), problems)
-    image_hw = None if image is None else image.shape[:2]
+    picture = _read(read_picture, listing.images.get(frame), problems)
+    image_hw, treatments = (None, ()) if picture is None else (picture.pixels.shape[:2], picture.treatments)
     path = (listing.labels or {}).get(frame)
     ids = _read(listing.read_ids, path, problems)
     if ids is None:
-        return _File(image_hw, None, problems)
+        return _File(image_hw, None, problems, treatments)
     all_counts = np.bincount(ids.ravel(), minlength=256)
     values = np.flatnonzero(all_counts)
     unknown = unknown_ids(values, all_counts[values], listing.space)
@@ -149,7 +153,7 @@ def _examine(listing, frame) -> _File:
     mismatch = image_hw and size_mismatch(ids.shape, image_hw, listing.size_tolerance)
     if mismatch:
         problems.append(("size", f"{path}: {mismatch} ({listing.images[frame]})"))
-    return _File(image_hw, all_counts[:256], problems)
+    return _File(image_hw, all_counts[:256], problems, treatments)
 
 
 def _read(function, path, problems):

@@ -3,7 +3,7 @@
 import collections
 import os
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from data_pipeline.errors import DataError
 from data_pipeline.file_checks import broken
@@ -11,6 +11,30 @@ from data_pipeline.folder_scan import describe
 from data_pipeline.image_set import ImageSet
 from data_pipeline.list_files import left_out_of
 from data_pipeline.official import describe_other_count, official_count
+
+
+class Wrong(NamedTuple):
+    """A finding: its kind and its line."""
+
+    kind: str
+    line: str
+
+
+class Treatments:
+    """How many images of a domain were treated in which way (see decode.Picture), and one of each."""
+
+    def __init__(self):
+        self._counts, self._examples = collections.Counter(), {}
+
+    def add(self, treatments: Iterable[str], name: str):
+        """Counts those of the image `name`."""
+        for treatment in treatments:
+            self._counts[treatment] += 1
+            self._examples.setdefault(treatment, name)
+
+    def lines(self) -> list[str]:
+        """Remarks of the report, one for each treatment."""
+        return [f"  {count:,} images {treatment}: {self._examples[treatment]} for one" for treatment, count in self._counts.items()]
 
 
 def num_encoded(images: ImageSet) -> int:
@@ -29,14 +53,19 @@ def check_images(
       problems: {kind: lines}, to which findings are added; a remark that needs no action is a line of the report.
     Returns: the lines of the report.
     """
-    for kind, line in filter(None, read_all(lambda index: _examine(images, index), range(num_encoded(images)))):
-        problems[kind].append(line)
+    treated = Treatments()
+    for index, found in enumerate(read_all(lambda index: _examine(images, index), range(num_encoded(images)))):
+        if isinstance(found, Wrong):
+            problems[found.kind].append(found.line)
+        else:
+            treated.add(found, images.describe(index))
     official = official_count(images.name)
     other_count = describe_other_count(images.name, len(images))
     if other_count:
         problems["incomplete" if len(images) < official else "surplus"].append(f"{images.name}: {other_count}")
     classes = "unlabelled" if images.labels is None else f"{len(images.class_names)} classes"
     lines = [f"{role}: {images.name}: {len(images):,} images, {classes}" + (f" (official: {official:,})" if official else "")]
+    lines += treated.lines()
     if images.listed:
         lines += _compare_with_lists(images, problems)
     lines += [f"  {line}" for line in describe(left_out_of(images))]
@@ -47,15 +76,15 @@ def check_images(
     return lines
 
 
-def _examine(images, index) -> tuple[str, str] | None:
-    """Kind and line of what is wrong with an image."""
+def _examine(images, index) -> "Wrong | tuple[str, ...]":
+    """What is wrong with an image, or what was done to its pixels."""
     line = broken(images.paths[index]) if images.paths is not None else None
     if line:
-        return "unreadable" if os.path.exists(images.paths[index]) else "missing", line
+        return Wrong("unreadable" if os.path.exists(images.paths[index]) else "missing", line)
     try:
-        images.read(index)
+        return images.read_picture(index).treatments
     except DataError as error:
-        return "unreadable", str(error)
+        return Wrong("unreadable", str(error))
 
 
 def _compare_with_lists(images, problems) -> list[str]:

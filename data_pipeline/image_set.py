@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from data_pipeline.decode import decode_image, read_image
+from data_pipeline.decode import Picture, decode_picture, describe_error, read_picture
 from data_pipeline.errors import DataError
 from data_pipeline.folder_scan import LeftOut, gathered
 
@@ -91,11 +91,17 @@ class ImageSet:
 
     def read(self, index: int) -> np.ndarray:
         """One image, uint8 [H, W, C]. Raises DataError, naming it, when it is missing or cannot be decoded."""
-        if self.images is not None:
-            return self.images[index]
+        return self.images[index] if self.images is not None else self.read_picture(index).pixels
+
+    def read_picture(self, index: int) -> Picture:
+        """One image of a file or record, with what was done to its pixels. Raises as `read`."""
         if self.paths is not None:
-            return read_image(self.paths[index])
-        return decode_image(self.records[index], self.describe(index))
+            return read_picture(self.paths[index])
+        try:
+            encoded = self.records[index]
+        except Exception as error:  # what a reader of records raises for a broken one is its own affair
+            raise DataError(f"{self.describe(index)}: cannot be read: {describe_error(error)}; prepare the data set again") from error
+        return decode_picture(encoded, self.describe(index))
 
     def describe(self, index: int) -> str:
         """The file of one image, or its set and position when it has none of its own."""

@@ -6,6 +6,7 @@ batch, are in `transforms`. `apply_evaluation` does everything that is not rando
 """
 
 import dataclasses
+import math
 from collections.abc import Iterable, Mapping
 
 import numpy as np
@@ -29,11 +30,28 @@ class Affine:
 
 
 @dataclasses.dataclass(frozen=True)
+class ResizedCrop:
+    """torchvision's RandomResizedCrop: a random part of the image, brought to size_hw (bilinear).
+
+    scale: bounds of the part's share of the image's area. ratio: bounds of its width over its height.
+    """
+
+    scale: tuple[float, float]
+    ratio: tuple[float, float]
+
+    def __post_init__(self):
+        for name, (low, high), largest in (("scale", self.scale, 1.0), ("ratio", self.ratio, math.inf)):
+            if not 0 < low <= high <= largest:
+                above = "" if largest == math.inf else f" <= {largest:g}"
+                raise DataError(f"transform.crop.{name} is ({low:g}, {high:g}); expected 0 < low <= high{above}")
+
+
+@dataclasses.dataclass(frozen=True)
 class Transform:
     """The steps for one set of images. Sizes are (height, width) in pixels.
 
     size_hw: the result. resize_hw: every image is first brought to exactly this size, aspect not kept; None leaves it.
-    crop: "random", "center" or None, to size_hw. flip: mirror half of the images.
+    crop: "random", "center" or None, to size_hw, or a ResizedCrop. flip: mirror half of the images.
     mean, std: for values in 0..1, one for each channel or one for all.
     """
 
@@ -41,13 +59,13 @@ class Transform:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     resize_hw: tuple[int, int] | None = None
-    crop: str | None = None
+    crop: str | ResizedCrop | None = None
     flip: bool = False
     affine: Affine | None = None
 
     def __post_init__(self):
-        if self.crop not in (None, "random", "center"):
-            raise DataError(f"transform.crop is {self.crop!r}; known: 'random', 'center', None")
+        if not isinstance(self.crop, ResizedCrop) and self.crop not in (None, "random", "center"):
+            raise DataError(f"transform.crop is {self.crop!r}; known: 'random', 'center', None, or scale and ratio")
         if self.resize_hw is not None:
             self.check_input(self.resize_hw, "transform.resize")
         if not self.std or min(self.std) <= 0:
@@ -55,8 +73,13 @@ class Transform:
 
     @property
     def num_uniforms(self) -> int:
-        """Random numbers that one image consumes: crop 2, flip 1, affine 6, in this order."""
-        return 2 * (self.crop == "random") + int(self.flip) + 6 * (self.affine is not None)
+        """Random numbers that one image consumes: crop, flip 1, affine 6, in this order."""
+        return self.num_crop_uniforms + int(self.flip) + 6 * (self.affine is not None)
+
+    @property
+    def num_crop_uniforms(self) -> int:
+        """Those of the crop: 2 for where a random one lies, and 2 for each try at the size of a resized one."""
+        return 2 + 2 * CROP_TRIES if isinstance(self.crop, ResizedCrop) else 2 * (self.crop == "random")
 
     def for_evaluation(self) -> "Transform":
         """The same without randomness: a centre crop in place of a random one, no flip, no affine map."""
@@ -66,6 +89,8 @@ class Transform:
         """Raises DataError when images of this size, once resized, cannot give size_hw."""
         height, width = self.size_hw
         found = f"{what} is {image_hw[0]}x{image_hw[1]}"
+        if isinstance(self.crop, ResizedCrop):  # of an image of any size
+            return
         if self.crop is None and tuple(image_hw) != (height, width):
             raise DataError(f"{found} and transform.size {height}x{width}; make them equal, or set transform.crop")
         if self.crop is not None and (image_hw[0] < height or image_hw[1] < width):
@@ -90,18 +115,22 @@ def check_set(images, transform: Transform, what: str) -> None:
 def from_config(config: Mapping) -> Transform:
     """Builds a Transform from a mapping (a ConfigDict too) with exactly these keys.
 
-    size, resize: int or [height, width]; resize may be None. crop: "random", "center" or None. flip: bool.
-    affine: None or a mapping with rotate_rad, shear, scale, shift_px. mean, std: sequences of floats.
+    size, resize: int or [height, width]; resize may be None. crop: "random", "center", None, or a mapping with
+    scale and ratio, two numbers each, see ResizedCrop. flip: bool. affine: None or a mapping with rotate_rad, shear,
+    scale, shift_px. mean, std: sequences of floats.
     Raises: DataError for a missing or unknown key and for values that do not fit together.
     """
     values = checked_keys(config, ("size", "resize", "crop", "flip", "affine", "mean", "std"), "transform")
-    affine = values["affine"]
+    affine, crop = values["affine"], values["crop"]
+    if isinstance(crop, Mapping) or hasattr(crop, "items"):  # a ConfigDict is no Mapping
+        bounds = checked_keys(crop, ("scale", "ratio"), "transform.crop")
+        crop = ResizedCrop(**{name: _two_numbers(pair, f"transform.crop.{name}") for name, pair in bounds.items()})
     if affine is not None:
         names = tuple(field.name for field in dataclasses.fields(Affine))
         affine = Affine(**{name: float(value) for name, value in checked_keys(affine, names, "transform.affine").items()})
     return Transform(
         size_hw=pair_of(values["size"]), resize_hw=None if values["resize"] is None else pair_of(values["resize"]),
-        crop=values["crop"], flip=bool(values["flip"]), affine=affine,
+        crop=crop, flip=bool(values["flip"]), affine=affine,
         mean=tuple(float(v) for v in values["mean"]), std=tuple(float(v) for v in values["std"]))
 
 
@@ -134,14 +163,56 @@ def crop_and_flip(image: np.ndarray, uniforms: np.ndarray, transform: Transform)
     if transform.resize_hw is not None:
         image = resize(image, transform.resize_hw)
     transform.check_input(image.shape[:2], "an image")
+    image = _crop(image, uniforms, transform)
+    is_mirrored = transform.flip and uniforms[transform.num_crop_uniforms] < 0.5
+    return image[:, ::-1] if is_mirrored else image
+
+
+# torchvision's RandomResizedCrop.get_params draws so many sizes before it takes the largest central part.
+CROP_TRIES = 10
+
+
+def resized_crop_box(image_hw: tuple[int, int], uniforms: np.ndarray, crop: ResizedCrop) -> tuple[int, int, int, int]:
+    """(top, left, height, width) of the part that a ResizedCrop takes (torchvision, RandomResizedCrop.get_params).
+
+    The first of ten drawn sizes that fits into the image; where none does, the largest central part whose ratio is within
+    the bounds.
+
+    Args:
+      image_hw: size of the image.
+      uniforms: [2 + 2 * CROP_TRIES] in [0, 1): where the part lies, vertically and horizontally; then of each try its
+        area, uniform within crop.scale, and its ratio, uniform in the logarithm.
+    """
+    height, width = image_hw
+    draws = np.asarray(uniforms, np.float64)
+    (low, high), (flattest, widest) = crop.scale, crop.ratio
+    for of_area, of_ratio in draws[2:2 + 2 * CROP_TRIES].reshape(CROP_TRIES, 2):
+        area = height * width * (low + of_area * (high - low))
+        ratio = flattest * (widest / flattest) ** of_ratio
+        part_height, part_width = round(math.sqrt(area / ratio)), round(math.sqrt(area * ratio))
+        if 0 < part_height <= height and 0 < part_width <= width:
+            top = int(draws[0] * (height - part_height + 1))
+            return top, int(draws[1] * (width - part_width + 1)), part_height, part_width
+    part_height, part_width = height, width
+    if width / height < flattest:
+        part_height = round(width / flattest)
+    elif width / height > widest:
+        part_width = round(height * widest)
+    return (height - part_height) // 2, (width - part_width) // 2, part_height, part_width
+
+
+def _crop(image, uniforms, transform):
+    """The part of the image that the transform takes: uint8 [size_hw, C]."""
+    if isinstance(transform.crop, ResizedCrop):
+        top, left, height, width = resized_crop_box(image.shape[:2], uniforms, transform.crop)
+        part = image[top:top + height, left:left + width]
+        return resize(part, transform.size_hw, Image.Resampling.BILINEAR)  # torchvision's default
     spare_height, spare_width = image.shape[0] - transform.size_hw[0], image.shape[1] - transform.size_hw[1]
     if transform.crop == "random":
         top, left = int(uniforms[0] * (spare_height + 1)), int(uniforms[1] * (spare_width + 1))
     else:  # Python rounds halves to the even number, as torchvision's CenterCrop does
         top, left = round(spare_height / 2), round(spare_width / 2)
-    image = image[top:top + transform.size_hw[0], left:left + transform.size_hw[1]]
-    is_mirrored = transform.flip and uniforms[2 * (transform.crop == "random")] < 0.5
-    return image[:, ::-1] if is_mirrored else image
+    return image[top:top + transform.size_hw[0], left:left + transform.size_hw[1]]
 
 
 def resize(image: np.ndarray, size_hw: tuple[int, int], resample: Image.Resampling = Image.Resampling.BICUBIC) -> np.ndarray:
@@ -172,3 +243,10 @@ def pair_of(size: int | Iterable[int]) -> tuple[int, int]:
     """n -> (n, n); two numbers as they are."""
     height, width = (size, size) if isinstance(size, int) else size
     return int(height), int(width)
+
+
+def _two_numbers(pair, where):
+    """(low, high) of a config. Raises: DataError for anything else."""
+    if isinstance(pair, str) or not isinstance(pair, Iterable) or len(numbers := tuple(pair)) != 2:
+        raise DataError(f"{where} is {pair!r}; expected two numbers")
+    return float(numbers[0]), float(numbers[1])

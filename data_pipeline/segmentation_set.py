@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image
 
-from data_pipeline.decode import read_image
+from data_pipeline.decode import image_size_hw, read_image
 from data_pipeline.errors import DataError
 from data_pipeline.folder_scan import LeftOut
 from data_pipeline.labels import LabelSpace, map_ids
@@ -91,18 +91,10 @@ class SegmentationSet:
         return np.asarray(Image.fromarray(label).resize(image_hw[::-1], Image.Resampling.NEAREST))
 
 
-def image_size_hw(path: str) -> tuple[int, int]:
-    """Height and width from an image file's header. Raises DataError, naming the file, when it has none."""
-    try:
-        with Image.open(path) as image:
-            return image.height, image.width
-    except (OSError, SyntaxError, ValueError) as error:  # missing or unknown; a broken PNG; an impossible size
-        raise DataError(f"{path}: cannot be opened: {error}; replace or remove the file") from error
-
-
 def size_mismatch(label_hw: tuple[int, int], image_hw: tuple[int, int], tolerance: float) -> str | None:
     """What is wrong with the sizes of a pair and the remedy; None when they differ by no more than the tolerance."""
     if all(abs(label - image) <= tolerance * image for label, image in zip(label_hw, image_hw)):
         return None
-    return (f"the label is {label_hw[1]}x{label_hw[0]} and its image {image_hw[1]}x{image_hw[0]} (width x height); expected the same "
+    turned = ", and an orientation in the image's EXIF is applied to the image alone" if label_hw == image_hw[::-1] else ""
+    return (f"the label is {label_hw[1]}x{label_hw[0]} and its image {image_hw[1]}x{image_hw[0]} (width x height){turned}; expected the same "
             f"size: replace the one that is wrong")

@@ -47,6 +47,20 @@ def test_sgd_is_torch_sgd_by_hand():
     np.testing.assert_allclose(params["net"]["w"], p, rtol=1e-6)
 
 
+def test_nesterov_is_torchs_by_hand():
+    """Three steps on one number: buffer = 0.9 buffer + (g + wd p), p -= lr (g + wd p + 0.9 buffer). tllib's optimiser."""
+    params = {"net": {"w": jnp.asarray(2.0)}}
+    optimizer = optim.make_optimizer(config(nesterov=True), params, steps=1)
+    state, p, buffer = optimizer.init(params), 2.0, 0.0
+    for gradient in (1.0, -3.0, 0.5):
+        decayed = gradient + 0.01 * p
+        buffer = 0.9 * buffer + decayed
+        p -= 0.1 * (decayed + 0.9 * buffer)
+        updates, state = optimizer.update({"net": {"w": jnp.asarray(gradient)}}, state, params)
+        params = jax.tree.map(jnp.add, params, updates)
+        np.testing.assert_allclose(params["net"]["w"], p, rtol=1e-6)
+
+
 def test_groups_have_their_own_rate_and_frozen_parameters_do_not_decay():
     params = {"net": {"conv1": jnp.ones(2), "body": jnp.ones(2), "head": jnp.ones(2)}}
     optimizer = optim.make_optimizer(config(lr_multipliers=(("/head$", 10.0),)), params, steps=1, frozen=("/conv1$",))

@@ -137,7 +137,7 @@ def test_overrides_are_passed_on_as_they_stand():
 
 def test_a_plan_names_runs_by_task_and_seed(tmp_path):
     plan = sweep_plan.plan(
-        CAN + ":folder,size=32", "0,1", "source=a,target=b;digits;root=/data/photos,source=b,target=a", ("--config.can.max_loops=2",), tmp_path, 0)
+        CAN + ":folder", "0,1", "source=a,target=b;digits;root=/data/photos,source=b,target=a", ("--config.can.max_loops=2",), tmp_path, 0)
     assert [run.label() for run in plan] == [
         "a->b seed 0", "a->b seed 1", "digits seed 0", "digits seed 1", "b->a root=photos seed 0", "b->a root=photos seed 1"]
     assert [run.workdir.name for run in plan[::2]] == ["a-to-b-seed0", "digits-seed0", "b-to-a-root=-data-photos-seed0"]

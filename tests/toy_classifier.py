@@ -7,6 +7,7 @@ import jax
 import numpy as np
 
 from dajax.models.classifier import DeepHead, Output
+from dajax.models.layers import Dropout
 from dajax.models.norm import DomainBatchNorm
 
 
@@ -17,6 +18,7 @@ class ToyNetwork(nn.Module):
     widths: tuple[int, int]
     num_domains: int = 2
     stops: bool = True
+    dropout: float = 0.0
     network: ClassVar[str] = "classifier"
 
     def frozen_parameters(self):
@@ -27,6 +29,7 @@ class ToyNetwork(nn.Module):
         x = nn.relu(DomainBatchNorm(num_domains=self.num_domains, name="bn1")(nn.Dense(self.widths[0], use_bias=False, name="fc1")(images), mode))
         x = jax.lax.stop_gradient(x) if self.stops else x
         features = nn.relu(DomainBatchNorm(num_domains=self.num_domains, name="bn2")(nn.Dense(self.widths[1], use_bias=False, name="fc2")(x), mode))
+        features = Dropout(self.dropout)(features, mode)
         return Output(features=features, logits=nn.Dense(self.num_classes, name="head")(features))
 
 
@@ -36,7 +39,34 @@ class TwoHeads(ToyNetwork):
     head_widths: tuple[int, ...] = ()
 
     def another_head(self):
-        return DeepHead(self.num_classes, self.head_widths, self.num_domains, parent=None)
+        return DeepHead(self.num_classes, self.head_widths, self.num_domains, self.dropout, parent=None)
+
+
+class Lookup(nn.Module):
+    """A table of features and one of logits, looked up by one-hot images [N, M]: what a golden file gives, and gradients of it, whole.
+
+    An update of row i of a table is minus the rate times the gradient of example i's features or logits.
+
+    Attributes:
+      over_features: the logits are a linear head on the features, as MCD's second head is; else a table of their own.
+    """
+
+    num_classes: int
+    width: int
+    over_features: bool = False
+    network: ClassVar[str] = "classifier"
+
+    def frozen_parameters(self):
+        return ()
+
+    @nn.compact
+    def __call__(self, images, mode):
+        features = nn.Dense(self.width, use_bias=False, name="table")(images)
+        head = nn.Dense(self.num_classes, use_bias=self.over_features, name="head")
+        return Output(features=features, logits=head(features if self.over_features else images))
+
+    def another_head(self):
+        return DeepHead(self.num_classes, (), 1, parent=None)
 
 
 class ArrayFeed:

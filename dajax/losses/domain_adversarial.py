@@ -4,6 +4,8 @@ Ganin and Lempitsky, ICML 2015 (RevGrad); Ganin et al., JMLR 2016 (DANN); Long e
 thuml/Transfer-Learning-Library (tllib/modules/grl.py, alignment/dann.py, alignment/cdan.py). The source's label is 1.
 """
 
+import math
+
 import jax
 import jax.numpy as jnp
 
@@ -66,6 +68,24 @@ def conditioned_features(features, logits):
     """
     probabilities = jax.lax.stop_gradient(jax.nn.softmax(logits))
     return (probabilities[:, :, None] * features[:, None, :]).reshape(len(features), -1)
+
+
+def randomized_features(features, logits, of_features, of_classes):
+    """CDAN's randomised multilinear map: features and class probabilities, projected at random, multiplied.
+
+    The probabilities get no gradient.
+
+        (R_f f) * (R_p p) / sqrt(d)      (tllib/alignment/cdan.py, RandomizedMultiLinearMap)
+
+    Args:
+      features: float32 [N, D]; logits: float32 [N, K].
+      of_features: float32 [D, d]; of_classes: float32 [K, d]; standard normal, drawn once.
+
+    Returns:
+      float32 [N, d].
+    """
+    probabilities = jax.lax.stop_gradient(jax.nn.softmax(logits))
+    return (features @ of_features) * (probabilities @ of_classes) / math.sqrt(of_features.shape[-1])
 
 
 def entropy_weights(logits, mask):

@@ -24,6 +24,7 @@ def plan(state, *, data, config):
 
 def train_step(state, batch, rng, *, config, model, axis_name=None):
     """Moves the running statistics of the target's set towards this batch's; parameters stay. batch["target"]: image, mask."""
-    del rng
-    _, batch_stats = forward_train(model, state.params, state.batch_stats, batch["target"], domain=config.target_bn, axis_name=axis_name)
+    _, batch_stats = forward_train(
+        model, state.params, state.batch_stats, batch["target"], domain=config.target_bn, axis_name=axis_name, rng=rng
+    )
     return state.replace(step=state.step + 1, batch_stats=batch_stats), {"loss": jnp.zeros(())}

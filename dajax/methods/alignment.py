@@ -8,9 +8,9 @@ from dajax.errors import UserError
 from dajax.losses.classification import cross_entropy
 from dajax.losses.domain_adversarial import domain_losses, reversal_coefficient, reverse_gradient
 from dajax.losses.mmd import STATISTICS, can_mmd
-from dajax.models.apply import discriminate_domains, feature_width, forward_train, init_domain_discriminator, init_network
+from dajax.models.apply import discriminate_domains, feature_width, forward_train, init_domain_discriminator, init_network, split_rng
 from dajax.models.classifier import Output
-from dajax.parallel import gather, masked_mean, share, total
+from dajax.parallel import gather, masked_mean, row_numbers, share, total
 from dajax.state import TrainState
 
 SOURCE_DOMAIN = 0
@@ -66,23 +66,37 @@ def init_with_kernels(rng, images, *, config, model, num_images):
     return initial_state(rng, images, config=config, model=model)
 
 
-def forward_both(model, params, batch_stats, batch, *, config, axis_name):
+def joint_rows(count, axis_name):
+    """int32 [2 count]: numbers for dropout of this device's source rows and then its target rows.
+
+    None stands there twice in the whole batch, whatever the number of devices.
+    """
+    rows = 2 * row_numbers(count, axis_name)
+    return jnp.concatenate([rows, rows + 1])
+
+
+def forward_both(model, params, batch_stats, batch, rng, *, config, axis_name):
     """Both domains through the classifier: (source Output, target Output, batch_stats).
 
     With config.joint_pass in one batch, which shares its normalisation statistics; else the source first, then the target, each with its own.
     """
     source, target = batch["source"], batch["target"]
     if not config.joint_pass:
-        source_output, batch_stats = forward_train(model, params, batch_stats, source, domain=SOURCE_DOMAIN, axis_name=axis_name)
-        target_output, batch_stats = forward_train(model, params, batch_stats, target, domain=config.target_bn, axis_name=axis_name)
-        return source_output, target_output, batch_stats
+        outputs = []
+        for i, (part, domain) in enumerate(((source, SOURCE_DOMAIN), (target, config.target_bn))):
+            output, batch_stats = forward_train(
+                model, params, batch_stats, part, domain=domain, axis_name=axis_name, rng=split_rng(rng, i)
+            )
+            outputs.append(output)
+        return *outputs, batch_stats
     both = {key: jnp.concatenate([source[key], target[key]]) for key in ("image", "mask")}
-    output, batch_stats = forward_train(model, params, batch_stats, both, domain=SOURCE_DOMAIN, axis_name=axis_name)
     count = len(source["mask"])
+    rows = joint_rows(count, axis_name)
+    output, batch_stats = forward_train(model, params, batch_stats, both, domain=SOURCE_DOMAIN, axis_name=axis_name, rng=rng, rows=rows)
     return Output(*(x[:count] for x in output)), Output(*(x[count:] for x in output)), batch_stats
 
 
-def step(state, batch, align, *, config, model, axis_name):
+def step(state, batch, rng, align, *, config, model, axis_name):
     """One step on the source's cross-entropy + config.weight * what `align` makes of both outputs.
 
     Args:
@@ -91,7 +105,9 @@ def step(state, batch, align, *, config, model, axis_name):
     """
 
     def loss_fn(params):
-        source_output, target_output, batch_stats = forward_both(model, params, state.batch_stats, batch, config=config, axis_name=axis_name)
+        source_output, target_output, batch_stats = forward_both(
+            model, params, state.batch_stats, batch, rng, config=config, axis_name=axis_name
+        )
         ce = masked_mean(cross_entropy(source_output.logits, batch["source"]["label"]), batch["source"]["mask"], axis_name)
         alignment, terms, batch_stats = align(params, batch_stats, source_output, target_output)
         loss = ce + config.weight * alignment
@@ -125,7 +141,7 @@ def judge_domains(params, batch_stats, features, masks, step_number, *, config, 
     return domain_losses(logits, is_source), {"domain_accuracy": accuracy}, {**batch_stats, DISCRIMINATOR: moved}
 
 
-def kernel_step(state, batch, own_discrepancy, *, joint, config, model, axis_name):
+def kernel_step(state, batch, rng, own_discrepancy, *, joint, config, model, axis_name):
     """`step` on a kernel discrepancy between the gathered batches of both domains.
 
     Args:
@@ -145,4 +161,4 @@ def kernel_step(state, batch, own_discrepancy, *, joint, config, model, axis_nam
             value = own_discrepancy(*whole, *masks)
         return share(value, axis_name), {}, batch_stats
 
-    return step(state, batch, align, config=config, model=model, axis_name=axis_name)
+    return step(state, batch, rng, align, config=config, model=model, axis_name=axis_name)

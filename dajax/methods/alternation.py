@@ -50,15 +50,40 @@ def class_aware_parts(state, sources, *, data, config):
     )
 
 
-def class_blocks(rows, num_blocks, axis_name):
-    """This device's share of class-aware rows -> the whole batch in class blocks [C, n, ...]; the device padding is dropped."""
-    rows = gather(rows, axis_name)
-    return rows[: rows.shape[0] // num_blocks * num_blocks].reshape((num_blocks, -1) + rows.shape[1:])
+def class_blocks(rows, num_blocks, per_class, axis_name):
+    """This device's share of class-aware rows -> the whole batch in class blocks, without padding.
+
+    Args:
+      rows: [R / devices, ...]; the whole batch has R >= num_blocks * per_class rows, class after
+        class, the padding that the devices ask for last.
+      num_blocks: C, config.class_aware.num_classes.
+      per_class: n, rows of a class. It is not R // C: C rows of padding would make it n + 1.
+
+    Returns:
+      [C, n, ...].
+
+    Raises:
+      ValueError: the batch has fewer rows.
+    """
+    rows, wanted = gather(rows, axis_name), num_blocks * per_class
+    if len(rows) < wanted:
+        raise ValueError(
+            f"class_blocks: {num_blocks} classes of {per_class} rows need {wanted} rows, the "
+            f"batch has {len(rows)}"
+        )
+    return rows[:wanted].reshape((num_blocks, per_class) + rows.shape[1:])
 
 
-def layer_blocks(output, num_blocks, axis_name):
-    """The layers that CDD aligns, in class blocks: features [C, n, D] and softmax outputs [C, n, K]."""
-    return [class_blocks(x, num_blocks, axis_name) for x in (output.features, jax.nn.softmax(output.logits))]
+def aligned_blocks(output, mask, per_class, config, axis_name):
+    """What CDD takes of one domain: ([features [C, n, D], softmax outputs [C, n, K]], bool [C, n]).
+
+    Args:
+      output: Output of this device's class-aware rows; mask: bool, of the same rows.
+      per_class: n, of this domain.
+    """
+    size = config.class_aware.num_classes, per_class, axis_name
+    layers = output.features, jax.nn.softmax(output.logits)
+    return [class_blocks(x, *size) for x in layers], class_blocks(mask, *size)
 
 
 def schedule(state, *, config):

@@ -20,7 +20,7 @@ from dajax import optim
 from dajax.losses.cdd import cdd
 from dajax.losses.classification import cross_entropy
 from dajax.methods import alternation
-from dajax.models.apply import forward_train
+from dajax.models.apply import forward_train, split_rng
 from dajax.ops import clustering
 from dajax.parallel import masked_mean, share, total
 
@@ -52,17 +52,25 @@ def train_step(state, batch, rng, *, config, model, axis_name=None):
       batch: "source" with image [N, H, W, C], label [N], mask [N]; "class_source", "class_target" with image [R, H, W, C] and mask [R],
         rows sorted into class_aware.num_classes blocks of equal length (short classes padded and masked).
     """
-    del rng
-    source, num_blocks = batch["source"], config.class_aware.num_classes
+    source, sizes = batch["source"], config.class_aware
 
     def loss_fn(params):
-        output, stats = forward_train(model, params, state.batch_stats, source, domain=SOURCE_DOMAIN, axis_name=axis_name)
+        output, stats = forward_train(
+            model, params, state.batch_stats, source, domain=SOURCE_DOMAIN, axis_name=axis_name, rng=split_rng(rng, 0)
+        )
         ce = masked_mean(cross_entropy(output.logits, source["label"]), source["mask"], axis_name)
         layers, masks = [], []
-        for part, domain in ((batch["class_source"], SOURCE_DOMAIN), (batch["class_target"], config.target_bn)):
-            output, stats = forward_train(model, params, stats, part, domain=domain, axis_name=axis_name)
-            layers.append(alternation.layer_blocks(output, num_blocks, axis_name))
-            masks.append(alternation.class_blocks(part["mask"], num_blocks, axis_name))
+        for i, (name, domain, per_class) in enumerate((
+            ("class_source", SOURCE_DOMAIN, sizes.source_per_class),
+            ("class_target", config.target_bn, sizes.target_per_class),
+        )):
+            part = batch[name]
+            output, stats = forward_train(
+                model, params, stats, part, domain=domain, axis_name=axis_name, rng=split_rng(rng, 1 + i)
+            )
+            blocks, mask = alternation.aligned_blocks(output, part["mask"], per_class, config, axis_name)
+            layers.append(blocks)
+            masks.append(mask)
         discrepancy = cdd(
             *layers, *masks, num_classes=model.num_classes, kernel_num=config.cdd.kernel_num, kernel_mul=config.cdd.kernel_mul,
             intra_only=config.cdd.intra_only,

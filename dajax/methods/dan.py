@@ -12,10 +12,9 @@ init, plan = alignment.init_with_kernels, alignment.plan
 
 def train_step(state, batch, rng, *, config, model, axis_name=None):
     """One step on CE + weight * MMD^2 of the whole batch, whatever the number of devices; batch as alignment.step takes it."""
-    del rng  # nothing here is random
 
     def mmd(source, target, source_mask, target_mask):
         kernel = gaussian_kernels(source.features, target.features, source_mask, target_mask, alphas=ALPHAS)
         return discrepancy(kernel, source_mask, target_mask, statistic=config.statistic)
 
-    return alignment.kernel_step(state, batch, mmd, joint=False, config=config, model=model, axis_name=axis_name)
+    return alignment.kernel_step(state, batch, rng, mmd, joint=False, config=config, model=model, axis_name=axis_name)

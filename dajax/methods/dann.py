@@ -22,7 +22,6 @@ def init(rng, images, *, config, model, num_images):
 
 def train_step(state, batch, rng, *, config, model, axis_name=None):
     """One step of the classifier and of the discriminator; batch as alignment.step takes it."""
-    del rng  # nothing here is random
     masks = batch["source"]["mask"], batch["target"]["mask"]
 
     def align(params, batch_stats, source, target):
@@ -32,4 +31,4 @@ def train_step(state, batch, rng, *, config, model, axis_name=None):
         of_source, of_target = (masked_mean(part, mask, axis_name) for part, mask in zip(jnp.split(losses, 2), masks, strict=True))
         return 0.5 * (of_source + of_target), terms, batch_stats
 
-    return alignment.step(state, batch, align, config=config, model=model, axis_name=axis_name)
+    return alignment.step(state, batch, rng, align, config=config, model=model, axis_name=axis_name)

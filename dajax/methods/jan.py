@@ -16,11 +16,10 @@ init, plan = alignment.init_with_kernels, alignment.plan
 
 def train_step(state, batch, rng, *, config, model, axis_name=None):
     """One step on CE + weight * JMMD^2 of the whole batch, whatever the number of devices; batch as alignment.step takes it."""
-    del rng  # nothing here is random
 
     def jmmd(source, target, source_mask, target_mask):
         features = gaussian_kernels(source.features, target.features, source_mask, target_mask, alphas=ALPHAS)
         probabilities = fixed_kernel(jax.nn.softmax(source.logits), jax.nn.softmax(target.logits), sigma=_PROBABILITY_SIGMA)
         return discrepancy(features * probabilities, source_mask, target_mask, statistic=config.statistic)
 
-    return alignment.kernel_step(state, batch, jmmd, joint=True, config=config, model=model, axis_name=axis_name)
+    return alignment.kernel_step(state, batch, rng, jmmd, joint=True, config=config, model=model, axis_name=axis_name)

@@ -5,7 +5,8 @@ Each step, on one batch of both domains (thuml/Transfer-Learning-Library, exampl
   B  classifiers                min  L - weight * mean |p_1 - p_2| on the target
   C  features, num_k times      min  weight * mean |p_1 - p_2| on the target
 H = -mean_k log(mean_i p_ik) balances the classes. The features take SGD without momentum, the classifiers with. Evaluated is the first
-classifier alone, where tllib reports the better of the two by target labels. `Classifier.head_widths` gives tllib's hidden layers.
+classifier alone, where tllib reports the better of the two by target labels. `Classifier.head_widths` gives tllib's hidden layers. Every pass
+draws its own dropout, as there.
 """
 
 import jax
@@ -16,7 +17,7 @@ from dajax import optim
 from dajax.losses.classification import cross_entropy
 from dajax.losses.classifier_discrepancy import classifier_discrepancy, negative_log_balance
 from dajax.methods import alignment
-from dajax.models.apply import apply_head, init_head
+from dajax.models.apply import apply_head, init_head, split_rng
 from dajax.parallel import gather, masked_mean, share, total
 from dajax.state import TrainState
 
@@ -56,38 +57,43 @@ def _optimizers(config, model, parts):
 
 def train_step(state, batch, rng, *, config, model, axis_name=None):
     """Steps A, B and num_k times C; batch as alignment.step takes it."""
-    del rng  # nothing here is random
     source, target = batch["source"], batch["target"]
     whole_mask = gather(target["mask"], axis_name)
 
-    def forward(params, batch_stats):
+    def forward(params, batch_stats, rng):
         """Both heads' logits on the source, both heads' probabilities on the target, batch_stats."""
-        of_source, of_target, batch_stats = alignment.forward_both(model, params, batch_stats, batch, config=config, axis_name=axis_name)
+        of_source, of_target, batch_stats = alignment.forward_both(
+            model, params, batch_stats, batch, split_rng(rng, 0), config=config, axis_name=axis_name
+        )
         masks, domains, outputs = (source["mask"], target["mask"]), (alignment.SOURCE_DOMAIN, config.target_bn), (of_source, of_target)
-        moved, passes = batch_stats[SECOND], [(i,) for i in range(2)]
+        moved, passes, rows = batch_stats[SECOND], [(i,) for i in range(2)], None
         if config.joint_pass:
-            passes = [(0, 1)]
+            passes, rows = [(0, 1)], alignment.joint_rows(len(source["mask"]), axis_name)
         second = []
-        for rows in passes:
-            features, mask = (jnp.concatenate(x) for x in zip(*((outputs[i].features, masks[i]) for i in rows)))
-            logits, moved = apply_head(model, params[SECOND], moved, features, mask, domain=domains[rows[0]], axis_name=axis_name)
-            second += jnp.split(logits, len(rows))
+        for parts in passes:
+            features, mask = (jnp.concatenate(x) for x in zip(*((outputs[i].features, masks[i]) for i in parts)))
+            logits, moved = apply_head(
+                model, params[SECOND], moved, features, mask, domain=domains[parts[0]], axis_name=axis_name,
+                rng=split_rng(rng, 1 + parts[0]), rows=rows,
+            )
+            second += jnp.split(logits, len(parts))
         batch_stats = {**batch_stats, SECOND: moved}
         return (of_source.logits, second[0]), (jax.nn.softmax(of_target.logits), jax.nn.softmax(second[1])), batch_stats
 
-    def objective(moving, parts, batch_stats, supervised, adversarial):
-        logits, probabilities, batch_stats = forward(_joined({**parts, **moving}, model), batch_stats)
+    def objective(moving, parts, batch_stats, rng, supervised, adversarial):
+        logits, probabilities, batch_stats = forward(_joined({**parts, **moving}, model), batch_stats, rng)
         ce = [masked_mean(cross_entropy(x, source["label"]), source["mask"], axis_name) for x in logits]
         balance = share(sum(negative_log_balance(gather(p, axis_name), whole_mask) for p in probabilities), axis_name)
         apart = masked_mean(classifier_discrepancy(*probabilities), target["mask"], axis_name)
         loss = supervised * (sum(ce) + config.entropy_weight * balance) + adversarial * config.weight * apart
         return loss, ({"loss": loss, "ce": ce[0], "ce_second": ce[1], "balance": balance, "discrepancy": apart}, batch_stats)
 
-    def phase(carry, names, supervised, adversarial):
-        """One update of the networks in `names`: the new (parts, opt_state, batch_stats) and the phase's figures."""
+    def phase(carry, number, names, supervised, adversarial):
+        """Update `number` of this step, of the networks in `names`: the new (parts, opt_state, batch_stats) and its figures."""
         parts, opt_state, batch_stats = carry
         moving = {name: parts[name] for name in names}
-        grads, (terms, batch_stats) = jax.grad(objective, has_aux=True)(moving, parts, batch_stats, supervised, adversarial)
+        own = split_rng(rng, number)
+        grads, (terms, batch_stats) = jax.grad(objective, has_aux=True)(moving, parts, batch_stats, own, supervised, adversarial)
         grads = total(grads, axis_name)
         done = {name: optim.update(optimizers[name], grads[name], opt_state[name], moving[name]) for name in names}
         parts = {**parts, **{name: own[0] for name, own in done.items()}}
@@ -96,11 +102,12 @@ def train_step(state, batch, rng, *, config, model, axis_name=None):
     parts = _split(state.params, model)
     optimizers = _optimizers(config, model, parts)
     carry = parts, state.opt_state, state.batch_stats
-    carry, a = phase(carry, (GENERATOR, CLASSIFIERS), 1.0, 0.0)
-    carry, b = phase(carry, (CLASSIFIERS,), 1.0, -1.0)
+    carry, a = phase(carry, 0, (GENERATOR, CLASSIFIERS), 1.0, 0.0)
+    carry, b = phase(carry, 1, (CLASSIFIERS,), 1.0, -1.0)
     # Unrolled on a CPU, where XLA's convolutions within a loop are many times slower than outside of it.
     unroll = jax.default_backend() == "cpu"
-    carry, c = jax.lax.scan(lambda carry, _: phase(carry, (GENERATOR,), 0.0, 1.0), carry, length=config.num_k, unroll=unroll)
+    numbers = jnp.arange(2, 2 + config.num_k)
+    carry, c = jax.lax.scan(lambda carry, number: phase(carry, number, (GENERATOR,), 0.0, 1.0), carry, numbers, unroll=unroll)
     (parts, opt_state, batch_stats), grad_norm = carry, a.pop("grad_norm")
     last = {name: values[-1] for name, values in c.items()}
     shares = a | {"discrepancy_maximised": b["discrepancy"], "discrepancy_minimised": last["discrepancy"]}

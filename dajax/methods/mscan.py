@@ -5,7 +5,9 @@
 The weights are the boundary-sensitive alignment (BSA): a source that the network separates well pulls harder. Everything else as in CAN: the
 target is clustered in turn with loops of updates. What the slides leave open, and what is done here (spec/can.md, section 13; all ours):
   clustering.ensemble    one k-means of the target from each source's centres, matched to the classes; "mean": a target image's class is the
-                         least distance averaged over them, and D0 holds for that average; "vote": the majority, equals by distance
+                         least distance averaged over them, and D0 holds for that average; "vote":
+                         the majority, equals by distance. A class is averaged, and voted on, over
+                         the sources that have images of it
   weighting              "bsa"; without it "uniform", 1 / E each, or "one"; the CE is this batch's, floored at 1e-6
   weight_stop_gradient   True: the weights are constants for the gradient
   target_bn              E, the number of sources: E + 1 sets of normalisation parameters and statistics
@@ -24,7 +26,7 @@ from dajax.losses.boundary_sensitive import WEIGHTINGS, source_weights
 from dajax.losses.cdd import cdd
 from dajax.losses.classification import cross_entropy
 from dajax.methods import alternation
-from dajax.models.apply import forward_train
+from dajax.models.apply import forward_train, split_rng
 from dajax.ops import clustering
 from dajax.ops.clustering_ensemble import RULES, ensemble_labels
 from dajax.parallel import masked_mean, share, total
@@ -72,23 +74,25 @@ def train_step(state, batch, rng, *, config, model, axis_name=None):
       batch: "source0" ... with image [N, H, W, C], label [N], mask [N]; "class_source0" ..., "class_target" with image [R, H, W, C] and
         mask [R], rows in class_aware.num_classes blocks of equal length, the same classes in the same order in all of them.
     """
-    del rng
-    sources, num_blocks = _sources(config), config.class_aware.num_classes
+    sources, sizes = _sources(config), config.class_aware
     kernels = dict(kernel_num=config.cdd.kernel_num, kernel_mul=config.cdd.kernel_mul, intra_only=config.cdd.intra_only)
 
-    def aligned(params, stats, part, domain):
-        output, stats = forward_train(model, params, stats, part, domain=domain, axis_name=axis_name)
-        blocks = alternation.layer_blocks(output, num_blocks, axis_name)
-        return (blocks, alternation.class_blocks(part["mask"], num_blocks, axis_name)), stats
+    def aligned(params, stats, part, domain, per_class):
+        own = split_rng(rng, 2 * domain + 1)
+        output, stats = forward_train(model, params, stats, part, domain=domain, axis_name=axis_name, rng=own)
+        return alternation.aligned_blocks(output, part["mask"], per_class, config, axis_name), stats
 
     def loss_fn(params):
         stats, ces, class_sources = state.batch_stats, [], []
         for domain, name in enumerate(sources):
-            output, stats = forward_train(model, params, stats, batch[name], domain=domain, axis_name=axis_name)
+            own = split_rng(rng, 2 * domain)
+            output, stats = forward_train(model, params, stats, batch[name], domain=domain, axis_name=axis_name, rng=own)
             ces.append(masked_mean(cross_entropy(output.logits, batch[name]["label"]), batch[name]["mask"], axis_name))
-            found, stats = aligned(params, stats, batch[f"class_{name}"], domain)
+            found, stats = aligned(params, stats, batch[f"class_{name}"], domain, sizes.source_per_class)
             class_sources.append(found)
-        (target, target_mask), stats = aligned(params, stats, batch["class_target"], config.target_bn)
+        (target, target_mask), stats = aligned(
+            params, stats, batch["class_target"], config.target_bn, sizes.target_per_class
+        )
         ce = jnp.stack(ces)  # [E], this device's shares
         weights = source_weights(total(ce, axis_name), weighting=config.weighting, stop_gradient=config.weight_stop_gradient)
         discrepancies = jnp.stack([
@@ -110,17 +114,37 @@ def train_step(state, batch, rng, *, config, model, axis_name=None):
 def refresh(state, *, data, config, model):
     """Clusters the target once per source, combines, filters, and sets up the next loop. Returns as can.refresh."""
     passes = alternation.passes(state, data=data, config=config, model=model)
-    features = alternation.target_features(**passes)
-    found = []
+    features, settings = alternation.target_features(**passes), config.clustering
+    found, of_sources = [], []
     for domain, name in enumerate(_sources(config)):
-        found.append(alternation.cluster(features, alternation.source_centers(name, domain=domain, **passes), config.clustering))
-    centers = jnp.stack([clusters.centers for clusters in found])  # [E, K, D]
-    labels, distances = ensemble_labels(features, centers, rule=config.clustering.ensemble, chunk_size=config.clustering.chunk_size)
+        initial = alternation.source_centers(name, domain=domain, **passes)
+        found.append(alternation.cluster(features, initial, settings))
+        # A cluster for a class that the source lacks stands for nothing: images that fitted no
+        # other.
+        of_sources.append(jnp.where(initial.any(-1, keepdims=True), found[-1].centers, 0.0))
+    centers = jnp.stack(of_sources)  # [E, K, D]
+    labels, distances = ensemble_labels(
+        features, centers, rule=settings.ensemble, chunk_size=settings.chunk_size
+    )
     moved = [float(clustering.mean_center_move(now, before)) for now, before in zip(centers, state.extra["centers"])]
     moves = float(np.mean(moved)), float(np.mean([clusters.center_change for clusters in found]))
+    labels = np.asarray(labels)
     extra, summary, notes = alternation.conclude(
-        state, _sources(config), np.asarray(labels), np.asarray(distances), centers, moves, data=data, config=config, model=model
+        state, _sources(config), labels, np.asarray(distances), centers, moves, data=data, config=config, model=model
     )
-    agreement = float(np.mean([clusters.matching[np.asarray(clusters.kmeans.labels)] == labels for clusters in found]))
+    agreement = _agreement(labels, found, np.asarray(centers.any(-1)))
     updates = max(int(clusters.kmeans.num_updates) for clusters in found)
     return state.replace(extra=extra), {"kmeans_updates": updates, "ensemble_agreement": agreement} | summary, notes
+
+
+def _agreement(labels, found, has_class):
+    """The share of images whose class a source's own clustering gives them too.
+
+    Asked are the sources that have that class.
+
+    Args:
+      labels: int32 [N_t], of the ensemble; found: Clusters of each source; has_class: bool [E, K].
+    """
+    own = [clusters.matching[np.asarray(clusters.kmeans.labels)] for clusters in found]  # E of [N_t]
+    asked = has_class[:, labels]  # [E, N_t]
+    return float((asked & (np.stack(own) == labels)).sum() / max(asked.sum(), 1))

@@ -31,11 +31,12 @@ def plan(state, *, data, config):
 
 def train_step(state, batch, rng, *, config, model, axis_name=None):
     """One SGD step on the mean cross-entropy. batch["source"]: image [N, H, W, C], label int32 [N], mask bool [N]."""
-    del rng  # nothing here is random
     source = batch["source"]
 
     def loss_fn(params):
-        output, batch_stats = forward_train(model, params, state.batch_stats, source, domain=SOURCE_DOMAIN, axis_name=axis_name)
+        output, batch_stats = forward_train(
+            model, params, state.batch_stats, source, domain=SOURCE_DOMAIN, axis_name=axis_name, rng=rng
+        )
         return masked_mean(cross_entropy(output.logits, source["label"]), source["mask"], axis_name), batch_stats
 
     (loss, batch_stats), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)

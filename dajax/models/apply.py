@@ -33,21 +33,33 @@ def feature_width(model, params, batch_stats, images):
     return jax.eval_shape(lambda: inference(model, 0)(variables, images)).features.shape[-1]
 
 
-def forward_train(model, params, batch_stats, part, *, domain, axis_name):
-    """One forward pass with batch statistics.
+def split_rng(rng, number):
+    """The key of one of several passes of a step; None stays None, for networks that draw nothing."""
+    return None if rng is None else jax.random.fold_in(rng, number)
+
+
+def _streams(rng):
+    return {} if rng is None else {"dropout": rng}
+
+
+def forward_train(model, params, batch_stats, part, *, domain, axis_name, rng=None, rows=None):
+    """One forward pass with batch statistics and, in a network that has it, dropout.
 
     Args:
       params, batch_stats: as in TrainState, by network name.
       part: image float32 [N, H, W, C], mask bool [N]: rows outside of it do not count in the statistics.
       domain: which set of normalisation parameters and statistics.
       axis_name: device axis over which statistics are synchronised, or None.
+      rng: key of this pass, the same on every device; needed where the network has dropout.
+      rows: see Mode; None where `part` is this device's share of a batch that is split over the devices in order.
 
     Returns:
       (Output, batch_stats with the running statistics of `domain` moved once).
     """
-    mode = Mode(train=True, domain=domain, mask=part["mask"], axis_name=axis_name)
+    rows = parallel.row_numbers(len(part["mask"]), axis_name) if rows is None else rows
+    mode = Mode(train=True, domain=domain, mask=part["mask"], axis_name=axis_name, rows=rows)
     variables = {"params": params[model.network], "batch_stats": batch_stats[model.network]}
-    output, updated = model.apply(variables, part["image"], mode, mutable=["batch_stats"])
+    output, updated = model.apply(variables, part["image"], mode, mutable=["batch_stats"], rngs=_streams(rng))
     return output, {**batch_stats, model.network: updated.get("batch_stats", {})}
 
 
@@ -123,10 +135,12 @@ def init_head(rng, *, model, num_inputs):
     return variables["params"], variables.get("batch_stats", {})
 
 
-def apply_head(model, params, batch_stats, features, mask, *, domain, axis_name):
-    """A second head with batch statistics: (logits float32 [N, K], batch_stats)."""
-    mode = Mode(train=True, domain=domain, mask=mask, axis_name=axis_name)
-    logits, updated = model.another_head().apply({"params": params, "batch_stats": batch_stats}, features, mode, mutable=["batch_stats"])
+def apply_head(model, params, batch_stats, features, mask, *, domain, axis_name, rng=None, rows=None):
+    """A second head with batch statistics: (logits float32 [N, K], batch_stats); rng and rows as forward_train takes them."""
+    rows = parallel.row_numbers(len(mask), axis_name) if rows is None else rows
+    mode = Mode(train=True, domain=domain, mask=mask, axis_name=axis_name, rows=rows)
+    variables = {"params": params, "batch_stats": batch_stats}
+    logits, updated = model.another_head().apply(variables, features, mode, mutable=["batch_stats"], rngs=_streams(rng))
     return logits, updated.get("batch_stats", {})
 
 

@@ -7,7 +7,8 @@ from dajax.errors import UserError
 from dajax.models import deeplab
 from dajax.models.classifier import Classifier, build_classifier
 from dajax.models.seg_weights import from_torch_segmenter
-from dajax.models.weights import WeightsError, from_torch_resnet, load_torch_file
+from dajax.models.weight_files import WeightsError, load_torch_file
+from dajax.models.weights import from_torch_resnet
 
 
 def build_model(model_config, stage_config, *, num_classes):

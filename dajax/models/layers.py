@@ -1,4 +1,4 @@
-"""Convolution and pooling with torch's padding, and the initialisers of torchvision and CAN."""
+"""Convolution and pooling with torch's padding, dropout, and the initialisers of torchvision and CAN."""
 
 from typing import Callable
 
@@ -18,6 +18,29 @@ def torch_bias_init(fan_in):
     """The initialiser of a bias in torch.nn.Conv2d: U(-b, b) with b = 1 / sqrt(fan_in), fan_in = in * kh * kw."""
     bound = fan_in**-0.5
     return lambda rng, shape, dtype=jnp.float32: jax.random.uniform(rng, shape, dtype, -bound, bound)
+
+
+class Dropout(nn.Module):
+    """torch.nn.Dropout: in training an entry is 0 with probability `rate`, else divided by 1 - rate.
+
+    What falls out is a function of the random stream "dropout", of this layer and of a row's number in the whole batch,
+    so that several devices drop what one would.
+    """
+
+    rate: float
+
+    @nn.compact
+    def __call__(self, x, mode):
+        """float [N, D] -> the same. With mode.train, mode.rows is needed, and the stream "dropout"."""
+        if not mode.train or not self.rate:
+            return x
+        rng = self.make_rng("dropout")
+
+        def kept_in(row):
+            return jax.random.bernoulli(jax.random.fold_in(rng, row), 1.0 - self.rate, x.shape[1:])
+
+        kept = jax.vmap(kept_in)(mode.rows)  # [N, D]
+        return jnp.where(kept, x / (1.0 - self.rate), jnp.zeros_like(x))
 
 
 class Conv(nn.Module):

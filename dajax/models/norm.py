@@ -8,19 +8,21 @@ import jax.numpy as jnp
 
 
 class Mode(NamedTuple):
-    """How one forward pass normalises.
+    """How one forward pass normalises, and what it drops.
 
     Attributes:
       train: batch statistics, and move the running ones; else normalise with the running ones.
       domain: which set of parameters and statistics; a Python int, static under jit.
       mask: bool [N], the rows that count in the batch statistics; None for all. The others are normalised with those statistics too.
       axis_name: the device axis over which batch statistics are synchronised, or None.
+      rows: int32 [N], a number for each row that no other row of the whole batch has, on any device; read by dropout alone.
     """
 
     train: bool = False
     domain: int = 0
     mask: jax.Array | None = None
     axis_name: str | None = None
+    rows: jax.Array | None = None
 
 
 class DomainBatchNorm(nn.Module):

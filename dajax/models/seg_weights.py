@@ -2,17 +2,19 @@
 
 import re
 
-import jax
 import numpy as np
 
-from dajax.models.weights import BACKBONE, IGNORED, WeightsError, check_complete, make_report, pour, torch_name
+from dajax.models.weight_files import WeightsError
+from dajax.models.weights import (
+    BACKBONE, IGNORED, Entries, check_complete, check_finite, make_report, mismatch_hint, names_of,
+    pour, without_prefix,
+)
 
 HEAD = re.compile(r"layer[56]\.|score_")
 VGG_LAYER = re.compile(r"features\.|fc[67]\.")
-# (file's name, name here). "Scale.": DeepLab_resnet_pretrained_init. "module.": DataParallel. "backbone." and "classifier.0.convs": PLCA;
-# "classifier.conv2d_list": AdaptSegNet's DeeplabVGG.
+# (file's name, name here) of heads. "classifier.0.convs": PLCA; "classifier.conv2d_list":
+# AdaptSegNet's DeeplabVGG.
 RENAMED = (
-    (r"^module\.", ""), (r"^Scale\.", ""), (r"^backbone\.", ""),
     (r"^classifier\.0\.convs\.(\d)\.0\.", r"layer5.conv2d_list.\1."), (r"^classifier\.conv2d_list\.", "layer5.conv2d_list."),
 )
 # torchvision's vgg16.features still has the poolings at 23 and 30, which DeeplabVGG takes out.
@@ -29,7 +31,8 @@ def from_torch_segmenter(state_dict, params, batch_stats, *, skip_heads=False, a
     trained in, cannot be told from a file: that is the caller's to know.
 
     Args:
-      state_dict: {torch name: array}, see weights.load_torch_file.
+      state_dict: {torch name: array}, see weight_files.load_torch_file; names may have a prefix,
+        see weights.without_prefix.
       params, batch_stats: trees of a DeepLab or FCN8s, for names and shapes; not changed.
       skip_heads: take the backbone only.
       allow_partial: keep what the file lacks or has in another shape as it is, instead of refusing.
@@ -38,40 +41,44 @@ def from_torch_segmenter(state_dict, params, batch_stats, *, skip_heads=False, a
       (params, batch_stats, Report); the names are those here, the checksum is of the arrays as loaded.
 
     Raises:
-      WeightsError: entries are missing, of another shape, or left over from another network.
+      WeightsError: entries are missing, of another shape, not finite, or left over from another
+        network.
     """
-    shapes = {torch_name([entry.key for entry in path if entry.key != "backbone"]) for path, _ in jax.tree_util.tree_leaves_with_path(params)}
-    entries = _canonical(state_dict, shapes)
+    whole = _canonical(state_dict, names_of(params, batch_stats))
+    entries = whole.arrays
     ignored = {name for name in entries if IGNORED.match(name) or name.startswith("classifier.")}
     heads = {name for name in entries if HEAD.match(name)}
-    is_initial = any(re.match(r"(module\.)?Scale\.", name) for name in state_dict)
+    is_initial = whole.prefix.endswith("Scale.")  # DeepLab_resnet_pretrained_init
     new_params, new_batch_stats, poured = pour(entries, params, batch_stats)
     if skip_heads or (is_initial and any(HEAD.match(name) for name in poured.misfits)):
         ignored |= heads
         new_params, new_batch_stats, poured = pour({name: entries[name] for name in entries.keys() - heads}, params, batch_stats)
-    report = make_report(entries, poured, ignored)
+    check_finite(whole, poured.loaded)
+    report = make_report(whole, poured, ignored)
     if not allow_partial:
         may_lack = _may_lack(entries, has_heads=bool(heads - ignored))
         left_over = [name for name in report.unexpected if any(pattern.match(name) for pattern in (BACKBONE, HEAD, VGG_LAYER))]
         needed = poured._replace(absent=[name for name in poured.absent if not may_lack(name)])
-        check_complete(needed, left_over, _hint(poured, left_over))
+        check_complete(needed, left_over, _hint(needed, left_over, whole))
     return new_params, new_batch_stats, report
 
 
 def _canonical(state_dict, wanted):
-    """The file's entries under the names that the network has for them, the head's classes in the order of train ids."""
-    entries = {}
-    for name, array in state_dict.items():
+    """The file's Entries under the network's names, PLCA's classes in the order of train ids."""
+    found = without_prefix(state_dict, {name for name in wanted if not HEAD.match(name)})
+    arrays, file_names = {}, {}
+    for name, array in found.arrays.items():
         new_name = name
         for pattern, replacement in RENAMED:
             new_name = re.sub(pattern, replacement, new_name)
         is_plca_head = ".convs." in name and new_name.startswith("layer5.")
-        entries[new_name] = _train_id_order(array) if is_plca_head else array
-    if "fc6.weight" in wanted:
-        return {name: array for pair in entries.items() for name, array in [_convolutional(*pair)]}
-    if "features.29.weight" in wanted and "features.24.weight" in entries:
-        return {_without_pooling(name): array for name, array in entries.items()}
-    return entries
+        array = _train_id_order(array) if is_plca_head else array
+        if "fc6.weight" in wanted:
+            new_name, array = _convolutional(new_name, array)
+        elif "features.29.weight" in wanted and "features.24.weight" in found.arrays:
+            new_name = _without_pooling(new_name)
+        arrays[new_name], file_names[new_name] = array, found.file_names[name]
+    return Entries(arrays, file_names, found.prefix)
 
 
 def _train_id_order(array):
@@ -109,11 +116,11 @@ def _may_lack(entries, *, has_heads):
     return check
 
 
-def _hint(poured, left_over):
-    """What to do about a file that does not fit."""
+def _hint(poured, left_over, entries):
+    """What to do about a file that does not fit; arguments as weights.mismatch_hint."""
     names = [*poured.absent, *poured.misfits, *left_over]
     if all(HEAD.match(name) for name in names):
         if all(name.endswith(".bias") for name in names):
             return f"set config.model.head_bias={bool(left_over)}"
         return "only heads differ: choose config.model.heads as in the file, or config.model.skip_heads=True to keep fresh ones"
-    return "probably a file of another architecture, choose one of this backbone"
+    return mismatch_hint(poured, left_over, entries)

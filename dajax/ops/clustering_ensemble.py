@@ -8,20 +8,27 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from dajax.ops.clustering import largest, nearest_centers, normalize, over_chunks
+from dajax.ops.clustering import largest, normalize, over_chunks
 
 RULES = ("mean", "vote")
+_NEVER = -jnp.inf  # the similarity of a class that cannot be: below every cosine
 
 
 @functools.partial(jax.jit, static_argnames=("rule", "chunk_size"))
 def ensemble_labels(features, centers, *, rule, chunk_size):
     """The class of each row from the centres of several clusterings.
 
+    A clustering knows nothing of a class that its source lacks, and has no say in it: distances and
+    votes of a class are averaged over the clusterings that have it. A class that none has is
+    nobody's.
+
     Args:
       features: float32 [N, D].
-      centers: float32 [E, K, D], row k of each clustering stands for class k.
-      rule: "mean": the least distance 0.5 (1 - cos), averaged over the clusterings. "vote": the class that most of them put nearest, the
-        averaged distance deciding between equals.
+      centers: float32 [E, K, D], row k of each clustering stands for class k; zeros where its
+        source has no image of class k.
+      rule: "mean": the least distance 0.5 (1 - cos), averaged over the clusterings. "vote": the
+        class that the largest part of the clusterings that have it put nearest, the averaged
+        distance deciding between equals.
       chunk_size: rows at a time; bounds the memory at chunk_size x K and never holds N x K.
 
     Returns:
@@ -33,30 +40,34 @@ def ensemble_labels(features, centers, *, rule, chunk_size):
     if rule not in RULES:
         raise ValueError(f"unknown clustering ensemble '{rule}'; known: {', '.join(RULES)}")
 
+    has_class = centers.any(-1)  # [E, K]
+    count = has_class.sum(0).astype(features.dtype)  # [K]
     unit_centers = normalize(centers)  # [E, K, D]
-    mean_centers = unit_centers.mean(0)  # a row's product with it is the mean of its E products, at the price of one
+    # A row's product with it is the mean of those with the centres that exist, at the price of one.
+    mean_centers = unit_centers.sum(0) / jnp.maximum(count, 1.0)[:, None]  # [K, D]
+
+    def similarities_to(unit_rows, own_centers, exists):
+        similarities = jnp.dot(unit_rows, own_centers.T, precision="highest")  # [chunk, K]
+        return jnp.where(exists[None], similarities, _NEVER)
 
     def visit(carry, rows, start, _):
         unit_rows = normalize(rows)
-        if rule == "mean":
-            labels, similarities = nearest_centers(unit_rows, mean_centers)
-        else:
-            labels, similarities = vote(unit_rows)
+        averaged = similarities_to(unit_rows, mean_centers, count > 0)
+        if rule == "vote":
+            shares = votes(unit_rows) / jnp.maximum(count, 1.0)[None]
+            averaged = jnp.where(shares == shares.max(1, keepdims=True), averaged, _NEVER)
+        labels, similarities = largest(averaged)
         parts = labels, 0.5 * (1.0 - similarities)
         return tuple(jax.lax.dynamic_update_slice_in_dim(whole, part, start, 0) for whole, part in zip(carry, parts))
 
-    def vote(unit_rows):
+    def votes(unit_rows):
         def add(sums, own):
-            similarities = jnp.dot(unit_rows, own.T, precision="highest")  # [chunk, K]
-            votes = jax.nn.one_hot(largest(similarities)[0], own.shape[0])
-            return (sums[0] + similarities, sums[1] + votes), None
+            nearest, _ = largest(similarities_to(unit_rows, *own))
+            return sums + jax.nn.one_hot(nearest, len(count)), None
 
-        zeros = jnp.zeros((len(unit_rows), centers.shape[1]))
-        (similarities, votes), _ = jax.lax.scan(add, (zeros, zeros), unit_centers)
-        similarities = similarities / len(centers)
-        labels, _ = largest(similarities + 4.0 * votes)  # a vote outweighs any similarities, which lie in [-1, 1]
-        return labels, jnp.take_along_axis(similarities, labels[:, None], axis=1)[:, 0]
+        none = jnp.zeros((len(unit_rows), len(count)))  # [chunk, K]
+        return jax.lax.scan(add, none, (unit_centers, has_class))[0]
 
-    count = features.shape[0]
-    empty = jnp.zeros((count,), jnp.int32), jnp.zeros((count,), features.dtype)
+    rows = features.shape[0]
+    empty = jnp.zeros((rows,), jnp.int32), jnp.zeros((rows,), features.dtype)
     return over_chunks(features, chunk_size, visit, empty)

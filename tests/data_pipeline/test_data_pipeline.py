@@ -13,7 +13,7 @@ from data_pipeline import DataError, ImageSet
 from data_pipeline.folder import read_domains, read_folder
 from data_pipeline.image_set import merged
 from data_pipeline.pipeline import Part, batches
-from data_pipeline.preprocess import Affine, Transform, apply_evaluation
+from data_pipeline.preprocess import Affine, ResizedCrop, Transform, apply_evaluation
 from data_pipeline.sampling import make_key, num_sequential_steps, random_rows, sequential_rows
 
 REPOSITORY = pathlib.Path(__file__).parents[2]
@@ -118,15 +118,19 @@ def test_files_evaluate_to_what_prediction_computes_without_tensorflow(file_set)
     np.testing.assert_allclose(batch["image"], apply_evaluation(images, transform), rtol=1e-6, atol=1e-6)  # float32 rounding
 
 
-def test_images_in_memory_are_cropped_and_flipped_like_files(file_set):
+@pytest.mark.parametrize("crop", ["random", "center", ResizedCrop(scale=(0.08, 1.0), ratio=(3 / 4, 4 / 3))])
+def test_images_in_memory_are_cropped_and_flipped_like_files(file_set, crop):
     images = np.stack([np.asarray(Image.open(path).convert("RGB").resize((30, 30))) for path in file_set.paths])
     for path, image in zip(file_set.paths, images):
         Image.fromarray(image).save(path + ".png")
     saved = dataclasses.replace(file_set, paths=tuple(path + ".png" for path in file_set.paths))
     in_memory = ImageSet("memory", file_set.class_names, file_set.labels, images)
-    parts = {"files": shuffled(saved, FROM_FILES), "memory": shuffled(in_memory, FROM_FILES)}
+    transform = dataclasses.replace(FROM_FILES, crop=crop)
+    parts = {"files": shuffled(saved, transform), "memory": shuffled(in_memory, transform)}
     batch = next(batches(parts, 2, 3))
     np.testing.assert_array_equal(batch["files"]["image"], batch["memory"]["image"])
+    again = next(batches(parts, 2, 3))
+    np.testing.assert_array_equal(batch["files"]["image"], again["files"]["image"])
 
 
 def test_records_give_the_pixels_of_the_files_that_they_hold(file_set):

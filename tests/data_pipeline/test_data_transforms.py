@@ -4,11 +4,14 @@ import dataclasses
 
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 from PIL import Image
 from scipy import ndimage
 
 from data_pipeline import DataError
-from data_pipeline.preprocess import Affine, Transform, apply_evaluation, crop_and_flip, from_config, resize
+from data_pipeline.preprocess import (
+    CROP_TRIES, Affine, ResizedCrop, Transform, apply_evaluation, crop_and_flip, from_config, resize, resized_crop_box,
+)
 from data_pipeline.transforms import tf, warp_and_normalise
 
 CONFIG = dict(size=32, resize=40, crop="random", flip=True, affine=None, mean=(0.5,), std=(0.25,))
@@ -51,6 +54,66 @@ def test_a_flip_mirrors_half_of_the_images_after_the_crop():
     transform = Transform((7, 5), mean=(0.0,), std=(1.0,), crop="random", flip=True)
     np.testing.assert_array_equal(crop_and_flip(image, np.array([0, 0, 0.49], np.float32), transform), image[:, 4::-1])
     np.testing.assert_array_equal(crop_and_flip(image, np.array([0, 0, 0.5], np.float32), transform), image[:, :5])
+
+
+WIDE = ResizedCrop(scale=(0.08, 1.0), ratio=(3 / 4, 4 / 3))  # torchvision's defaults
+
+
+def tries(*pairs, top=0.0, left=0.0):
+    """Uniforms of a resized crop: where it lies, and the first tries' area and ratio; the tries after them as the last."""
+    return np.array([top, left, *np.ravel([*pairs, *[pairs[-1]] * (CROP_TRIES - len(pairs))])], np.float32)
+
+
+@pytest.mark.parametrize("image_hw, uniforms, box", [
+    # Area 0.08 * 20,000 = 1,600 and ratio 3 / 4: width sqrt(1,200) = 34.6, height sqrt(2,133) = 46.2; half of 55 rows, a quarter of 166 columns.
+    ((100, 200), tries((0, 0), top=0.5, left=0.25), (27, 41, 46, 35)),
+    # Area 0.54 * 20,000 and ratio 1 (the logarithm's middle): 103.9, higher than the image; the next try is the one above.
+    ((100, 200), tries((0.5, 0.5), (0, 0), top=0.5, left=0.25), (27, 41, 46, 35)),
+    # Ratio 3 / 4 * (16 / 9)^(3 / 4) = 1.1547, area 0.08 * 6,400 = 512: width 24.3, height 21.06.
+    ((80, 80), tries((0, 0.75), top=0.999), (59, 0, 21, 24)),
+    # None of ten fits into a band: its largest part of ratio 4 / 3, 13.3 wide, from the middle; a column's of ratio 3 / 4.
+    ((10, 100), tries((0.9, 0.5)), (0, 43, 10, 13)),
+    ((100, 10), tries((0.9, 0.5)), (43, 0, 13, 10)),
+    # None fits, and the image's own ratio is within the bounds: all of it.
+    ((10, 10), tries((0.9999, 0.99)), (0, 0, 10, 10)),
+])
+def test_a_resized_crop_is_torchvisions(image_hw, uniforms, box):
+    assert resized_crop_box(image_hw, uniforms, WIDE) == box
+
+
+def test_a_resized_crop_stays_within_the_image_and_its_bounds():
+    rng, (height, width) = np.random.default_rng(0), (40, 50)
+    boxes = np.array([resized_crop_box((height, width), rng.random(2 + 2 * CROP_TRIES, np.float32), WIDE) for _ in range(300)])
+    top, left, part_height, part_width = boxes.T
+    assert (boxes >= 0).all() and (top + part_height <= height).all() and (left + part_width <= width).all()
+    assert top.max() > 20 and left.max() > 25, "parts reach the far corner too"
+    share, ratio = part_height * part_width / (height * width), part_width / part_height
+    # Whole pixels: of sides of 12 at least, half a pixel is 4 %.
+    assert 0.08 * 0.92 < share.min() < 0.12 and share.max() > 0.8 and 0.75 * 0.92 < ratio.min() < ratio.max() < 4 / 3 * 1.08
+
+
+def test_a_resized_crop_is_brought_to_size_bilinearly_and_then_mirrored():
+    image = noise(100, 200, 3)
+    transform = Transform((24, 32), mean=(0.0,), std=(1.0,), crop=WIDE, flip=True)
+    assert transform.num_uniforms == 2 + 2 * CROP_TRIES + 1
+    part = image[27:73, 41:76]
+    expected = resize(part, (24, 32), Image.Resampling.BILINEAR)
+    numbers = tries((0, 0), top=0.5, left=0.25)
+    np.testing.assert_array_equal(crop_and_flip(image, np.append(numbers, np.float32(0.5)), transform), expected)
+    np.testing.assert_array_equal(crop_and_flip(image, np.append(numbers, np.float32(0.4)), transform), expected[:, ::-1])
+
+
+def test_evaluation_takes_the_centre_in_place_of_a_resized_crop():
+    transform = from_config(ConfigDict(CONFIG | {"crop": dict(scale=(0.08, 1.0), ratio=[0.75, 1.5])}))
+    assert transform.crop == ResizedCrop((0.08, 1.0), (0.75, 1.5))
+    assert transform.for_evaluation() == from_config(CONFIG).for_evaluation()
+
+
+def test_a_centre_crop_can_be_mirrored():
+    """The training view that tllib has of VisDA-2017."""
+    image, transform = noise(9, 9, 3), Transform((5, 5), mean=(0.0,), std=(1.0,), crop="center", flip=True)
+    np.testing.assert_array_equal(crop_and_flip(image, np.array([0.5], np.float32), transform), image[2:7, 2:7])
+    np.testing.assert_array_equal(crop_and_flip(image, np.array([0.4], np.float32), transform), image[2:7, 6:1:-1])
 
 
 def test_an_image_smaller_than_the_crop_is_refused_with_both_sizes():
@@ -133,6 +196,9 @@ def test_for_evaluation_leaves_nothing_random():
     ({"flips": True}, "transform.flips is unknown; known: size, resize"),
     ({"affine": {"rotate": 1}}, "transform.affine.rotate_rad is missing"),
     ({"crop": "centre"}, "transform.crop is 'centre'; known: 'random', 'center'"),
+    ({"crop": {"scale": (0.08, 1.0)}}, "transform.crop.ratio is missing; expected the keys scale, ratio"),
+    ({"crop": {"scale": (0.5, 0.2), "ratio": (1, 1)}}, r"transform.crop.scale is \(0.5, 0.2\); expected 0 < low <= high <= 1"),
+    ({"crop": {"scale": (0.5, 1.0), "ratio": 1.0}}, "transform.crop.ratio is 1.0; expected two numbers"),
     ({"resize": 20}, "transform.resize is 20x20, smaller than the crop 32x32"),
     ({"crop": None}, "transform.resize is 40x40 and transform.size 32x32; make them equal"),
     ({"std": (0.0,)}, "transform.std is"),

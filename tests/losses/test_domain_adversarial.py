@@ -5,10 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dajax.losses.domain_adversarial import conditioned_features, domain_losses, entropy_weights, reversal_coefficient, reverse_gradient
+from configs import cls_base
+from dajax.losses.domain_adversarial import (
+    conditioned_features, domain_losses, entropy_weights, randomized_features, reversal_coefficient, reverse_gradient,
+)
 from dajax.models.apply import discriminate_domains
 
-TLLIB_REVERSAL = dict(low=0.0, high=1.0, alpha=1.0, ramp_steps=1000)
+TLLIB_REVERSAL = cls_base.BASELINES["dann"]["reversal"]
 TOLERANCE = 2e-5  # can_README.md
 
 
@@ -101,6 +104,16 @@ def test_hand_computed_losses():
     np.testing.assert_allclose(losses, [np.log(2), np.log1p(np.exp(-2)), np.log1p(np.exp(2))], rtol=1e-6)
     weights = entropy_weights(jnp.array([[50.0, 0.0], [0.0, 0.0], [0.0, 0.0]]), jnp.array([True, True, False]))
     np.testing.assert_allclose(weights, [2.0, 1.5, 0.0], atol=1e-4)  # 1 + exp(-ln 2)
+
+
+def test_the_randomised_map_is_the_product_of_two_projections():
+    """Features (1, 2) and probabilities (1/4, 3/4), onto three numbers: (1, 3, 2) * (1/4, 3/4, 1) / sqrt(3)."""
+    features, logits = jnp.array([[1.0, 2.0]]), jnp.log(jnp.array([[0.25, 0.75]]))
+    of_features, of_classes = jnp.array([[1.0, 1.0, 0.0], [0.0, 1.0, 1.0]]), jnp.array([[1.0, 0.0, 1.0], [0.0, 1.0, 1.0]])
+    mapped = randomized_features(features, logits, of_features, of_classes)
+    np.testing.assert_allclose(mapped, np.array([[0.25, 2.25, 2.0]]) / np.sqrt(3), rtol=1e-6)
+    of_logits = jax.grad(lambda x: randomized_features(features, x, of_features, of_classes).sum())(logits)
+    assert not np.asarray(of_logits).any(), "predictions get no gradient"
 
 
 def test_nothing_valid_and_identical_features_are_finite():

@@ -1,9 +1,13 @@
 """What the baselines promise beyond test_every_method.py, on a toy network."""
 
+import functools
+import json
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 
 from configs import cls_base
 from dajax.errors import UserError
@@ -37,25 +41,32 @@ def initial(config):
     return METHODS[config.method].init(jax.random.key(0), jnp.zeros((2, WIDTH)), config=config, model=MODEL, num_images=images)
 
 
-def after_one_step(config, state=None):
+@functools.cache
+def compiled(settings):
+    """The train step of a stage, from its config as JSON: tests that share a stage share its compilation."""
+    config = ConfigDict(json.loads(settings))
     method = METHODS[config.method]
-    return jax.jit(lambda s, b: method.train_step(s, b, None, config=config, model=MODEL))(state or initial(config), make_batch())
+    return jax.jit(lambda state, batch: method.train_step(state, batch, jax.random.key(0), config=config, model=MODEL))
+
+
+def after_one_step(config, state=None):
+    return compiled(config.to_json())(state or initial(config), make_batch())
 
 
 def assert_equal(a, b):
     jax.tree.map(np.testing.assert_array_equal, a, b)
 
 
-@pytest.mark.parametrize("method", ["dann", "cdan"])
-def test_the_first_step_reverses_nothing_and_the_second_does(method):
-    """At step 0 the coefficient is 0: the classifier moves as with weight 0, while the discriminator already learns."""
+@pytest.mark.parametrize("method", ["dann", pytest.param("cdan", marks=pytest.mark.slow)])  # the same code but for its inputs
+def test_the_first_step_reverses_nothing_while_the_discriminator_learns(method):
+    """At step 0 the coefficient is 0: the classifier moves as with weight 0. Later coefficients: test_tllib_steps."""
     with_loss, without = (stage(method, weight=weight) for weight in (1.0, 0.0))
-    (first, _), (plain, _) = after_one_step(with_loss), after_one_step(without)
+    (first, metrics), (plain, _) = after_one_step(with_loss), after_one_step(without)
     assert_equal(first.params["classifier"], plain.params["classifier"])
-    moved = np.abs(first.params["discriminator"]["output"]["kernel"] - plain.params["discriminator"]["output"]["kernel"]).max()
-    assert moved > 0
-    second, third = (after_one_step(config, first)[0].params["classifier"]["fc1"]["kernel"] for config in (with_loss, without))
-    assert np.abs(second - third).max() > 0
+    # The same images and classifier before the discriminator's first step and after it.
+    before = initial(with_loss)
+    again = before.replace(params={**before.params, "discriminator": first.params["discriminator"]})
+    assert after_one_step(with_loss, again)[1]["alignment"] < metrics["alignment"]
 
 
 @pytest.mark.parametrize("frozen, moving", [("optimizer", "classifier_optimizer"), ("classifier_optimizer", "optimizer")])
@@ -71,17 +82,8 @@ def test_mcds_features_and_classifiers_have_optimisers_of_their_own(frozen, movi
     assert metrics["ce"] > 0 and metrics["ce_second"] > 0
 
 
-def test_mcd_maximises_with_the_classifiers_and_minimises_with_the_features():
-    config = stage("mcd", weight=20.0, entropy_weight=0.0)
-    config.optimizer.lr, config.classifier_optimizer.lr = 0.05, 0.05
-    _, metrics = after_one_step(config)
-    assert metrics["discrepancy_minimised"] < metrics["discrepancy_maximised"]
-
-
 @pytest.mark.parametrize("method", ["dan", "jan"])
-def test_the_kernels_are_tllibs_or_those_of_cans_repository(method):
-    values = [after_one_step(stage(method, argument))[1]["alignment"] for argument in ("digits", "digits,network=can")]
-    assert np.isfinite(values).all() and values[0] != values[1]
+def test_unknown_kernels_and_statistics_are_refused(method):
     with pytest.raises(UserError, match="unknown kernel 'cans'; known: tllib, can"):
         initial(stage(method, kernel="cans"))
     with pytest.raises(UserError, match="unknown statistic 'cubic'; known: linear, quadratic"):
@@ -89,9 +91,13 @@ def test_the_kernels_are_tllibs_or_those_of_cans_repository(method):
 
 
 def test_a_joint_pass_shares_its_statistics_and_cannot_be_of_domains_normalised_apart():
-    joint, _ = after_one_step(stage("dann"))
-    apart, _ = after_one_step(stage("dann", joint_pass=False))
-    assert np.abs(joint.batch_stats["classifier"]["bn1"]["mean"] - apart.batch_stats["classifier"]["bn1"]["mean"]).max() > 0
+    """By hand: one tenth of the mean of both domains' rows; apart, the source's first and then the target's, each a tenth of the way."""
+    config, batch = stage("dann"), make_batch()
+    kernel = np.asarray(initial(config).params["classifier"]["fc1"]["kernel"])
+    source, target = ((batch[domain]["image"] @ kernel).mean(0) for domain in ("source", "target"))
+    for joint, expected in ((True, 0.1 * (source + target) / 2), (False, 0.9 * 0.1 * source + 0.1 * target)):
+        moved, _ = after_one_step(stage("dann", joint_pass=joint))
+        np.testing.assert_allclose(moved.batch_stats["classifier"]["bn1"]["mean"][0], expected, rtol=1e-5, atol=1e-6)  # float32 sums
     with pytest.raises(UserError, match="set target_bn=0, or joint_pass=False"):
         initial(stage("dann", target_bn=1))
 

@@ -189,7 +189,7 @@ def test_one_class_left_trains_on(case, setting):
 
 def converge(labels, *, loop=1, change=0.0):
     extra = {"loop": np.int32(loop), "cluster_labels": np.array([0, 1, 1, 0])}
-    return alternation.has_converged(extra, (0.0, change), np.array(labels), (1e-3, 1e-3, 1e-3))
+    return alternation.has_converged(extra, (0.0, change), np.array(labels), can_config.authors().stop_thresholds)
 
 
 def test_the_stop_rule_compares_two_clusterings():

@@ -7,6 +7,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from configs import adaptsegnet as adaptsegnet_config
+from configs import base
 from configs import bicl as bicl_config
 from configs import can as can_config
 from configs import clan as clan_config
@@ -50,6 +51,8 @@ def stage_config(name):
         config = cls_base.baseline(name, cls_base.parse("digits"))
         if "reversal" in config:
             config.reversal.low, config.discriminator_width = 0.3, 8  # a gradient from the first step on
+        if name == "cdan":
+            config.randomized_dim = 7
         return config
     stage = (mscan_config.get_config() if name == "mscan" else can_config.get_config("ablations"))[name]
     if "class_aware" in stage:
@@ -60,8 +63,12 @@ def stage_config(name):
 def classifier(name, config):
     """A network and the shape of its images: a toy where a residual one has been with another method and takes long to compile."""
     if name in TOY:
-        return TwoHeads(CLASSES, (8, 6), num_domains=config.target_bn + 1, stops=False, head_widths=(6,)), TOY_SHAPE
-    network = ConfigDict(dict(backbone="resnet_small", widths=(4, 4, 8), bottleneck=6 if name == "dann" else 0, head_widths=()))
+        # Dropout in all of them, whether tllib's network of the method has it or not: several devices must drop what one does.
+        return TwoHeads(CLASSES, (8, 6), num_domains=config.target_bn + 1, stops=False, head_widths=(6,), dropout=0.2), TOY_SHAPE
+    network = base.base("").model
+    network.update(backbone="resnet_small", widths=(4, 4, 8))
+    if name == "dann":
+        network.update(bottleneck=6, dropout=0.2)
     return build_model(network, config, num_classes=CLASSES), SHAPE
 
 

@@ -10,8 +10,10 @@ from configs import seg_base
 from configs import spcl as spcl_config
 from dajax.errors import UserError
 from dajax.methods import spcl
+from dajax.models.apply import inference
 from dajax.models.aspp import SegOutput
 from dajax.models.build import build_segmenter
+from dajax.ops.resize import resize_nearest_legacy
 from prototype_golden import CONTRAST_TOLERANCE, assert_close, assert_value, ints, last
 
 
@@ -94,6 +96,15 @@ def test_the_switches_leave_terms_out_and_online_labels_need_no_files(golden):
     assert all_terms["contrasted_source"] > terms["contrasted_source"]
 
 
+def test_an_online_label_must_be_above_its_threshold():
+    """A pixel at the threshold, here the cap, stays without; the files' rule would take it. Eq. 5 of the paper."""
+    config = authors(target_mask="online", proportion=0.5, cap=0.5)
+    logits = jnp.array([[[[10.0, 0.0], [10.0, 0.0], [0.0, 0.0], [0.001, 0.0]]]])  # class 0 at 0.99995 twice, 0.5 exactly, and 0.50025
+    part = {"mask": jnp.ones(1, bool)}
+    np.testing.assert_array_equal(spcl.target_labels(part, logits, config)[0, 0], [0, 0, 255, 0])
+    np.testing.assert_array_equal(spcl.target_labels({"mask": jnp.zeros(1, bool)}, logits, config), 255)
+
+
 def test_nothing_labelled_is_finite_and_leaves_prototypes_alone(golden):
     case = golden("spcl_train_steps")[""]
     outputs, batch = step_of(case, 0)
@@ -117,7 +128,8 @@ class OneBatch:
         yield self.batch
 
 
-def test_the_refresh_makes_prototypes_once():
+def test_the_refresh_makes_prototypes_once_of_the_rows_that_are_no_padding():
+    """By hand: the mean of the first image's features, at length 1, over each class's pixels. The second row is padding."""
     config = spcl_config.get_config("scenes").spcl
     config.source_mask = "labels"
     network = ConfigDict(seg_base.small_network("single") | {"widths": (4, 4, 8, 8), "aspp_branches": 1, "aspp_rates": (1,)})
@@ -126,11 +138,18 @@ def test_the_refresh_makes_prototypes_once():
     assert spcl.schedule(state, config=config).refresh_at == 0
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 2, (2, 16, 24)).astype(np.int32)
+    labels[1] = 2  # a class that only the padding has
     batch = {"image": rng.normal(size=(2, 16, 24, 3)).astype(np.float32), "label": labels, "mask": np.array([True, False])}
-    state, summary, notes = spcl.refresh(state, data=OneBatch(batch), config=config, model=model)
+    new, summary, notes = spcl.refresh(state, data=OneBatch(batch), config=config, model=model)
     assert summary == {"classes_with_prototype": 2.0} and "prototypes of c" in notes[0]
-    assert spcl.schedule(state, config=config).refresh_at is None
-    assert np.linalg.norm(state.extra["prototypes"], axis=1).max() <= 1.0 and not state.extra["prototypes"][2].any()
+    assert spcl.schedule(new, config=config).refresh_at is None
+    variables = {"params": state.params, "batch_stats": state.batch_stats}
+    features = np.asarray(inference(model, config.target_bn, OneBatch.devices)(variables, batch["image"]).features[0], np.float64)
+    unit = features / np.linalg.norm(features, axis=-1, keepdims=True)
+    low = np.asarray(resize_nearest_legacy(labels[:1], features.shape[:2]))[0]
+    for k in range(2):
+        np.testing.assert_allclose(new.extra["prototypes"][k], unit[low == k].mean(0), rtol=1e-5, atol=1e-6)  # float32 sums
+    assert not new.extra["prototypes"][2].any() and not new.extra["known"][2]
 
 
 def test_unknown_choices_are_refused():

@@ -2,16 +2,27 @@
 
 import re
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from dajax.models.classifier import build_classifier
+from configs import base
+from dajax.errors import UserError
+from dajax.models.build import build_model
+from dajax.models.classifier import Classifier, build_classifier
 from dajax.models.norm import Mode
 
-SMALL = ConfigDict({"backbone": "resnet_small", "widths": (4, 8, 16), "bottleneck": 0, "head_widths": ()})
+SMALL = base.base("").model
+SMALL.widths = (4, 8, 16)
+
+
+def small_with(**changes):
+    config = SMALL.copy_and_resolve_references()
+    config.update(changes)
+    return config
 
 
 @pytest.fixture(scope="module")
@@ -97,8 +108,97 @@ def test_equal_configs_are_equal_models():
     assert hash(build_classifier(SMALL, 5, 2)) == hash(build_classifier(SMALL, 5, 2))
 
 
+class Given(nn.Module):
+    """A backbone whose features are its images [N, 16]: what follows it is the test's matter, and compiles at once."""
+
+    num_domains: int = 1
+
+    def __call__(self, images, mode):
+        return images
+
+
+def forward(*, train, rng=None, rows=None, **settings):
+    """Variables and Output of eight rows through what follows the backbone."""
+    model = Classifier(backbone=Given(), num_classes=5, **settings)
+    images = jax.random.uniform(jax.random.key(0), (8, 16))
+    variables = model.init(jax.random.key(1), images, Mode())
+    mode = Mode(train=train, rows=jnp.arange(8) if rows is None else rows)
+    rngs = {} if rng is None else {"dropout": jax.random.key(rng)}
+    output, _ = model.apply(variables, images, mode, rngs=rngs, mutable=["batch_stats"])
+    return images, variables, output
+
+
+DANS = dict(bottleneck=400, bottleneck_norm=False, dropout=0.5, head_init="torch")
+
+
+def test_the_settings_reach_the_network():
+    model = build_classifier(small_with(**DANS, head_widths=(30, 20)), 5, 1)
+    assert (model.bottleneck, model.bottleneck_norm, model.dropout, model.head_init, model.head_widths) == (400, False, 0.5, "torch", (30, 20))
+
+
+def test_dans_bottleneck_is_linear_relu_dropout():
+    """Without normalisation; half of the outputs fall out of a training step, and the others count twice."""
+    images, variables, whole = forward(train=False, **DANS)
+    dense = variables["params"]["bottleneck"]["dense"]
+    assert set(variables["params"]["bottleneck"]) == {"dense"} and "batch_stats" not in variables
+    plain = np.maximum(images @ dense["kernel"] + dense["bias"].reshape(1, -1), 0)
+    np.testing.assert_allclose(whole.features, plain, atol=1e-5)
+    dropped, again, other = (np.asarray(forward(train=True, rng=rng, **DANS)[2].features) for rng in (0, 0, 1))
+    kept = dropped != 0
+    np.testing.assert_allclose(dropped, np.where(kept, 2 * plain, 0), rtol=1e-5, atol=1e-5)
+    assert abs(kept[plain > 1e-3].mean() - 0.5) < 0.06  # about 1,600 draws: five standard deviations
+    np.testing.assert_array_equal(again, dropped)
+    assert ((other != 0) != kept).mean() > 0.1
+
+
+def test_what_falls_out_goes_by_a_rows_number():
+    """Rows with other numbers drop otherwise; the same numbers in another order drop the same, row by row."""
+    order = jnp.arange(8)[::-1]
+    plain, moved = (np.asarray(forward(train=True, rng=0, rows=rows, **DANS)[2].features) for rows in (None, order))
+    alive = np.asarray(forward(train=False, **DANS)[2].features) > 1e-3
+    both = alive & alive[::-1]  # in the row, and in the one that had its number
+    np.testing.assert_array_equal((plain != 0)[both], (moved != 0)[::-1][both])
+    assert ((plain != 0) != (moved != 0))[alive].any()
+
+
+def test_mcds_head_drops_before_each_hidden_layer():
+    settings = dict(head_widths=(30, 20), dropout=0.5, head_init="torch")
+    images, variables, output = forward(train=True, rng=0, **settings)
+    assert set(variables["params"]["head"]) == {"hidden0", "hidden1", "linear"}
+    np.testing.assert_array_equal(output.features, images)  # the features themselves are whole
+    plain = forward(train=True, **settings | {"dropout": 0.0})[2]
+    assert np.abs(output.logits - plain.logits).max() > 1e-3
+    np.testing.assert_array_equal(*(forward(train=False, rng=rng, **settings)[2].logits for rng in (0, 1)))
+
+
+def test_a_head_begins_as_cans_or_as_torchs_own():
+    """kaiming_normal_ and a bias of 0; U(-b, b), b = 1 / sqrt(16), for kernel and bias."""
+    cans, torchs = (forward(train=False, head_init=init)[1]["params"]["head"] for init in ("kaiming", "torch"))
+    assert not cans["bias"].any() and np.abs(cans["kernel"]).max() > 0.5
+    for leaf in torchs.values():
+        assert 0 < np.abs(leaf).max() <= 0.25
+    deep = forward(train=False, head_init="torch", head_widths=(16,))[1]["params"]["head"]["linear"]
+    assert 0 < np.abs(deep["bias"]).max() <= 0.25 and np.abs(deep["kernel"]).max() <= 0.25
+
+
+@pytest.mark.parametrize("changes, message", [
+    ({"dropout": 0.5}, "dropout=0.5 needs a layer to drop from: set bottleneck or head_widths, or dropout=0"),
+    ({"dropout": 1.0, "bottleneck": 4}, "dropout=1.0: expected a share, 0 <= dropout < 1"),
+    ({"head_init": "zeros"}, "unknown head_init 'zeros'; known: kaiming, torch"),
+])
+def test_a_setting_that_would_do_nothing_or_is_unknown_is_an_error(changes, message):
+    with pytest.raises(ValueError, match=message):
+        build_classifier(small_with(**changes), 5, 1)
+
+
+def test_a_config_of_another_version_is_refused_in_one_line():
+    with pytest.raises(UserError, match="config.model: bottleneck_norm, dropout, head_init missing: the config was written by another version"):
+        old = ConfigDict({"backbone": "resnet_small", "widths": (4,), "bottleneck": 0, "head_widths": ()})
+        build_model(old, ConfigDict({"target_bn": 0, "stop_gradient_after": ""}), num_classes=5)
+
+
 def test_an_unknown_backbone_is_an_error():
     with pytest.raises(ValueError, match="unknown backbone 'vgg'; known: resnet_small, resnet50, resnet101"):
-        build_classifier(ConfigDict({"backbone": "vgg", "widths": ()}), 5, 1)
+        build_classifier(small_with(backbone="vgg"), 5, 1)
     with pytest.raises(ValueError, match="unknown stop_gradient_after 'layer9'"):
         build_classifier(SMALL, 5, 1, stop_gradient_after="layer9")

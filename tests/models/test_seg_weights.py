@@ -13,7 +13,8 @@ from dajax.models.deeplab import DeepLab
 from dajax.models.resnet import ResNet
 from dajax.models.seg_weights import PLCA_TRAIN_IDS, from_torch_segmenter
 from dajax.models.vgg import VGG, FCN8s
-from dajax.models.weights import WeightsError, load_torch_file, torch_name, torch_shape
+from dajax.models.weight_files import WeightsError, load_torch_file
+from dajax.models.weights import torch_name, torch_shape
 
 
 def tiny(heads="single", num_classes=19, head_bias=True, num_domains=1):
@@ -39,7 +40,7 @@ def assert_loaded(params, name, array):
 
 
 @pytest.mark.parametrize("heads", ["single", "multi", "twin"])
-@pytest.mark.parametrize("prefix", ["", "module."])
+@pytest.mark.parametrize("prefix", ["", "module.", "model.", "module.model.", "net.segmenter."])
 def test_released_checkpoints_fill_backbone_and_heads(heads, prefix):
     trees = tiny(heads, num_domains=2)
     file = torch_file(trees)
@@ -53,12 +54,13 @@ def test_released_checkpoints_fill_backbone_and_heads(heads, prefix):
         np.testing.assert_array_equal(stats["backbone"]["layer1_0"]["bn3"]["var"][domain], file["layer1.0.bn3.running_var"])
 
 
-def test_deeplabs_initial_weights_lose_their_prefix_and_cocos_head():
+@pytest.mark.parametrize("prefix", ["Scale.", "module.Scale."])
+def test_deeplabs_initial_weights_lose_their_prefix_and_cocos_head(prefix):
     trees = tiny("twin")
-    coco = {f"Scale.{name}": array for name, array in torch_file(tiny("single", num_classes=21)).items()}
+    coco = {f"{prefix}{name}": array for name, array in torch_file(tiny("single", num_classes=21)).items()}
     params, _, report = from_torch_segmenter(coco, *trees)
     assert not params["layer5"]["conv2d_list_0"]["kernel"].any() and not params["layer6"]["conv2d_list_0"]["kernel"].any()
-    assert_loaded(params, ("backbone", "conv1", "kernel"), coco["Scale.conv1.weight"])
+    assert_loaded(params, ("backbone", "conv1", "kernel"), coco[f"{prefix}conv1.weight"])
     assert "layer5.conv2d_list.0.weight" in report.ignored and all(name.startswith("layer") for name in report.missing)
     assert not report.unexpected
 
@@ -96,6 +98,25 @@ def test_plcas_classes_are_put_into_the_order_of_train_ids(num_classes):
         from_torch_segmenter(file, *tiny(num_classes=num_classes))
 
 
+def test_plcas_heads_are_found_behind_a_prefix_of_the_whole():
+    """ "module.backbone." is what the backbone's names share, "module." what the head's share with them."""
+    trees = tiny(head_bias=False)
+    file = {}
+    for name, array in torch_file(trees).items():
+        file[f"module.backbone.{name}" if "layer5" not in name else f"module.classifier.0.convs.{name.split('.')[2]}.0.weight"] = array
+    _, _, report = from_torch_segmenter(file, *trees)
+    assert report.prefix == "module.backbone." and not report.missing and not report.unexpected
+
+
+def test_numbers_that_are_not_finite_are_refused_by_the_files_own_name():
+    trees = tiny()
+    file = {f"module.{name}": array for name, array in torch_file(trees).items()}
+    file["module.layer5.conv2d_list.1.bias"][2] = np.nan
+    with pytest.raises(WeightsError, match=r"NaN or infinity in 1 entries: module.layer5.conv2d_list.1.bias \(1 of 19 numbers\)"):
+        from_torch_segmenter(file, *trees)
+    assert from_torch_segmenter(file, *trees, skip_heads=True)[2].loaded, "heads that are not loaded may hold anything"
+
+
 def test_other_heads_and_other_backbones_are_refused():
     trees = tiny("single")
     with pytest.raises(WeightsError, match="have no place in this network .layer6.*config.model.heads"):
@@ -108,11 +129,11 @@ def test_other_heads_and_other_backbones_are_refused():
         from_torch_segmenter(torch_file(trees), *tiny(head_bias=False))
     partial = torch_file(trees)
     del partial["layer2.0.conv1.weight"]
-    with pytest.raises(WeightsError, match=r"1 entries are missing \(layer2.0.conv1.weight\).*another architecture"):
+    with pytest.raises(WeightsError, match=r"1 entries are missing \(layer2.0.conv1.weight\): the rest fits, so the file is incomplete"):
         from_torch_segmenter(partial, *trees)
     params, _, report = from_torch_segmenter(partial, *trees, allow_partial=True)
     assert report.missing == ("layer2.0.conv1.weight",) and params["backbone"]["conv1"]["kernel"].any()
-    with pytest.raises(WeightsError, match="another architecture"):
+    with pytest.raises(WeightsError, match=r"names \(some.weight\) are none of this network's"):
         from_torch_segmenter({"some.weight": np.zeros(3, np.float32)}, *trees)
 
 

@@ -1,8 +1,6 @@
 """Pretrained weights: names, layouts, refusals, and the report."""
 
-import pickle
 import sys
-import types
 import zlib
 
 import jax
@@ -14,6 +12,7 @@ import safetensors.numpy
 from dajax.models import weights
 from dajax.models.norm import Mode
 from dajax.models.resnet import ResNet
+from dajax.models.weight_files import load_torch_file
 
 
 def small_resnet(stage_sizes=(1, 1), widths=(4, 6)):
@@ -75,7 +74,7 @@ def test_checksum_is_that_of_the_files_arrays(trees, state_dict):
 
 def test_a_missing_entry_is_refused_unless_partial_is_allowed(trees, state_dict):
     del state_dict["layer2.0.bn1.running_var"]
-    with pytest.raises(weights.WeightsError, match=r"1 entries are missing \(layer2.0.bn1.running_var\)"):
+    with pytest.raises(weights.WeightsError, match=r"1 entries are missing \(layer2.0.bn1.running_var\): the statistics of"):
         weights.from_torch_resnet(state_dict, *trees)
     _, stats, report = weights.from_torch_resnet(state_dict, *trees, allow_partial=True)
     np.testing.assert_array_equal(stats["layer2_0"]["bn1"]["var"], trees[1]["layer2_0"]["bn1"]["var"])
@@ -85,7 +84,7 @@ def test_a_missing_entry_is_refused_unless_partial_is_allowed(trees, state_dict)
 def test_another_shape_is_refused_with_both_shapes(trees, state_dict):
     state_dict["conv1.weight"] = np.zeros((4, 1, 7, 7), np.float32)
     shapes = r"conv1.weight is \(4, 1, 7, 7\) in the file, \(4, 3, 7, 7\) in the network"
-    with pytest.raises(weights.WeightsError, match=f"{shapes}.*another architecture"):
+    with pytest.raises(weights.WeightsError, match=f"{shapes}.*: the file is made for another number of image channels"):
         weights.from_torch_resnet(state_dict, *trees)
     params, _, report = weights.from_torch_resnet(state_dict, *trees, allow_partial=True)
     np.testing.assert_array_equal(params["conv1"]["kernel"], trees[0]["conv1"]["kernel"])
@@ -95,7 +94,7 @@ def test_another_shape_is_refused_with_both_shapes(trees, state_dict):
 def test_a_deeper_networks_file_is_refused(trees):
     """ResNet-101's file holds all that ResNet-50 asks for, in the same shapes: only what is left over tells them apart."""
     deeper = torch_state_dict(*small_resnet(stage_sizes=(1, 3)))
-    with pytest.raises(weights.WeightsError, match=r"have no place in this network \(layer2.1.*another architecture"):
+    with pytest.raises(weights.WeightsError, match=r"have no place in this network \(layer2.1.*: the file is of another architecture \(1-3 blocks"):
         weights.from_torch_resnet(deeper, *trees)
 
 
@@ -106,71 +105,68 @@ def test_an_unknown_head_is_reported_only(trees, state_dict):
 
 def test_safetensors_files_are_read_without_torch(tmp_path, trees, state_dict):
     safetensors.numpy.save_file(state_dict, tmp_path / "net.safetensors")
-    read = weights.load_torch_file(str(tmp_path / "net.safetensors"))
+    read = load_torch_file(str(tmp_path / "net.safetensors"))
     assert weights.from_torch_resnet(read, *trees)[2] == weights.from_torch_resnet(state_dict, *trees)[2]
     assert "torch" not in sys.modules, "importing it takes seconds and is not needed here"
 
 
-def test_unreadable_files_are_one_clear_line(tmp_path):
-    (tmp_path / "cut.safetensors").write_bytes(b"\x10")
-    with pytest.raises(weights.WeightsError, match="cut.safetensors is no complete .safetensors file"):
-        weights.load_torch_file(tmp_path / "cut.safetensors")
-    with pytest.raises(weights.WeightsError, match=r"unknown kind of weights file '.h5'; known: .safetensors, .pth, .pt"):
-        weights.load_torch_file(tmp_path / "net.h5")
-    with pytest.raises(FileNotFoundError):
-        weights.load_torch_file(tmp_path / "absent.safetensors")
+def renamed(state_dict, prefix):
+    return {prefix + name: array for name, array in state_dict.items()}
 
 
-@pytest.mark.parametrize("error", [RuntimeError("PytorchStreamReader failed\nmore lines"), EOFError(), pickle.UnpicklingError("not allowed")])
-def test_a_damaged_pth_file_is_one_clear_line(tmp_path, monkeypatch, error):
-    def load(path, **_):
-        raise error
-
-    monkeypatch.setitem(sys.modules, "torch", types.SimpleNamespace(load=load))
-    with pytest.raises(weights.WeightsError, match=r"net.pth holds no plain state dict, or is incomplete \([^\n]*\); fetch it again$"):
-        weights.load_torch_file(tmp_path / "net.pth")
-
-
-def test_a_pth_file_of_something_else_is_an_error(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "torch", types.SimpleNamespace(load=lambda path, **_: [1, 2]))
-    with pytest.raises(weights.WeightsError, match="net.pth holds a list, expected a state dict"):
-        weights.load_torch_file(tmp_path / "net.pth")
+@pytest.mark.parametrize("prefix", ["module.", "backbone.", "module.backbone.", "model.", "encoder.", "module.encoder_q.", "net.0.body."])
+def test_a_prefix_that_all_names_share_is_taken_off(trees, state_dict, prefix):
+    plain = weights.from_torch_resnet(state_dict, *trees)
+    params, stats, report = weights.from_torch_resnet(renamed(state_dict, prefix), *trees)
+    jax.tree.map(np.testing.assert_array_equal, (params, stats), plain[:2])
+    assert report.prefix == prefix and report.checksum == plain[2].checksum and report.ignored == plain[2].ignored
+    assert f"entries loaded (prefix '{prefix}' taken off)" in str(report) and "prefix" not in str(plain[2])
 
 
-def test_without_torch_the_error_says_how_to_get_on(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "torch", None)  # makes `import torch` fail
-    with pytest.raises(weights.WeightsError, match="`pip install torch`, or convert the file to .safetensors"):
-        weights.load_torch_file(tmp_path / "net.pth")
+def test_a_prefix_of_the_backbone_alone_is_taken_off_and_heads_lose_what_they_share(trees, state_dict):
+    file = renamed({name: array for name, array in state_dict.items() if not name.startswith("fc.")}, "module.backbone.")
+    file |= {"module.fc.weight": np.zeros((2, 2), np.float32), "epoch_head.weight": np.zeros(2, np.float32)}
+    report = weights.from_torch_resnet(file, *trees)[2]
+    assert not report.missing and report.ignored == ("bn1.num_batches_tracked", "fc.weight") and report.unexpected == ("epoch_head.weight",)
 
 
-class FakeParameter:
-    """What the loader asks of a torch.nn.Parameter, which refuses numpy() until it is detached."""
-
-    def __init__(self, array, requires_grad=True):
-        self._array, self._requires_grad = array, requires_grad
-
-    def detach(self):
-        return FakeParameter(self._array, requires_grad=False)
-
-    def float(self):
-        return FakeParameter(self._array.astype(np.float32), self._requires_grad)
-
-    def numpy(self):
-        if self._requires_grad:
-            raise RuntimeError("Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.")
-        return self._array
+def test_plain_names_win_over_a_second_copy_and_two_copies_are_refused(trees, state_dict):
+    other = {name: array + 1 for name, array in state_dict.items()}
+    both = state_dict | renamed(other, "ema.")
+    assert weights.from_torch_resnet(both, *trees)[2].checksum == weights.from_torch_resnet(state_dict, *trees)[2].checksum
+    with pytest.raises(weights.WeightsError, match="holds 2 networks that fit, under 'encoder_k.' and 'encoder_q.': save the one you want alone"):
+        weights.from_torch_resnet(renamed(state_dict, "encoder_q.") | renamed(other, "encoder_k."), *trees)
 
 
-@pytest.mark.parametrize("nested", [False, True])
-def test_pth_files_are_read_through_torch_as_weights_only(tmp_path, monkeypatch, trees, state_dict, nested):
-    """torch itself is optional and not installed for the tests: a stand-in with the same calls."""
-    tensors = {name: FakeParameter(array) for name, array in state_dict.items()}
-    contents = {"epoch": 3, "state_dict": tensors} if nested else tensors
+def test_a_block_of_another_network_is_no_prefix(trees):
+    """Its first convolution and norm are called like the network's own."""
+    file = {"stage.0.conv1.weight": np.zeros((4, 3, 7, 7), np.float32)}
+    with pytest.raises(weights.WeightsError, match=r"the file's names \(stage.0.conv1.weight\) are none of this network's"):
+        weights.from_torch_resnet(file, *trees)
 
-    def load(path, *, map_location, weights_only):
-        assert map_location == "cpu" and weights_only is True
-        return contents
 
-    monkeypatch.setitem(sys.modules, "torch", types.SimpleNamespace(load=load, Tensor=FakeParameter))
-    read = weights.load_torch_file(tmp_path / "net.pth")
-    assert weights.from_torch_resnet(read, *trees)[2] == weights.from_torch_resnet(state_dict, *trees)[2]
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e300])
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_numbers_that_are_not_finite_are_refused_by_the_files_own_name(trees, state_dict, value, prefix):
+    broken = state_dict["layer2.0.bn2.running_var"].astype(np.float64)
+    broken[3] = value
+    file = renamed(state_dict | {"layer2.0.bn2.running_var": broken}, prefix)
+    with pytest.raises(weights.WeightsError, match=rf"NaN or infinity in 1 entries: {prefix}layer2.0.bn2.running_var \(1 of 6 numbers\)"):
+        weights.from_torch_resnet(file, *trees, allow_partial=True)
+    file = renamed(state_dict | {"fc.bias": np.full(10, value)}, prefix)
+    assert not weights.from_torch_resnet(file, *trees)[2].missing, "what is not loaded may hold anything"
+
+
+def test_hints_follow_from_the_cause(trees, state_dict):
+    def refused(file, match):
+        with pytest.raises(weights.WeightsError, match=match):
+            weights.from_torch_resnet(file, *trees)
+
+    partial = {name: array for name, array in state_dict.items() if name != "layer1.0.conv2.weight"}
+    refused(partial, r"1 entries are missing \(layer1.0.conv2.weight\): the rest fits, so the file is incomplete")
+    refused({name: array for name, array in state_dict.items() if ".running_" not in name}, "the statistics of batch normalisation are not in")
+    basic = {name: array for name, array in state_dict.items() if "conv3" not in name and "bn3" not in name}
+    refused(basic, r"architecture \(1-1 blocks of 2 convolutions; this network has 1-1 blocks of 3 convolutions\): choose config.model.backbone")
+    wider = torch_state_dict(*small_resnet(widths=(4, 8)))
+    refused(wider, r"layer2.0.bn1.bias is \(8,\) in the file, \(6,\) in the network\): another architecture: choose a file of this backbone")
+    refused({}, r"the file's names \(none\) are none of this network's")

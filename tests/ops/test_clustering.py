@@ -84,3 +84,16 @@ def test_filter_is_the_authors(golden):
         np.testing.assert_array_equal(case["labels"][near], case["kept_label"])
         by_class = [np.flatnonzero(kept_labels == c) for c in case["kept_classes"]]
         np.testing.assert_array_equal(np.concatenate(by_class) if by_class else [], case["class_sample_index_flat"])
+
+
+def test_an_image_at_d0_is_dropped_and_a_class_with_n0_images_is_kept():
+    """solver/utils.py: `min_dist < D0`, strict, and `>= N0`; the paper has "more than" N0. One image is at D0, one each side of it."""
+    d0 = np.float32(0.05)
+    distances = np.array([np.nextafter(d0, np.float32(0)), d0, np.nextafter(d0, np.float32(1)), 0.0], np.float32)
+    labels = np.array([0, 0, 0, 1], np.int32)
+    kept, classes = filter_by_distance(labels, distances, num_classes=2, max_distance=0.05, min_count=1)
+    np.testing.assert_array_equal(kept, [0, -1, -1, 1])
+    np.testing.assert_array_equal(classes, [True, True])
+    kept, classes = filter_by_distance(labels, distances, num_classes=2, max_distance=0.05, min_count=2)
+    np.testing.assert_array_equal(kept, -1)
+    np.testing.assert_array_equal(classes, False)

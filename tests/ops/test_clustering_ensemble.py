@@ -53,6 +53,36 @@ def test_chunks_do_not_change_the_result_and_zero_rows_are_finite():
     assert np.isfinite(whole[1]).all()
 
 
+def lacking(centers, *missing):
+    """`centers` [E, K, D] with zeros for (source, class) pairs: no image of the class in the source."""
+    for source, k in missing:
+        centers = centers.at[source, k].set(0.0)
+    return centers
+
+
+@pytest.mark.parametrize("rule", ["mean", "vote"])
+def test_a_class_that_other_sources_lack_is_predicted_by_the_one_that_has_it(rule):
+    """Class 2 is the first source's alone. At 100 degrees that one is sure, the others put everything to class 1."""
+    centers = lacking(jnp.stack([unit(0, 60, 100), unit(0, 80, 100), unit(0, 85, 100)]), (1, 2), (2, 2))
+    labels, distances = ensemble_labels(unit(100, 62, 1), centers, rule=rule, chunk_size=2)
+    np.testing.assert_array_equal(labels, [2, 1, 0])
+    by_hand = [  # cosine distances, averaged over the sources that have the class
+        0.0,
+        np.mean([0.5 * (1 - np.cos(np.deg2rad(gap))) for gap in (2, 18, 23)]),
+        0.5 * (1 - np.cos(np.deg2rad(1))),
+    ]
+    np.testing.assert_allclose(distances, by_hand, atol=1e-6)  # float32 cosines near 1
+
+
+@pytest.mark.parametrize("rule", ["mean", "vote"])
+def test_a_class_that_no_source_has_is_nobodys(rule):
+    """Opposite to every centre there is, a zero centre's similarity 0 would be the largest."""
+    centers = lacking(jnp.stack([unit(0, 10, 20), unit(0, 10, 20)]), (0, 1), (1, 1))
+    labels, distances = ensemble_labels(unit(180, 195), centers, rule=rule, chunk_size=2)
+    np.testing.assert_array_equal(labels, [2, 0])
+    np.testing.assert_allclose(distances, 0.5 * (1 - np.cos(np.deg2rad([160, 195]))), rtol=1e-6)
+
+
 def test_an_unknown_rule_is_refused():
     with pytest.raises(ValueError, match="known: mean, vote"):
         ensemble_labels(jnp.ones((2, 2)), jnp.ones((1, 2, 2)), rule="median", chunk_size=2)
