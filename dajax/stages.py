@@ -40,6 +40,7 @@ def run(config, workdir, mode):
 
     task = tasks.get(config.task)
     domains = task.open_data(config)
+    tasks.check_start(config, domains, training=mode == "train")
     check_data(domains, workdir)
     _print_header(config, workdir, devices, task.describe(config, domains))
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from data_pipeline.errors import DataError
 from data_pipeline.image_set import ImageSet
-from data_pipeline.preprocess import Transform, crop_and_flip
+from data_pipeline.preprocess import Transform, check_set, crop_and_flip
 from data_pipeline.sampling import uniforms
 from data_pipeline.stream import BatchStream
 from data_pipeline.transforms import tf, warp_and_normalise
@@ -69,11 +69,7 @@ def batches(parts: Mapping[str, Part], start: int, stop: int, prefetch: int = 2)
 def _check(name, part):
     if part.with_labels and part.image_set.labels is None:
         raise DataError(f"part {name!r} wants labels and {part.image_set.name} has none")
-    part.transform.check_channels(part.image_set.channels, f"part {name!r}: {part.image_set.name}")
-    if part.image_set.images is not None and part.transform.resize_hw is None:
-        part.transform.check_input(part.image_set.images.shape[1:3], f"{part.image_set.name}: the image size")
-    if part.image_set.images is None and part.transform.resize_hw is None and part.transform.crop is None:
-        raise DataError(f"part {name!r}: {part.image_set.kind} come in any size; set transform.resize or transform.crop")
+    check_set(part.image_set, part.transform, f"part {name!r}: {part.image_set.name}")
 
 
 def _part_dataset(part, start, stop, closing):

@@ -9,6 +9,7 @@ from PIL import Image
 
 from data_pipeline.decode import image_size_hw, read_image
 from data_pipeline.errors import DataError
+from data_pipeline.folder_scan import LeftOut
 from data_pipeline.labels import LabelSpace, map_ids
 
 
@@ -22,6 +23,7 @@ class SegmentationSet:
     space: what the ids in the label files mean.
     read_ids: path -> ids of the file, uint8 or uint16 [H, W].
     size_tolerance: how far a side of a label may be off its image's, as a fraction; such a label is resized (nearest) to the image.
+    left_out: files that its reader saw and does not use.
     Raises DataError when the set is empty or the numbers of images and labels differ.
     """
 
@@ -31,6 +33,7 @@ class SegmentationSet:
     space: LabelSpace
     read_ids: Callable[[str], np.ndarray]
     size_tolerance: float = 0.0
+    left_out: tuple[LeftOut, ...] = ()
 
     def __post_init__(self):
         if not self.image_paths:
@@ -58,7 +61,7 @@ class SegmentationSet:
     def fingerprint(self) -> int:
         """A number that changes when the set gains, loses or renames an image, or its ids mean other classes."""
         names = [self.name, *self.class_names, *(path.rsplit("/", 1)[-1] for path in self.image_paths)]
-        value = zlib.crc32("\n".join(names).encode())
+        value = zlib.crc32("\n".join(names).encode(errors="surrogateescape"))
         return value if self.label_paths is None else zlib.crc32(self.space.lut.tobytes(), value)
 
     def without_labels(self) -> "SegmentationSet":
