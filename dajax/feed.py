@@ -96,16 +96,17 @@ class Feed:
         return parts[:-1], parts[-1]
 
     def steps(self, parts, start, stop):
-        """Batches of the steps [start, stop): an iterator of {part name: {"image", "mask", "index"[, "label"]}} in numpy."""
+        """Batches of the steps [start, stop): a stream, to be closed, of {part name: {"image", "mask", "index"[, "label"]}} in numpy."""
         from data_pipeline.pipeline import batches
 
         return batches(parts, start, stop)
 
     def _one_pass(self, part, count, batch_size):
         steps = sampling.num_sequential_steps(count, batch_size)
-        for batch in self.steps({"images": part}, 0, steps):
-            self._check_stop()
-            yield batch["images"]
+        with self.steps({"images": part}, 0, steps) as stream:
+            for batch in stream:
+                self._check_stop()
+                yield batch["images"]
 
     def sequence(self, domain, batch_size, *, views, name):
         """Every image of a domain once, in order, in masked batches of equal size.

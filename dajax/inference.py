@@ -12,7 +12,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from data_pipeline import preprocess, seg_transforms
-from dajax import checkpoint
+from dajax import checkpoint, log
 from dajax.errors import UserError
 from dajax.models.apply import inference, segmenter_inference
 from dajax.models.build import build_model, build_segmenter
@@ -30,7 +30,7 @@ class Trained:
       params, batch_stats: {network name: tree of numpy arrays}.
       extra: {name: numpy array}, what the method carried besides (pseudo-labels, class centres).
       model: the Flax module; `transform`: the evaluation transform.
-      results: the stage's figures, None while it is unfinished.
+      results: the stage's figures, None while it is unfinished, or when its last checkpoint is damaged and an older one is taken.
       metrics: list of the objects of metrics.jsonl.
     """
 
@@ -121,16 +121,16 @@ class TrainedSegmenter(Trained):
 
 
 def open_workdir(workdir, stage=None):
-    """Opens a stage of a workdir, by default the last one that has a checkpoint.
+    """Opens a stage of a workdir, by default the last one that has a checkpoint: its newest that is whole.
 
     Raises:
-      UserError: no workdir, no such stage, no checkpoint.
+      UserError: no workdir, no such stage, no checkpoint that is whole.
     """
     workdir = pathlib.Path(workdir)
     if not (workdir / "config.json").exists():
         raise UserError(f"{workdir}: is no workdir of dajax (it has no config.json); pass the --workdir of a run")
     config = ConfigDict(with_added_keys(json.loads((workdir / "config.json").read_text())))
-    begun = [name for name in config.stages if (workdir / name / "checkpoints").is_dir()]
+    begun = [name for name in config.stages if checkpoint.steps(workdir / name / "checkpoints")]
     if not begun:
         raise UserError(f"{workdir}: no stage has a checkpoint yet")
     stage = stage or begun[-1]
@@ -139,7 +139,7 @@ def open_workdir(workdir, stage=None):
     state, _ = checkpoint.read(workdir / stage / "checkpoints")
     dataset = json.loads((workdir / "dataset.json").read_text())
     directory = workdir / stage
-    result = directory / "result.json"
+    result = _result(directory / "result.json", int(state["step"]))
     num_classes = len(dataset["class_names"])
     if config.task == "segmentation":
         kind, model = TrainedSegmenter, build_segmenter(config.model, config[stage], num_classes=num_classes)
@@ -150,6 +150,11 @@ def open_workdir(workdir, stage=None):
     return kind(
         config=config, stage=stage, step=int(state["step"]), class_names=tuple(dataset["class_names"]), params=state["params"],
         batch_stats=state["batch_stats"], extra=state["extra"], model=model, transform=transform,
-        results=json.loads(result.read_text()) if result.exists() else None,
-        metrics=[json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()],
+        results=result, metrics=log.read_metrics(directory / "metrics.jsonl"),
     )
+
+
+def _result(path, step):
+    """The stage's figures where they are those of this step: an older checkpoint, taken for a damaged one, has none."""
+    result = json.loads(path.read_text()) if path.exists() else None
+    return result if result is not None and result["step"] == step else None

@@ -1,5 +1,6 @@
 """What a run says: metrics.jsonl, TensorBoard events, and a bar on a terminal or plain lines in a log file."""
 
+import contextlib
 import io
 import json
 import math
@@ -12,6 +13,9 @@ from tensorboard.compat.proto import event_pb2, summary_pb2
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 from tqdm import tqdm
 
+from dajax import storage
+from dajax.errors import UserError
+
 
 def say(text=""):
     """One line to the terminal, above a progress bar if there is one."""
@@ -23,36 +27,106 @@ class MetricsFile:
     """`metrics.jsonl`: one object a line, {"step", "kind", figures...}; no times in it, so that an interrupted run writes the same file.
 
     A checkpoint remembers how long the file was; resuming cuts what came after, because those steps will be run, and written, again.
+    What a power failure or an editor has done to the part before is said; its whole lines stay.
+
+    Args:
+      path: of the file; its folder is created.
+      length: bytes that the checkpoint remembers.
+
+    Raises:
+      UserError: it cannot be written to.
     """
 
     def __init__(self, path, length):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = open(path, "ab")
-        self._file.truncate(length)
-        self._file.seek(length)
+        self._path = path
+        with _told(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            found = path.read_bytes()[:length] if path.exists() else b""
+            lines = list(_whole_lines(found))
+            kept = b"".join(line + b"\n" for line, _ in lines)
+            if len(found) < length or kept != found:
+                lost = f"its {len(lines)} whole lines are kept, the others are lost"
+                say(f"{path}: has {len(found)} of the {length} bytes that the checkpoint remembers, or holds what is no metric; {lost}")
+            if kept != found:
+                _replace(path, kept)
+            self._file = open(path, "ab")
+            self._file.truncate(len(kept))
+            self._file.seek(len(kept))
 
     def write(self, step, kind, figures):
         """Appends one line. kind: "train", "refresh" or "evaluation"."""
-        self._file.write((json.dumps({"step": step, "kind": kind, **figures}) + "\n").encode())
-        self._file.flush()
+        with _told(self._path):
+            self._file.write((json.dumps({"step": step, "kind": kind, **figures}) + "\n").encode())
+            self._file.flush()
 
-    def length(self):
-        """Bytes written so far."""
+    def sync(self):
+        """Bytes written so far, which a power failure then leaves as they are."""
+        with _told(self._path):
+            self._file.flush()
+            os.fsync(self._file.fileno())
         return self._file.tell()
 
     def close(self):
         """Releases the file."""
-        self._file.close()
+        with _told(self._path):
+            self._file.close()
+
+
+def read_metrics(path):
+    """List of the objects of a metrics.jsonl; [] where there is none. Lines that are not whole are left out, and said."""
+    content = path.read_bytes() if path.exists() else b""
+    lines = list(_whole_lines(content))
+    if b"".join(line + b"\n" for line, _ in lines) != content:
+        say(f"{path}: some lines are not whole; {len(lines)} are taken")
+    return [row for _, row in lines]
+
+
+def _whole_lines(content):
+    """(line, its object) of every line that ends and is a metric. NULs, which versions before put where bytes were lost, are taken off."""
+    for line in content.split(b"\n")[:-1]:
+        line = line.strip(b"\0")
+        try:
+            row = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(row, dict) and "step" in row and "kind" in row:
+            yield line, row
+
+
+@contextlib.contextmanager
+def _told(path):
+    try:
+        yield
+    except OSError as error:
+        reason, remedy = storage.cause(error)
+        raise UserError(f"cannot write {path}: {reason}. To go on, {remedy}, then run the same command again") from error
 
 
 class TensorBoard:
-    """Scalars as TensorBoard events, written by the tensorboard package alone: TensorFlow need not be there."""
+    """Scalars as TensorBoard events, written by the tensorboard package alone: TensorFlow need not be there.
 
-    def __init__(self, directory, restart_step=None):
-        self._writer = EventFileWriter(str(directory))
-        if restart_step is not None:  # TensorBoard then forgets the events of steps that will be written again
+    A checkpoint remembers how long each file was; resuming cuts what came after, as in `MetricsFile`. TensorBoard itself forgets by
+    step, which leaves what a stage writes at the very step of a checkpoint but after it (a refresh, an evaluation) there twice.
+
+    Args:
+      directory: of the event files.
+      restart_step: the first step that will be written.
+      lengths: {file name: bytes} that the checkpoint remembers; None when it is of a version that did not.
+
+    Raises:
+      UserError: it cannot be written to.
+    """
+
+    def __init__(self, directory, restart_step, lengths):
+        self._directory = directory
+        before = self._files()
+        with _told(directory):
+            for path in before if lengths is not None else ():
+                _cut(path, lengths.get(path.name, 0))
+            self._writer = EventFileWriter(str(directory))
+        if before:  # a TensorBoard that is looking on forgets the steps that will be written again
             session = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
-            self._writer.add_event(event_pb2.Event(wall_time=time.time(), step=restart_step, session_log=session))
+            self._add(event_pb2.Event(wall_time=time.time(), step=restart_step, session_log=session))
 
     def scalars(self, step, prefix, figures):
         """Writes every plain number among `figures` as "prefix/name"."""
@@ -61,20 +135,42 @@ class TensorBoard:
             for name, value in figures.items()
             if isinstance(value, (int, float))
         ]
-        self._add(step, values)
+        self._summary(step, values)
 
     def picture(self, step, name, picture):
         """Writes uint8 [H, W, 3] as an image."""
         height, width, _ = picture.shape
         image = summary_pb2.Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=_png(picture))
-        self._add(step, [summary_pb2.Summary.Value(tag=f"pictures/{name}", image=image)])
+        self._summary(step, [summary_pb2.Summary.Value(tag=f"pictures/{name}", image=image)])
 
-    def _add(self, step, values):
-        self._writer.add_event(event_pb2.Event(wall_time=time.time(), step=step, summary=summary_pb2.Summary(value=values)))
+    def sync(self):
+        """{file name: bytes} of all event files, with everything so far in them."""
+        with _told(self._directory):
+            self._writer.flush()
+            return {path.name: path.stat().st_size for path in self._files()}
 
     def close(self):
         """Flushes and releases the file."""
-        self._writer.close()
+        with _told(self._directory):
+            self._writer.close()
+
+    def _files(self):
+        return sorted(self._directory.glob("events.out.tfevents.*"))
+
+    def _summary(self, step, values):
+        self._add(event_pb2.Event(wall_time=time.time(), step=step, summary=summary_pb2.Summary(value=values)))
+
+    def _add(self, event):
+        with _told(self._directory):
+            self._writer.add_event(event)
+
+
+def _cut(path, length):
+    """Makes a file at most so long; one of which nothing is left goes."""
+    if not length:
+        path.unlink()
+    elif path.stat().st_size > length:
+        os.truncate(path, length)
 
 
 def _png(picture):
@@ -175,10 +271,13 @@ def _clock(seconds):
 
 def write_json(path, content):
     """Writes a JSON file whole or not at all: to a neighbour first, then renamed over `path`."""
+    _replace(path, (json.dumps(content, indent=2) + "\n").encode())
+
+
+def _replace(path, content):
     temporary = path.with_name(path.name + ".tmp")
-    with open(temporary, "w") as file:
-        json.dump(content, file, indent=2)
-        file.write("\n")
+    with open(temporary, "wb") as file:
+        file.write(content)
         file.flush()
         os.fsync(file.fileno())
     os.replace(temporary, path)

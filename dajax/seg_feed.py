@@ -3,6 +3,7 @@
 The labels of the target leave this file through `evaluation`, which only evaluate_segmentation.py calls, and for an oracle stage.
 """
 
+import contextlib
 import dataclasses
 
 from data_pipeline import pseudo_label_files, sampling
@@ -138,12 +139,13 @@ class SegFeed:
         yield from ((made.read_label(index), self._target.read_label(index)) for index in range(len(made)))
 
     def _stopping(self, batches):
-        for batch in batches:
-            self._check_stop()
-            yield batch
+        with contextlib.closing(batches):
+            for batch in batches:
+                self._check_stop()
+                yield batch
 
     def steps(self, parts, start, stop):
-        """Batches of the steps [start, stop): an iterator of {part name: {"image", "mask", "index"[, "label"]}} in numpy."""
+        """Batches of the steps [start, stop): a stream, to be closed, of {part name: {"image", "mask", "index"[, "label"]}} in numpy."""
         from data_pipeline.seg_pipeline import batches
 
         return batches(parts, start, stop)

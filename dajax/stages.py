@@ -40,6 +40,7 @@ def run(config, workdir, mode):
 
     task = tasks.get(config.task)
     domains = task.open_data(config)
+    tasks.check_start(config, domains, training=mode == "train")
     check_data(domains, workdir)
     _print_header(config, workdir, devices, task.describe(config, domains))
 
@@ -108,7 +109,7 @@ def _make_stage(config, name, workdir, devices, task, domains, stop):
     log.say(f"{name}: {report.describe_parameters(jax.eval_shape(random_state).params, model.frozen_parameters())}")
     return Stage(
         name=name, run=config, config=stage_config, method=method, model=model, data=data, task=task,
-        directory=directory, initial_state=initial_state, stop=stop,
+        directory=directory, initial_state=initial_state, random_state=random_state, stop=stop,
     )
 
 
@@ -124,7 +125,7 @@ def _begin_with(state, saved, *, what):
 def _train(stage):
     """The result of a stage, trained now or found finished."""
     path = stage.directory / "result.json"
-    if path.exists():
+    if path.exists() and not _must_be_mended(stage, json.loads(path.read_text())["step"]):
         log.say(f"{stage.name}: already finished")
         return json.loads(path.read_text())
     state, evaluation = fit(stage)
@@ -133,13 +134,23 @@ def _train(stage):
     return result
 
 
+def _must_be_mended(stage, last_step):
+    """Whether a finished stage's last checkpoint is damaged and a stage is still to begin with it; an older one would be another start."""
+    workdir = stage.directory.parent
+    heirs = [name for name in stage.run.stages if stage.run[name].init_from == stage.name]
+    if all((workdir / name / "result.json").exists() or checkpoint.steps(workdir / name / "checkpoints") for name in heirs):
+        return False
+    directory = stage.directory / "checkpoints"
+    return bool(checkpoint.steps(directory)) and checkpoint.newest_whole_step(directory) != last_step
+
+
 def _evaluate(stage):
     """The result of a stage's newest checkpoint, evaluated now."""
     directory = stage.directory / "checkpoints"
     if not directory.is_dir():
         raise UserError(f"{stage.name}: has no checkpoint under {directory}; run --mode=train first")
     saved, _ = checkpoint.read(directory)
-    state = _begin_with(stage.initial_state(), saved, what=f"the checkpoint of {stage.name}").replace(step=jnp.asarray(saved["step"]))
+    state = _begin_with(stage.random_state(), saved, what=f"the checkpoint of {stage.name}").replace(step=jnp.asarray(saved["step"]))
     if not hasattr(stage.method, "train_step"):
         return {"step": int(state.step)}
     evaluation = stage.task.evaluate(state, data=stage.data, model=stage.model, config=stage.config, run=stage.run)

@@ -10,6 +10,7 @@ import zlib
 from typing import Any
 
 import jax
+import numpy as np
 
 from dajax import log, memory, parallel
 from dajax.checkpoint import Checkpoints
@@ -27,7 +28,8 @@ class Stage:
       run: the whole config; `config`: the stage's own part of it.
       method: module of dajax.methods; `model`: its network; `data`: the task's feed; `task`: module of dajax.tasks.
       directory: <workdir>/<name>.
-      initial_state: f() -> TrainState at step 0, asked for even when resuming (it is the template of the checkpoint).
+      initial_state: f() -> TrainState at step 0, with the weights that the stage begins with; not asked for when resuming.
+      random_state: f() -> TrainState of the same shapes, from random weights; the template of the checkpoints.
       stop: StopFlag.
     """
 
@@ -40,6 +42,7 @@ class Stage:
     task: types.ModuleType
     directory: pathlib.Path
     initial_state: Any
+    random_state: Any
     stop: StopFlag
 
     def schedule(self, state):
@@ -67,9 +70,9 @@ _MAX_TERMS = 8  # figures of a refresh on the terminal; the file has all
 class _Recorder:
     """Metrics on their way from the device to the files: read late, so that the device never waits, but always before a checkpoint."""
 
-    def __init__(self, stage, step, metrics_bytes):
-        self.file = log.MetricsFile(stage.directory / "metrics.jsonl", metrics_bytes)
-        self.board = log.TensorBoard(stage.directory, restart_step=step + 1 if step else None)
+    def __init__(self, stage, step, meta):
+        self.file = log.MetricsFile(stage.directory / "metrics.jsonl", meta["metrics_bytes"])
+        self.board = log.TensorBoard(stage.directory, restart_step=step + 1, lengths=meta["event_bytes"])
         self._stage, self._pending, self.latest = stage, [], {}
 
     def add(self, step, metrics):
@@ -84,10 +87,7 @@ class _Recorder:
             self.latest = {name: float(value) for name, value in metrics.items()}
             if not all(math.isfinite(value) for value in self.latest.values()):
                 terms = ", ".join(f"{name} {value:.6g}" for name, value in self.latest.items())
-                raise UserError(
-                    f"{self._stage.name}: step {step} is not finite ({terms}); stopped before it reached a checkpoint. "
-                    f"Lower --config.{self._stage.name}.optimizer.lr or look at the data of that step"
-                )
+                raise UserError(_not_finite(self._stage, f"step {step} is not finite ({terms})"))
             if step % self._stage.run.runtime.log_every == 0:
                 self.write(step, "train", self.latest)
 
@@ -101,9 +101,18 @@ class _Recorder:
             log.save_picture(self._stage.directory / "pictures" / f"{name}.png", picture)
             self.board.picture(step, name, picture)
 
+    def lengths(self):
+        """What a checkpoint must know to go back to here: how long the files are, with everything so far on disk."""
+        return {"metrics_bytes": self.file.sync(), "event_bytes": self.board.sync()}
+
     def close(self):
         self.file.close()
         self.board.close()
+
+
+def _not_finite(stage, what):
+    remedy = f"Lower --config.{stage.name}.optimizer.lr or look at the data of that step"
+    return f"{stage.name}: {what}; stopped before it reached a checkpoint. {remedy}"
 
 
 def compile_step(stage):
@@ -129,18 +138,19 @@ def fit(stage):
       StopRequested: SIGTERM or Ctrl-C; the state has been saved.
       UserError: a non-finite loss, a full disk, data that cannot be read.
     """
-    checkpoints = Checkpoints(stage.directory / "checkpoints", stage.run.runtime.keep_checkpoints)
-    state, meta = stage.initial_state(), {"metrics_bytes": 0, "evaluated_at": 0, "report": None}
-    if checkpoints.latest_step() is not None:
-        state, meta = checkpoints.restore(state)
-        log.say(f"{stage.name}: continues at step {int(state.step)}")
-    recorder = _Recorder(stage, int(state.step), meta["metrics_bytes"])
-    loop = _Loop(stage, checkpoints, recorder, state, meta)
-    try:
-        loop.run()
-        checkpoints.close()
-    finally:
-        recorder.close()
+    with Checkpoints(stage.directory / "checkpoints", stage.run.runtime.keep_checkpoints) as checkpoints:
+        if checkpoints.latest_step() is None:
+            state, meta = stage.initial_state(), {"metrics_bytes": 0, "event_bytes": {}, "evaluated_at": 0, "report": None}
+        else:
+            state, saved = checkpoints.restore(jax.eval_shape(stage.random_state))
+            meta = {"event_bytes": None} | saved  # a checkpoint of the version before knows nothing of event files
+            log.say(f"{stage.name}: continues at step {int(state.step)}")
+        recorder = _Recorder(stage, int(state.step), meta)
+        loop = _Loop(stage, checkpoints, recorder, state, meta)
+        try:
+            loop.run()
+        finally:
+            recorder.close()
     return loop.state, loop.meta["report"]
 
 
@@ -152,6 +162,7 @@ class _Loop:
         self.train_step = compile_step(stage)
         self.rng = jax.random.fold_in(jax.random.key(stage.run.seed), zlib.crc32(stage.name.encode()))
         self.progress = None
+        self.saved_at = int(state.step)  # a stage starts from this checkpoint, or at step 0, which needs none
 
     def run(self):
         stage = self.stage
@@ -168,7 +179,7 @@ class _Loop:
                     self.segment(step, stage.next_boundary(step, where), where.last_step)
         except StopRequested:
             self.save()
-            self.checkpoints.close()
+            self.checkpoints.wait()
             raise
         finally:
             if self.progress is not None:
@@ -178,7 +189,12 @@ class _Loop:
         """Steps [start, stop); saves every runtime.checkpoint_every steps."""
         stage = self.stage
         plan = stage.method.plan(self.state, data=stage.data, config=stage.config)
-        stream = iter(stage.data.steps(plan, start, stop))
+        with contextlib.closing(stage.data.steps(plan, start, stop)) as stream:
+            self.train(stream, start, stop, last_step)
+
+    def train(self, stream, start, stop, last_step):
+        """The steps [start, stop) on the batches of a stream."""
+        stage = self.stage
         for step in range(start + 1, stop + 1):
             asked = time.monotonic()
             batch = next(stream)
@@ -234,10 +250,24 @@ class _Loop:
                 log.say(f"{stage.name}: {note}")
 
     def save(self):
-        """A checkpoint of this very step, unless there is one already."""
+        """A checkpoint of this very step, unless there is one already.
+
+        Raises:
+          UserError: the disk is full, or what would be saved is not finite.
+        """
         self.recorder.drain()
-        if self.checkpoints.latest_step() == int(self.state.step) or int(self.state.step) == 0:
+        step = int(self.state.step)
+        if step == self.saved_at:
             return
-        meta = self.meta | {"metrics_bytes": self.recorder.file.length()}
-        self.checkpoints.save(self.state, meta)
-        self.meta = meta
+        self._check_finite(step)
+        self.meta = self.meta | self.recorder.lengths()
+        self.checkpoints.save(self.state, self.meta)
+        self.saved_at = step
+
+    def _check_finite(self, step):
+        """The figures of a step are those before its update, so they do not tell whether the update has left numbers."""
+        networks = {"params": self.state.params, "batch_stats": self.state.batch_stats}
+        for path, leaf in jax.tree_util.tree_leaves_with_path(networks):
+            if not np.isfinite(np.asarray(leaf)).all():
+                name = jax.tree_util.keystr(path, simple=True, separator="/")
+                raise UserError(_not_finite(self.stage, f"{name} is not finite after step {step}"))

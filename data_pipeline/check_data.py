@@ -11,15 +11,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from data_pipeline.check_images import check_images, num_encoded
-from data_pipeline.decode import read_image
-from data_pipeline.errors import DataError
+from data_pipeline.check_images import Treatments, check_images, num_encoded
+from data_pipeline.decode import read_picture
+from data_pipeline.errors import DataError, printable
+from data_pipeline.file_checks import broken
+from data_pipeline.folder_scan import describe
 from data_pipeline.image_set import ImageSet
 from data_pipeline.labels import IGNORED, LabelSpace, unknown_ids
 from data_pipeline.official import describe_missing, official_count
 from data_pipeline.seg_readers import Listing, list_files, unpaired
 from data_pipeline.segmentation_set import size_mismatch
-from data_pipeline.train_ids import REMEDY, looks_like_train_ids
+from data_pipeline.train_ids import REMEDY, all_ignored, describe_all_ignored, looks_like_train_ids
 
 MAX_LINES = 10  # of one kind of finding in one domain; the rest are counted
 
@@ -30,6 +32,7 @@ class _File(NamedTuple):
     image_hw: tuple[int, int] | None
     counts: np.ndarray | None  # int64 [256], pixels by id; ids above 255 are left out
     problems: list[tuple[str, str]]  # kind, line
+    treatments: tuple[str, ...] = ()  # of the image's pixels, see decode.Picture
 
 
 def check(domains: Sequence[tuple[str, Any]], progress: Callable[[int, int], None]) -> tuple[list[str], bool]:
@@ -56,9 +59,9 @@ def check(domains: Sequence[tuple[str, Any]], progress: Callable[[int, int], Non
         for role, what in opened:
             problems: dict[str, list[str]] = collections.defaultdict(list)
             lines += _check_domain(role, what, read_all, problems)
-            lines += _list_problems(problems) or ["  nothing wrong"]
+            lines += list_problems(problems) or ["  nothing wrong"]
             is_ok &= not problems
-    return lines, is_ok
+    return [printable(line) for line in lines], is_ok
 
 
 def _check_domain(role, what, read_all, problems) -> list[str]:
@@ -95,6 +98,7 @@ def _check_segmentation(role, listing: Listing, read_all, problems) -> list[str]
     num_labels = "no folder of labels" if listing.labels is None else f"{len(listing.labels):,} labels"
     lines = [f"{role}: {listing.name} in {listing.root}: {len(listing.images):,} images, {num_labels}"
              + (f" (official: {official:,})" if official else "")]
+    lines += [f"  {line}" for line in describe(listing.left_out)]
     missing = describe_missing(listing.name, listing.images)
     if missing:
         problems["incomplete"].append(f"{listing.root}: {missing}")
@@ -105,10 +109,12 @@ def _check_segmentation(role, listing: Listing, read_all, problems) -> list[str]
         problems["no labels"].append(f"{listing.root}: a source needs labels; unpack them so that {first} exists")
 
     counts, files_with, sizes, suspects = np.zeros(256, np.int64), np.zeros(256, np.int64), collections.Counter(), []
+    treated = Treatments()
     frames = _frames(listing)
     for frame, file in zip(frames, read_all(lambda frame: _examine(listing, frame), frames)):
         for kind, line in file.problems:
             problems[kind].append(line)
+        treated.add(file.treatments, listing.images.get(frame))
         if file.image_hw:
             sizes[file.image_hw] += 1
         if file.counts is not None:
@@ -118,29 +124,27 @@ def _check_segmentation(role, listing: Listing, read_all, problems) -> list[str]
                 suspects.append(listing.labels[frame])
     lines.append("  image sizes (width x height): " + (", ".join(
         f"{width}x{height} ({number:,})" for (height, width), number in sizes.most_common(MAX_LINES)) or "none could be read"))
+    lines += treated.lines()
     if listing.labels is None:
         return lines
     if listing.space.id_scheme == "cityscapes" and looks_like_train_ids(counts):
         problems["TrainIds"].append(f"{next(iter(listing.labels.values()))} and all others: {REMEDY}")
     elif suspects:
         problems["TrainIds"] += [f"{path}: {REMEDY}" for path in suspects]
-    return lines + _histogram(listing.space, counts, files_with, listing.root, problems)
+    if all_ignored(counts, listing.space):
+        ignored = describe_all_ignored(listing.name, counts, listing.space)
+        problems["all ignored"].append(f"{next(iter(listing.labels.values()))} and all others: {ignored}")
+    return lines + _histogram(listing.space, counts, files_with)
 
 
 def _examine(listing, frame) -> _File:
-    image_hw, counts, problems = None, None, []
-    if frame in listing.images:
-        try:
-            image_hw = read_image(listing.images[frame]).shape[:2]
-        except DataError as error:
-            problems.append(("unreadable", str(error)))
+    problems: list[tuple[str, str]] = []
+    picture = _read(read_picture, listing.images.get(frame), problems)
+    image_hw, treatments = (None, ()) if picture is None else (picture.pixels.shape[:2], picture.treatments)
     path = (listing.labels or {}).get(frame)
-    if path is None:
-        return _File(image_hw, None, problems)
-    try:
-        ids = listing.read_ids(path)
-    except DataError as error:
-        return _File(image_hw, None, [*problems, ("unreadable", str(error))])
+    ids = _read(listing.read_ids, path, problems)
+    if ids is None:
+        return _File(image_hw, None, problems, treatments)
     all_counts = np.bincount(ids.ravel(), minlength=256)
     values = np.flatnonzero(all_counts)
     unknown = unknown_ids(values, all_counts[values], listing.space)
@@ -149,10 +153,24 @@ def _examine(listing, frame) -> _File:
     mismatch = image_hw and size_mismatch(ids.shape, image_hw, listing.size_tolerance, listing.label_scale)
     if mismatch:
         problems.append(("size", f"{path}: {mismatch} ({listing.images[frame]})"))
-    return _File(image_hw, all_counts[:256], problems)
+    return _File(image_hw, all_counts[:256], problems, treatments)
 
 
-def _histogram(space: LabelSpace, counts, files_with, root, problems) -> list[str]:
+def _read(function, path, problems):
+    """function(path), or None where there is no path or the file is broken, which is added to the problems."""
+    if path is None:
+        return None
+    line = broken(path)
+    if line is None:
+        try:
+            return function(path)
+        except DataError as error:
+            line = str(error)
+    problems.append(("unreadable", line))
+    return None
+
+
+def _histogram(space: LabelSpace, counts, files_with) -> list[str]:
     """A row for each class that is trained, and for each other id that occurs."""
     total = max(int(counts.sum()), 1)
     known = {entry.id: entry for entry in space.classes}
@@ -165,13 +183,11 @@ def _histogram(space: LabelSpace, counts, files_with, root, problems) -> list[st
             name = known[i].name if i in known else "(unknown id)"
             shown = "ignored" if train_id == IGNORED else train_id
             lines.append(f"  {i:>4}  {name:<22}{shown:>8}{counts[i]:>16,}{100 * counts[i] / total:>10.3f}{files_with[i]:>9,}")
-    if counts.sum() and not counts[space.lut != IGNORED].any():
-        problems["all ignored"].append(
-            f"{root}: every pixel of every label is ignored, none belongs to a class; use labels that hold {space.name} ids")
     return lines
 
 
-def _list_problems(problems: Mapping[str, Sequence[str]]) -> list[str]:
+def list_problems(problems: Mapping[str, Sequence[str]]) -> list[str]:
+    """The lines of the findings, the first MAX_LINES of each kind."""
     lines = []
     for kind, found in problems.items():
         lines += [f"  {kind}: {line}" for line in found[:MAX_LINES]]

@@ -1,36 +1,295 @@
-"""From the bytes of a JPEG, PNG or BMP image to pixels, with PIL."""
+"""From the bytes of an image file to RGB pixels of 8 bits, with PIL: the one place where images are decoded, whatever the task.
+
+Formats: JPEG, PNG, BMP, GIF and WebP, known by their first bytes; the ending of the name need not
+agree. Nothing else is opened: PIL starts programs for some formats.
+
+What a file says of its pixels beyond 8-bit RGB is kept, applied or refused, never dropped:
+
+    grey, 1-bit, palette          the same values or colours as RGB
+    16 bits a channel             value * 255 / 65535, rounded
+    transparency, of any kind     laid over white; an image without a visible pixel is refused
+    CMYK, YCCK                    RGB by PIL's plain formula; a colour profile is not applied
+    colour profile (ICC)          not applied, as in the loaders of the papers
+    EXIF (or XMP) orientation     turned upright, so sizes are those of the upright image
+    several frames                the first
+    any other mode                refused
+
+`Picture.treatments` says which of it has happened, for check_data to count. 8-bit RGB and grey files
+without any of it give the values that they hold.
+"""
 
 import io
 import os
+from collections.abc import Callable
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
-from PIL import Image
+from PIL import BmpImagePlugin, GifImagePlugin, Image, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
 
+from data_pipeline import png_chunks
 from data_pipeline.errors import DataError
 
-# What PIL raises. OSError: missing, unknown format or truncated; SyntaxError: a broken PNG; ValueError: impossible sizes.
-_UNREADABLE = (OSError, SyntaxError, ValueError)
+# 134 megapixels, 400 MB as RGB: 64 times a frame of Cityscapes, and more than cameras take; less than
+# the 179 from which PIL calls a file an attack.
+MAX_PIXELS = 2**27
+
+# Treatments, as a sentence that begins with a number of images.
+TRANSPARENT = "have transparent pixels, which are laid over white"
+SIXTEEN_BIT = "have 16 bits a channel, brought to 8 (value * 255 / 65535)"
+CMYK = "are CMYK, made RGB by PIL's plain formula without a colour profile"
+TURNED = "have an orientation in their EXIF, and are turned upright"
+SEVERAL_FRAMES = "have several frames, of which the first is read"
+PROFILE = "have a colour profile other than sRGB, which is not applied"
+
+_HEAD_BYTES = 64  # enough to know a format by
+
+_FORMATS = (  # first bytes -> class that reads it; the class itself, because Image.open asks all others too
+    (png_chunks.SIGNATURE, PngImagePlugin.PngImageFile),
+    (b"\xff\xd8\xff", JpegImagePlugin.JpegImageFile),
+    (b"GIF87a", GifImagePlugin.GifImageFile),
+    (b"GIF89a", GifImagePlugin.GifImageFile),
+    (b"BM", BmpImagePlugin.BmpImageFile),
+)
+_EXPECTED = "expected JPEG, PNG, BMP, GIF or WebP"
+_FOREIGN = (  # first bytes -> what lies in image folders besides
+    (b"II*\0", "TIFF"), (b"MM\0*", "TIFF"), (b"%!PS", "PostScript"), (b"\xc5\xd0\xd3\xc6", "PostScript"), (b"%PDF", "PDF"),
+    (b"\0\0\0\x0cjP  ", "JPEG 2000"), (b"\xff\x4f\xff\x51", "JPEG 2000"), (b"8BPS", "Photoshop's PSD"), (b"PK", "a ZIP archive"),
+    (b"\x1f\x8b", "gzip"), (b"version https://git-lfs", "a Git LFS pointer without its file"), (b"<", "HTML or XML, as an error page is"),
+)
+
+# EXIF 2.32, tag 0x0112: what brings an array [H, W, C] upright. 1 is upright.
+_ORIENTATION_TAG = 0x0112
+_TURNS = {
+    2: lambda pixels: pixels[:, ::-1],
+    3: lambda pixels: pixels[::-1, ::-1],
+    4: lambda pixels: pixels[::-1],
+    5: lambda pixels: pixels.swapaxes(0, 1),
+    6: lambda pixels: np.rot90(pixels, -1),
+    7: lambda pixels: pixels.swapaxes(0, 1)[::-1, ::-1],
+    8: lambda pixels: np.rot90(pixels, 1),
+}
+_ORIENTING_INFO = ("exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif")  # keys of PIL's info
+
+_FILE_REMEDY, _RECORD_REMEDY = "replace or remove the file", "prepare the data set again"
 
 
-def read_image(path: str | os.PathLike) -> np.ndarray:
-    """Decodes a file as RGB, uint8 [H, W, 3]. Raises DataError, naming the file, when it is missing or cannot be decoded."""
-    try:
-        return _decode(path)
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: no such file; unpack the download again, or take it off the list that names it") from error
-    except _UNREADABLE as error:
-        raise DataError(f"{path}: cannot be decoded: {error}; replace or remove the file") from error
+class Picture(NamedTuple):
+    """A decoded image.
+
+    pixels: RGB, uint8 [H, W, 3].
+    treatments: those of the constants above that were needed.
+    """
+
+    pixels: np.ndarray
+    treatments: tuple[str, ...]
+
+
+def read_picture(path: str | os.PathLike) -> Picture:
+    """Decodes a file. Raises DataError, naming the file, when it is missing, cannot be decoded, or is of a kind that is refused."""
+    return _read(path, lambda file: _decode(file, str(path), _FILE_REMEDY))
+
+
+def read_image(path: str | os.PathLike, plain_png: Callable[[bytes], np.ndarray] | None = None) -> np.ndarray:
+    """The pixels of `read_picture`, uint8 [H, W, 3].
+
+    Args:
+      plain_png: a faster decoder for PNG files of 8-bit RGB and nothing else; PIL decodes those for which it raises anything.
+    """
+
+    def decode(file):
+        pixels = None if plain_png is None else _decode_plain_png(file, plain_png)
+        return _decode(file, str(path), _FILE_REMEDY).pixels if pixels is None else pixels
+
+    return _read(path, decode)
+
+
+def decode_picture(encoded: bytes, name: str) -> Picture:
+    """Decodes the bytes of a file. Raises DataError as read_picture does, naming it `name`."""
+    return _decode(io.BytesIO(encoded), name, _RECORD_REMEDY)
 
 
 def decode_image(encoded: bytes, name: str) -> np.ndarray:
-    """Decodes an image as RGB, uint8 [H, W, 3]. Raises DataError, naming it `name`, when it cannot."""
+    """The pixels of `decode_picture`, uint8 [H, W, 3]."""
+    return decode_picture(encoded, name).pixels
+
+
+def image_size_hw(path: str | os.PathLike) -> tuple[int, int]:
+    """Height and width that read_image gives, from the file's header alone where it has no orientation.
+
+    Raises: DataError, naming the file, for one that is missing or whose header cannot be read, and for an image that is too large.
+    """
+
+    def size_of(file):
+        with _open(file, str(path), _FILE_REMEDY) as image:
+            if image.format == "PNG" and png_chunks.read_extras(file).orientation:
+                file.seek(0)
+                return _decode(file, str(path), _FILE_REMEDY).pixels.shape[:2]
+            return (image.width, image.height) if orientation_of(image) in (5, 6, 7, 8) else (image.height, image.width)
+
+    return _read(path, lambda file: _named(lambda: size_of(file), str(path), _FILE_REMEDY))
+
+
+def describe_error(error: Exception) -> str:
+    """What an image library complains of, in one short line."""
+    text = " ".join(str(error).split())[:200]
+    usual = isinstance(error, (OSError, SyntaxError, ValueError)) and text
+    return text if usual else f"{type(error).__name__} {text}".rstrip()
+
+
+def check_num_pixels(width: int, height: int, name: str) -> None:
+    """Raises DataError, naming the file, for an image larger than MAX_PIXELS. To be called before memory is taken for its pixels."""
+    if width * height > MAX_PIXELS:
+        raise DataError(
+            f"{name}: {width}x{height} pixels (width x height), {width * height:,} in all; expected at most {MAX_PIXELS:,}: make it smaller, "
+            f"cut it into tiles, or remove it")
+
+
+def _read(path, function):
+    """function(file), and what opening it may raise as one line."""
     try:
-        return _decode(io.BytesIO(encoded))
-    except _UNREADABLE as error:
-        reason = "no image format that PIL knows" if isinstance(error, OSError) and "BytesIO" in str(error) else error
-        raise DataError(f"{name}: cannot be decoded: {reason}; prepare the data set again") from error
+        with open(path, "rb") as file:
+            return function(file)
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: no such file; unpack the download again, or take it off the list that names it") from error
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror or error}; make it readable, replace or remove it") from error
 
 
-def _decode(file) -> np.ndarray:
-    with Image.open(file) as image:
-        return np.asarray(image.convert("RGB"))
+def _named(function, name, remedy):
+    """function(), with whatever it raises as a line that names the image."""
+    try:
+        return function()
+    except DataError:
+        raise
+    except Exception as error:  # of a broken file PIL raises anything: struct.error, KeyError, zlib.error, DecompressionBombError ...
+        raise DataError(f"{name}: cannot be decoded: {describe_error(error)}; {remedy}") from error
+
+
+def _open(file: BinaryIO, name, remedy):
+    """PIL's image, of which only the header has been read. Raises DataError for another format, and for too many pixels."""
+    head = file.read(_HEAD_BYTES)
+    file.seek(0)
+    reader = next((reader for magic, reader in _FORMATS if head.startswith(magic)), None)
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        reader = WebPImagePlugin.WebPImageFile
+    if reader is None:
+        raise DataError(f"{name}: cannot be decoded: {_describe_format(head)}; {_EXPECTED}: {remedy}")
+    header = png_chunks.read_header(head)
+    if header:  # before PIL looks at it, which has a bound of its own for some of the chunks
+        check_num_pixels(header.width, header.height, name)
+    image = reader(file)
+    check_num_pixels(*image.size, name)
+    return image
+
+
+def _describe_format(head) -> str:
+    if not head:
+        return "the file is empty"
+    if head[4:8] == b"ftyp":
+        return "it is HEIC, AVIF or a video"
+    found = next((what for magic, what in _FOREIGN if head.startswith(magic)), None)
+    return f"it is {found}" if found else "no image format that dajax reads"
+
+
+def _decode(file: BinaryIO, name, remedy) -> Picture:
+    def decode():
+        with _open(file, name, remedy) as image:
+            image.load()  # all of it: a PNG file may have its EXIF after its pixels
+            pixels, treatments = _to_rgb(image, file, name)
+            orientation = orientation_of(image)
+            if orientation != 1:
+                pixels = np.ascontiguousarray(_TURNS[orientation](pixels))
+                treatments.append(TURNED)
+            if getattr(image, "is_animated", False):
+                treatments.append(SEVERAL_FRAMES)
+            if image.mode != "CMYK" and not _is_srgb(image.info.get("icc_profile")):
+                treatments.append(PROFILE)
+            return Picture(pixels, tuple(treatments))
+
+    return _named(decode, name, remedy)
+
+
+def _decode_plain_png(file, decoder) -> np.ndarray | None:
+    """Of a PNG file of 8-bit RGB and nothing else; None for any other, and for one that the decoder refuses."""
+    header = png_chunks.read_header(file.read(_HEAD_BYTES))
+    pixels = None
+    if header and header[2:] == (8, png_chunks.RGB) and header.width * header.height <= MAX_PIXELS:
+        if not any(png_chunks.read_extras(file)):
+            file.seek(0)
+            try:
+                pixels = decoder(file.read())
+            except Exception:  # of another library, for a broken file; PIL says what is wrong with it
+                pixels = None
+    file.seek(0)
+    return pixels
+
+
+def _to_rgb(image, file, name) -> tuple[np.ndarray, list[str]]:
+    """uint8 [H, W, 3] of a loaded image, not yet upright, and the treatments."""
+    file.seek(0)
+    header = png_chunks.read_header(file.read(_HEAD_BYTES)) if image.format == "PNG" else None
+    if header and header.bits == 16:
+        return _sixteen_bits_to_rgb(file, name)
+    if image.mode in ("1", "L", "RGB"):
+        pixels = np.asarray(image.convert("RGB"))
+        key = image.info.get("transparency")
+        return (pixels, []) if key is None else _over_white(pixels, 255 * _is_opaque(pixels, key, header), name)
+    if image.mode == "CMYK":
+        return np.asarray(image.convert("RGB")), [CMYK]
+    if image.mode in ("LA", "RGBA") or (image.mode == "P" and image.has_transparency_data):
+        rgba = np.asarray(image.convert("RGBA"))
+        return _over_white(rgba[..., :3], rgba[..., 3], name)
+    if image.mode == "P":
+        return np.asarray(image.convert("RGB")), []
+    raise DataError(f"{name}: its pixels are of mode {image.mode}, which has no one meaning as RGB; save it as 8-bit RGB PNG")
+
+
+def _is_opaque(pixels, key, header) -> np.ndarray:
+    """bool [H, W]: where RGB pixels are not the one transparent colour, which is a grey value or a triple as the file has it."""
+    if header and header.bits < 8 and header.color_type == png_chunks.GREY and np.isscalar(key) and header.bits > 1:
+        key = key * 255 // (2**header.bits - 1)  # PIL brings pixels of 2 and 4 bits to 0..255, and leaves the key (of 1 bit it does not)
+    return (pixels != np.asarray(key, np.int64)).any(-1)
+
+
+def _sixteen_bits_to_rgb(file, name):
+    """A PNG file of 16 bits a channel. TensorFlow decodes it: PIL keeps the high byte alone of colours and alpha."""
+    from data_pipeline.transforms import tf  # here, because TensorFlow takes seconds to import; there, because that hides the GPUs from it
+
+    file.seek(0)
+    rgba = tf.io.decode_png(file.read(), channels=4, dtype=tf.uint16).numpy().astype(np.int64)
+    color, alpha = rgba[..., :3], rgba[..., 3:]
+    _check_visible(alpha, name)
+    laid = color * alpha + 65535 * (65535 - alpha)  # in units of 1 / 65535 of a 16-bit value
+    treatments = [SIXTEEN_BIT] if alpha.min() == 65535 else [SIXTEEN_BIT, TRANSPARENT]
+    return ((laid * 255 + 65535**2 // 2) // 65535**2).astype(np.uint8), treatments
+
+
+def _over_white(color, alpha, name):
+    """Composes uint8 [H, W, 3] with alpha [H, W] in 0..255: (color * alpha + 255 * (255 - alpha)) / 255, rounded."""
+    if alpha.min() == 255:
+        return np.ascontiguousarray(color), []
+    _check_visible(alpha, name)
+    alpha = alpha.astype(np.uint16)[..., None]
+    laid = (color * alpha + 255 * (255 - alpha) + 127) // 255  # at most 255 * 255 + 127, which 16 bits hold
+    return laid.astype(np.uint8), [TRANSPARENT]
+
+
+def _check_visible(alpha, name):
+    if not alpha.any():
+        raise DataError(f"{name}: every pixel is transparent, so there is nothing to see; save it without its alpha channel, or remove it")
+
+
+def orientation_of(image: Image.Image) -> int:
+    """1..8 of a loaded image's EXIF, or XMP where that has none; 1, upright, for an image with neither, or a broken one."""
+    if not any(key in image.info for key in _ORIENTING_INFO):
+        return 1
+    try:
+        value = Image.Image.getexif(image).get(_ORIENTATION_TAG)  # not PNG's own, which loads the image first
+        return value if value in _TURNS else 1
+    except Exception:  # the pixels are sound all the same
+        return 1
+
+
+def _is_srgb(profile: bytes | None) -> bool:
+    """Whether a profile calls itself sRGB, in ASCII (ICC version 2) or UTF-16 (4); an image without one counts as sRGB."""
+    return not profile or b"sRGB" in profile or "sRGB".encode("utf-16-be") in profile

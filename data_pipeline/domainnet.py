@@ -14,6 +14,7 @@ from data_pipeline.errors import DataError
 from data_pipeline.folder import domain_folder
 from data_pipeline.image_set import ImageSet, Listed
 from data_pipeline.list_files import ListFile, classes_of, listed_set, read_list
+from data_pipeline.names import data_root
 
 DOMAINS = ("clipart", "infograph", "painting", "quickdraw", "real", "sketch")
 SPLITS = {"train": ("train",), "test": ("test",), "all": ("train", "test")}
@@ -30,6 +31,7 @@ def read_domains(
     Raises: DataError for a missing folder or list, an unknown split, an entry of another domain, and class ids that differ between
       lists or from the folders, naming file and line.
     """
+    root = data_root(root)
     wanted = [(source, source_split, "source_split") for source in sources]
     wanted += [(target, target_split, "target_split"), (target, evaluation_split, "evaluation_split")]
     lists: dict[tuple[str, str], ListFile] = {}

@@ -2,16 +2,22 @@
 
 Layout: `<root>/<domain>/[images/]<class>/*.jpg`, optionally `<root>/category.txt` with one class name a line, whose
 line number is the class id. Without it the sorted names of the class folders are the classes.
+
+Names of domains and classes are compared composed (Unicode's NFC), see `names`. Everything in a domain that is not
+read is counted and named, see `folder_scan`.
 """
 
 import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from data_pipeline.errors import DataError
+from data_pipeline.folder_scan import LeftOut, as_left_out, gathered, nested, scan, what_is_there
 from data_pipeline.image_set import ImageSet
+from data_pipeline.names import check_below, class_name, data_root, find_below, hint, near_miss
+from data_pipeline.text_files import lines_of, read_text
 
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp")
 
@@ -29,29 +35,34 @@ def read_folder(
     Returns: an ImageSet of paths; labels are None when the domain folder holds images and no class folders.
     Raises: DataError for a missing or empty folder, and where class folders and `class_names` differ.
     """
-    base = domain_folder(root, domain)
-    folders, loose_images = _class_folders(base), images_in(base)
+    outer, base = _domain_folders(root, domain)
+    found, folders = scan(base, IMAGE_ENDINGS), class_folders(base)
+    left_out = _beside_images(outer, base) + found.left_out
     if class_names is None:
-        class_names, listed_in = _read_categories(root), str(pathlib.Path(root) / "category.txt")
-    if not folders and not loose_images:
-        raise DataError(f"{base}: no class folders and no images ({', '.join(IMAGE_ENDINGS)}); expected {base}/<class>/*.jpg")
+        class_names, listed_in = _read_categories(root), str(data_root(root) / "category.txt")
+    if not folders and not found.files:
+        raise DataError(
+            f"{base}: no class folders and no images ({', '.join(IMAGE_ENDINGS)}); there: {what_is_there(base)}; expected {base}/<class>/*.jpg")
     if not folders:
-        return ImageSet(domain, tuple(class_names or ()), paths=tuple(loose_images))
-    if loose_images:
-        raise DataError(f"{loose_images[0]}: an image beside class folders; move it into the folder of its class")
+        paths = tuple(os.path.join(base, name) for name in found.files)
+        return ImageSet(domain, tuple(class_names or ()), paths=paths, left_out=gathered(left_out))
+    if found.files:
+        raise DataError(f"{base / found.files[0]}: an image beside class folders; move it into the folder of its class")
     if class_names is None:
         class_names = tuple(folders)
     _check_classes(base, folders, class_names, listed_in)
 
     paths, labels = [], []
     for class_id, name in enumerate(class_names):
-        images = images_in(base / name)
+        images, unused = images_in(base / folders[name])
         if not images:
             raise DataError(
-                f"{base / name}: class {name!r} has no image ({', '.join(IMAGE_ENDINGS)}); add some or remove the folder")
+                f"{base / folders[name]}: class {name!r} has no image ({', '.join(IMAGE_ENDINGS)}); there: "
+                f"{what_is_there(base / folders[name])}; add some or remove the folder")
         paths += images
         labels += [class_id] * len(images)
-    return ImageSet(domain, tuple(class_names), np.array(labels, np.int32), paths=tuple(paths))
+        left_out += unused
+    return ImageSet(domain, tuple(class_names), np.array(labels, np.int32), paths=tuple(paths), left_out=gathered(left_out))
 
 
 def read_domains(
@@ -62,7 +73,7 @@ def read_domains(
 
     Raises: DataError as read_folder does, for a source without class folders, and for a class that not every domain has.
     """
-    folders = {domain: _class_folders(domain_folder(root, domain)) for domain in (*sources, target)}
+    folders = {domain: class_folders(domain_folder(root, domain)) for domain in (*sources, target)}
     first = sources[0]
     for source in sources:
         if not folders[source]:
@@ -71,8 +82,8 @@ def read_domains(
         for name in sorted(set(folders[first]) ^ set(folders[domain])) if folders[domain] else ():  # an unlabelled target has none
             present, absent = (first, domain) if name in folders[first] else (domain, first)
             raise DataError(
-                f"{root}: class {name!r} is in domain {present!r} and not in {absent!r}; both need the same classes: "
-                f"remove its folder or add the missing one")
+                f"{data_root(root)}: class {name!r} is in domain {present!r} and not in {absent!r}{hint(name, folders[absent])}; both need the "
+                f"same classes: remove its folder, add the missing one, or rename one of them")
     source_sets = [read_folder(root, first, class_names, listed_in)]
     class_names = source_sets[0].class_names
     source_sets += [read_folder(root, source, class_names, listed_in) for source in sources[1:]]
@@ -80,45 +91,76 @@ def read_domains(
 
 
 def domain_folder(root: str | os.PathLike, domain: str) -> pathlib.Path:
-    """`<root>/<domain>/images` when there is such a folder (Office-31), else `<root>/<domain>`. Raises DataError when there is none."""
-    root = pathlib.Path(root)
-    if not root.is_dir():
-        raise DataError(f"{root}: no such folder; set config.data.root to the folder that holds the domains")
-    if not domain or not (root / domain).is_dir():
-        found = ", ".join(_class_folders(root)) or "none"
-        raise DataError(f"{root}: no domain {domain!r}; domains there: {found}")
-    nested = root / domain / "images"
-    return nested if nested.is_dir() else root / domain
+    """`<root>/<domain>/images` when there is such a folder (Office-31), else `<root>/<domain>`.
+
+    Raises: DataError when there is none, and for a name that leads out of the root.
+    """
+    return _domain_folders(root, domain)[1]
 
 
-def _class_folders(base: pathlib.Path) -> list[str]:
-    return sorted(entry.name for entry in os.scandir(base) if entry.is_dir() and not entry.name.startswith("."))
+def _domain_folders(root, domain) -> tuple[pathlib.Path, pathlib.Path]:
+    """`<root>/<domain>`, and the folder in it that is read."""
+    root = data_root(root)
+    check_below(domain, "config.data: a domain")
+    found = find_below(root, domain) if domain.strip("./") else None
+    if found is None or not os.path.isdir(found):
+        there = class_folders(root)
+        raise DataError(f"{root}: no domain {domain!r}{hint(domain, there)}; domains there: {', '.join(there) or 'none'}")
+    outer = pathlib.Path(found)
+    inner = outer / "images"
+    return outer, inner if inner.is_dir() else outer
 
 
-def images_in(folder: str | os.PathLike) -> list[str]:
-    """The image files right in a folder, sorted."""
-    return sorted(
-        entry.path for entry in os.scandir(folder)
-        if entry.name.lower().endswith(IMAGE_ENDINGS) and not entry.name.startswith(".") and entry.is_file())
+def class_folders(base: str | os.PathLike) -> dict[str, str]:
+    """{class: name of its folder} of the folders right in a folder, sorted by class; hidden ones are none.
+
+    Raises: DataError for two folders whose names are one class: they differ in their Unicode form only.
+    """
+    found: dict[str, str] = {}
+    for folder in scan(base, ()).folders:
+        name = class_name(folder)
+        if name in found:
+            raise DataError(
+                f"{base}: two folders of class {name!r}, whose names differ in their Unicode form only (NFC and NFD); merge them into one")
+        found[name] = folder
+    return dict(sorted(found.items()))
+
+
+def images_in(folder: str | os.PathLike) -> tuple[list[str], list[LeftOut]]:
+    """The image files right in a folder, sorted, and what else is there."""
+    found = scan(folder, IMAGE_ENDINGS)
+    return [os.path.join(folder, name) for name in found.files], [*found.left_out, *nested(folder, found)]
+
+
+def _beside_images(outer, base) -> list[LeftOut]:
+    """What lies in `<domain>` where `<domain>/images` is read (Office-31)."""
+    if outer == base:
+        return []
+    found = scan(outer, IMAGE_ENDINGS)
+    beside = [*found.files, *(name for name in found.folders if name != base.name)]
+    return found.left_out + as_left_out(outer, beside, "beside the folder 'images', which is read")
 
 
 def _read_categories(root) -> tuple[str, ...] | None:
-    path = pathlib.Path(root) / "category.txt"
+    path = data_root(root) / "category.txt"
     if not path.is_file():
+        other = near_miss(path.name, scan(path.parent, (".txt",)).files)
+        if other:
+            raise DataError(f"{path.parent / other}: is not read under this name; rename it to {path.name}, or remove it")
         return None
-    names = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
-    while names and not names[-1]:  # an editor's last empty lines are no classes
-        names.pop()
+    lines = lines_of(read_text(path, "one class name a line", holds_file_names=True))
+    names = [class_name(line.strip()) for line in lines]
     for number, name in enumerate(names):
         if not name or name in names[:number]:
             raise DataError(f"{path}: line {number + 1} is {name!r}; expected one class name a line, each once")
     return tuple(names)
 
 
-def _check_classes(base, folders, class_names, listed_in):
+def _check_classes(base, folders: Mapping[str, str], class_names, listed_in):
     for name in folders:
         if name not in class_names:
-            raise DataError(f"{base / name}: class folder {name!r} is not in {listed_in}; add it there or remove the folder")
+            raise DataError(
+                f"{base / folders[name]}: class folder {name!r} is not in {listed_in}{hint(name, class_names)}; add it there, rename or remove it")
     for name in class_names:
         if name not in folders:
-            raise DataError(f"{base}: no folder for class {name!r}, which is in {listed_in}; add it or remove the class")
+            raise DataError(f"{base}: no folder for class {name!r}, which is in {listed_in}{hint(name, folders)}; add it or remove the class")

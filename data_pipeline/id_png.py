@@ -1,17 +1,19 @@
-"""Decoding PNG files whose pixels are ids. An image library's usual conversions (palette to colour, 16 bits to 8) would destroy them."""
+"""Decoding PNG files whose pixels are ids. An image library's usual conversions (palette to colour, 16 bits to 8) would destroy them.
+
+Nothing of what `decode` does to images is done here: ids are neither scaled, laid over white nor turned. A label that asks for it (an
+orientation, alpha, frames) is refused; transparent ids of a palette or of grey are ids like any others.
+"""
 
 import io
-import struct
 
 import numpy as np
-from PIL import Image
+from PIL import PngImagePlugin
 
+from data_pipeline.decode import check_num_pixels, describe_error, orientation_of
 from data_pipeline.errors import DataError
+from data_pipeline.png_chunks import GREY, GREY_ALPHA, PALETTE, RGB, RGB_ALPHA, read_extras, read_header
 
-# What PIL raises for a file that it cannot decode, as in data_pipeline.folder.
-_UNREADABLE = (OSError, SyntaxError, ValueError)
-_GREY, _RGB, _PALETTE, _RGBA = 0, 2, 3, 6  # colour types of the PNG specification, section 11.2.2
-_KINDS = {_GREY: "grey", _RGB: "RGB", _PALETTE: "palette", 4: "grey and alpha", _RGBA: "RGB and alpha"}
+_KINDS = {GREY: "grey", RGB: "RGB", PALETTE: "palette", GREY_ALPHA: "grey and alpha", RGB_ALPHA: "RGB and alpha"}
 
 
 def read_ids(path: str) -> np.ndarray:
@@ -20,15 +22,11 @@ def read_ids(path: str) -> np.ndarray:
     Raises: DataError for a file that is missing, truncated, no PNG, or of another kind (a colour picture).
     """
     data, bits, kind = _read_png(path)
-    if kind not in (_GREY, _PALETTE) or (kind == _GREY and bits < 8):
+    if kind not in (GREY, PALETTE) or (kind == GREY and bits < 8):  # PIL would bring fewer bits to 0..255
         raise DataError(
             f"{path}: found {bits}-bit {_KINDS.get(kind, 'strange')} PNG; expected one id a pixel (8- or 16-bit grey, or a palette): "
             f"use the file with the ids, not the one with colours")
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            return np.asarray(image)
-    except _UNREADABLE as error:
-        raise _broken(path, error) from error
+    return _decode(path, lambda: np.asarray(_load(data)))
 
 
 def read_synthia_ids(path: str) -> np.ndarray:
@@ -38,7 +36,7 @@ def read_synthia_ids(path: str) -> np.ndarray:
     Raises: DataError for a file that is missing, truncated, no PNG, or has 8 bits or one channel.
     """
     data, bits, kind = _read_png(path)
-    if bits != 16 or kind not in (_RGB, _RGBA):
+    if bits != 16 or kind not in (RGB, RGB_ALPHA):
         raise DataError(
             f"{path}: found {bits}-bit {_KINDS.get(kind, 'strange')} PNG; expected SYNTHIA's 16-bit RGB with the class id in channel 0; a program "
             f"that saved it anew has lost the ids: take GT/LABELS from the downloaded SYNTHIA_RAND_CITYSCAPES archive again")
@@ -46,21 +44,43 @@ def read_synthia_ids(path: str) -> np.ndarray:
 
     try:
         return tf.io.decode_png(data, dtype=tf.uint16).numpy()[:, :, 0]
-    except tf.errors.InvalidArgumentError as error:
+    except tf.errors.OpError as error:
         raise _broken(path, "invalid or truncated PNG data") from error
 
 
 def _read_png(path) -> tuple[bytes, int, int]:
-    """The file's bytes, its bits per channel and its colour type."""
+    """The file's bytes, its bits per channel and its colour type. Raises DataError for what no label may be."""
     try:
         with open(path, "rb") as file:
             data = file.read()
     except OSError as error:
-        raise _broken(path, error) from error
-    if data[:8] != b"\x89PNG\r\n\x1a\n" or data[12:16] != b"IHDR" or len(data) < 26:
+        raise _broken(path, describe_error(error)) from error
+    header = read_header(data)
+    if header is None:
         raise DataError(f"{path}: not a PNG file ({len(data):,} bytes); labels must be PNG, which loses nothing: replace the file")
-    return data, *struct.unpack("BB", data[24:26])
+    check_num_pixels(header.width, header.height, path)
+    extras = read_extras(io.BytesIO(data))
+    if extras.animation:
+        raise DataError(f"{path}: has several frames; expected one label: save the one that belongs to the image")
+    if extras.orientation and _decode(path, lambda: orientation_of(_load(data))) != 1:
+        raise DataError(f"{path}: has an orientation in its EXIF; a label is taken as its pixels stand: save it upright, without the EXIF")
+    return data, header.bits, header.color_type
 
 
-def _broken(path, error) -> DataError:
-    return DataError(f"{path}: cannot be decoded: {error}; download or copy the file again")
+def _load(data):
+    """A PNG file as PIL has it. The class itself reads it, because Image.open has a bound of its own for the number of pixels."""
+    image = PngImagePlugin.PngImageFile(io.BytesIO(data))
+    image.load()
+    return image
+
+
+def _decode(path, function):
+    """function(), with whatever it raises as a line that names the file."""
+    try:
+        return function()
+    except Exception as error:  # as in decode
+        raise _broken(path, describe_error(error)) from error
+
+
+def _broken(path, reason) -> DataError:
+    return DataError(f"{path}: cannot be decoded: {reason}; download or copy the file again")

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from data_pipeline.decode import decode_image, read_image
+from data_pipeline.decode import Picture, decode_picture, describe_error, read_picture
 from data_pipeline.errors import DataError
+from data_pipeline.folder_scan import LeftOut, gathered
 
 _KINDS = ("images", "paths", "records")
 
@@ -39,7 +40,8 @@ class ImageSet:
     paths: N names of image files.
     records: N encoded images as bytes, in a sequence that gives any of them at once, from several threads.
     listed: given when the paths come from list files. Then a class may have no image; in class folders that is an error.
-    Raises DataError when these do not fit together.
+    left_out: files that its reader saw and does not use.
+    Raises DataError when these do not fit together, and for a set without images.
     """
 
     name: str
@@ -49,6 +51,7 @@ class ImageSet:
     paths: tuple[str, ...] | None = None
     records: Sequence[bytes] | None = None
     listed: Listed | None = None
+    left_out: tuple[LeftOut, ...] = ()
 
     def __post_init__(self):
         given = [kind for kind in _KINDS if getattr(self, kind) is not None]
@@ -56,6 +59,8 @@ class ImageSet:
             raise DataError(f"{self.name}: {' and '.join(given) or 'nothing'} given; give one of {', '.join(_KINDS)}")
         if self.images is not None and (self.images.dtype != np.uint8 or self.images.ndim != 4):
             raise DataError(f"{self.name}: images are {self.images.dtype} {list(self.images.shape)}; expected uint8 [N, H, W, C]")
+        if not len(self):
+            raise DataError(f"{self.name}: a set without images; expected at least one")
         if self.labels is not None:
             self._check_labels()
 
@@ -86,11 +91,17 @@ class ImageSet:
 
     def read(self, index: int) -> np.ndarray:
         """One image, uint8 [H, W, C]. Raises DataError, naming it, when it is missing or cannot be decoded."""
-        if self.images is not None:
-            return self.images[index]
+        return self.images[index] if self.images is not None else self.read_picture(index).pixels
+
+    def read_picture(self, index: int) -> Picture:
+        """One image of a file or record, with what was done to its pixels. Raises as `read`."""
         if self.paths is not None:
-            return read_image(self.paths[index])
-        return decode_image(self.records[index], self.describe(index))
+            return read_picture(self.paths[index])
+        try:
+            encoded = self.records[index]
+        except Exception as error:  # what a reader of records raises for a broken one is its own affair
+            raise DataError(f"{self.describe(index)}: cannot be read: {describe_error(error)}; prepare the data set again") from error
+        return decode_picture(encoded, self.describe(index))
 
     def describe(self, index: int) -> str:
         """The file of one image, or its set and position when it has none of its own."""
@@ -110,7 +121,7 @@ class ImageSet:
         names = [self.name, *self.class_names]
         if self.paths is not None:
             names += [path.rsplit("/", 2)[-1] for path in self.paths]
-        value = zlib.crc32("\n".join(names).encode())
+        value = zlib.crc32("\n".join(names).encode(errors="surrogateescape"))
         if self.images is not None:
             value = zlib.crc32(self.images.tobytes(), value)
         if self.records is not None:
@@ -157,4 +168,5 @@ def merged(sets: Sequence[ImageSet]) -> ImageSet:
     parts = [getattr(one, one.kind) for one in sets]
     join = {"images": np.concatenate, "paths": lambda paths: tuple(itertools.chain(*paths)), "records": _Chained}[first.kind]
     labels = None if any(one.labels is None for one in sets) else np.concatenate([one.labels for one in sets])
-    return ImageSet("+".join(one.name for one in sets), first.class_names, labels, **{first.kind: join(parts)})
+    left_out = gathered(part for one in sets for part in one.left_out)
+    return ImageSet("+".join(one.name for one in sets), first.class_names, labels, **{first.kind: join(parts)}, left_out=left_out)

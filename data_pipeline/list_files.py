@@ -11,7 +11,10 @@ import numpy as np
 
 from data_pipeline.errors import DataError
 from data_pipeline.folder import IMAGE_ENDINGS
+from data_pipeline.folder_scan import LeftOut, gathered, scan
 from data_pipeline.image_set import ImageSet, Listed
+from data_pipeline.names import check_below, class_name, find_below
+from data_pipeline.text_files import lines_of, read_text
 
 
 class ListFile(NamedTuple):
@@ -26,15 +29,9 @@ def read_list(path: str | os.PathLike) -> ListFile:
     """Reads `<path of an image> <class id>` lines, or lines of paths alone.
 
     Raises: DataError, naming file and line, for no lines, an empty one, one whose last word is no class id where the first line has
-      one, and the other way round.
+      one, and the other way round, and for a path that leads out of the folder that it is relative to.
     """
-    try:
-        with open(path, encoding="utf-8") as file:
-            lines = file.read().split("\n")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: is no text: {error}; put the list as downloaded there") from error
-    while lines and not lines[-1].strip():  # an editor's last empty lines are no entries
-        lines.pop()
+    lines = lines_of(read_text(path, "one '<path of an image> <class id>' a line", holds_file_names=True))
     if not lines:
         raise DataError(f"{path}: is empty; expected one '<path of an image> <class id>' a line")
     split = [line.rsplit(None, 1) for line in lines]
@@ -43,6 +40,7 @@ def read_list(path: str | os.PathLike) -> ListFile:
         if not words or _has_id(words) != has_ids:
             expected = "'<path of an image> <class id>'" if has_ids else "a path without a class id"
             raise DataError(f"{path}: line {number} is {lines[number - 1]!r}; expected {expected}, as in line 1; correct the line")
+        check_below(words[0] if has_ids else lines[number - 1].strip(), f"{path}: line {number}")
     if has_ids:
         return ListFile(str(path), [words[0] for words in split], [int(words[1]) for words in split])
     return ListFile(str(path), [line.strip() for line in lines], None)
@@ -88,20 +86,38 @@ def check_classes(listed: ListFile, class_names: Sequence[str], *, folders_are_c
 
 def listed_set(name: str, class_names: tuple[str, ...], lists: Sequence[ListFile], origin: Listed) -> ImageSet:
     """The images of one or more lists, list after list; unlabelled where one of the lists is."""
-    base = f"{origin.base}/"
     has_ids = all(listed.ids is not None for listed in lists)
     labels = np.concatenate([np.array(listed.ids, np.int32) for listed in lists]) if has_ids else None
-    return ImageSet(name, class_names, labels, paths=tuple(base + entry for listed in lists for entry in listed.entries), listed=origin)
+    paths = tuple(_path_of(origin.base, entry) for listed in lists for entry in listed.entries)
+    return ImageSet(name, class_names, labels, paths=paths, listed=origin)
 
 
-def unlisted_images(origin: Listed) -> list[str]:
-    """The image files of a domain that none of its lists names, sorted. Reads all its folders and lists: for check_data."""
-    named = {os.path.normpath(f"{origin.base}/{entry}") for path in origin.files for entry in read_list(path).entries}
-    found = []
-    for parent, _, names in os.walk(origin.folder):
-        paths = (os.path.normpath(f"{parent}/{name}") for name in names if name.lower().endswith(IMAGE_ENDINGS) and name[0] != ".")
-        found += [path for path in paths if path not in named]
-    return sorted(found)
+def _path_of(base, entry) -> str:
+    """Where a listed image lies; on a disk that came from a Mac its name has another Unicode form than in the list."""
+    return f"{base}/{entry}" if entry.isascii() else find_below(base, entry) or f"{base}/{entry}"
+
+
+def left_out_of(images: ImageSet) -> tuple[LeftOut, ...]:
+    """All that a set's reader saw and does not use, what its lists do not name among it; see `unlisted`."""
+    return images.left_out + (unlisted(images.listed) if images.listed else ())
+
+
+def unlisted(origin: Listed) -> tuple[LeftOut, ...]:
+    """What lies in a domain's folder and no list of the domain names. Reads all its folders and lists, but opens no image."""
+    named = {os.path.normpath(_path_of(origin.base, entry)) for path in origin.files for entry in read_list(path).entries}
+    used = named | {os.path.normpath(path) for path in origin.files}
+    found, folders, seen = [], [origin.folder], set()
+    while folders:
+        parent = folders.pop()
+        if os.path.realpath(parent) in seen:  # links may lead in a circle
+            continue
+        seen.add(os.path.realpath(parent))
+        there = scan(parent, IMAGE_ENDINGS)
+        folders += [f"{parent}/{name}" for name in reversed(there.folders)]
+        images = tuple(f"{parent}/{name}" for name in there.files)
+        found += [LeftOut(f"images below {origin.folder} that no list names", images), *there.left_out]
+    rest = ((why, tuple(path for path in paths if os.path.normpath(path) not in used)) for why, paths in gathered(found))
+    return tuple(LeftOut(why, paths) for why, paths in rest if paths)
 
 
 def _has_id(words) -> bool:
@@ -113,4 +129,7 @@ def _first_lines(listed: ListFile) -> Mapping[tuple[str, int], int]:
     lines = {}
     for number, (entry, class_id) in enumerate(zip(listed.entries, listed.ids), 1):
         lines.setdefault((f"/{entry}".rsplit("/", 2)[-2], class_id), number)
-    return lines
+    named: dict[tuple[str, int], int] = {}
+    for (folder, class_id), number in lines.items():
+        named.setdefault((class_name(folder), class_id), number)
+    return named

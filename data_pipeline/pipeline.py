@@ -9,14 +9,15 @@ that the papers' code saw.
 
 import dataclasses
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
 from data_pipeline.errors import DataError
 from data_pipeline.image_set import ImageSet
-from data_pipeline.preprocess import Transform, crop_and_flip
+from data_pipeline.preprocess import Transform, check_set, crop_and_flip
 from data_pipeline.sampling import uniforms
+from data_pipeline.stream import BatchStream
 from data_pipeline.transforms import tf, warp_and_normalise
 
 # Of one pipeline: the cores, but a machine of 100 of them keeps some for the rest; a guess, not measured.
@@ -39,8 +40,8 @@ class Part:
     with_labels: bool
 
 
-def batches(parts: Mapping[str, Part], start: int, stop: int, prefetch: int = 2) -> Iterator[dict[str, dict]]:
-    """Yields the batch of each step in [start, stop).
+def batches(parts: Mapping[str, Part], start: int, stop: int, prefetch: int = 2) -> BatchStream:
+    """The batch of each step in [start, stop), one after the other. Close the stream when you break off, or use it in a `with`.
 
     Args:
       parts: name -> Part.
@@ -52,24 +53,26 @@ def batches(parts: Mapping[str, Part], start: int, stop: int, prefetch: int = 2)
     """
     for name, part in parts.items():
         _check(name, part)
-    if start >= stop:
-        return iter(())
-    dataset = tf.data.Dataset.zip({name: _part_dataset(part, start, stop) for name, part in parts.items()})
-    dataset = dataset.prefetch(prefetch).with_options(options())
-    return _explained(dataset.as_numpy_iterator(), parts, start, stop, prefetch)
+
+    def make_dataset(closing):
+        dataset = tf.data.Dataset.zip({name: _part_dataset(part, start, stop, closing) for name, part in parts.items()})
+        return dataset.prefetch(prefetch).with_options(options())
+
+    def redo(first, last):
+        for step in range(first, last):
+            for part in parts.values():
+                _redo(part, step, len(part.rows(start)))
+
+    return BatchStream(make_dataset, start, stop, redo, prefetch)
 
 
 def _check(name, part):
     if part.with_labels and part.image_set.labels is None:
         raise DataError(f"part {name!r} wants labels and {part.image_set.name} has none")
-    part.transform.check_channels(part.image_set.channels, f"part {name!r}: {part.image_set.name}")
-    if part.image_set.images is not None and part.transform.resize_hw is None:
-        part.transform.check_input(part.image_set.images.shape[1:3], f"{part.image_set.name}: the image size")
-    if part.image_set.images is None and part.transform.resize_hw is None and part.transform.crop is None:
-        raise DataError(f"part {name!r}: {part.image_set.kind} come in any size; set transform.resize or transform.crop")
+    check_set(part.image_set, part.transform, f"part {name!r}: {part.image_set.name}")
 
 
-def _part_dataset(part, start, stop):
+def _part_dataset(part, start, stop, closing):
     """A dataset of this part's dicts, one element a step."""
     num_rows = len(part.rows(start))
     is_encoded = part.image_set.images is None
@@ -77,10 +80,15 @@ def _part_dataset(part, start, stop):
 
     def steps():
         for step in range(start, stop):
+            if closing.is_asked:
+                return
             yield _chosen(part, step, num_rows)
 
+    def load_one(index, numbers):
+        return _load(part, -1 if closing.is_asked else int(index), numbers)
+
     def load(row):
-        image = tf.numpy_function(lambda index, numbers: _load(part, int(index), numbers), (row["index"], row["uniforms"]), tf.uint8)
+        image = tf.numpy_function(load_one, (row["index"], row["uniforms"]), tf.uint8)
         return row | {"image": tf.ensure_shape(image, image_shape)}  # numpy_function forgets the shape
 
     def finish(batch):
@@ -149,21 +157,9 @@ def options() -> tf.data.Options:
     return chosen
 
 
-def _explained(iterator, parts, start, stop, prefetch):
-    """Passes batches on. What a step raised in tf.data's threads arrives as text; redoing the step here raises it itself."""
-    for step in range(start, stop):
-        try:
-            batch = next(iterator)
-        except (tf.errors.InvalidArgumentError, tf.errors.UnknownError):
-            for step_in_flight in range(step, min(step + prefetch + 1, stop)):
-                _redo(parts, start, step_in_flight)
-            raise
-        yield batch
-
-
-def _redo(parts, start, step):
-    for part in parts.values():
-        chosen = _chosen(part, step, len(part.rows(start)))
-        if part.image_set.images is None:
-            for row, numbers in zip(chosen["index"], chosen["uniforms"]):
-                _load(part, int(row), numbers)
+def _redo(part, step, num_rows):
+    """The Python work of one step of a part, for what it raises."""
+    chosen = _chosen(part, step, num_rows)
+    if part.image_set.images is None:
+        for row, numbers in zip(chosen["index"], chosen["uniforms"]):
+            _load(part, int(row), numbers)

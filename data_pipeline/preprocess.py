@@ -103,6 +103,15 @@ class Transform:
                             f"give 1 or {channels} of each")
 
 
+def check_set(images, transform: Transform, what: str) -> None:
+    """Raises DataError when a transform cannot work on an ImageSet, whichever of its images come; `what` names the set."""
+    transform.check_channels(images.channels, what)
+    if images.images is not None and transform.resize_hw is None:
+        transform.check_input(images.images.shape[1:3], f"{what}: the image size")
+    if images.images is None and transform.resize_hw is None and transform.crop is None:
+        raise DataError(f"{what}: {images.kind} come in any size; set transform.resize or transform.crop")
+
+
 def from_config(config: Mapping) -> Transform:
     """Builds a Transform from a mapping (a ConfigDict too) with exactly these keys.
 

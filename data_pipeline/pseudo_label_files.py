@@ -118,6 +118,11 @@ def _label_names(image_set) -> list[str]:
     return names
 
 
+def check_names(image_set: SegmentationSet) -> None:
+    """Raises DataError when pseudo-labels for these images could not be written: two of them would have one name."""
+    _label_names(image_set)
+
+
 def _write_labels(folder, image_set, labels, space: LabelSpace, progress):
     names, palette, done = _label_names(image_set), _palette(space), 0
     for label in labels:

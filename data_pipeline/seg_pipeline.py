@@ -9,15 +9,16 @@ from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 
+from data_pipeline.decode import read_image
 from data_pipeline.errors import DataError
 from data_pipeline.pipeline import THREADS, options
 from data_pipeline.sampling import make_key, uniforms
 from data_pipeline.seg_transforms import SegTransform, apply
 from data_pipeline.segmentation_set import SegmentationSet, image_size_hw
+from data_pipeline.stream import BatchStream
 from data_pipeline.transforms import tf
 
 _IGNORED = 255
-_PNG, _RGB_8_BIT = b"\x89PNG\r\n\x1a\n", bytes((8, 2))  # bytes 24 and 25 of a PNG file: bits a channel, colour type
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,8 +39,8 @@ class SegPart:
     keep_label_size: bool = False
 
 
-def batches(parts: Mapping[str, SegPart], start: int, stop: int, prefetch: int = 2) -> Iterator[dict[str, dict]]:
-    """Yields the batch of each step in [start, stop).
+def batches(parts: Mapping[str, SegPart], start: int, stop: int, prefetch: int = 2) -> BatchStream:
+    """The batch of each step in [start, stop), one after the other. Close the stream when you break off, or use it in a `with`.
 
     Args:
       parts: name -> SegPart.
@@ -52,11 +53,17 @@ def batches(parts: Mapping[str, SegPart], start: int, stop: int, prefetch: int =
     for name, part in parts.items():
         if part.with_labels and part.image_set.label_paths is None:
             raise DataError(f"part {name!r} wants labels and {part.image_set.name} has none")
-    if start >= stop:
-        return iter(())
-    dataset = tf.data.Dataset.zip({name: _part_dataset(part, start, stop) for name, part in parts.items()})
-    dataset = dataset.prefetch(prefetch).with_options(options())
-    return _explained(dataset.as_numpy_iterator(), parts, start, stop, prefetch)
+
+    def make_dataset(closing):
+        dataset = tf.data.Dataset.zip({name: _part_dataset(part, start, stop, closing) for name, part in parts.items()})
+        return dataset.prefetch(prefetch).with_options(options())
+
+    def redo(first, last):
+        for step in range(first, last):
+            for part in parts.values():
+                _redo(part, step, len(part.rows(start)))
+
+    return BatchStream(make_dataset, start, stop, redo, prefetch)
 
 
 def evaluation_batches(image_set: SegmentationSet, transform: SegTransform, batch_size: int, with_labels: bool = True) -> Iterator[dict]:
@@ -67,7 +74,7 @@ def evaluation_batches(image_set: SegmentationSet, transform: SegTransform, batc
     """
     plan = list(_rows_of_one_size(image_set, batch_size))
     part = SegPart(image_set, lambda step: plan[step], transform, make_key(0, "evaluation"), with_labels=with_labels, keep_label_size=True)
-    return (batch["images"] for batch in batches({"images": part}, 0, len(plan)))
+    return _images_of(batches({"images": part}, 0, len(plan)))
 
 
 def one_pass(image_set: SegmentationSet, transform: SegTransform, batch_size: int) -> Iterator[dict]:
@@ -78,7 +85,14 @@ def one_pass(image_set: SegmentationSet, transform: SegTransform, batch_size: in
     count = len(image_set)
     rows = np.pad(np.arange(count), (0, -count % batch_size), constant_values=-1).reshape(-1, batch_size)
     part = SegPart(image_set, lambda step: rows[step], transform, make_key(0, "pass"), with_labels=True)
-    return (batch["images"] for batch in batches({"images": part}, 0, len(rows)))
+    return _images_of(batches({"images": part}, 0, len(rows)))
+
+
+def _images_of(stream) -> Iterator[dict]:
+    """The part "images" of each batch; the stream is closed when the generator is."""
+    with stream:
+        for batch in stream:
+            yield batch["images"]
 
 
 def _rows_of_one_size(image_set, batch_size):
@@ -94,20 +108,27 @@ def _rows_of_one_size(image_set, batch_size):
     yield np.pad(rows, (0, batch_size - len(rows)), constant_values=-1)
 
 
-def _part_dataset(part, start, stop):
+def _part_dataset(part, start, stop, closing):
     """A dataset of this part's dicts, one element a step."""
     num_rows, transform = len(part.rows(start)), part.transform
 
     def steps():
         for step in range(start, stop):
+            if closing.is_asked:
+                return
             yield _chosen(part, step, num_rows)
 
+    def load_one(*arguments):
+        if closing.is_asked:
+            return np.zeros((1, 1, 3), np.uint8), np.zeros((1, 1), np.uint8)
+        return _load(part, *arguments)
+
     def load(row):
+        arguments = row["load"], row["uniforms"], row["batch_uniform"]
         if not part.with_labels:
-            image = tf.numpy_function(lambda i, u, b: _load(part, i, u, b)[0], (row["load"], row["uniforms"], row["batch_uniform"]), tf.uint8)
+            image = tf.numpy_function(lambda *arguments: load_one(*arguments)[0], arguments, tf.uint8)
             return row | {"image": tf.ensure_shape(image, (None, None, 3))}  # numpy_function forgets the shape
-        image, label = tf.numpy_function(
-            lambda i, u, b: _load(part, i, u, b), (row["load"], row["uniforms"], row["batch_uniform"]), (tf.uint8, tf.uint8))
+        image, label = tf.numpy_function(load_one, arguments, (tf.uint8, tf.uint8))
         return row | {"image": tf.ensure_shape(image, (None, None, 3)), "label": tf.ensure_shape(label, (None, None))}
 
     def finish(batch):
@@ -158,7 +179,7 @@ def _chosen(part, step, num_rows):
 
 def _load(part, index, numbers, batch_uniform):
     """Decodes, resizes and augments one image (and label): uint8 [h, w, 3] (and uint8 [H, W])."""
-    image = _read_image(part.image_set, index)
+    image = read_image(part.image_set.image_paths[index], plain_png=_decode_png)
     label = part.image_set.read_label(index) if part.with_labels else None
     moving_label = None if part.keep_label_size else label
     try:
@@ -169,29 +190,13 @@ def _load(part, index, numbers, batch_uniform):
     return np.ascontiguousarray(image), None if label is None else np.ascontiguousarray(label)
 
 
-def _read_image(image_set, index):
-    """uint8 [H, W, 3]. TensorFlow decodes PNG, which loses nothing, in two thirds of PIL's time; PIL all the rest, with its errors."""
-    path = image_set.image_paths[index]
-    try:
-        with open(path, "rb") as file:
-            data = file.read()
-        if data[:8] == _PNG and data[24:26] == _RGB_8_BIT:
-            return tf.io.decode_png(data, channels=3).numpy()
-    except (OSError, tf.errors.InvalidArgumentError):
-        pass
-    return image_set.read_image(index)
+def _decode_png(data: bytes) -> np.ndarray:
+    """Loses nothing, and takes two thirds of PIL's time."""
+    return tf.io.decode_png(data, channels=3).numpy()
 
 
-def _explained(iterator, parts, start, stop, prefetch):
-    """Passes batches on. What a step raised in tf.data's threads arrives as text; redoing the step here raises it itself."""
-    for step in range(start, stop):
-        try:
-            batch = next(iterator)
-        except (tf.errors.InvalidArgumentError, tf.errors.UnknownError):
-            for step_in_flight in range(step, min(step + prefetch + 1, stop)):
-                for part in parts.values():
-                    chosen = _chosen(part, step_in_flight, len(part.rows(start)))
-                    for index, numbers, batch_uniform in zip(chosen["load"], chosen["uniforms"], chosen["batch_uniform"]):
-                        _load(part, index, numbers, batch_uniform)
-            raise
-        yield batch
+def _redo(part, step, num_rows):
+    """The Python work of one step of a part, for what it raises."""
+    chosen = _chosen(part, step, num_rows)
+    for index, numbers, batch_uniform in zip(chosen["load"], chosen["uniforms"], chosen["batch_uniform"]):
+        _load(part, index, numbers, batch_uniform)

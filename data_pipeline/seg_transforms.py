@@ -75,6 +75,11 @@ class SegTransform:
         """The same without randomness: the whole frame at size_hw."""
         return dataclasses.replace(self, image_scales=(), shorter_edge=None, scale_range=None, flip=False, color_jitter=None)
 
+    def check_input(self, image_hw: tuple[int, int]) -> None:
+        """Raises DataError when an image of this size, at the smallest that it may be resized to, does not reach the crop."""
+        if self._crops:
+            _check_crop(_rescaled_hw(image_hw, np.float32(0), self), self)
+
     def image_hw(self, batch_uniform: float) -> tuple[int, int]:
         """Size of the images of a batch, given its random number in [0, 1)."""
         for bound, factor in self.image_scales:
@@ -131,20 +136,29 @@ def _mirrored(array):
     return np.asarray(Image.fromarray(array).transpose(Image.Transpose.FLIP_LEFT_RIGHT))
 
 
-def _rescale_and_crop(image, label, uniforms, transform):
-    height, width = image.shape[:2]
+def _rescaled_hw(image_hw, uniform, transform) -> tuple[int, int]:
+    """The size that an image gets before the crop; it grows with the random number."""
+    height, width = image_hw
     if transform.shorter_edge:
         low, high = transform.shorter_edge
-        edge = low + int(uniforms[0] * (high - low + 1))  # randint, both ends included; the long side is cut to an integer (PLCA, data)
-        height, width = (edge, int(edge * width / height)) if height <= width else (int(edge * height / width), edge)
-    else:
-        low, high = transform.scale_range
-        factor = low + uniforms[0] * (high - low)
-        height, width = int(factor * height), int(factor * width)
-    crop_height, crop_width = transform.size_hw
+        edge = low + int(uniform * (high - low + 1))  # randint, both ends included; the long side is cut to an integer (PLCA, data)
+        return (edge, int(edge * width / height)) if height <= width else (int(edge * height / width), edge)
+    low, high = transform.scale_range
+    factor = low + uniform * (high - low)
+    return int(factor * height), int(factor * width)
+
+
+def _check_crop(resized_hw, transform):
+    (height, width), (crop_height, crop_width) = resized_hw, transform.size_hw
     if height < crop_height or width < crop_width:
         raise DataError(f"resized to {height}x{width} (height x width), smaller than the crop {crop_height}x{crop_width}; "
                         "set a smaller transform.size or a larger shorter_edge or scale_range")
+
+
+def _rescale_and_crop(image, label, uniforms, transform):
+    height, width = _rescaled_hw(image.shape[:2], uniforms[0], transform)
+    crop_height, crop_width = transform.size_hw
+    _check_crop((height, width), transform)
     image, label = resize(image, (height, width), RESAMPLING[transform.resize]), resize_label(label, (height, width))
     top, left = int(uniforms[1] * (height - crop_height + 1)), int(uniforms[2] * (width - crop_width + 1))
     window = slice(top, top + crop_height), slice(left, left + crop_width)

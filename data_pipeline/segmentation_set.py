@@ -7,8 +7,9 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image
 
-from data_pipeline.decode import read_image
+from data_pipeline.decode import image_size_hw, read_image
 from data_pipeline.errors import DataError
+from data_pipeline.folder_scan import LeftOut
 from data_pipeline.labels import LabelSpace, map_ids
 
 
@@ -22,6 +23,7 @@ class SegmentationSet:
     space: what the ids in the label files mean.
     read_ids: path -> ids of the file, uint8 or uint16 [H, W].
     size_tolerance: how far a side of a label may be off its image's, as a fraction; such a label is resized (nearest) to the image.
+    left_out: files that its reader saw and does not use.
     label_scale: size of a label over that of its image, where the two are published so; such a label keeps its size.
     Raises DataError when the set is empty or the numbers of images and labels differ.
     """
@@ -32,6 +34,7 @@ class SegmentationSet:
     space: LabelSpace
     read_ids: Callable[[str], np.ndarray]
     size_tolerance: float = 0.0
+    left_out: tuple[LeftOut, ...] = ()
     label_scale: float = 1.0
 
     def __post_init__(self):
@@ -60,7 +63,7 @@ class SegmentationSet:
     def fingerprint(self) -> int:
         """A number that changes when the set gains, loses or renames an image, or its ids mean other classes."""
         names = [self.name, *self.class_names, *(path.rsplit("/", 1)[-1] for path in self.image_paths)]
-        value = zlib.crc32("\n".join(names).encode())
+        value = zlib.crc32("\n".join(names).encode(errors="surrogateescape"))
         return value if self.label_paths is None else zlib.crc32(self.space.lut.tobytes(), value)
 
     def without_labels(self) -> "SegmentationSet":
@@ -92,16 +95,9 @@ class SegmentationSet:
         return np.asarray(Image.fromarray(label).resize(image_hw[::-1], Image.Resampling.NEAREST))
 
 
-def image_size_hw(path: str) -> tuple[int, int]:
-    """Height and width from an image file's header. Raises DataError, naming the file, when it has none."""
-    try:
-        with Image.open(path) as image:
-            return image.height, image.width
-    except (OSError, SyntaxError, ValueError) as error:  # missing or unknown; a broken PNG; an impossible size
-        raise DataError(f"{path}: cannot be opened: {error}; replace or remove the file") from error
-
-
-def size_mismatch(label_hw: tuple[int, int], image_hw: tuple[int, int], tolerance: float, label_scale: float = 1.0) -> str | None:
+def size_mismatch(
+    label_hw: tuple[int, int], image_hw: tuple[int, int], tolerance: float, label_scale: float = 1.0,
+) -> str | None:
     """What is wrong with the sizes of a pair and the remedy; None when they differ by no more than the tolerance.
 
     Args:
@@ -110,6 +106,7 @@ def size_mismatch(label_hw: tuple[int, int], image_hw: tuple[int, int], toleranc
     wanted_hw = image_hw if label_scale == 1 else tuple(round(side * label_scale) for side in image_hw)
     if all(abs(label - wanted) <= tolerance * wanted for label, wanted in zip(label_hw, wanted_hw)):
         return None
+    turned = ", and an orientation in the image's EXIF is applied to the image alone" if label_hw == image_hw[::-1] else ""
     expected = "the same size" if label_scale == 1 else f"a label of {wanted_hw[1]}x{wanted_hw[0]}"
-    return (f"the label is {label_hw[1]}x{label_hw[0]} and its image {image_hw[1]}x{image_hw[0]} (width x height); expected {expected}: "
-            f"replace the one that is wrong")
+    return (f"the label is {label_hw[1]}x{label_hw[0]} and its image {image_hw[1]}x{image_hw[0]} (width x height){turned}; "
+            f"expected {expected}: replace the one that is wrong")

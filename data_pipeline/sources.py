@@ -5,6 +5,7 @@ from typing import NamedTuple
 from data_pipeline import digits, domainnet, folder, office31, tfds_sets, visda2017
 from data_pipeline.errors import DataError
 from data_pipeline.image_set import ImageSet
+from data_pipeline.names import check_below
 
 KNOWN = ("digits", "folder", "office31", "visda2017", "domainnet", "tfds")
 
@@ -51,6 +52,8 @@ def load_domains(data_config) -> Opened:
         _check_domains(dataset, names, data_config.target, visda2017.DOMAINS)
         sources, target = visda2017.read_domains(data_config.root, names, data_config.target)
     else:
+        for key, name in (*(("source", name) for name in names), ("target", data_config.target)):
+            check_below(name, f"config.data.{key}")
         sources, target = folder.read_domains(data_config.root, names, data_config.target)
     return Opened(sources, target, target)
 

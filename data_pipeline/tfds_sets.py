@@ -5,6 +5,7 @@ default, through tfrecord_files. tfds is imported when a set is opened; TensorFl
 """
 
 import dataclasses
+import os
 import re
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -13,6 +14,7 @@ import numpy as np
 
 from data_pipeline.errors import DataError
 from data_pipeline.image_set import ImageSet
+from data_pipeline.names import check_below
 from data_pipeline.tfrecord_files import Shard, TfRecordFiles
 
 # "tfds:domainnet/real:1.0.0:train", of which all but the name is optional; a split may be "train[:80%]".
@@ -47,7 +49,7 @@ def read_domains(
 
     Reads every record once for its label, half a minute for a set of 5 GB on a disk of 200 MB/s.
     Args:
-      data_dir: tfds' own; "" for its default.
+      data_dir: tfds' own, with `~` expanded; "" for its default.
       sources, target: "[tfds:]name[:version][:split]".
       source_split, target_split: where the name says none.
       evaluation_split: of the target; "" for the images that are adapted to.
@@ -55,7 +57,7 @@ def read_domains(
     Raises: DataError for an unknown name, split or version, a set that is not prepared, one that is no set of classified images, and
       domains of different classes.
     """
-    source_sets = []
+    source_sets, data_dir = [], os.path.expanduser(data_dir)
     for source in sources:
         spec = _parse_spec(source, "source")
         source_sets.append(_read_set(spec.name, spec.split or source_split, data_dir, download, "source_split"))
@@ -78,6 +80,7 @@ def _parse_spec(text, key) -> _Spec:
     found = _SPEC.fullmatch(text)
     if not found:
         raise DataError(f"config.data.{key}={text!r}: expected [tfds:]name[:version][:split], such as mnist or domainnet/real:train")
+    check_below(found["name"], f"config.data.{key}")
     version = f":{found['version']}" if found["version"] else ""
     return _Spec(found["name"] + version, found["split"] or "")
 

@@ -10,13 +10,14 @@ is where its list has no class ids.
 
 import dataclasses
 import os
-import pathlib
 from collections.abc import Sequence
 
 from data_pipeline.errors import DataError
-from data_pipeline.folder import domain_folder, images_in, read_folder
+from data_pipeline.folder import IMAGE_ENDINGS, domain_folder, images_in, read_folder
+from data_pipeline.folder_scan import as_left_out, gathered, scan
 from data_pipeline.image_set import ImageSet, Listed
 from data_pipeline.list_files import check_classes, listed_set, read_list
+from data_pipeline.names import data_root
 
 DOMAINS = ("train", "validation", "test")
 LIST_FILE = "image_list.txt"
@@ -33,7 +34,7 @@ def read_domains(root: str | os.PathLike, sources: Sequence[str], target: str) -
     source_sets = tuple(_read_domain(root, source) for source in sources)
     for source, images in zip(sources, source_sets):
         if images.labels is None:
-            raise DataError(f"{pathlib.Path(root) / source / LIST_FILE}: a source needs class ids; found none: use 'train' or 'validation'")
+            raise DataError(f"{data_root(root) / source / LIST_FILE}: a source needs class ids; found none: use 'train' or 'validation'")
     return source_sets, _read_domain(root, target)
 
 
@@ -47,8 +48,13 @@ def _read_domain(root, domain) -> ImageSet:
         return listed_set(name, CLASS_NAMES, [listed], Listed(str(base), str(base), (listed.path,)))
     if domain != "test":
         return dataclasses.replace(read_folder(root, domain, CLASS_NAMES, "the 12 classes of VisDA-2017"), name=name)
-    trunks = sorted(entry.path for entry in os.scandir(base) if entry.is_dir())
-    images = [path for trunk in trunks for path in images_in(trunk)]
+    found = scan(base, IMAGE_ENDINGS)
+    left_out = found.left_out + as_left_out(base, found.files, f"right in {base}, read are those in its folders")
+    images = []
+    for trunk in found.folders:
+        more, unused = images_in(base / trunk)
+        images += more
+        left_out += unused
     if not images:
         raise DataError(f"{base}: no {LIST_FILE} and no images; expected {base}/trunk00/*.jpg: unpack test.tar again")
-    return ImageSet(name, CLASS_NAMES, paths=tuple(images))
+    return ImageSet(name, CLASS_NAMES, paths=tuple(images), left_out=gathered(left_out))

@@ -5,7 +5,10 @@ open_data(config) -> Domains
 domains_to_check(config) -> [(role, what data_pipeline.check_data takes)]
     For `--mode=check_data`.
 describe(config, domains) -> [str]
-    What was found, a line each, for the head of a run.
+    What was found, a line each, for the head of a run; what the readers left out is part of it.
+problems(config, domains, *, files=True, training=True) -> [str]
+    What would stop the run over its data, a line each, found before the first step. files=False leaves out the state of single files, for a
+    caller that has decoded them all; training=False looks at the evaluation set alone.
 make_feed(domains, config, name, *, directory, devices, check_stop) -> feed
     What the methods of stage `name` ask for their batches; `directory` is the stage's.
 build_model(config, stage_config, domains) -> Flax module
@@ -23,6 +26,18 @@ from dajax.errors import UserError
 from dajax.tasks import classification, segmentation
 
 TASKS = {"classification": classification, "segmentation": segmentation}
+
+
+def check_start(config, domains, *, training):
+    """Asks the task for its `problems` before anything is spent on training.
+
+    Raises:
+      UserError: the first of them, and how many more there are.
+    """
+    problems = get(config.task).problems(config, domains, training=training)
+    if problems:
+        more = f" ({len(problems) - 1:,} more such findings; --mode=check_data lists them)" if len(problems) > 1 else ""
+        raise UserError(problems[0] + more)
 
 
 def get(name):

@@ -1,15 +1,19 @@
 """One label an image: digits, and folders of photos. See dajax.tasks for what the functions are asked."""
 
 from data_pipeline import sources
-from data_pipeline.errors import DataError
+from data_pipeline.check_images import classes_without_images, listed_twice
+from data_pipeline.errors import DataError, printable
 from data_pipeline.image_set import merged
+from data_pipeline.list_files import left_out_of
+from data_pipeline.official import describe_other_count
 from data_pipeline.preprocess import from_config as make_transform
+from data_pipeline.start_checks import image_set_problems
 from dajax.evaluate import evaluate_classifier, pseudo_label_accuracy
 from dajax.feed import Feed
 from dajax.models.build import build_model as build_network
 from dajax.models.build import load_pretrained as load_backbone
 from dajax.report import classification_table
-from dajax.tasks.common import Domains, Evaluation
+from dajax.tasks.common import Domains, Evaluation, left_out_lines, small_set_lines
 
 MAX_CLASSES_LISTED = 31  # at the head of a run; Office-31 has so many, DomainNet 345
 
@@ -39,15 +43,57 @@ def domains_to_check(config):
 
 def describe(config, domains):
     """See dajax.tasks."""
-    lines = []
-    apart = [] if domains.evaluation is domains.target else [("evaluation", domains.evaluation)]
-    for domain, images in [*(("source", images) for images in domains.sources), ("target", domains.target), *apart]:
+    lines, walked = [], set()
+    for domain, images in _sets(domains):
         found = f"{len(images)} images, no labels"
         if images.labels is not None:
             counts = _describe_counts(images)
             found = f"{len(images)} images ({counts}){'' if domain == 'source' else ' - labels for evaluation only'}"
         lines.append(f"{domain}: {images.name}, {found}")
-    return lines
+        if images.listed is None or images.listed not in walked:  # splits of one domain have one folder, and a walk takes seconds
+            lines += left_out_lines(domain, left_out_of(images))
+        walked.add(images.listed)
+        lines += _notes(images)
+    sizes = {"source": len(domains.source), "target": len(domains.target)}
+    lines += small_set_lines(config, lambda stage: _DRAWN_FROM.get(stage.method, ("source", "target")), sizes)
+    return [printable(line) for line in lines]
+
+
+def problems(config, domains, *, files=True, training=True):
+    """See dajax.tasks."""
+    del config
+    found = []
+    for role, images in _sets(domains):
+        if not training and images is not domains.evaluation:
+            continue
+        views = ("eval",) if role == "evaluation" else tuple(domains.transforms)
+        found += image_set_problems(images, [domains.transforms[view] for view in views], files=files)
+    return list(dict.fromkeys(found))
+
+
+def _sets(domains):
+    """[(role, set)] of all the sets of a run, each once."""
+    apart = [] if domains.evaluation is domains.target else [("evaluation", domains.evaluation)]
+    return [*(("source", images) for images in domains.sources), ("target", domains.target), *apart]
+
+
+# Sets that the shuffled batches of a method come from, where these are not both.
+_DRAWN_FROM = {"source_only": ("source",), "can": ("source",), "mscan": ("source",), "adabn": ("target",)}
+
+
+def _notes(images):
+    """What does not stop a run and should be known: other counts than the official ones, classes without an image, doubly listed images."""
+    notes, official = [], describe_other_count(images.name, len(images))
+    if official:
+        notes.append(f"{images.name}: {official}")
+    absent = classes_without_images(images) if images.labels is not None else []
+    if absent:
+        more = f" and {len(absent) - MAX_CLASSES_LISTED} more" if len(absent) > MAX_CLASSES_LISTED else ""
+        notes.append(f"{images.name}: no image of class {', '.join(absent[:MAX_CLASSES_LISTED])}{more}")
+    twice = listed_twice(images)
+    if twice:
+        notes.append(f"{len(twice)} images are listed twice: {twice[0]}")
+    return [f"note: {line}" for line in notes]
 
 
 def _describe_counts(images):

@@ -1,7 +1,10 @@
 """What both tasks hand to the engine."""
 
 import dataclasses
+import math
 from typing import Any
+
+from data_pipeline.folder_scan import describe
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,6 +27,29 @@ class Domains:
     image_shape: tuple[int, int, int]
     class_names: tuple[str, ...]
     sources: tuple = ()
+
+
+def left_out_lines(role, left_out):
+    """A line for each reason for which files of a set are not used; see data_pipeline.folder_scan."""
+    return [f"{role}: {line}" for line in describe(left_out)]
+
+
+def small_set_lines(config, sets_of_stage, sizes):
+    """A line for each stage whose batch is larger than a set that it draws from.
+
+    Args:
+      sets_of_stage: stage's config -> names of the sets that its shuffled batches come from.
+      sizes: {name: number of images}.
+    """
+    lines = []
+    for name in config.stages:
+        for which in sets_of_stage(config[name]):
+            if config[name].batch_size > sizes.get(which, math.inf):  # an unknown set is the stage's own mistake
+                lines.append(
+                    f"note: config.{name}.batch_size={config[name].batch_size} is more than the {sizes[which]} {which} images: a batch holds some "
+                    "of them more than once"
+                )
+    return lines
 
 
 @dataclasses.dataclass(frozen=True)

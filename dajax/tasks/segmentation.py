@@ -5,7 +5,10 @@ import os
 
 import jax
 
-from data_pipeline import labels, scenes, seg_readers, seg_transforms, train_ids
+from data_pipeline import labels, pseudo_label_files, scenes, seg_readers, seg_transforms
+from data_pipeline.errors import DataError, printable
+from data_pipeline.official import describe_other_count
+from data_pipeline.start_checks import segmentation_problems
 from dajax import log
 from dajax.errors import UserError
 from dajax.evaluate_segmentation import Protocol, evaluate_segmenter, pseudo_label_quality
@@ -13,7 +16,7 @@ from dajax.models.build import build_segmenter, load_segmenter_weights
 from dajax.models.statistics import reestimate_statistics
 from dajax.report import segmentation_table
 from dajax.seg_feed import SegFeed
-from dajax.tasks.common import Domains, Evaluation
+from dajax.tasks.common import Domains, Evaluation, left_out_lines, small_set_lines
 
 
 ROLES = ("source", "target", "evaluation")
@@ -28,9 +31,6 @@ def open_data(config):
             raise UserError(f"config.data.{role}: its classes ({', '.join(names[role])}) are not the source's ({', '.join(names['source'])})")
     if sets["source"].label_paths is None:
         raise UserError(f"config.data.source.root={sets['source'].name}: has images and no labels; training needs the source's labels")
-    for images in sets.values():
-        if images.label_paths is not None:
-            train_ids.check_first_labels(images)
     transforms = {
         name: seg_transforms.from_config(settings, f"config.data.transforms.{name}") for name, settings in config.data.transforms.items()
     }
@@ -67,6 +67,9 @@ def describe(config, domains):
         labelled = "no labels" if images.label_paths is None else "labelled"
         use = " - labels for evaluation, and for an oracle stage, only" if role != "source" and images.label_paths is not None else ""
         lines.append(f"{role}: {images.name}, {len(images)} images, {labelled}{use}; ids of {images.space.name}")
+        lines += left_out_lines(role, images.left_out)
+        official = describe_other_count(images.name, len(images))
+        lines += [f"note: {images.name}: {official}"] if official else []
     height, width = domains.transforms["evaluation"].size_hw
     resize = "corners aligned" if config.evaluation.align_corners else "half-pixel centres"
     alpha = config.evaluation.aggregation_alpha
@@ -75,14 +78,61 @@ def describe(config, domains):
         f"argmax; {len(domains.class_names)} classes, one confusion matrix over all pixels, 255 not counted"
         + (f"; once more with spatial aggregation, alpha {alpha:g}" if alpha else "")
     )
-    return lines
+    sizes = {"source": len(domains.source), "target": len(domains.target)}
+    return [printable(line) for line in lines + small_set_lines(config, _drawn_from, sizes)]
+
+
+def _drawn_from(stage):
+    """Sets that the shuffled batches of a stage come from."""
+    if stage.method == "source_only_seg":
+        return (stage.domain,)
+    return {"adabn": ("target",), "self_training": ("target",), "pseudo_labels": ()}.get(stage.method, ("source", "target"))
+
+
+def problems(config, domains, *, files=True, training=True):
+    """See dajax.tasks."""
+    found, transforms = [], domains.transforms
+    names = {"source": ["source"], "target": ["target"], "evaluation": []}
+    for stage in (config[name] for name in config.stages if "transform" in config[name]):
+        names[stage.domain if stage.method == "source_only_seg" else "target"].append(stage.transform)
+    for role in names:
+        ways = [transforms[name] for name in names[role] if name in transforms]
+        if training or role == "evaluation":
+            found += segmentation_problems(getattr(domains, role), ways, files=files)
+    return list(dict.fromkeys(found + (_stage_problems(config, domains) if training else [])))
+
+
+def _stage_problems(config, domains):
+    """What the stages need of the data and do not find, which would come out hours later, when they begin."""
+    found = []
+    for name in config.stages:
+        stage = config[name]
+        if _is_oracle(stage) and domains.target.label_paths is None:
+            found.append(
+                f"config.{name}.domain='target': an oracle trains on the target's labels, and {domains.target.name} has none; unpack them, or take "
+                f"'{name}' out of config.stages"
+            )
+        if stage.method == "source_only_seg" and stage.domain not in ("source", "target"):
+            found.append(f"config.{name}.domain='{stage.domain}': the labels of '{stage.domain}' are not for training; known: source, target")
+        if "transform" in stage and stage.transform not in domains.transforms:
+            found.append(f"config.{name}.transform='{stage.transform}' is not in config.data.transforms; known: {', '.join(domains.transforms)}")
+        if stage.method == "pseudo_labels":
+            try:
+                pseudo_label_files.check_names(domains.target)
+            except DataError as error:
+                found.append(str(error))
+    return found
+
+
+def _is_oracle(stage):
+    return stage.method == "source_only_seg" and stage.domain == "target"
 
 
 def make_feed(domains, config, name, *, directory, devices, check_stop):
     """See dajax.tasks."""
-    stage = config[name]
-    is_oracle = stage.method == "source_only_seg" and stage.domain == "target"
-    return SegFeed(domains, seed=config.seed, stage=name, directory=directory, devices=devices, is_oracle=is_oracle, check_stop=check_stop)
+    return SegFeed(
+        domains, seed=config.seed, stage=name, directory=directory, devices=devices, is_oracle=_is_oracle(config[name]), check_stop=check_stop
+    )
 
 
 def build_model(config, stage_config, domains):

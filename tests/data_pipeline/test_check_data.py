@@ -184,8 +184,10 @@ def test_what_no_list_names_is_a_remark_and_so_is_a_class_without_an_image(tmp_p
     photo_files.write_images(tmp_path, "sketch/dog/1.jpg", "sketch/cow/9.jpg", "clipart/cow/.hidden.jpg")
     lines, is_ok = run(*from_domainnet(tmp_path))
     assert is_ok and lines.count("  nothing wrong") == 3
-    unused, = {line for line in lines if "not used" in line}  # of the train list and of the test list
-    assert unused == f"  not used: 2 images below {tmp_path}/sketch that no list names, {tmp_path}/sketch/cow/9.jpg for one"
+    hidden, unused = sorted({line for line in lines if "not used" in line})  # sketch's: of the train list and of the test list
+    assert hidden == f"  not used: 1 hidden: {tmp_path}/clipart/cow/.hidden.jpg"
+    assert unused == (
+        f"  not used: 2 images below {tmp_path}/sketch that no list names: {tmp_path}/sketch/cow/9.jpg, {tmp_path}/sketch/dog/1.jpg")
     assert [line.strip() for line in lines if "without an image" in line] == ["listed without an image: ant", "listed without an image: bat"]
     assert f"  named by {tmp_path}/sketch_train.txt, {tmp_path}/sketch_test.txt" in lines
 

@@ -102,7 +102,7 @@ def test_encoded_bytes_are_read_as_a_file_is(root):
     np.testing.assert_array_equal(decode_image(encoded, "x[3]"), read_image(path))
     with pytest.raises(DataError, match=r"x\[3\]: cannot be decoded: (?i:.*truncated)"):
         decode_image(encoded[: len(encoded) // 2], "x[3]")
-    with pytest.raises(DataError, match=r"x\[3\]: cannot be decoded: no image format that PIL knows"):
+    with pytest.raises(DataError, match=r"x\[3\]: cannot be decoded: no image format that dajax reads; expected JPEG, PNG, BMP"):
         decode_image(b"text", "x[3]")
 
 

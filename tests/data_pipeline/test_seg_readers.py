@@ -13,6 +13,7 @@ from data_pipeline.errors import DataError
 from data_pipeline.id_png import read_ids, read_synthia_ids
 from data_pipeline.labels import CITYSCAPES, CITYSCAPES_16, GTA5, SYNTHIA, SYNTHIA_CLAN
 from data_pipeline.seg_readers import read_domain
+from data_pipeline.start_checks import segmentation_problems
 from data_pipeline.train_ids import check_first_labels
 
 IDS = np.array([[7, 8, 11, 0], [23, 26, 33, 3], [7, 7, 21, 1]])
@@ -91,7 +92,9 @@ def test_synscapes_frames_are_those_that_its_recipe_reads(tmp_path):
     np.testing.assert_array_equal(found.read_label(0), np.zeros(ids.shape))
     lines, _ = check_data.check([("source", config)], lambda done, total: None)
     assert lines and not any("width x height); expected" in line for line in lines)
+    assert segmentation_problems(found, ()) == []
     seg_files.write_ids(tmp_path / "img/class/1.png", np.full((64, 128), 7))
+    assert "expected a label of 90x45" in segmentation_problems(found, ())[0]
     with pytest.raises(DataError, match="the label is 128x64 and its image 128x64 .* expected a label of 90x45"):
         found.read_label(0)
     with pytest.raises(DataError, match="source.split is ''; expected rgb-2k or rgb"):
