@@ -39,13 +39,12 @@ def dajax_step(height, width, stages, dtype):
     from ml_collections import ConfigDict
 
     from configs import adaptsegnet as recipe
-    from configs import base, seg_base
+    from configs import seg_base
     from dajax import parallel
     from dajax.methods import adaptsegnet
     from dajax.models.deeplab import build_segmenter
 
-    arg = base.parse_arg("gta5_to_cityscapes", recipe.VARIANTS, gan="vanilla", backbone="resnet101")
-    config = recipe.authors(arg)
+    config = recipe.authors(settings="paper")  # every parameter stepped once, as torch's here
     config.target_hw = (height, width)
     settings = ConfigDict(seg_base.deeplab("resnet101", "single", "") | dict(dtype=dtype))
     model = build_segmenter(settings, CLASSES, 1)

@@ -4,17 +4,21 @@
   python run.py --config=configs/plca.py:ablations                 the rows of the paper's Table 1 on the scenes
   python run.py --config=configs/plca.py:gta5_to_cityscapes,source=DIR,target=DIR,weights=resnet101-imagenet.pth
   python run.py --config=configs/plca.py:synthia_to_cityscapes,source=DIR,target=DIR,weights=resnet101-imagenet.pth
-  ...,settings=paper       Lovasz weight 0.75, where the released code's gradient has 3
+  ...,settings=paper       Lovasz weight 0.75, where the released code's gradient has 3; nothing else: no other number of
+                           the paper differs but its "about" 11,000 and 3,000 steps (spec/plca.md, 12)
+  Weights: the ResNet-101 that https://github.com/kgl-prml/Pixel-Level-Cycle-Association links under
+  "Pre-trained Model"; no checksum is published. weights=none: random ones.
 
 Published, ResNet-101, last step, with spatial aggregation at test time: GTA5 -> Cityscapes 47.7 mIoU (47.8 in the released README), SYNTHIA ->
 Cityscapes 46.8 over 16 classes (46.9). Not reproduced here yet. The authors used two GPUs of 32 GB; the association itself takes
 memory linear in the pixels here. 10,416 steps of 8 + 8 crops of 730x730: about a day on one modern GPU, estimated, not measured.
 """
 
-from configs import base, seg_base
+from configs import seg_base
 from configs.scenes import scenes
 
-VARIANTS = ("scenes", "ablations", "gta5_to_cityscapes", "synthia_to_cityscapes")
+REAL_VARIANTS = ("gta5_to_cityscapes", "synthia_to_cityscapes")
+VARIANTS = {"scenes": (), "ablations": ()} | dict.fromkeys(REAL_VARIANTS, (*seg_base.REAL_KEYS, "settings"))
 CROP_HW, EVALUATION_HW = (730, 730), (730, 1460)  # CROPSIZE; INPUT_SIZE_T
 TEST_ALPHA = 0.5  # tools/test.py aggregates with the alpha of training
 # Optimiser steps and the horizon of poly: epochs of 372 steps over the target, 28 of 30 and 8 of 10 (MAX_EPOCHS, POLY.MAX_EPOCHS).
@@ -23,10 +27,8 @@ STEPS = {"gta5_to_cityscapes": (28 * 372, 30 * 372), "synthia_to_cityscapes": (8
 
 def get_config(arg=None):
     """The recipe; see the module's docstring for the variants."""
-    arg = base.parse_arg(arg, VARIANTS, source="", target="", weights="", settings="code")
-    if arg.settings not in ("code", "paper"):
-        raise ValueError(f"settings={arg.settings}: known: code, paper")
-    name = "-".join(("plca", arg.variant) + (("paper",) if arg.settings == "paper" else ()))
+    arg = seg_base.parse(arg, VARIANTS, settings=("code", "paper"))
+    name = seg_base.run_name("plca", arg.variant, "paper" if arg.settings == "paper" else "")
     if arg.variant in STEPS:
         config = seg_base.segmentation(name, model=network(arg.weights), data=frames(arg))
         config.plca, config.stages = authors(arg), ("plca",)
@@ -44,17 +46,11 @@ def network(weights):
 
 def frames(arg):
     """Random shorter edge, flip, crop (data/, yamls); SYNTHIA with its 16 classes, and Cityscapes with the same."""
-    dataset = arg.variant.split("_to_")[0]
-    source_space, target_space = ("synthia", "cityscapes_16") if dataset == "synthia" else ("", "cityscapes")
     whole = seg_base.whole_frames(EVALUATION_HW) | dict(resize="bilinear")
     # 760 and 988 = 760 * 1.3, both ends included
     training = whole | dict(size=CROP_HW, shorter_edge=(760, 988), flip=True)
-    return dict(
-        source=seg_base.domain(dataset, arg.source, space=source_space),
-        target=seg_base.domain("cityscapes", arg.target, "train", target_space),
-        evaluation=seg_base.domain("cityscapes", arg.target, "val", target_space),
-        transforms=dict(source=training, target=training, evaluation=whole),
-    )
+    transforms = dict(source=training, target=training, evaluation=whole)
+    return dict(seg_base.domains(arg, synthia_space="synthia"), transforms=transforms)
 
 
 def association_stage(**settings):

@@ -7,9 +7,21 @@ from configs import base
 CAFFE_MEAN_BGR = (104.00698793, 116.66876762, 122.67891434)  # AdaptSegNet's and CLAN's IMG_MEAN; caffe's ImageNet mean
 
 REAL_VARIANTS = ("gta5_to_cityscapes", "synthia_to_cityscapes", "synscapes_to_cityscapes")
+REAL_KEYS = ("source", "target", "weights")  # arguments that every real variant has
+BACKBONES = ("resnet101", "resnet50", "vgg16", "vgg16_fcn8s")  # of `deeplab`
 # (h, w) of the whole frame after its resize. AdaptSegNet's and CLAN's training scripts.
 SOURCE_HW = {"gta5_to_cityscapes": (720, 1280), "synthia_to_cityscapes": (760, 1280), "synscapes_to_cityscapes": (720, 1440)}
 TARGET_HW = (512, 1024)
+
+
+def parse(arg, variants, **defaults):
+    """base.parse_arg with REAL_KEYS; the real variants ask for weights. ValueError as there."""
+    return base.parse_arg(arg, variants, pretrained=REAL_VARIANTS, source="", target="", weights="", **defaults)
+
+
+def run_name(*parts):
+    """The default workdir's: the parts that are not empty."""
+    return "-".join(filter(None, parts))
 
 
 def segmentation(name, *, model, data):
@@ -61,6 +73,25 @@ def domain(dataset, root, split="", space=""):
     return dict(dataset=dataset, root=root, split=split, space=space, classes="")
 
 
+def domains(arg, *, synthia_space):
+    """`source`, `target` and `evaluation` of config.data for a real variant.
+
+    Args:
+      arg: variant, source and target, as `parse` returns them.
+      synthia_space: "synthia", 16 classes, with which Cityscapes has the same 16; or "synthia_clan", whose 19 are Cityscapes' own.
+    """
+    dataset = arg.variant.split("_to_")[0]
+    cityscapes = "cityscapes_16" if (dataset, synthia_space) == ("synthia", "synthia") else "cityscapes"
+    return dict(
+        source=domain(
+            dataset, arg.source, space=synthia_space if dataset == "synthia" else "",
+            split="rgb-2k" if dataset == "synscapes" else "",  # SPCL's core/datasets/synscapes.py
+        ),
+        target=domain("cityscapes", arg.target, "train", cityscapes),
+        evaluation=domain("cityscapes", arg.target, "val", cityscapes),
+    )
+
+
 def whole_frames(size_hw, *, flip=False, image_scales=()):
     """The whole frame resized, no crop (AdaptSegNet, CLAN); BGR minus the mean."""
     return dict(
@@ -69,32 +100,43 @@ def whole_frames(size_hw, *, flip=False, image_scales=()):
     )
 
 
-def frames(variant, source_root, target_root, *, flip, image_scales=()):
-    """The real data sets, in their folders as downloaded."""
-    dataset = variant.split("_to_")[0]
-    source_space = {"synthia": "synthia_clan"}.get(dataset, "")  # 19 classes, as AdaptSegNet and CLAN train it
+def frames(arg, *, flip, image_scales=()):
+    """The real data sets, in their folders as downloaded; 19 classes of SYNTHIA, as AdaptSegNet and CLAN train it."""
     augment = dict(flip=flip, image_scales=image_scales)
-    return dict(
-        source=domain(dataset, source_root, space=source_space),
-        target=domain("cityscapes", target_root, "train", "cityscapes"),
-        evaluation=domain("cityscapes", target_root, "val", "cityscapes"),
-        transforms=dict(
-            source=whole_frames(SOURCE_HW[variant], **augment), target=whole_frames(TARGET_HW, **augment), evaluation=whole_frames(TARGET_HW)
-        ),
+    transforms = dict(
+        source=whole_frames(SOURCE_HW[arg.variant], **augment), target=whole_frames(TARGET_HW, **augment),
+        evaluation=whole_frames(TARGET_HW),
     )
+    return dict(domains(arg, synthia_space="synthia_clan"), transforms=transforms)
 
 
 def poly_sgd(lr, *, horizon_steps=0, warmup_steps=0, head_multiplier=10.0, backbone_sgd_repeats=1):
     """DeepLab's SGD: poly 0.9, heads at ten times the rate.
 
-    backbone_sgd_repeats=3: the released code lists a block's convolutions three times and the shortcuts' four times among its parameters, and
-    SGD steps them so often (spec/clan.md, 3.3).
+    backbone_sgd_repeats: times that a block's convolutions are stepped; the shortcuts' once more. See RELEASED_SGD_REPEATS.
     """
     repeats = (("/downsample_conv/", backbone_sgd_repeats + 1), ("/backbone/layer", backbone_sgd_repeats)) if backbone_sgd_repeats > 1 else ()
     return base.sgd(
         lr=lr, schedule="poly", power=0.9, horizon_steps=horizon_steps, warmup_steps=warmup_steps,
         lr_multipliers=(("/layer[56]/", head_multiplier),) if head_multiplier != 1.0 else (), repeats=repeats,
     )
+
+
+# get_1x_lr_params_NOscale of AdaptSegNet, CLAN and DASS yields parameters() of every submodule of a ResNet, each of which
+# recurses: a block's convolutions stand three times in the list, the shortcuts' four times, the stem's once, and SGD steps
+# them so often (spec/clan.md, 3.3).
+RELEASED_SGD_REPEATS = 3
+
+
+def sgd_of(backbone, lr, *, settings, **schedule):
+    """poly_sgd as AdaptSegNet's code has it for a backbone: a VGG has one rate and repeats nothing (spec/clan.md, 1.4).
+
+    Args:
+      settings: "code", or "paper", which steps every parameter once.
+    """
+    if "vgg" in backbone:
+        return poly_sgd(lr, head_multiplier=1.0, **schedule)
+    return poly_sgd(lr, backbone_sgd_repeats=1 if settings == "paper" else RELEASED_SGD_REPEATS, **schedule)
 
 
 def poly_adam(lr, *, horizon_steps=0, warmup_steps=0, weight_decay=0.0):
@@ -122,9 +164,14 @@ def scenes_optimizer(lr, **settings):
 def scenes_supervised(domain, heads):
     """Training on the labels of one world: "source", or "target" for the oracle, which knows what no method may know."""
     loss = CROSS_ENTROPY | ({"aux_weight": 1.0} if heads == "twin" else {})  # twin heads are equals: predictions are their sum
-    return stage(
-        "source_only_seg", steps=SCENES_STEPS, batch_size=SCENES_BATCH, domain=domain, loss=loss, optimizer=scenes_optimizer(2e-3)
+    return supervised(
+        steps=SCENES_STEPS, batch_size=SCENES_BATCH, domain=domain, loss=loss, optimizer=scenes_optimizer(2e-3)
     )
+
+
+def supervised(*, domain="source", transform="", **settings):
+    """A source_only_seg stage; transform: key of config.data.transforms, "" for that of its domain."""
+    return stage("source_only_seg", domain=domain, transform=transform, **settings)
 
 
 def adabn():
@@ -156,6 +203,8 @@ def add_scenes_stages(config, control, **methods):
 
 def stage(method, *, init_from="", steps, batch_size, **settings):
     """Keys that every segmentation stage has."""
-    # norm: of this stage, where it is not the model's
-    common = dict(method=method, init_from=init_from, steps=steps, batch_size=batch_size, target_bn=0, norm="", evaluate_every=0)
+    # norm, norm_affine ("trained" or "frozen" scale and bias): of this stage, where they are not the model's
+    common = dict(
+        method=method, init_from=init_from, steps=steps, batch_size=batch_size, target_bn=0, norm="", norm_affine="", evaluate_every=0
+    )
     return ConfigDict(common | settings)

@@ -4,6 +4,7 @@ import json
 
 from dajax.errors import UserError
 from dajax.log import write_json
+from dajax.old_config import with_added_keys
 
 # Everything under this key may differ between two calls on one workdir: it changes what is printed and kept, not what is computed.
 FREE_KEY = "runtime"
@@ -36,7 +37,7 @@ def check_config(config, workdir):
     if not path.exists():
         write_json(path, json.loads(config.to_json()))
         return
-    stored = json.loads(path.read_text())
+    stored = with_added_keys(json.loads(path.read_text()))
     stored.pop(FREE_KEY, None)
     found = flatten(stored)
     differing = [key for key in sorted(wanted.keys() | found.keys()) if wanted.get(key, "absent") != found.get(key, "absent")]

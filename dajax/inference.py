@@ -16,6 +16,7 @@ from dajax import checkpoint, log
 from dajax.errors import UserError
 from dajax.models.apply import inference, segmenter_inference
 from dajax.models.build import build_model, build_segmenter
+from dajax.old_config import with_added_keys
 from dajax.ops.resize import resize_bilinear
 
 
@@ -128,7 +129,7 @@ def open_workdir(workdir, stage=None):
     workdir = pathlib.Path(workdir)
     if not (workdir / "config.json").exists():
         raise UserError(f"{workdir}: is no workdir of dajax (it has no config.json); pass the --workdir of a run")
-    config = ConfigDict(json.loads((workdir / "config.json").read_text()))
+    config = ConfigDict(with_added_keys(json.loads((workdir / "config.json").read_text())))
     begun = [name for name in config.stages if checkpoint.steps(workdir / name / "checkpoints")]
     if not begun:
         raise UserError(f"{workdir}: no stage has a checkpoint yet")

@@ -54,17 +54,21 @@ class SegFeed:
         """
         return self._shuffled(self.sets[domain], domain, batch_size, accumulate, with_labels=False)
 
-    def shuffled_with_labels(self, domain, batch_size, accumulate=1):
+    def shuffled_with_labels(self, domain, batch_size, accumulate=1, transform=""):
         """The same with labels.
 
+        Args:
+          transform: key of config.data.transforms; "" for that of the domain.
+
         Raises:
-          UserError: the domain's labels are not for training, or it has none.
+          UserError: the domain's labels are not for training, or it has none; there is no such transform.
         """
         if domain not in self._labelled:
             raise UserError(f"{self._stage}: the labels of '{domain}' are not for training; only an oracle stage (domain='target') sees the target's")
         if self._labelled[domain].label_paths is None:
             raise UserError(f"{self._stage}: {self._labelled[domain].name} has no labels to train on")
-        return self._shuffled(self._labelled[domain], domain, batch_size, accumulate, with_labels=True)
+        self._check_transform(transform or domain)
+        return self._shuffled(self._labelled[domain], domain, batch_size, accumulate, with_labels=True, transform=transform)
 
     def class_balanced(self, batch_size):
         """Batches of labelled source images with rare classes drawn more often (SPCL), see data_pipeline.class_balanced."""
@@ -86,13 +90,16 @@ class SegFeed:
         Raises:
           UserError: that stage has made none, or there is no such transform.
         """
-        if transform not in self._transforms:
-            raise UserError(f"config.{self._stage}.transform='{transform}' is not in config.data.transforms; known: {', '.join(self._transforms)}")
+        self._check_transform(transform)
         folder = self._directory.parent / labels_from / PSEUDO_LABELS
         if not folder.is_dir():
             raise UserError(f"config.{self._stage}.labels_from='{labels_from}': no pseudo-labels in {folder}; name a stage of method pseudo_labels")
         made = pseudo_label_files.read(folder, self.sets["target"])
         return self._shuffled(made, "target", batch_size, 1, with_labels=True, transform=transform)
+
+    def _check_transform(self, name):
+        if name not in self._transforms:
+            raise UserError(f"config.{self._stage}.transform='{name}' is not in config.data.transforms; known: {', '.join(self._transforms)}")
 
     def source_pass(self, batch_size):
         """Every source image once as training sees it, without augmentation: {"image", "label", "mask", "index"}."""

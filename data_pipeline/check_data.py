@@ -150,7 +150,7 @@ def _examine(listing, frame) -> _File:
     unknown = unknown_ids(values, all_counts[values], listing.space)
     if unknown:
         problems.append(("unknown id", f"{path}: {unknown}"))
-    mismatch = image_hw and size_mismatch(ids.shape, image_hw, listing.size_tolerance)
+    mismatch = image_hw and size_mismatch(ids.shape, image_hw, listing.size_tolerance, listing.label_scale)
     if mismatch:
         problems.append(("size", f"{path}: {mismatch} ({listing.images[frame]})"))
     return _File(image_hw, all_counts[:256], problems, treatments)

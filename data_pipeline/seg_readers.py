@@ -2,7 +2,7 @@
 
     gta5        <root>/images/00001.png                                     <root>/labels/00001.png (palette)
     synthia     <root>/RGB/0000000.png                                      <root>/GT/LABELS/0000000.png (16 bit, channel 0)
-    synscapes   <root>/img/rgb/1.png                                        <root>/img/class/1.png
+    synscapes   <root>/img/rgb-2k/1.png (or img/rgb/1.png, by its split)    <root>/img/class/1.png
     cityscapes  <root>/leftImg8bit/<split>/<city>/<frame>_leftImg8bit.png   <root>/gtFine/<split>/<city>/<frame>_gtFine_labelIds.png
     own         <root>/images/<name>.png (or .jpg, .bmp)                    <root>/labels/<name>.png, and a CSV of the classes
 
@@ -40,6 +40,9 @@ _GTA5_SIZE_TOLERANCE = 0.01
 _COMPANIONS = ("_gtFine_color.png", "_gtFine_instanceIds.png", "_gtFine_polygons.json", "_gtFine_labelTrainIds.png")
 
 _SYNTHIA_SPACES = {"synthia": tables.SYNTHIA, "synthia_clan": tables.SYNTHIA_CLAN}
+# Folder of the images below img -> size of a label, 1440x720, over that of its image, 2048x1024 or the same
+# (synscapes.on.liu.se/features.html).
+_SYNSCAPES_LABEL_SCALES = {"rgb-2k": 1440 / 2048, "rgb": 1.0}
 _CITYSCAPES_SPACES = {"cityscapes": tables.CITYSCAPES, "cityscapes_16": tables.CITYSCAPES_16}
 
 
@@ -55,14 +58,16 @@ class Listing(NamedTuple):
     read_ids: Callable[[str], np.ndarray] = read_ids
     size_tolerance: float = 0.0
     left_out: tuple[LeftOut, ...] = ()
+    label_scale: float = 1.0  # size of a label over that of its image
 
 
 def read_domain(config: Mapping[str, Any], where: str = "config.data") -> SegmentationSet:
     """Lists the images and labels of one domain, in the order of the official lists; decodes nothing.
 
     Args:
-      config: `dataset` (one of KNOWN) and `root`; besides, `split` for cityscapes and scenes_target; `space` for cityscapes ("cityscapes"
-        or "cityscapes_16") and synthia ("synthia", 16 classes, or "synthia_clan", 19); `classes`, a CSV file, relative to root or absolute, for own.
+      config: `dataset` (one of KNOWN) and `root`; besides, `split` for cityscapes, scenes_target and synscapes
+        ("rgb-2k" or "rgb"); `space` for cityscapes ("cityscapes" or "cityscapes_16") and synthia ("synthia", 16
+        classes, or "synthia_clan", 19); `classes`, a CSV file, relative to root or absolute, for own.
       where: what messages call the config.
     Raises: DataError for a wrong config, a missing or empty folder, TrainIds files alone where label ids are expected, and an image
       without label or the reverse.
@@ -74,7 +79,8 @@ def read_domain(config: Mapping[str, Any], where: str = "config.data") -> Segmen
         raise DataError(problems[0] + others)
     label_paths = None if listing.labels is None else tuple(listing.labels[frame] for frame in listing.images)
     return SegmentationSet(
-        listing.name, tuple(listing.images.values()), label_paths, listing.space, listing.read_ids, listing.size_tolerance, listing.left_out)
+        listing.name, tuple(listing.images.values()), label_paths, listing.space, listing.read_ids, listing.size_tolerance,
+        listing.left_out, listing.label_scale)
 
 
 def list_files(config: Mapping[str, Any], where: str = "config.data") -> Listing:
@@ -90,7 +96,9 @@ def list_files(config: Mapping[str, Any], where: str = "config.data") -> Listing
         space = _choice(config, "space", _SYNTHIA_SPACES, where)
         listing = _list_flat(dataset, root, "RGB", "GT/LABELS", space, where)._replace(read_ids=read_synthia_ids)
     elif dataset == "synscapes":
-        listing = _list_flat(dataset, root, "img/rgb", "img/class", tables.SYNSCAPES, where)
+        label_scale = _choice(config, "split", _SYNSCAPES_LABEL_SCALES, where)
+        listing = _list_flat(dataset, root, f"img/{config['split']}", "img/class", tables.SYNSCAPES, where)
+        listing = listing._replace(label_scale=label_scale)
     elif dataset == "own":
         space = read_classes(_classes_file(config, root, where))
         listing = _list_flat(dataset, root, "images", "labels", space, where, IMAGE_ENDINGS)

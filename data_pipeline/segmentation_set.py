@@ -24,6 +24,7 @@ class SegmentationSet:
     read_ids: path -> ids of the file, uint8 or uint16 [H, W].
     size_tolerance: how far a side of a label may be off its image's, as a fraction; such a label is resized (nearest) to the image.
     left_out: files that its reader saw and does not use.
+    label_scale: size of a label over that of its image, where the two are published so; such a label keeps its size.
     Raises DataError when the set is empty or the numbers of images and labels differ.
     """
 
@@ -34,6 +35,7 @@ class SegmentationSet:
     read_ids: Callable[[str], np.ndarray]
     size_tolerance: float = 0.0
     left_out: tuple[LeftOut, ...] = ()
+    label_scale: float = 1.0
 
     def __post_init__(self):
         if not self.image_paths:
@@ -73,7 +75,7 @@ class SegmentationSet:
         return read_image(self.image_paths[index])
 
     def read_label(self, index: int) -> np.ndarray:
-        """One label as train ids, uint8 [H, W] with 255 for ignored pixels, of the size of its image.
+        """One label as train ids, uint8 [H, W] with 255 for ignored pixels, of the size of its image times label_scale.
 
         Raises: DataError, naming the file, on a set without labels, a file that cannot be decoded, ids that the table does not
         know, and a label of another size than its image.
@@ -83,18 +85,28 @@ class SegmentationSet:
         path = self.label_paths[index]
         label = map_ids(self.read_ids(path), self.space, path)
         image_hw = image_size_hw(self.image_paths[index])
-        if label.shape == image_hw:
+        if label.shape == image_hw and self.label_scale == 1:
             return label
-        problem = size_mismatch(label.shape, image_hw, self.size_tolerance)
+        problem = size_mismatch(label.shape, image_hw, self.size_tolerance, self.label_scale)
         if problem:
             raise DataError(f"{path}: {problem} ({self.image_paths[index]})")
+        if self.label_scale != 1:
+            return label
         return np.asarray(Image.fromarray(label).resize(image_hw[::-1], Image.Resampling.NEAREST))
 
 
-def size_mismatch(label_hw: tuple[int, int], image_hw: tuple[int, int], tolerance: float) -> str | None:
-    """What is wrong with the sizes of a pair and the remedy; None when they differ by no more than the tolerance."""
-    if all(abs(label - image) <= tolerance * image for label, image in zip(label_hw, image_hw)):
+def size_mismatch(
+    label_hw: tuple[int, int], image_hw: tuple[int, int], tolerance: float, label_scale: float = 1.0,
+) -> str | None:
+    """What is wrong with the sizes of a pair and the remedy; None when they differ by no more than the tolerance.
+
+    Args:
+      label_scale: size of the label over that of the image.
+    """
+    wanted_hw = image_hw if label_scale == 1 else tuple(round(side * label_scale) for side in image_hw)
+    if all(abs(label - wanted) <= tolerance * wanted for label, wanted in zip(label_hw, wanted_hw)):
         return None
     turned = ", and an orientation in the image's EXIF is applied to the image alone" if label_hw == image_hw[::-1] else ""
-    return (f"the label is {label_hw[1]}x{label_hw[0]} and its image {image_hw[1]}x{image_hw[0]} (width x height){turned}; expected the same "
-            f"size: replace the one that is wrong")
+    expected = "the same size" if label_scale == 1 else f"a label of {wanted_hw[1]}x{wanted_hw[0]}"
+    return (f"the label is {label_hw[1]}x{label_hw[0]} and its image {image_hw[1]}x{image_hw[0]} (width x height){turned}; "
+            f"expected {expected}: replace the one that is wrong")

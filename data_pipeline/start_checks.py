@@ -66,7 +66,7 @@ def segmentation_problems(images: SegmentationSet, transforms: Sequence[SegTrans
     def check(size_hw, row):
         if files and images.label_paths is not None:
             label = images.label_paths[row]
-            problem = size_mismatch(image_size_hw(label), size_hw, images.size_tolerance)
+            problem = size_mismatch(image_size_hw(label), size_hw, images.size_tolerance, images.label_scale)
             if problem:
                 raise DataError(f"{label}: {problem} ({images.image_paths[row]})")
         check_crops(images.image_paths[row], size_hw, transforms)

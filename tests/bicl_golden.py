@@ -9,38 +9,32 @@ import numpy as np
 from ml_collections import ConfigDict
 
 import prototype_golden as pg
+from configs import bicl as bicl_config
+from dajax.config_check import flatten
 from dajax.methods import bicl
 from dajax.models.aspp import SegOutput
+from dajax.ops.pseudo_labels import NUM_BINS
 
 
 def settings(**changes):
-    """Every setting of the method, the slides' where they have one."""
-    config = ConfigDict(dict(
-        target_weight=0.3, entropy_weight=0.4,  # code: lambt, lamb; the slides leave L_base undefined
-        entropy="right",  # the code's "double_softmax" is a slip
-        contrast_weight=0.2,  # code: lamb_metric1 and 2 of damnet_config_upsize.yml; 0.1 in damnet_config.yml, 0 in synthia_damnet_config.yml
-        contrast_kind="batch", forward=True, backward=True,  # slides
-        temperature=0.1,  # code: similarities times 10; not on the slides
-        prototype_gradient=True,  # code: no detach; not on the slides
-        decay=0.9,  # ours, that of golden dass_formula; lambda on the slides, without a value
-        # The threshold is ours, that of golden dass_formula; T on the slides, without a value. 0.8 with score="probability": code, in a branch that
-        # never reaches its loss.
-        dynamic=dict(on=True, calibrate=True, threshold=0.55, score="cosine"),
-        priority="dynamic",  # slides
-    ))
+    """The recipe's first stage of the method, with changes."""
+    config = bicl_config.get_config("gta5_to_cityscapes,weights=none").bicl_0
     config.update_from_flattened_dict(changes)
     return config
 
 
-# The rows of the slides' ablation, from L_base to the whole.
+def _differing(stage, whole):
+    """{"key.subkey": value} of a recipe's stage where it differs from another."""
+    found, other = (flatten(config.to_dict()) for config in (stage, whole))
+    return {key: value for key, value in found.items() if value != other[key]}
+
+
+_ABLATIONS = bicl_config.get_config("ablations")
+# The rows of the slides' ablation, from L_base to the whole, by what they change.
 ABLATION = {
-    "base": {"contrast_weight": 0.0},
-    "forward": {"backward": False, "dynamic.on": False},
-    "backward": {"dynamic.on": False},
-    "dynamic": {"dynamic.calibrate": False},
-    "calibrated": {},
+    row: _differing(_ABLATIONS[row], _ABLATIONS.bicl_0) for row in ("base", "forward", "forward_backward", "uncalibrated", "bicl_0")
 }
-CODE = {"contrast_kind": "pair", "entropy": "double_softmax", "dynamic.on": False}
+CODE = _differing(bicl_config.get_config("gta5_to_cityscapes,weights=none,settings=code").bicl_0, settings())
 
 
 @functools.lru_cache(maxsize=None)
@@ -62,8 +56,9 @@ class Formula:
         self.case = case
         self.features = tuple(pg.last(case[f"f_{d}"]) for d in "ST")
         rng = np.random.default_rng(0)
-        self.logits = tuple(jnp.asarray(rng.normal(size=(*f.shape[:3], 9)), jnp.float32) for f in self.features)
-        mask = np.ones(2, bool)
+        self.num_classes, self.width = case["mu_S_prev"].shape
+        self.logits = tuple(jnp.asarray(rng.normal(size=(*f.shape[:3], self.num_classes)), jnp.float32) for f in self.features)
+        mask = np.ones(len(case["y_S"]), bool)
         self.batch = {"source": {"label": pg.ints(case["y_S"]), "mask": mask}, "target": {"label": pg.ints(case["y_F"]), "mask": mask}}
         self.extra = {}
         for domain, short in (("source", "S"), ("target", "T")):
@@ -72,18 +67,21 @@ class Formula:
 
     def evaluate(self, config, *, features=None, batch=None, extra=None):
         """(loss, terms, extra, gradients to the source's and to the target's features)."""
-        compiled = _compiled_losses(config.to_json())
-        (loss, (terms, moved)), grads = compiled(features or self.features, self.logits, batch or self.batch, extra or self.extra)
+        compiled, extra = _compiled_losses(config.to_json()), extra or self.extra
+        if config.dynamic.share:  # nothing seen before
+            extra = {"scores": jnp.zeros(NUM_BINS)} | extra
+        (loss, (terms, moved)), grads = compiled(features or self.features, self.logits, batch or self.batch, extra)
         return loss, terms, moved, grads
 
     def target_means(self, labels):
         """rho_T of target labels: (float64 [K, D], bool [K])."""
         features = np.moveaxis(self.case["f_T"], 1, -1)
-        present = np.array([(labels == k).any() for k in range(9)])
-        return np.stack([features[labels == k].mean(0) if present[k] else np.zeros(10) for k in range(9)]), present
+        present = np.array([(labels == k).any() for k in range(self.num_classes)])
+        means = [features[labels == k].mean(0) if present[k] else np.zeros(self.width) for k in range(self.num_classes)]
+        return np.stack(means), present
 
     def moved_target(self, labels):
         """mu_T after a step with these labels."""
-        (rho, present), mu = self.target_means(labels), self.case["mu_T_prev"]
-        moved = np.where(self.case["have_T_prev"][:, None], 0.9 * mu + 0.1 * rho, rho)
+        (rho, present), mu, decay = self.target_means(labels), self.case["mu_T_prev"], self.case["lam"]
+        moved = np.where(self.case["have_T_prev"][:, None], decay * mu + (1 - decay) * rho, rho)
         return np.where(present[:, None], moved, mu)

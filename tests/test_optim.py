@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from configs import spcl
+from configs import adaptsegnet, clan, spcl
 from dajax import optim
 from dajax.errors import UserError
 
@@ -86,23 +86,23 @@ def test_poly_and_cosine_end_at_zero_and_begin_at_lr():
 
 
 def test_poly_with_a_horizon_and_a_warm_up_is_the_authors(golden):
-    """clan_lr: CLAN (100k, warm-up 5000), AdaptSegNet (250k, none), segmenter and discriminator."""
+    """The recipes' own; clan_lr: CLAN (100k, warm-up 5000), AdaptSegNet (250k, none), segmenter and discriminator."""
     case = golden("clan_lr")[""]
     cases = (
-        ("clan_lr_1x", case["base_lr"], case["clan_num_steps"], case["clan_preheat"]),
-        ("clan_lr_D", case["base_lr_D"], case["clan_num_steps"], case["clan_preheat"]),
-        ("asn_lr_1x", case["base_lr"], case["asn_num_steps"], 0), ("asn_lr_D", case["base_lr_D"], case["asn_num_steps"], 0),
+        ("clan_lr_1x", clan, "optimizer"), ("clan_lr_D", clan, "discriminator_optimizer"),
+        ("asn_lr_1x", adaptsegnet, "optimizer"), ("asn_lr_D", adaptsegnet, "discriminator_optimizer"),
     )
-    for name, lr, horizon, warmup in cases:
-        settings = config(schedule="poly", lr=float(lr), power=float(case["power"]), horizon_steps=int(horizon), warmup_steps=int(warmup))
-        schedule = optim.make_schedule(settings, 150_000)
+    for name, module, optimizer in cases:
+        recipe = module.get_config("gta5_to_cityscapes,weights=none")
+        stage = recipe[recipe.stages[0]]
+        schedule = optim.make_schedule(stage[optimizer], stage.steps)
         np.testing.assert_allclose(jax.vmap(schedule)(jnp.asarray(case["iters"])), case[name], rtol=1e-5, atol=1e-12, err_msg=name)  # float32 powers
 
 
 def test_spcls_stages_have_the_authors_rates(golden):
     """spcl_ccd: the warm-up and the contrast end at 40,000 of 62,500, self-training at 20,000 of 31,250."""
     case = golden("spcl_ccd")[""]
-    recipe = spcl.get_config("gta5_to_cityscapes,source=a,target=b")
+    recipe = spcl.get_config("gta5_to_cityscapes,weights=none")
     for stages, name in ((("warm_up", "spcl"), "lr_warmup_and_cl"), (("self_training",), "lr_ssl")):
         for stage in stages:
             steps = case["lr_iters"][: len(case[name])]

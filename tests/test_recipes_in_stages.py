@@ -13,12 +13,12 @@ from test_seg_command_line import command, run
 
 SPCL = (
     "--config.stages=('warm_up','warm_up_labels','spcl','spcl_labels','self_training')", "--config.warm_up.init_from=", "--config.warm_up.steps=3",
-    "--config.spcl.steps=4", "--config.self_training.steps=3", "--config.warm_up.adversarial.width=8", "--config.spcl.class_balanced=True",
+    "--config.spcl.steps=4", "--config.self_training.steps=3", "--config.warm_up.adversarial.width=8", "--config.spcl.class_balanced=True", "--config.warm_up.class_balanced=True",
     "--config.runtime.checkpoint_every=2", "--config.evaluation.reestimate_batches=0", "--config.evaluation.num_pictures=0",
 )
 BICL = (
     "--config.stages=('source_only','labels_0','bicl_0','labels_1','bicl_1')", "--config.source_only.steps=3", "--config.bicl_0.steps=2",
-    "--config.bicl_1.steps=2", "--config.evaluation.reestimate_batches=0", "--config.evaluation.num_pictures=0",
+    "--config.bicl_1.steps=2", "--config.bicl_1.dynamic.share=0.343", "--config.evaluation.reestimate_batches=0", "--config.evaluation.num_pictures=0",
 )
 
 

@@ -144,7 +144,7 @@ def test_check_data_reads_everything_and_says_what_is_wrong(finished, scenes, tm
 
 def test_real_frames_are_checked_in_place(shared_data, tmp_path):
     root = shared_data / "cityscapes_sample"
-    flags = (f"--config=configs/clan.py:gta5_to_cityscapes,source={root},target={root}", "--mode=check_data")
+    flags = (f"--config=configs/clan.py:gta5_to_cityscapes,source={root},target={root},weights=none", "--mode=check_data")
     result = subprocess.run([sys.executable, "run.py", *flags], cwd=tiny.ROOT, env=tiny.environment(), capture_output=True, text=True)
     assert result.returncode == 1 and "Traceback" not in result.stderr + result.stdout
     assert "no *.png under images" in result.stdout and "2,975" in result.stdout, result.stdout

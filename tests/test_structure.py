@@ -17,7 +17,7 @@ ALLOWED = {
     "models": {"models", "ops", "parallel", "log"},
     "methods": {"methods", "losses", "ops", "models", "optim", "parallel", "schedule"},
     "parallel": set(), "optim": set(), "schedule": set(), "log": {"storage"}, "errors": set(), "state": set(), "signals": set(),
-    "storage": set(), "checksums": set(), "checkpoint": {"checksums", "storage", "log"}, "feed": {"parallel"}, "seg_feed": {"parallel", "log"}, "config_check": {"log"}, "report": set(),
+    "storage": set(), "checksums": set(), "checkpoint": {"checksums", "storage", "log"}, "feed": {"parallel"}, "seg_feed": {"parallel", "log"}, "config_check": {"log", "old_config"}, "old_config": set(), "report": set(),
     "evaluate": {"models", "ops"}, "evaluate_segmentation": {"models", "ops", "parallel"},
     "tasks": {"tasks", "feed", "seg_feed", "evaluate", "evaluate_segmentation", "models", "report", "log"},
     "memory": {"log"},
@@ -25,7 +25,7 @@ ALLOWED = {
     "stages": {"train", "tasks", "checkpoint", "log", "parallel", "report", "config_check", "methods", "signals"},
     "check_data": {"tasks", "log"},
     "recipe": set(), "sweep_plan": {"recipe", "config_check"}, "sweep_tables": set(), "sweep": {"sweep_plan", "sweep_tables", "log", "signals"},
-    "inference": {"checkpoint", "models", "ops", "log"},
+    "inference": {"checkpoint", "models", "old_config", "ops", "log"},
     "__init__": {"inference"},
 }
 

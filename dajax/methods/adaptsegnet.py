@@ -39,9 +39,11 @@ def _optimizers(config, model, params):
 
 
 def plan(state, *, data, config):
-    """A shuffled batch of labelled source images and one of target images."""
+    """Labelled source images, rare classes drawn more often where the config says so (SPCL's warm-up), and target images."""
     del state
-    return {"source": data.shuffled_with_labels("source", config.batch_size), "target": data.shuffled("target", config.batch_size)}
+    size = config.batch_size
+    source = data.class_balanced(size) if config.class_balanced else data.shuffled_with_labels("source", size)
+    return {"source": source, "target": data.shuffled("target", size)}
 
 
 def _judged(params, heads, name, part, label, config, axis_name):

@@ -6,10 +6,10 @@
 Two classifiers on one feature map are kept different (cosine of their weights); where they disagree about the target, M = 1 - cosine
 of their probabilities, alignment has not been reached and the adversary weighs more. D sees the softmax of the SUM of both.
 
-Paper against code (spec/clan.md, section 7), with the option that chooses: the segmentation loss is focal per head, not cross-entropy
-(loss.kind); the weight loss counts biases too, carries a factor 2 and is damped (weight_loss_with_biases, weight_loss; the + 1 has no gradient);
-damping = 1 - step / horizon (damped); the learning rates warm up and M acts only after it (warmup_steps); M carries gradient in
-G's step, and none in D's (differentiate_map).
+Paper against code (spec/clan.md, section 7), with the option that chooses: the segmentation loss is focal and of each head, not cross-entropy
+of the summed heads (loss.kind; loss.on, "heads" or "ensemble"); the weight loss counts biases too, carries a factor 2 and is damped (weight_loss_with_biases, weight_loss; the + 1 has no gradient);
+damping = 1 - step / horizon (damped); the learning rates warm up and M acts only after it (warmup_steps; with 0 it acts from the
+first step); M carries gradient in G's step, and none in D's (differentiate_map).
 """
 
 import jax
@@ -26,15 +26,18 @@ from dajax.state import TrainState
 
 DISCRIMINATOR = "discriminator"
 HEADS = ("layer5", "layer6")  # the two classifiers, in the authors' names
+LOSS_ON = ("heads", "ensemble")
 
 
 def init(rng, images, *, config, model, num_images):
     """See dajax.methods. Networks: segmenter (with twin heads) and discriminator.
 
     Raises:
-      UserError: the segmenter has no twin heads.
+      UserError: the segmenter has no twin heads, or an unknown loss.on.
     """
     del num_images
+    if config.loss.on not in LOSS_ON:
+        raise UserError(f"unknown loss.on '{config.loss.on}'; known: {', '.join(LOSS_ON)}")
     if model.heads != "twin":
         raise UserError(f"clan needs two classifiers on one feature map: set config.model.heads='twin', found '{model.heads}'")
     params, batch_stats = init_network(rng, images, model=model)
@@ -78,7 +81,8 @@ def train_step(state, batch, rng, *, config, model, axis_name=None):
     source, target, adversarial = batch["source"], batch["target"], config.adversarial
     labels, valid = source["label"], valid_pixels(source["label"], source["mask"])
     fade = damping(state.step.astype(jnp.float32), config)
-    is_adaptive = state.step > config.warmup_steps  # plain up to and including the warm-up's end
+    # Plain up to and including the warm-up's last step; adaptive from the first step where there is none (the paper).
+    is_adaptive = state.step > config.warmup_steps if config.warmup_steps else jnp.ones((), bool)
 
     def forward(segmenter, batch_stats, part, size_hw):
         return forward_segmenter(
@@ -91,7 +95,8 @@ def train_step(state, batch, rng, *, config, model, axis_name=None):
 
     def supervised(segmenter):
         second, first, batch_stats = forward(segmenter, state.batch_stats, source, labels.shape[1:])
-        loss = sum(masked_mean(pixel_loss(logits, labels, config.loss), valid, axis_name) for logits in (first, second))
+        judged = (first, second) if config.loss.on == "heads" else (first + second,)
+        loss = sum(masked_mean(pixel_loss(logits, labels, config.loss), valid, axis_name) for logits in judged)
         return loss, (jax.nn.softmax(first + second), batch_stats)
 
     def fooling(segmenter, batch_stats):

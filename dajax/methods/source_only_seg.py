@@ -20,9 +20,9 @@ def init(rng, images, *, config, model, num_images):
 
 
 def plan(state, *, data, config):
-    """One shuffled batch of labelled images."""
+    """One shuffled batch of labelled images, seen through config.data.transforms[config.transform], "" for that of their domain."""
     del state
-    return {"labelled": data.shuffled_with_labels(config.domain, config.batch_size)}
+    return {"labelled": data.shuffled_with_labels(config.domain, config.batch_size, transform=config.transform)}
 
 
 def train_step(state, batch, rng, *, config, model, axis_name=None):

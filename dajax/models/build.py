@@ -45,14 +45,28 @@ def load_pretrained(model_config, state):
     )
 
 
+# What a stage may say about scale and bias of the normalisation -> whether they are trained.
+NORM_AFFINE = {"trained": True, "frozen": False}
+
+
 def build_segmenter(model_config, stage_config, *, num_classes):
-    """The segmenter of a run, with as many sets of normalisation statistics as the stage asks for, and its `norm` where it has one.
+    """The segmenter of a run, with as many sets of normalisation statistics as the stage asks for.
+
+    Args:
+      model_config: config.model.
+      stage_config: of a stage; its `norm`, and its `norm_affine`, "trained" or "frozen", come before the model's where they are not "".
+      num_classes: K.
 
     Raises:
       UserError: an unknown backbone, topology, head or normalisation.
     """
     settings = ConfigDict(model_config.to_dict())
     settings.norm = stage_config.norm or model_config.norm
+    if stage_config.norm_affine:
+        if stage_config.norm_affine not in NORM_AFFINE:
+            known = ", ".join(NORM_AFFINE)
+            raise UserError(f"unknown norm_affine '{stage_config.norm_affine}' of a stage; known: {known}, or '' for the model's")
+        settings.train_norm_affine = NORM_AFFINE[stage_config.norm_affine]
     try:
         return deeplab.build_segmenter(settings, num_classes, max(stage_config.target_bn, 0) + 1)
     except ValueError as error:

@@ -99,6 +99,45 @@ def _value_at(histogram, rank):
     return xp.asarray(lower_ends)[xp.minimum(passed, num_bins - 1)]
 
 
+def score_histogram(scores, mask, *, lowest):
+    """How many pixels have which best score, in the bins of `confidence_histogram`, narrow where scores are nearly 1.
+
+    Args:
+      scores: float32 [...], from `lowest` to 1: cosines (-1) or probabilities (0). mask: bool [...], pixels that count.
+
+    Returns:
+      int32 [NUM_BINS].
+    """
+    unit = ((scores - lowest) / (1.0 - lowest)).reshape(1, 1, -1)
+    return confidence_histogram(unit, jnp.zeros(unit.shape, jnp.int32), mask.reshape(unit.shape), num_classes=1)[0]
+
+
+def move_histogram(old, counts, *, decay):
+    """`old`, shares that sum to 1 or all 0 before the first batch, moved towards the shares of a batch's `counts`; float32 [B].
+
+    Without a pixel in the batch it stays.
+
+    Args:
+      decay: of the old shares; the first batch counts in full.
+    """
+    counts = counts.astype(jnp.float32)
+    total = counts.sum()
+    shares = counts / jnp.maximum(total, 1.0)
+    moved = jnp.where(old.sum() > 0, decay * old + (1.0 - decay) * shares, shares)
+    return jnp.where(total > 0, moved, old)
+
+
+def share_threshold(histogram, *, share, lowest):
+    """The score that a `share` of the pixels exceed: a float32 scalar, below the exact order statistic by less than its bin.
+
+    Args:
+      histogram: float32 [B], from `move_histogram`. share: above 0, below 1. lowest: as in `score_histogram`.
+    """
+    rank = histogram.sum()[None] * (1.0 - share) + 2e-6  # beyond the rounding of sums of float32 shares
+    unit = _value_at(histogram[None], rank)[0]
+    return lowest + (1.0 - lowest) * unit
+
+
 def confident_labels(probabilities, thresholds, *, strict=False):
     """The predicted class where it is confident enough, by SPCL's rule (pseudo_label.py, test).
 
@@ -144,7 +183,7 @@ def dynamic_labels(scores, *, threshold):
     Args:
       scores: float32 [..., K]; the slides: cosines to the calibrated prototypes (losses.prototype_contrast.prototype_similarities with
         rho_S + domain_bias). The other choice is ops.prototypes.soft_assignment.
-      threshold: T. The slides give no value. For cosines 0.55 is what golden dass_formula uses, not a recommendation; for
+      threshold: T, or from `share_threshold`. The slides give no value. For cosines 0.55 is what golden dass_formula uses, not a recommendation; for
         probabilities at temperature 0.1 the code's abandoned branch means 0.8.
 
     Returns:

@@ -92,9 +92,11 @@ def _drawn_from(stage):
 def problems(config, domains, *, files=True, training=True):
     """See dajax.tasks."""
     found, transforms = [], domains.transforms
-    named = [config[name].transform for name in config.stages if "transform" in config[name]]
-    of_target = [transforms[name] for name in ("target", *named) if name in transforms]
-    for role, ways in (("source", [transforms["source"]]), ("target", of_target), ("evaluation", [])):
+    names = {"source": ["source"], "target": ["target"], "evaluation": []}
+    for stage in (config[name] for name in config.stages if "transform" in config[name]):
+        names[stage.domain if stage.method == "source_only_seg" else "target"].append(stage.transform)
+    for role in names:
+        ways = [transforms[name] for name in names[role] if name in transforms]
         if training or role == "evaluation":
             found += segmentation_problems(getattr(domains, role), ways, files=files)
     return list(dict.fromkeys(found + (_stage_problems(config, domains) if training else [])))

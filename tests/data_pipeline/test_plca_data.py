@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from ml_collections import ConfigDict
 
+from configs import plca
 from configs.seg_base import CAFFE_MEAN_BGR
 from dajax import optim
 from dajax.models.seg_weights import PLCA_TRAIN_IDS
@@ -72,11 +72,10 @@ def test_frames_of_the_final_test_are_plcas_within_one_grey_level(golden):
     assert difference.max() <= 1.001 and difference.mean() < 0.3, (difference.max(), difference.mean())
 
 
-@pytest.mark.parametrize("task, steps, horizon", [("g2c", 28 * 372, 30 * 372), ("s2c", 8 * 372, 10 * 372)])
-def test_learning_rates_are_plcas(golden, task, steps, horizon):
+@pytest.mark.parametrize("task, variant", [("g2c", "gta5_to_cityscapes"), ("s2c", "synthia_to_cityscapes")])
+def test_the_recipes_learning_rates_are_plcas(golden, task, variant):
     """28 of 30 epochs with GTA5, 8 of 10 with SYNTHIA, of 372 steps each: the rate never reaches 0."""
-    case = golden("plca_data")[f"lr/{task}"]
-    schedule = optim.make_schedule(ConfigDict(dict(schedule="poly", lr=2.5e-4, power=0.9, horizon_steps=horizon, warmup_steps=0)), steps)
-    found = jax.vmap(schedule)(jnp.asarray(case["iters"], jnp.int32))
-    assert case["iters"][-1] == steps - 1
+    case, recipe = golden("plca_data")[f"lr/{task}"], plca.get_config(f"{variant},weights=none").plca
+    found = jax.vmap(optim.make_schedule(recipe.optimizer, recipe.steps))(jnp.asarray(case["iters"], jnp.int32))
+    assert case["iters"][-1] == recipe.steps - 1
     np.testing.assert_allclose(found, case["lr"], rtol=1e-6)  # float32 powers

@@ -7,10 +7,13 @@ import pytest
 from PIL import Image
 
 import seg_files
+from configs import spcl
+from data_pipeline import check_data
 from data_pipeline.errors import DataError
 from data_pipeline.id_png import read_ids, read_synthia_ids
 from data_pipeline.labels import CITYSCAPES, CITYSCAPES_16, GTA5, SYNTHIA, SYNTHIA_CLAN
 from data_pipeline.seg_readers import read_domain
+from data_pipeline.start_checks import segmentation_problems
 from data_pipeline.train_ids import check_first_labels
 
 IDS = np.array([[7, 8, 11, 0], [23, 26, 33, 3], [7, 7, 21, 1]])
@@ -72,9 +75,30 @@ def test_synscapes_is_in_numeric_order(tmp_path):
     for frame in ("10", "9", "1"):
         seg_files.write_image(tmp_path / f"img/rgb/{frame}.png", IDS.shape)
         seg_files.write_ids(tmp_path / f"img/class/{frame}.png", IDS)
-    found = read_domain(config_of("synscapes", tmp_path))
+    found = read_domain(config_of("synscapes", tmp_path, split="rgb"))
     assert names(found.image_paths) == names(found.label_paths) == ["1.png", "9.png", "10.png"]
     np.testing.assert_array_equal(found.read_label(2), TRAIN_IDS)
+
+
+def test_synscapes_frames_are_those_that_its_recipe_reads(tmp_path):
+    """img/rgb-2k, 2048x1024, with labels of 1440x720, which keep their size; the same in check_data."""
+    ids = np.full((45, 90), 7)
+    seg_files.write_image(tmp_path / "img/rgb-2k/1.png", (64, 128))
+    seg_files.write_image(tmp_path / "img/rgb/1.png", ids.shape)
+    seg_files.write_ids(tmp_path / "img/class/1.png", ids)
+    config = spcl.get_config(f"synscapes_to_cityscapes,weights=none,source={tmp_path}").data.source
+    found = read_domain(config)
+    assert found.image_paths[0].endswith("img/rgb-2k/1.png")
+    np.testing.assert_array_equal(found.read_label(0), np.zeros(ids.shape))
+    lines, _ = check_data.check([("source", config)], lambda done, total: None)
+    assert lines and not any("width x height); expected" in line for line in lines)
+    assert segmentation_problems(found, ()) == []
+    seg_files.write_ids(tmp_path / "img/class/1.png", np.full((64, 128), 7))
+    assert "expected a label of 90x45" in segmentation_problems(found, ())[0]
+    with pytest.raises(DataError, match="the label is 128x64 and its image 128x64 .* expected a label of 90x45"):
+        found.read_label(0)
+    with pytest.raises(DataError, match="source.split is ''; expected rgb-2k or rgb"):
+        read_domain(config_of("synscapes", tmp_path, split=""), "source")
 
 
 def test_synthia_gives_channel_0_of_16_bit_png_exactly(tmp_path):

@@ -11,12 +11,14 @@ from bicl_golden import ABLATION, CODE, settings
 from dajax.losses.segmentation import IGNORED
 from dajax.methods import bicl
 from dajax.models.aspp import SegOutput
+from dajax.ops.pseudo_labels import NUM_BINS
 
 
 @pytest.fixture(scope="module")
 def formula(golden):
     found = bicl_golden.Formula(golden("dass_formula")[""])
-    assert (found.case["tau"], found.case["lam"], found.case["T"]) == (0.1, 0.9, 0.55), "the values of settings()"
+    recipe = settings()
+    assert (found.case["tau"], found.case["lam"], found.case["T"]) == (recipe.temperature, recipe.decay, recipe.dynamic.threshold)
     return found
 
 
@@ -72,6 +74,30 @@ def test_calibration_and_priority_choose_the_labels(formula):
     assert len(different) == len(filled), "the cases can be told apart"
 
 
+def test_a_wanted_share_labels_the_most_similar_pixels_of_the_target(formula):
+    """Without a histogram of steps before, that of this batch decides: exactly so many pixels, those with the best cosines."""
+    case = formula.case
+    cosines = np.where(case["ok_S"], case["sim_S2T"], -1.0)  # calibrated
+    _, terms, moved, _ = formula.evaluate(settings(**{"dynamic.share": 0.35}))
+    num_labelled = round(0.35 * case["y_F"].size)
+    assert terms["labelled_dynamic"] * case["y_F"].size == pytest.approx(num_labelled)
+    assert moved["scores"].sum() == pytest.approx(1.0, abs=1e-5)
+    best = cosines.max(-1)
+    chosen = best > float(terms["dynamic_threshold"])
+    assert chosen.sum() == num_labelled and best[chosen].min() > best[~chosen].max()
+    labels = np.where(chosen, cosines.argmax(-1), case["y_F"])
+    pg.assert_close(moved["mu_target"], formula.moved_target(labels), pg.VALUE_TOLERANCE)
+
+
+def test_the_threshold_of_a_share_remembers_the_steps_before(formula):
+    """Remembered for a half, higher scores leave a fifth of the batch above the six tenths of all."""
+    high = jnp.zeros(NUM_BINS).at[-1].set(1.0)
+    config = settings(**{"dynamic.share": 0.6, "decay": 0.5})
+    _, terms, moved, _ = formula.evaluate(config, extra=formula.extra | {"scores": high})
+    np.testing.assert_allclose(moved["scores"][-1], 0.5, atol=1e-6)
+    assert terms["labelled_dynamic"] == pytest.approx(0.2)
+
+
 def test_probable_labels_are_those_of_the_softmax_of_cosines(formula):
     cosine = np.where(formula.case["ok_S"], formula.case["sim_S2T"], -1.0)
     exponentials = np.exp(cosine / 0.1)
@@ -94,8 +120,8 @@ def test_the_rows_of_the_ablation_are_configurations(formula):
     base = {"segmentation", "segmentation_target", "entropy_source", "entropy_target", "labelled_static"}
     dynamic = {"labelled_dynamic", "labelled_hybrid"}
     expected = {
-        "base": base, "forward": base | {"forward"}, "backward": base | {"forward", "backward"},
-        "dynamic": base | {"forward", "backward"} | dynamic, "calibrated": base | {"forward", "backward"} | dynamic,
+        "base": base, "forward": base | {"forward"}, "forward_backward": base | {"forward", "backward"},
+        "uncalibrated": base | {"forward", "backward"} | dynamic, "bicl_0": base | {"forward", "backward"} | dynamic,
     }
     found = {row: formula.evaluate(settings(**changes)) for row, changes in ABLATION.items()}
     assert {row: set(terms) for row, (_, terms, _, _) in found.items()} == expected
@@ -109,9 +135,10 @@ def test_the_rows_of_the_ablation_are_configurations(formula):
 
 def evaluate_iteration(case, config):
     """(loss, terms, gradients by input) of dass_iter.npz."""
-    mask = np.ones(2, bool)
+    mask = np.ones(len(case["label_s"]), bool)
     batch = {domain: {"label": pg.ints(case[f"label_{domain[0]}"]), "mask": mask} for domain in ("source", "target")}
-    extra = {"mu_source": jnp.zeros((19, 12)), "known_source": jnp.zeros(19, bool)}  # pairs have no memory: returned as it is
+    classes, width = case["logits_s"].shape[1], case["feature_s"].shape[1]
+    extra = {"mu_source": jnp.zeros((classes, width)), "known_source": jnp.zeros(classes, bool)}  # pairs have no memory: returned as it is
 
     def loss_fn(inputs):
         loss, terms, after = bicl.losses(*(SegOutput(inputs[f"feature_{d}"], inputs[f"logits_{d}"], None) for d in "st"), batch, extra, config)

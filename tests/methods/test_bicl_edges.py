@@ -35,7 +35,10 @@ EDGES = {
 }
 
 
-@pytest.mark.parametrize("changes", [{}, {"dynamic.score": "probability", "dynamic.threshold": 0.05}, CODE], ids=["cosine", "probability", "pair"])
+@pytest.mark.parametrize(
+    "changes", [{}, {"dynamic.score": "probability", "dynamic.threshold": 0.05}, CODE, {"dynamic.share": 0.3}],
+    ids=["cosine", "probability", "pair", "share"],
+)
 @pytest.mark.parametrize("edge", EDGES)
 def test_edges_have_finite_values_and_gradients(formula, edge, changes):
     features, batch = EDGES[edge](formula)
@@ -52,6 +55,8 @@ def test_edges_have_finite_values_and_gradients(formula, edge, changes):
         assert terms["segmentation_target"] == 0 and terms["labelled_static"] == 0
         dynamic = terms.get("labelled_dynamic", 0)
         assert terms.get("labelled_hybrid", 0) == dynamic and (dynamic > 0) == (changes != CODE), "dynamic labels need no static ones"
+    if "dynamic.share" in changes and edge in ("source ignored", "all ignored", "nothing"):
+        assert not np.asarray(moved["scores"]).any(), "a batch without scores leaves no trace"
 
 
 def test_a_padded_row_counts_nowhere(formula):

@@ -20,8 +20,9 @@ SHAPE, CLASSES = (16, 24, 3), 4
 
 
 def stage_config(**changes):
-    stage = seg_base.stage("bicl", steps=10, batch_size=4, labels_from="labels0", optimizer=seg_base.poly_sgd(0.01))
-    return ConfigDict(stage.to_dict() | settings(**changes).to_dict())
+    stage = settings(**{"steps": 10, "batch_size": 4, "labels_from": "labels0"} | changes)
+    stage.optimizer = seg_base.poly_sgd(0.01)
+    return stage
 
 
 def make_model(config, heads="single"):
@@ -46,8 +47,7 @@ def flat(tree):
     return {jax.tree_util.keystr(path, simple=True, separator="/"): np.array(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
 
 
-# The median of the best cosines of this untrained network is 0.72.
-@pytest.fixture(scope="module", params=[{"contrast_weight": 1.0, "dynamic.threshold": 0.7}, CODE], ids=["batch", "pair"])
+@pytest.fixture(scope="module", params=[{"contrast_weight": 1.0, "dynamic.share": 0.4}, CODE], ids=["batch", "pair"])
 def trained(request):
     """Config, initial state, and [(states, metrics)] of three steps on one and on four devices."""
     config = stage_config(**request.param)
@@ -85,7 +85,8 @@ def test_steps_change_what_they_should_and_nothing_else(trained):
     after = one[-1][0]
     changed = {name for name in before if not np.array_equal(before[name], after[name])}
     extra = {name for name in before if name.startswith("extra/")}
-    assert extra == {"extra/mu_source", "extra/mu_target", "extra/known_source", "extra/known_target"}
+    scores = {"extra/scores"} if config.dynamic.share else set()
+    assert extra == {"extra/mu_source", "extra/mu_target", "extra/known_source", "extra/known_target"} | scores
     assert before["extra/mu_source"].shape == (CLASSES, 8) and not any(before[name].any() for name in extra)
     assert {name for name in before if name.startswith(("params/", "batch_stats/"))} <= changed
     assert changed & extra == (extra if config.contrast_kind == "batch" else set()), "only the slides' method remembers prototypes"
@@ -99,6 +100,7 @@ def test_settings_that_cannot_be_meant_are_refused():
         "dynamic.score": ("softmax", "unknown dynamic.score 'softmax'; known: cosine, probability"),
         "temperature": (0.0, "temperature=0.0: it must be positive"),
         "decay": (1.5, "decay=1.5: it is the share of the old prototype"),
+        "dynamic.share": (1.0, "dynamic.share=1.0: of the target's pixels, from 0 (dynamic.threshold counts) to below 1"),
         "dynamic.threshold": (1.0, "dynamic.threshold=1.0: from -1 to below 1 for dynamic.score='cosine'"),
     }
     config = stage_config()
@@ -106,6 +108,8 @@ def test_settings_that_cannot_be_meant_are_refused():
         with pytest.raises(UserError) as error:
             bicl.init(jax.random.key(0), None, config=stage_config(**{key: value}), model=make_model(config), num_images={})
         assert message in str(error.value)
+    with pytest.raises(UserError, match="dynamic.share=0.3 without dynamic labels: set it to 0, or dynamic.on=True"):
+        bicl.check(stage_config(**{"dynamic.share": 0.3, "dynamic.on": False}), make_model(config))
     with pytest.raises(UserError, match="no dynamic labels: set dynamic.on=False"):
         bicl.check(stage_config(contrast_kind="pair"), make_model(config))
     with pytest.raises(UserError, match="set config.model.heads='single', found 'twin'"):

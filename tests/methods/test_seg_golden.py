@@ -4,14 +4,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from ml_collections import ConfigDict
 
 from configs import adaptsegnet as adaptsegnet_config
-from configs import base, seg_base
 from configs import clan as clan_config
 from dajax.methods import METHODS
 from dajax.models.apply import predict_scores
-from dajax.models.deeplab import build_segmenter
+from dajax.models.build import build_segmenter
 from dajax.models.seg_weights import from_torch_segmenter
 from recipe_weights import discriminator_params, recipe_state_dict
 
@@ -19,19 +17,28 @@ from recipe_weights import discriminator_params, recipe_state_dict
 LOSS_TOLERANCE, PARAMETER_TOLERANCE, LOGIT_TOLERANCE = 1e-4, 1e-4, 1e-3
 
 
-def make(case, heads, config, repeats):
-    """The authors' network with four blocks, recipe weights, and the stage's config at the golden file's few steps."""
-    settings = ConfigDict(seg_base.deeplab("resnet101", heads, "", aspp_branches=4 if heads == "twin" else 2))
-    model = build_segmenter(settings, 19, 1)
-    model = model.clone(backbone=model.backbone.clone(stage_sizes=(1, 1, 1, 1)))
-    config.steps = int(case["num_steps"])
-    config.target_hw = case["tgt_images"].shape[2:]
-    warmup = int(case["preheat"]) if "preheat" in case else 0
-    config.optimizer = seg_base.poly_sgd(2.5e-4, warmup_steps=warmup, backbone_sgd_repeats=repeats)
-    config.discriminator_optimizer = seg_base.poly_adam(1e-4, warmup_steps=warmup)
-    if heads == "twin":
-        config.warmup_steps = warmup
+def make(case, recipe, argument):
+    """The recipe's own network and stage, with as many blocks, steps and pixels as the golden file has."""
+    whole = recipe.get_config(argument)
+    config = whole[whole.stages[0]]
+    classes = next(value.shape[1] for key, value in case.items() if key.startswith("final_eval_logits"))
+    model = build_segmenter(whole.model, config, num_classes=classes)
+    model = model.clone(backbone=model.backbone.clone(stage_sizes=tuple(case["layers"].tolist() if "layers" in case else (1, 1, 1, 1))))
+    config.steps, config.target_hw = int(case["num_steps"]), case["tgt_images"].shape[2:]
+    for optimizer in (config.optimizer, config.discriminator_optimizer):
+        optimizer.horizon_steps = config.steps  # of the authors' NUM_STEPS
+        if "preheat" in case:
+            optimizer.warmup_steps = config.warmup_steps = int(case["preheat"])
     return model, config
+
+
+def weights(names, salt, heads):
+    """Of the golden network: {torch name: array}. A single head is the main one of two, by another name."""
+    found = recipe_state_dict(names, salt, one_block=True)
+    if heads == "single":
+        found = {name: array for name, array in found.items() if not name.startswith("layer5.")}
+        found = {name.replace("layer6.", "layer5."): array for name, array in found.items()}
+    return found
 
 
 def run(case, method, model, config, names, salts):
@@ -39,11 +46,14 @@ def run(case, method, model, config, names, salts):
     rng = jax.random.key(0)
     state = method.init(rng, jnp.zeros((1, 33, 33, 3)), config=config, model=model, num_images={})
     network, salt = state.params["segmenter"], str(case["salt"])
-    params, stats, _ = from_torch_segmenter(recipe_state_dict(names, salt, one_block=True), network, state.batch_stats["segmenter"])
+    params, stats, report = from_torch_segmenter(weights(names, salt, model.heads), network, state.batch_stats["segmenter"])
+    assert not report.missing and not report.unexpected
     params = {"segmenter": params} | {name: discriminator_params(salt + extra) for name, extra in salts.items()}
     state = state.replace(params=params, batch_stats={"segmenter": stats})
     step = jax.jit(lambda state, batch: method.train_step(state, batch, rng, config=config, model=model))
-    mask, history = np.ones(1, bool), []
+    batch_size = 1  # the files hold one image an iteration
+    assert config.batch_size == batch_size
+    mask, history = np.ones(batch_size, bool), []
     for i in range(len(case["losses"])):
         source, target = (np.moveaxis(case[key][i], 0, -1)[None] for key in ("src_images", "tgt_images"))
         label = case["src_labels"][i][None].astype(np.int32)
@@ -65,12 +75,15 @@ def torch_leaf(tree, name):
     return value.transpose(3, 2, 0, 1) if value.ndim == 4 else value
 
 
-def assert_parameters(case, iteration, state, discriminators):
+def assert_parameters(case, iteration, state, discriminators, of_single_head=False):
     prefix = f"it{iteration}_after8_"
     names = [key[len(prefix) :] for key in case if key.startswith(prefix)]
+    if of_single_head:
+        names = [name for name in names if not name.startswith(("G.layer5.", "D1."))]
     assert len(names) >= 20
     for name in names:
         network, _, leaf = name.partition(".")
+        leaf = leaf.replace("layer6.", "layer5.") if of_single_head else leaf
         value = torch_leaf(state.params["segmenter" if network == "G" else discriminators[network]], leaf)
         expected, norm = case[prefix + name], case.get(f"it{iteration}_afternorm_{name}")  # not stored for discriminators of AdaptSegNet
         scale = np.abs(value).max()
@@ -101,11 +114,13 @@ def final_logits(case, model, state):
 
 
 # Compiling takes nearly all of the time of these tests, so what differs little from another runs with the slow ones.
-@pytest.mark.parametrize("name, repeats", [("clan_trainstep_dup", 3), pytest.param("clan_trainstep_nodup", 1, marks=pytest.mark.slow)])
-def test_five_iterations_of_clan_are_the_authors(golden, name, repeats):
+@pytest.mark.parametrize("name", ["clan_trainstep_dup", pytest.param("clan_trainstep_nodup", marks=pytest.mark.slow)])
+def test_five_iterations_of_clan_are_the_authors(golden, name):
+    """As released (dup), which is the recipe as it stands; nodup is that code with every parameter listed once."""
     case = golden(name)[""]
-    arg = base.parse_arg("gta5_to_cityscapes", clan_config.VARIANTS, settings="code")
-    model, config = make(case, "twin", clan_config.authors(arg), repeats)
+    model, config = make(case, clan_config, "gta5_to_cityscapes,weights=none")
+    if name.endswith("nodup"):
+        config.optimizer.repeats = ()
     history = run(case, METHODS["clan"], model, config, "clan", {"discriminator": ""})
     for i, (metrics, state) in enumerate(history):
         seg, adv, weight, d_source, d_target = case["losses"][i]
@@ -121,20 +136,12 @@ def test_five_iterations_of_clan_are_the_authors(golden, name, repeats):
     assert np.abs(final_logits(case, model, state) - expected).max() < LOGIT_TOLERANCE * np.abs(expected).max()
 
 
-@pytest.mark.parametrize(
-    "name, gan",
-    [
-        ("clan_asn_trainstep_multi", "vanilla"), pytest.param("clan_asn_trainstep_single", "vanilla", marks=pytest.mark.slow),
-        pytest.param("clan_asn_trainstep_single_ls", "least_squares", marks=pytest.mark.slow),
-    ],
-)
-def test_three_iterations_of_adaptsegnet_are_the_authors(golden, name, gan):
-    """The single-level script also runs both heads, the auxiliary ones at weight 0."""
-    case = golden(name)[""]
-    arg = base.parse_arg("gta5_to_cityscapes", adaptsegnet_config.VARIANTS, gan=gan, backbone="resnet101")
-    model, config = make(case, "multi", adaptsegnet_config.authors(arg), 3)
-    config.loss.aux_weight = float(case["lambda_seg"])
-    config.adversarial.update(weight=float(case["lambda_adv2"]), aux_weight=float(case["lambda_adv1"]))
+def test_three_iterations_of_adaptsegnet_are_the_authors(golden):
+    """Multi level, the recipe as it stands."""
+    case = golden("clan_asn_trainstep_multi")[""]
+    model, config = make(case, adaptsegnet_config, "gta5_to_cityscapes,weights=none,levels=multi")
+    weights_of_losses = config.loss.aux_weight, config.adversarial.aux_weight, config.adversarial.weight
+    assert weights_of_losses == tuple(float(case[key]) for key in ("lambda_seg", "lambda_adv1", "lambda_adv2"))
     # D1 judges the auxiliary head.
     history = run(case, METHODS["adaptsegnet"], model, config, "asn_multi", {"discriminator": "D2/", "discriminator_aux": ""})
     for i, (metrics, state) in enumerate(history):
@@ -144,9 +151,30 @@ def test_three_iterations_of_adaptsegnet_are_the_authors(golden, name, gan):
         found = metrics["loss"] - fooled, fooled, metrics["discriminator_aux"], metrics["discriminator"]
         np.testing.assert_allclose(found, (seg, adv, d1_source + d1_target, d2_source + d2_target), rtol=LOSS_TOLERANCE, err_msg=f"iteration {i}")
         assert_parameters(case, i, state, {"D1": "discriminator_aux", "D2": "discriminator"})
-    expected = case["final_eval_logits2"]
-    assert np.abs(final_logits(case, model, state) - expected).max() < LOGIT_TOLERANCE * np.abs(expected).max()
+    assert_final_logits(case, model, state)
     unused = [key for key in case["it0_none_grad"] if "conv2d_list" in key]
     assert len(unused) == 8, "what torch leaves without a gradient, and so without weight decay"
     for key in unused:
         np.testing.assert_array_equal(torch_leaf(history[0][1].params["segmenter"], key), torch_leaf(state.params["segmenter"], key))
+
+
+def assert_final_logits(case, model, state):
+    expected = case["final_eval_logits2"]
+    assert np.abs(final_logits(case, model, state) - expected).max() < LOGIT_TOLERANCE * np.abs(expected).max()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name, gan", [("clan_asn_trainstep_single", "vanilla"), ("clan_asn_trainstep_single_ls", "least_squares")])
+def test_three_iterations_of_single_level_are_the_authors(golden, name, gan):
+    """The authors' script has a second head and its discriminator at weight 0 beside them; the recipe has neither."""
+    case = golden(name)[""]
+    model, config = make(case, adaptsegnet_config, f"gta5_to_cityscapes,weights=none,gan={gan}")
+    assert config.adversarial.weight == float(case["lambda_adv2"]) and float(case["lambda_seg"]) == float(case["lambda_adv1"]) == 0
+    history = run(case, METHODS["adaptsegnet"], model, config, "asn_multi", {"discriminator": "D2/"})
+    for i, (metrics, state) in enumerate(history):
+        seg, adv, _, d2_source, _, d2_target = case["losses"][i]
+        fooled = config.adversarial.weight * metrics["adversarial_discriminator"]
+        found = metrics["loss"] - fooled, fooled, metrics["discriminator"]
+        np.testing.assert_allclose(found, (seg, adv, d2_source + d2_target), rtol=LOSS_TOLERANCE, err_msg=f"iteration {i}")
+        assert_parameters(case, i, state, {"D2": "discriminator"}, of_single_head=True)
+    assert_final_logits(case, model, state)
