@@ -2,6 +2,7 @@
 
 from data_pipeline import check_data as checking
 from dajax import log, tasks
+from dajax.errors import printable
 
 
 def run(config):
@@ -15,7 +16,7 @@ def run(config):
     lines, is_ok = checking.check(domains, bar.update)
     bar.close()
     for line in lines:
-        log.say(line)
+        log.say(printable(line))  # file names may hold anything
     log.say("everything can be used" if is_ok else "something is wrong, see above")
     return is_ok
 
