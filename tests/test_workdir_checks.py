@@ -8,6 +8,7 @@ import types
 import jax
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 from PIL import Image
 
 import tiny
@@ -275,7 +276,8 @@ def finished_stage(tmp_path, content, has_checkpoint):
         (tmp_path / "can" / "checkpoints" / "3").mkdir()
     (tmp_path / "can" / "result.json").write_bytes(content)
     data = types.SimpleNamespace(sets={"source": types.SimpleNamespace(class_names=("cup", "pen"))})
-    return types.SimpleNamespace(name="can", directory=tmp_path / "can", task=classification, data=data, stop=StopFlag())
+    run = ConfigDict({"stages": ("can",), "can": {"init_from": ""}})
+    return types.SimpleNamespace(name="can", run=run, directory=tmp_path / "can", task=classification, data=data, stop=StopFlag())
 
 
 BROKEN_RESULTS = {
