@@ -51,11 +51,11 @@ RANGES = {
          "scenes.target", "scenes.evaluation"), COUNT),
     **dict.fromkeys(
         ("devices", "evaluate_every", "horizon_steps", "warmup_steps", "min_count", "num_pictures", "reestimate_batches", "bottleneck",
-         "never", "target_bn"), WHOLE),
+         "never", "target_bn", "randomized_dim"), WHOLE),
     "seed": SEED, "report_seconds": NOT_NEGATIVE,
     # Optimisers. A rate of 0 is legal: a stage that moves nothing.
     **dict.fromkeys(("lr", "weight_decay", "lr_multipliers", "power", "alpha", "beta"), NOT_NEGATIVE),
-    "momentum": DECAY, "betas": DECAY, "optimizer.gamma": Range(0, 1, is_open=True),
+    "momentum": DECAY, "betas": DECAY, "dropout": DECAY, "optimizer.gamma": Range(0, 1, is_open=True),
     # Losses.
     **dict.fromkeys(
         ("weight", "aux_weight", "local_weight", "entropy_weight", "target_weight", "contrast_weight", "lovasz_weight", "weight_loss",
