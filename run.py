@@ -5,23 +5,32 @@
   python run.py --config=configs/can.py:ablations --seeds=0,1,2
 """
 
-import os
-import shlex
-import sys
-from importlib import metadata
+from dajax import signals  # without jax
 
-# Before TensorFlow and JAX are imported. TensorFlow only reads images: no accelerator, no chatter.
+if __name__ == "__main__":
+    signals.end_at_once()  # before anything that takes time, imports included
+
+import os  # noqa: E402
+import shlex  # noqa: E402
+import signal  # noqa: E402
+import sys  # noqa: E402
+import traceback  # noqa: E402
+from importlib import metadata  # noqa: E402
+
+# Before TensorFlow and JAX are imported. TensorFlow only reads images: no accelerator, no chatter, and no arithmetic that depends on
+# what oneDNN finds on this machine.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+os.environ["TF_ENABLE_ONEDNN_OPTS"] = "0"
 _DRIVERS = ("/proc/driver/nvidia", "/dev/nvidiactl", "/dev/dxg")  # bare metal, containers, WSL
 if metadata.entry_points(group="jax_plugins", name="xla_cuda13") and not any(map(os.path.exists, _DRIVERS)):
     # JAX for CUDA on a machine without an NVIDIA driver would print a stack trace before it falls back to the CPU.
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 from absl import app, flags, logging  # noqa: E402
-from ml_collections import config_flags  # noqa: E402
+from ml_collections import ConfigDict, config_flags  # noqa: E402
 
-from dajax import recipe  # noqa: E402
+from dajax import failures, locations, recipe  # noqa: E402
+from dajax.errors import StopRequested, UserError, printable  # noqa: E402
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "configs/NAME.py[:variant][,key=value...]", lock_config=True)
 _WORKDIR = flags.DEFINE_string("workdir", None, "where results go; runs/<name of the config> by default")
@@ -30,6 +39,7 @@ _TASKS = flags.DEFINE_string("tasks", None, "source=a,target=b;source=b,target=a
 _MODE = flags.DEFINE_enum(
     "mode", "train", ["train", "eval", "check_data"], "train (and resume), evaluate the newest checkpoints, or read every file of the data"
 )
+_DEBUG = flags.DEFINE_bool("debug", False, "show the traceback of whatever ends the run, above the line that says what it was")
 
 
 def _parse_flags(argv):
@@ -40,11 +50,15 @@ def _parse_flags(argv):
             raise flags.Error(f"unexpected argument '{rest[1]}'; overrides are written --config.key=value")
         if _CONFIG.value is None:
             raise flags.Error("--config is missing, for example --config=configs/can.py")
-        _ = _CONFIG.value.stages  # a config file that could not be read complains at the first use
+        getattr(_CONFIG.value, "stages", None)  # a file that could not be read complains here, at the first use
+        if not isinstance(_CONFIG.value, ConfigDict):
+            raise flags.Error("--config: get_config of that file gives no ConfigDict; see configs/base.py")
         if _is_sweep() and _MODE.value != "train":
             raise flags.Error(f"--seeds and --tasks are for training; leave them out with --mode={_MODE.value}")
     except recipe.MISTAKES as error:
-        sys.exit("error: " + recipe.one_line(error))
+        _fail(error, recipe.one_line(error))
+    except Exception as error:  # a config is a program of its own
+        _fail(error, f"the file that --config names cannot be read: {type(error).__name__}: {error}; correct it, --debug shows where")
     return rest
 
 
@@ -54,29 +68,34 @@ def _is_sweep():
 
 def main(_):
     """Runs the stages of the config; exit status 0 done, 1 a mistake to mend, 128 + signal when stopped."""
-    from dajax.errors import StopRequested, UserError
-    from data_pipeline.errors import DataError
-
     config = _CONFIG.value
-    workdir = _WORKDIR.value or os.path.join("runs", f"{config.name}-sweep" if _is_sweep() else f"{config.name}-seed{config.seed}")
+    workdir = locations.local_path(_WORKDIR.value or _default_workdir(config), "--workdir")
     try:
         if _is_sweep():
             _sweep(config, workdir)
         else:
             _run(config, workdir)
     except StopRequested as stop:
-        print(f"stopped; everything so far is saved under {workdir}; to continue, run the same command again:\n  {shlex.join(sys.orig_argv)}")
+        where = sys.stderr if stop.signal == signal.SIGPIPE else sys.stdout
+        again = f"to continue, run the same command again:\n  {shlex.join(sys.orig_argv)}"
+        print(f"stopped; everything so far is saved under {workdir}; {again}", file=where, flush=True)
         sys.exit(128 + stop.signal)
-    except (UserError, DataError, OSError) as error:
-        sys.exit(f"error: {error}")
+
+
+def _default_workdir(config):
+    return os.path.join("runs", f"{config.name}-sweep" if _is_sweep() else f"{config.name}-seed{config.seed}")
 
 
 def _run(config, workdir):
-    import jax
+    try:
+        import jax
+    except ValueError as error:  # JAX reads JAX_ENABLE_X64 and its like when it is imported
+        raise UserError(f"JAX does not take a variable of the environment: {error}; correct or unset it") from error
 
     from dajax import check_data, stages
 
     logging.set_verbosity(logging.FATAL)  # Orbax logs its housekeeping, and whole stack traces of errors that it also raises
+    stages.check_before_data(config)
     if config.runtime.devices > 1:  # a CPU passes for as many devices as asked; other platforms have what they have
         jax.config.update("jax_num_cpu_devices", config.runtime.devices)
     if _MODE.value == "check_data":
@@ -88,8 +107,31 @@ def _sweep(config, workdir):
     from dajax import sweep  # without jax: the accelerator belongs to the runs
 
     name = config_flags.get_config_filename(flags.FLAGS["config"])
-    sweep.run(name, _SEEDS.value, _TASKS.value, recipe.overrides_in(sys.argv[1:]), workdir, default_seed=config.seed)
+    overrides, words = recipe.overrides_in(sys.argv[1:]), ["--debug"] if _DEBUG.value else []
+    sweep.run(name, _SEEDS.value, _TASKS.value, overrides, workdir, config.seed, words)
+
+
+def _fail(error, line=None):
+    """Ends the process with one line, and the traceback above it where --debug asks for it, also where flags could not be parsed."""
+    if _DEBUG.value if flags.FLAGS.is_parsed() else "--debug" in sys.argv:
+        traceback.print_exception(error)
+    sys.exit(f"error: {failures.describe(error) if line is None else printable(line)}")
+
+
+def _command_line():
+    for stream in (sys.stdout, sys.stderr):  # a file name, or the terminal's own encoding, must not end a run
+        stream.reconfigure(errors="backslashreplace")
+    try:
+        app.run(main, flags_parser=_parse_flags)
+    except BrokenPipeError:  # `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        sys.exit(128 + signal.SIGPIPE)
+    except KeyboardInterrupt:  # the second Ctrl-C
+        os.write(2, b"interrupted; what the last checkpoint has is saved; to continue, run the same command again\n")
+        os._exit(128 + signal.SIGINT)  # threads that still write would be waited for
+    except Exception as error:  # the one place that does: a person gets a line, and the rest with --debug
+        _fail(error)
 
 
 if __name__ == "__main__":
-    app.run(main, flags_parser=_parse_flags)
+    _command_line()

@@ -5,7 +5,7 @@ import re
 from data_pipeline import check_data as checking
 from data_pipeline.errors import DataError
 from dajax import log, tasks
-from dajax.errors import UserError
+from dajax.errors import UserError, printable
 
 
 def run(config):
@@ -23,7 +23,7 @@ def run(config):
     lines += ["training:", *(f"  {line}" for line in notes if line.partition(": ")[2] not in "\n".join(lines))]
     lines += checking.list_problems({"would stop": problems}) if problems else ["  nothing stops it"]
     for line in lines:
-        log.say(line)
+        log.say(printable(line))  # file names may hold anything
     is_ok = is_ok and not problems
     log.say("everything can be used" if is_ok else "something is wrong, see above")
     return is_ok

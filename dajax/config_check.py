@@ -1,13 +1,26 @@
-"""Whether a workdir belongs to the config and the data that a run was started with."""
+"""Whether a workdir belongs to the config, the data and the weights that a run was started with.
 
+Where data and weights lie is not what they are: those keys may differ from call to call, and what is compared is fingerprints.
+"""
+
+import hashlib
 import json
+import os
+import re
 
+from dajax import json_files
 from dajax.errors import UserError
 from dajax.log import write_json
 from dajax.old_config import with_added_keys
 
 # Everything under this key may differ between two calls on one workdir: it changes what is printed and kept, not what is computed.
 FREE_KEY = "runtime"
+# These say where something lies; dataset.json and weights.json say what it is.
+PLACES = re.compile(r"data\.((source|target|evaluation|scenes)\.)?root|data\.download|model\.weights")
+# Of the fingerprints in dataset.json. 1: names and labels (workdirs without a number); 2: sizes of files, too.
+FINGERPRINT_VERSION = 2
+_REMEDY = "the checkpoints are whole: remove that file, and the same command writes it anew from what it is given"
+_CHUNK_BYTES = 2**20
 
 
 def flatten(tree, prefix=""):
@@ -21,48 +34,140 @@ def flatten(tree, prefix=""):
     return flat
 
 
-def _fixed(config):
-    tree = json.loads(config.to_json())
-    tree.pop(FREE_KEY)
-    return tree
+def _fixed(tree):
+    return flatten({key: value for key, value in tree.items() if key != FREE_KEY})
 
 
 def check_config(config, workdir):
     """Writes config.json into a new workdir; refuses another config in an old one.
 
+    Returns:
+      {key: (value there, value now)} of the PLACES that have changed, which is for check_data and check_weights to judge.
+
     Raises:
-      UserError: naming the keys that differ and both values.
+      UserError: naming the keys that differ and both values; or config.json is damaged.
     """
-    path, wanted = workdir / "config.json", flatten(_fixed(config))
+    path, tree = workdir / "config.json", json.loads(config.to_json())
     if not path.exists():
-        write_json(path, json.loads(config.to_json()))
-        return
-    stored = with_added_keys(json.loads(path.read_text()))
-    stored.pop(FREE_KEY, None)
-    found = flatten(stored)
-    differing = [key for key in sorted(wanted.keys() | found.keys()) if wanted.get(key, "absent") != found.get(key, "absent")]
+        write_json(path, tree)
+        return {}
+    wanted, found = _fixed(tree), _fixed(with_added_keys(json_files.read(path, _REMEDY)))
+    changed = {
+        key: (found.get(key, "absent"), wanted.get(key, "absent"))
+        for key in sorted(wanted.keys() | found.keys()) if found.get(key, "absent") != wanted.get(key, "absent")
+    }
+    places = {key: values for key, values in changed.items() if PLACES.fullmatch(key) and _is_another_place(key, *values)}
+    differing = [f"{key}={there} there, {now} now" for key, (there, now) in changed.items() if key not in places]
     if differing:
-        shown = ", ".join(f"{key}={found.get(key, 'absent')} there, {wanted.get(key, 'absent')} now" for key in differing[:6])
         more = f" and {len(differing) - 6} more" if len(differing) > 6 else ""
-        raise UserError(f"{workdir} was begun with another config: {shown}{more}; use the same config, or another --workdir")
+        raise UserError(f"{workdir} was begun with another config: {', '.join(differing[:6])}{more}; use the same config, or another --workdir")
+    return places
 
 
-def check_data(domains, workdir):
+def _is_another_place(key, there, now):
+    """Whether both values name something: weights or none is no question of where. The scenes and tfds have a root of their own."""
+    return "absent" not in (there, now) and (key != "model.weights" or bool(there) == bool(now))
+
+
+def remember_places(config, workdir):
+    """Writes into config.json where data and weights lie now, once they have been found to be the same."""
+    path = workdir / "config.json"
+    tree, now = json_files.read(path, _REMEDY), json.loads(config.to_json())
+    for key in filter(PLACES.fullmatch, flatten(now)):
+        *parents, last = key.split(".")
+        there, here = tree, now
+        for parent in parents:
+            there, here = there[parent], here[parent]
+        there[last] = here[last]
+    write_json(path, tree)
+
+
+def check_data(domains, workdir, mode="train"):
     """Writes dataset.json into a new workdir; refuses an old one whose data were others.
 
+    A dataset.json of a version that did not look at the sizes of files is compared as that version did, then written anew.
+
+    Args:
+      mode: "eval" writes nothing.
+
     Raises:
-      UserError: naming the domain that changed.
+      UserError: naming the domain that changed and how; or dataset.json is damaged.
     """
-    path = workdir / "dataset.json"
+    path, content = workdir / "dataset.json", _describe(domains, FINGERPRINT_VERSION)
+    if path.exists():
+        stored = json_files.read(path, _REMEDY, keys=[key for key in content if key != "fingerprint_version"])
+        version = stored.get("fingerprint_version", 1)
+        if version not in (1, FINGERPRINT_VERSION):
+            raise UserError(f"{path}: fingerprints of version {version}, which a newer dajax has written; use that one, or another --workdir")
+        _compare(stored, content if version == FINGERPRINT_VERSION else _describe(domains, version), workdir)
+        if version == FINGERPRINT_VERSION:
+            return
+    if mode == "train":
+        write_json(path, content)
+
+
+def _describe(domains, version):
     sets = {
-        domain: {"name": images.name, "count": len(images), "fingerprint": images.fingerprint()}
+        domain: {"name": images.name, "count": len(images), "fingerprint": images.fingerprint(version)}
         for domain, images in (("source", domains.source), ("target", domains.target), ("evaluation", domains.evaluation))
     }
-    content = {"class_names": list(domains.class_names), "image_shape": list(domains.image_shape), **sets}
-    if not path.exists():
-        write_json(path, content)
-        return
-    stored = json.loads(path.read_text())
+    described = {"class_names": list(domains.class_names), "image_shape": list(domains.image_shape), **sets}
+    return described if version == 1 else {"fingerprint_version": version, **described}
+
+
+def _compare(stored, content, workdir):
     for key, value in content.items():
-        if stored[key] != value:
-            raise UserError(f"{workdir} was begun with other data: {key} was {stored[key]}, is {value}; restore the data, or use another --workdir")
+        found = stored[key] if key in stored else None
+        if found == value:
+            continue
+        what = f"{key} was {found}, is {value}"
+        if isinstance(value, dict) and isinstance(found, dict):
+            pairs = {name: (found.get(name), value[name]) for name in value if found.get(name) != value[name]}
+            what = f"the {key} set is another: " + ", ".join(f"{name} was {old}, is {new}" for name, (old, new) in pairs.items())
+            if set(pairs) == {"fingerprint"}:
+                what = f"as many images of {value['name']} ({key}), but other files or labels: their names, order, sizes or classes have changed"
+        raise UserError(f"{workdir} was begun with other data: {what}; restore the data, or use another --workdir")
+
+
+def check_weights(path, workdir, *, is_needed, is_begun, places):
+    """Writes weights.json into a new workdir; refuses other weights in an old one that has yet to load them.
+
+    Args:
+      path: config.model.weights, "" for none.
+      is_needed: whether a stage that loads them has not begun.
+      is_begun: whether any stage has.
+      places: of check_config.
+
+    Raises:
+      UserError: the file cannot be read or holds something else; or weights.json is damaged.
+    """
+    if not path or not is_needed:
+        return
+    record, now = workdir / "weights.json", _digest(path)
+    if record.exists():
+        stored = json_files.read(record, _REMEDY, keys=("file", "bytes", "sha256"))
+        if (stored["bytes"], stored["sha256"]) != (now["bytes"], now["sha256"]):
+            raise UserError(
+                f"{workdir} was begun with the weights {stored['file']} ({stored['bytes']:,} bytes, sha256 {stored['sha256'][:8]}); "
+                f"config.model.weights={path} holds others ({now['bytes']:,} bytes, sha256 {now['sha256'][:8]}): give it the same file, or use "
+                "another --workdir"
+            )
+    elif is_begun and "model.weights" in places:
+        raise UserError(
+            f"{workdir} was begun with config.model.weights={places['model.weights'][0]}, and no weights.json says what that held: give the file "
+            "under that path, or use another --workdir"
+        )
+    write_json(record, now)
+
+
+def _digest(path):
+    """{"file", "bytes", "sha256"}; a second for a gigabyte or two."""
+    digest, size = hashlib.sha256(), 0
+    try:
+        with open(os.path.expanduser(path), "rb") as file:
+            while chunk := file.read(_CHUNK_BYTES):
+                digest.update(chunk)
+                size += len(chunk)
+    except OSError as error:
+        raise UserError(f"config.model.weights={path}: cannot be read ({error.strerror}); correct the path") from error
+    return {"file": str(path), "bytes": size, "sha256": digest.hexdigest()}

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import json
 import pathlib
 from typing import Any
 
@@ -12,12 +11,16 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from data_pipeline import preprocess, seg_transforms
-from dajax import checkpoint, log
+from dajax import checkpoint, json_files, log
 from dajax.errors import UserError
 from dajax.models.apply import inference, segmenter_inference
 from dajax.models.build import build_model, build_segmenter
 from dajax.old_config import with_added_keys
 from dajax.ops.resize import resize_bilinear
+
+
+# Of a damaged file of a workdir: run.py mends some, and says of the others what to do.
+_REMEDY = "run.py with the --workdir and --config of that run says how it is mended"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,12 +127,15 @@ def open_workdir(workdir, stage=None):
     """Opens a stage of a workdir, by default the last one that has a checkpoint: its newest that is whole.
 
     Raises:
-      UserError: no workdir, no such stage, no checkpoint that is whole.
+      UserError: no workdir, no such stage, no checkpoint that is whole, or another file of it is damaged.
     """
     workdir = pathlib.Path(workdir)
     if not (workdir / "config.json").exists():
         raise UserError(f"{workdir}: is no workdir of dajax (it has no config.json); pass the --workdir of a run")
-    config = ConfigDict(with_added_keys(json.loads((workdir / "config.json").read_text())))
+    stored = json_files.read(
+        workdir / "config.json", _REMEDY, keys=("stages", "task", "model", "data")
+    )
+    config = ConfigDict(with_added_keys(stored))
     begun = [name for name in config.stages if checkpoint.steps(workdir / name / "checkpoints")]
     if not begun:
         raise UserError(f"{workdir}: no stage has a checkpoint yet")
@@ -137,7 +143,7 @@ def open_workdir(workdir, stage=None):
     if stage not in begun:
         raise UserError(f"{workdir}: stage '{stage}' has no checkpoint; these have: {', '.join(begun)}")
     state, _ = checkpoint.read(workdir / stage / "checkpoints")
-    dataset = json.loads((workdir / "dataset.json").read_text())
+    dataset = json_files.read(workdir / "dataset.json", _REMEDY, keys=("class_names",))
     directory = workdir / stage
     result = _result(directory / "result.json", int(state["step"]))
     num_classes = len(dataset["class_names"])
@@ -156,5 +162,5 @@ def open_workdir(workdir, stage=None):
 
 def _result(path, step):
     """The stage's figures where they are those of this step: an older checkpoint, taken for a damaged one, has none."""
-    result = json.loads(path.read_text()) if path.exists() else None
+    result = json_files.read(path, _REMEDY, keys=("step",)) if path.exists() else None
     return result if result is not None and result["step"] == step else None

@@ -5,6 +5,7 @@ import io
 import json
 import math
 import os
+import signal
 import sys
 import time
 
@@ -14,13 +15,23 @@ from tensorboard.summary.writer.event_file_writer import EventFileWriter
 from tqdm import tqdm
 
 from dajax import storage
-from dajax.errors import UserError
+from dajax.errors import StopRequested, UserError
 
 
 def say(text=""):
-    """One line to the terminal, above a progress bar if there is one."""
-    tqdm.write(str(text), file=sys.stdout)
-    sys.stdout.flush()
+    """One line to the terminal, above a progress bar if there is one.
+
+    Raises:
+      StopRequested: nobody reads standard output any more (`| head`); the run then stops as it does for a signal, with everything saved.
+    """
+    try:
+        tqdm.write(str(text), file=sys.stdout)
+        sys.stdout.flush()
+    except BrokenPipeError as error:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())  # what its buffer still holds would complain at exit
+        os.close(nowhere)
+        raise StopRequested(signal.SIGPIPE) from error
 
 
 class MetricsFile:

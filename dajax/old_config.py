@@ -3,26 +3,43 @@
 import functools
 import json
 
-# {method of a stage, "" for all of segmentation: {key: value that does what the version before did}}
-_ADDED = {
-    "": {"norm_affine": ""},
+# Key by key, the value that does what the version before did.
+_ADDED_TO_MODEL = {
+    "classification": {"bottleneck_norm": True, "dropout": 0.0, "head_init": "kaiming"},
+    "segmentation": {},
+}
+_ADDED_TO_STAGES = {"classification": {}, "segmentation": {"norm_affine": ""}}
+_ADDED_BY_METHOD = {
     "adaptsegnet": {"class_balanced": False},
     "bicl": {"dynamic.share": 0.0},
+    "cdan": {"randomized_dim": 0},
     "clan": {"loss.on": "heads"},
     "source_only_seg": {"transform": ""},
 }
 
 
 def with_added_keys(tree):
-    """The tree of a config.json, with the keys that its version did not have yet."""
-    if tree.get("task") != "segmentation":
+    """Fills in the keys that the version of a config.json did not have yet.
+
+    Args:
+      tree: nested dicts, as json reads them; not changed.
+
+    Returns:
+      A tree that this version reads, which computes what the version before computed. Keys that
+      are there keep their values.
+    """
+    task = tree.get("task")
+    if task not in _ADDED_TO_MODEL:
         return tree
-    tree = dict(tree)
-    for name, stage in tree.items():
+    tree = json.loads(json.dumps(tree))
+    _add(tree.get("model", {}), _ADDED_TO_MODEL[task])
+    for stage in tree.values():
         if isinstance(stage, dict) and "method" in stage:
-            stage = json.loads(json.dumps(stage))
-            for key, value in (_ADDED[""] | _ADDED.get(stage["method"], {})).items():
-                *groups, last = key.split(".")
-                functools.reduce(dict.__getitem__, groups, stage).setdefault(last, value)
-            tree[name] = stage
+            _add(stage, _ADDED_TO_STAGES[task] | _ADDED_BY_METHOD.get(stage["method"], {}))
     return tree
+
+
+def _add(tree, added):
+    for key, value in added.items():
+        *groups, last = key.split(".")
+        functools.reduce(dict.__getitem__, groups, tree).setdefault(last, value)

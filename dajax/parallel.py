@@ -60,13 +60,26 @@ def devices(requested):
     """The devices to train on: the first `requested` local ones, all of them when 0.
 
     Raises:
-      UserError: more devices asked for than the machine has.
+      UserError: more devices asked for than the machine has, or JAX finds none of the kind that JAX_PLATFORMS asks for.
     """
-    found = jax.local_devices()
+    found = _local_devices()
     if requested > len(found):
         has = f"this machine has {len(found)} ({found[0].platform})"
         raise UserError(f"config.runtime.devices={requested}: {has}; ask for at most that, or 0 for all")
     return found[: requested or None]
+
+
+def _local_devices():
+    """The devices of this process; what JAX raises without one is a line."""
+    try:
+        return jax.local_devices()
+    except (RuntimeError, AssertionError) as error:  # the second where a platform has no plugin here
+        asked, reason = jax.config.jax_platforms, str(error).strip().partition("\n")[0]
+        because = f" ({reason})" if reason else ""
+        raise UserError(
+            f"JAX_PLATFORMS={asked}: JAX finds no such device here{because}; unset JAX_PLATFORMS, or install what that device needs "
+            "(requirements.txt for an NVIDIA GPU, requirements-cpu.txt for none)"
+        ) from error
 
 
 def check_divides(batch_size, num_devices, key):

@@ -1,16 +1,21 @@
-"""Ctrl-C and SIGTERM as a flag, so that a run stops between two steps, with everything saved."""
+"""Ctrl-C and SIGTERM: at once while nothing has to be saved, a flag that is read between two steps while something has."""
 
 import contextlib
+import os
 import signal
+import threading
 
 from dajax.errors import StopRequested
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_listening = []  # the StopFlags that now take signals; a list, since a change of it is one operation
 
 
 class StopFlag:
     """Turns SIGTERM and Ctrl-C into a flag that the loop reads between steps; a second Ctrl-C interrupts at once."""
 
     def __init__(self):
-        self.signal = None
+        self.signal, self.is_idle = None, False
 
     def check(self):
         """Raises StopRequested when a signal has come."""
@@ -22,12 +27,63 @@ class StopFlag:
             raise KeyboardInterrupt
         self.signal = number
 
+    def idle(self):
+        """From now on nothing is unsaved: a signal need not wait for what is under way, such as a compilation of minutes.
+
+        Raises:
+          StopRequested: a signal has come already.
+        """
+        self.is_idle = True
+        self.check()
+
+    def busy(self):
+        """From now on something is unsaved."""
+        self.is_idle = False
+
     @contextlib.contextmanager
     def listening(self):
         """Installs the handlers; the previous ones return at the end."""
-        previous = {number: signal.signal(number, self._handle) for number in (signal.SIGTERM, signal.SIGINT)}
+        _listening.append(self)
+        previous = {number: signal.signal(number, self._handle) for number in SIGNALS}
         try:
             yield self
         finally:
             for number, handler in previous.items():
                 signal.signal(number, handler)
+            if self.signal is None:  # else the process is on its way out, and says more than `_end` would
+                _listening.remove(self)
+
+
+def end_at_once():
+    """From now on a signal ends the process with one line and exit status 128 + signal, but for the time in which a StopFlag listens
+    and is not idle.
+
+    Python runs its handlers between two of its instructions, and a compilation or an import of a large library is a single one for a
+    minute; so a thread waits for the byte that the interpreter writes the moment a signal arrives. Nothing is lost: files are written
+    under other names and renamed, and a checkpoint that is not finished is swept away at the next start.
+    """
+    received, sent = os.pipe()
+    os.set_blocking(sent, False)
+    for number in SIGNALS:
+        signal.signal(number, lambda number, _: _end(number))
+    signal.set_wakeup_fd(sent, warn_on_full_buffer=False)
+
+    def watch():
+        while True:
+            for number in os.read(received, 1):
+                if number in SIGNALS and all(flag.is_idle for flag in _listening):
+                    _end(number)
+
+    threading.Thread(target=watch, name="signals", daemon=True).start()
+
+
+_ending = threading.Lock()
+
+
+def _end(number):
+    if not _ending.acquire(blocking=False):  # the other thread is at it, or the handler has interrupted itself
+        return
+    line = f"stopped by {signal.Signals(number).name}, with nothing unsaved; to continue, run the same command again\n"
+    with contextlib.suppress(OSError):  # standard output may be closed
+        os.write(1, line.encode())
+    os._exit(128 + number)

@@ -1,26 +1,27 @@
 """A run: its stages in order. Done? skip. Begun? resume. Else start, from `init_from` where the stage names one."""
 
 import json
-import os
 import pathlib
 
 import jax
 import jax.numpy as jnp
 
-from dajax import checkpoint, log, parallel, report, tasks
-from dajax.config_check import check_config, check_data, flatten
+from dajax import checkpoint, config_ranges, environment, json_files, locations, log, parallel, report, tasks
+from dajax.config_check import check_config, check_data, check_weights, flatten, remember_places
 from dajax.errors import UserError
 from dajax.methods import get as get_method
 from dajax.signals import StopFlag
 from dajax.state import adopt
 from dajax.train import Stage, fit
 
+PSEUDO_LABELS = "pseudo_labels"  # the method: no step, so its batches need not divide over devices
+
 
 def run(config, workdir, mode):
     """Trains (mode "train") or evaluates what is there (mode "eval"), writes results and prints the table.
 
     Args:
-      config: ConfigDict, see configs/base.py.
+      config: ConfigDict, see configs/base.py, which check_before_data has passed.
       workdir: folder, created.
       mode: "train" or "eval".
 
@@ -29,40 +30,105 @@ def run(config, workdir, mode):
       StopRequested: stopped by a signal; everything is saved.
     """
     workdir = pathlib.Path(workdir)
-    _check_stages(config)
     devices = parallel.devices(config.runtime.devices)
+    _check_batches(config, len(devices))
     if mode == "train":
         _prepare(workdir)
     elif not (workdir / "config.json").exists():
         raise UserError(f"--workdir={workdir}: nothing to evaluate there; run --mode=train first")
-    check_config(config, workdir)
-    _use_compilation_cache(config.runtime.compilation_cache)
+    places = check_config(config, workdir)
+    environment.check(workdir, mode)
+    environment.use_compilation_cache(config.runtime.compilation_cache)
 
     task = tasks.get(config.task)
     domains = task.open_data(config)
     tasks.check_start(config, domains, training=mode == "train")
-    check_data(domains, workdir)
+    check_data(domains, workdir, mode)
+    if mode == "train":
+        _check_weights(config, workdir, places)
+        if places:
+            remember_places(config, workdir)
     _print_header(config, workdir, devices, task.describe(config, domains))
+    for key, (there, now) in places.items():
+        log.say(f"moved: config.{key} was {there}, is {now}")
 
     stop = StopFlag()
     stages = [_make_stage(config, name, workdir, devices, task, domains, stop) for name in config.stages]
-    with stop.listening():
-        results = {stage.name: (_train(stage) if mode == "train" else _evaluate(stage)) for stage in stages}
-    content = {"stages": results, "config": json.loads(config.to_json()), "versions": report.versions()}
-    log.write_json(workdir / ("results.json" if mode == "train" else "eval.json"), content)
+    if mode == "train":
+        with stop.listening():
+            results = {stage.name: _train(stage) for stage in stages}
+    else:
+        results = {stage.name: _evaluate(stage) for stage in stages}
+    content = {
+        "stages": results, "config": json.loads(config.to_json()), "versions": report.versions(), "environment": environment.numerics(),
+        "devices": report.describe_devices(devices),
+    }
+    _write_results(workdir, mode, content)
     _print_table(results, task, domains)
 
 
-def _check_stages(config):
+def _write_results(workdir, mode, content):
+    if mode == "train":
+        log.write_json(workdir / "results.json", content)
+        return
+    try:
+        log.write_json(workdir / "eval.json", content)
+    except OSError as error:  # of somebody else, archived: the table is what was asked for
+        log.say(f"{workdir / 'eval.json'}: cannot be written ({error.strerror}); the figures are in the table alone")
+
+
+def check_before_data(config):
+    """Everything about a config that can be said without its data: addresses, ranges, stages, methods.
+
+    Raises:
+      UserError: the first mistake.
+    """
+    flat = flatten(json.loads(config.to_json()))
+    locations.check_config(flat)
+    config_ranges.check(flat)
+    tasks.get(config.task)
+    if not config.stages:
+        raise UserError(f"config.stages is empty; known: {', '.join(_stage_names(config))}")
     seen = []
     for name in config.stages:
         if name not in config or "method" not in config[name]:
             raise UserError(f"config.stages names '{name}', which is no stage of this config; known: {', '.join(_stage_names(config))}")
-        get_method(config[name].method)
+        if name in seen:
+            raise UserError(f"config.stages names '{name}' twice; a stage has one folder and runs once: name each once")
+        get_method(config[name].method, config.task, f"config.{name}.method")
         start = config[name].init_from
         if start and start not in seen:
             raise UserError(f"config.{name}.init_from='{start}' is not a stage before it; stages: {', '.join(config.stages)}")
+        _check_labels_from(config, name, seen)
         seen.append(name)
+
+
+def _check_labels_from(config, name, before):
+    """Pseudo-labels are read from a stage that has made them, which is known hours before the loop asks for them."""
+    if "labels_from" in config[name]:
+        maker, makers = config[name].labels_from, [other for other in before if config[other].method == PSEUDO_LABELS]
+        if maker not in makers:
+            raise UserError(
+                f"config.{name}.labels_from='{maker}' is no stage of method {PSEUDO_LABELS} before it; such stages: {', '.join(makers) or 'none'}"
+            )
+
+
+def _check_batches(config, num_devices):
+    for name in config.stages:
+        if config[name].method != PSEUDO_LABELS:  # a pass over the images, whose last batch is filled up in any case
+            parallel.check_divides(config[name].batch_size, num_devices, f"config.{name}.batch_size")
+
+
+def _check_weights(config, workdir, places):
+    """The weights' file is the one that the workdir was begun with, where a stage has yet to load it."""
+    directories = {name: workdir / name for name in config.stages}
+    begun = {name for name, directory in directories.items() if (directory / "result.json").exists() or _has_checkpoint(directory)}
+    is_needed = any(not config[name].init_from and name not in begun for name in config.stages)
+    check_weights(config.model.weights, workdir, is_needed=is_needed, is_begun=bool(begun), places=places)
+
+
+def _has_checkpoint(directory):
+    return any(path.name.isdigit() for path in (directory / "checkpoints").glob("*"))
 
 
 def _stage_names(config):
@@ -80,17 +146,9 @@ def _prepare(workdir):
         raise UserError(f"--workdir={workdir}: cannot be written to ({error.strerror}); choose another --workdir") from error
 
 
-def _use_compilation_cache(directory):
-    if directory:
-        path = pathlib.Path(os.path.expanduser(directory))
-        path.mkdir(parents=True, exist_ok=True)
-        jax.config.update("jax_compilation_cache_dir", str(path))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)  # a run compiles dozens of small programs too
-
-
 def _make_stage(config, name, workdir, devices, task, domains, stop):
     stage_config, directory = config[name], workdir / name
-    method = get_method(stage_config.method)
+    method = get_method(stage_config.method, config.task, f"config.{name}.method")
     model = task.build_model(config, stage_config, domains)
     data = task.make_feed(domains, config, name, directory=directory, devices=devices, check_stop=stop.check)
     num_images = {"source": len(domains.source), "target": len(domains.target), "sources": len(domains.sources)}
@@ -125,13 +183,35 @@ def _begin_with(state, saved, *, what):
 def _train(stage):
     """The result of a stage, trained now or found finished."""
     path = stage.directory / "result.json"
-    if path.exists() and not _must_be_mended(stage, json.loads(path.read_text())["step"]):
-        log.say(f"{stage.name}: already finished")
-        return json.loads(path.read_text())
+    if path.exists():
+        result = _read_result(stage, path)
+        if result is not None and not _must_be_mended(stage, result["step"]):
+            log.say(f"{stage.name}: already finished")
+            return result
+    stage.stop.idle()  # what the stages before have made is saved
     state, evaluation = fit(stage)
+    stage.stop.busy()
     result = {"step": int(state.step), **(evaluation or {})}
     log.write_json(path, result)
     return result
+
+
+def _read_result(stage, path):
+    """What result.json holds; None where it is damaged and the checkpoint, which knows the same figures, is there.
+
+    Raises:
+      UserError: it is damaged, and there is no checkpoint.
+    """
+    try:
+        result = json_files.parse(path.read_bytes(), keys=("step",))
+        stage.task.check_result(result, stage.data.sets["source"].class_names)
+        return result
+    except (OSError, ValueError) as error:
+        problem = f"{path}: is damaged ({error})"
+        if _has_checkpoint(stage.directory):
+            log.say(f"{problem}; its figures are taken from the checkpoint again")
+            return None
+        raise UserError(f"{problem}, and there is no checkpoint to take its figures from; remove it, and the stage is trained again") from error
 
 
 def _must_be_mended(stage, last_step):
@@ -161,6 +241,7 @@ def _print_header(config, workdir, devices, data_lines):
     log.say("versions: " + ", ".join(f"{name} {version}" for name, version in report.versions().items()))
     log.say(f"devices: {report.describe_devices(devices)}")
     log.say(f"workdir: {workdir}")
+    log.say("environment: " + ", ".join(f"{name}={value}" for name, value in environment.numerics().items()))
     log.say("config:")
     for key, value in sorted(flatten(json.loads(config.to_json())).items()):
         log.say(f"  {key} = {value}")

@@ -6,7 +6,6 @@ Nothing about a sweep is remembered but the workdirs of its runs: the same comma
 import contextlib
 import ctypes
 import fcntl
-import json
 import os
 import pathlib
 import shlex
@@ -23,7 +22,7 @@ RUN_PY = pathlib.Path(__file__).resolve().parents[1] / "run.py"
 _POLL_SECONDS = 0.2
 
 
-def run(name, seeds, tasks, overrides, workdir, default_seed):
+def run(name, seeds, tasks, overrides, workdir, default_seed, flags=()):
     """Trains every task with every seed, prints their table and writes it to `workdir`: table.md, table.csv, sweep.json.
 
     Args:
@@ -32,6 +31,7 @@ def run(name, seeds, tasks, overrides, workdir, default_seed):
       tasks: arguments of the recipe, "source=a,target=b;source=b,target=a", or None.
       overrides: words "--config.key=value" for every run.
       workdir: the sweep's folder; each run has a folder of its own in it.
+      flags: further words for every run that are no part of its config, "--debug".
 
     Raises:
       UserError: a mistake in the arguments, before anything runs; or at the end, naming the runs that failed.
@@ -39,17 +39,18 @@ def run(name, seeds, tasks, overrides, workdir, default_seed):
     """
     workdir = pathlib.Path(workdir)
     runs = sweep_plan.plan(name, seeds, tasks, overrides, workdir, default_seed)
-    failures = execute(runs, workdir, lambda: _write(workdir, name, overrides, runs))
+    failures = execute(runs, workdir, lambda: _write(workdir, name, overrides, runs), flags)
     log.say(f"\n{_write(workdir, name, overrides, runs)}\nwritten to {workdir}: table.md, table.csv, sweep.json")
     report_failures(failures, runs)
 
 
-def execute(runs, folder, after_each=lambda: None):
+def execute(runs, folder, after_each=lambda: None, flags=()):
     """Runs what is not finished, one after the other; their output is streamed through.
 
     Args:
       folder: made if need be, and locked: two sweeps on the same runs would write over each other.
       after_each: called when a run has ended, however it did.
+      flags: as of `run`.
 
     Returns:
       {Run: how it failed}.
@@ -66,7 +67,7 @@ def execute(runs, folder, after_each=lambda: None):
                 continue
             stop.check()
             log.say(title)
-            status = _train(one, lock, stop)
+            status = _train(one, lock, stop, flags)
             after_each()
             if status and stop.signal is None:
                 failures[one] = f"killed by {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
@@ -77,12 +78,11 @@ def execute(runs, folder, after_each=lambda: None):
 
 
 def results_of(runs):
-    """{task: {seed: {stage: result}}}: of every stage that is finished, also where the run as a whole is not."""
+    """{task: {seed: {stage: result}}}: of every stage that is finished, also where the run as a whole is not; without damaged ones."""
     results = {}
     for one in runs:
-        paths = {stage: one.workdir / stage / "result.json" for stage in one.config.stages}
-        found = {stage: json.loads(path.read_text()) for stage, path in paths.items() if path.exists()}
-        results.setdefault(one.task, {})[one.seed] = found
+        found = {stage: one.result_of(stage) for stage in one.config.stages}
+        results.setdefault(one.task, {})[one.seed] = {stage: result for stage, result in found.items() if result is not None}
     return results
 
 
@@ -93,9 +93,9 @@ def report_failures(failures, runs):
         raise UserError(f"{len(failures)} of {len(runs)} runs failed: {named}; what they said is above; the same command tries them again")
 
 
-def _train(one, lock, stop):
+def _train(one, lock, stop, flags):
     """Exit status of one run; a signal that stops the sweep is handed on to it once, and a second Ctrl-C too."""
-    command = [sys.executable, str(RUN_PY), f"--config={one.recipe}", *one.overrides, f"--workdir={one.workdir}"]
+    command = [sys.executable, str(RUN_PY), f"--config={one.recipe}", *one.overrides, f"--workdir={one.workdir}", *flags]
     # A process group of its own: Ctrl-C reaches it through us only, since two of them would stop it at once, nothing saved. The lock is
     # inherited, so that it holds for as long as the run lives.
     child = subprocess.Popen(command, process_group=0, pass_fds=[lock.fileno()], preexec_fn=_stop_with_parent)

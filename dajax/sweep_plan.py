@@ -6,8 +6,8 @@ import re
 import zlib
 from typing import Any
 
-from dajax import recipe
-from dajax.config_check import check_config
+from dajax import config_ranges, json_files, locations, recipe
+from dajax.config_check import check_config, flatten
 from dajax.errors import UserError
 
 _LONGEST_NAME = 100  # of a folder; file systems allow 255 bytes
@@ -32,18 +32,32 @@ class Run:
         return f"{self.task} seed {self.seed}".strip()
 
     def is_finished(self):
-        """Whether its results are there."""
-        return (self.workdir / "results.json").exists()
+        """Whether its results are there, whole: a run whose files are damaged is called again, and mends what its checkpoints know."""
+        return _read(self.workdir / "results.json") is not None and all(self.result_of(stage) is not None for stage in self.config.stages)
+
+    def result_of(self, stage):
+        """What a stage's result.json holds; None where it is absent or damaged."""
+        return _read(self.workdir / stage / "result.json")
+
+
+def _read(path):
+    try:
+        return json_files.parse(path.read_bytes())
+    except (OSError, ValueError):
+        return None
 
 
 def make_run(task, seed, name, overrides, workdir):
     """A Run of the recipe `name`.
 
     Raises:
-      UserError: a recipe that cannot be read, or a workdir that was begun with another config.
+      UserError: a recipe that cannot be read, a number out of its range, or a workdir that was begun with another config.
     """
     overrides = (*overrides, f"--config.seed={seed}")
     config = recipe.read(name, overrides)
+    flat = flatten(config.to_dict())
+    locations.check_config(flat)
+    config_ranges.check(flat)
     if (workdir / "config.json").exists():
         check_config(config, workdir)
     return Run(task, seed, name, overrides, workdir, config)

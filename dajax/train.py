@@ -202,6 +202,7 @@ class _Loop:
             arrays = {name: {key: value for key, value in part.items() if key != "index"} for name, part in batch.items()}
             if self.progress is None:
                 memory.report(stage.name, self.train_step, (self.state, arrays, self.rng), stage.data.devices)
+                stage.stop.busy()  # until here a signal has nothing to wait for
                 rows = sum(len(part["mask"]) for part in batch.values())
                 self.progress = log.Progress(stage.name, start, rows, stage.run.runtime.report_seconds)
             self.state, metrics = self.train_step(self.state, arrays, self.rng)

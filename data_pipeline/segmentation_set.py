@@ -9,6 +9,7 @@ from PIL import Image
 
 from data_pipeline.decode import image_size_hw, read_image
 from data_pipeline.errors import DataError
+from data_pipeline.file_sizes import add_sizes
 from data_pipeline.folder_scan import LeftOut
 from data_pipeline.labels import LabelSpace, map_ids
 
@@ -60,10 +61,17 @@ class SegmentationSet:
         """The file of one image."""
         return self.image_paths[index]
 
-    def fingerprint(self) -> int:
-        """A number that changes when the set gains, loses or renames an image, or its ids mean other classes."""
+    def fingerprint(self, version: int = 1) -> int:
+        """A number that changes when the set gains, loses or renames an image, or its ids mean other classes.
+
+        Args:
+          version: 1, or 2 to cover the sizes of images and labels too. Where the files lie is not covered.
+        Raises: DataError, version 2 alone, when a file is gone.
+        """
         names = [self.name, *self.class_names, *(path.rsplit("/", 1)[-1] for path in self.image_paths)]
         value = zlib.crc32("\n".join(names).encode(errors="surrogateescape"))
+        if version > 1:
+            value = add_sizes(value, (*self.image_paths, *(self.label_paths or ())))
         return value if self.label_paths is None else zlib.crc32(self.space.lut.tobytes(), value)
 
     def without_labels(self) -> "SegmentationSet":

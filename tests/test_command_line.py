@@ -114,6 +114,37 @@ def test_a_batch_that_does_not_divide_is_one_line(tmp_path):
     )
 
 
+def test_an_address_is_one_line_that_leaves_nothing_and_debug_shows_the_traceback_above_it():
+    command = [sys.executable, "run.py", "--config=configs/can.py", "--workdir=gs://no-such-bucket/run"]
+    before = sorted(path.name for path in tiny.ROOT.iterdir())
+    for debug in ([], ["--debug"]):
+        result = subprocess.run([*command, *debug], cwd=tiny.ROOT, env=tiny.environment(), capture_output=True, text=True)
+        errors = result.stderr.splitlines()
+        assert result.returncode == 1 and result.stdout == ""
+        assert errors[-1].startswith("error: --workdir=gs://no-such-bucket/run: gs:// is not supported; ")
+        assert len(errors) == 1 if not debug else errors[0] == "Traceback (most recent call last):"
+    assert sorted(path.name for path in tiny.ROOT.iterdir()) == before
+
+
+def test_another_environment_is_refused_before_data_are_opened(tiny_run):
+    result = subprocess.run(
+        tiny.command(tiny_run[0]), cwd=tiny.ROOT, env=tiny.environment() | {"JAX_ENABLE_X64": "1"}, capture_output=True, text=True)
+    assert result.returncode == 1 and result.stdout == "" and result.stderr.count("\n") == 1
+    assert f"{tiny_run[0]} was begun in another environment: JAX_ENABLE_X64=False there, True now" in result.stderr
+
+
+def test_damaged_results_of_a_finished_run_are_mended_from_its_checkpoints(tiny_run, tmp_path):
+    workdir = tmp_path / "run"
+    shutil.copytree(tiny_run[0], workdir)
+    result = workdir / "can" / "result.json"
+    result.write_bytes(result.read_bytes()[:100])
+    (workdir / "results.json").write_bytes(b"")
+    output = tiny.run(workdir).stdout
+    assert f"{result}: is damaged (no JSON" in output and "its figures are taken from the checkpoint again" in output
+    assert "source_only: already finished" in output and "can: step" not in output, "nothing is trained again"
+    tiny.assert_same_outcome(tiny_run[0], workdir)
+
+
 def test_a_loss_that_is_not_finite_stops_with_its_step_and_keeps_the_last_checkpoint(tmp_path):
     """A decay that lets the weights grow a hundredfold in every step: float32 ends after the first checkpoint, and before long."""
     flags = ("--config.source_only.optimizer.weight_decay=-2000.0", "--config.source_only.steps=40")
@@ -133,7 +164,9 @@ def test_no_class_left_after_filtering_trains_on_and_says_so(tiny_run, tmp_path)
 def test_results_hold_figures_config_and_versions(tiny_run):
     workdir, result = tiny_run
     results = json.loads((workdir / "results.json").read_text())
-    assert set(results) == {"stages", "config", "versions"} and results["versions"]["jax"]
+    assert set(results) == {"stages", "config", "versions", "environment", "devices"} and results["versions"]["jax"]
+    assert results["environment"]["JAX_ENABLE_X64"] is False and results["devices"] == "1 x cpu (cpu)"
+    assert json.loads((workdir / "environment.json").read_text()) == results["environment"]
     for stage in ("source_only", "can"):
         figures = results["stages"][stage]
         assert len(figures["per_class"]) == 10 and figures["step"] > 0
@@ -147,7 +180,7 @@ def test_results_hold_figures_config_and_versions(tiny_run):
         assert f"{figures['accuracy']:.1f}" in result.stdout.splitlines()[-2]
     refreshes = [line for line in lines if line["kind"] == "refresh"]
     assert len(refreshes) == 3 and all({"samples_kept", "classes_kept"} <= set(line) for line in refreshes)
-    for said in ("versions: ", "devices: ", "workdir: ", "can.cdd.weight = 0.3", "parameters", "digits/type, 120 images", "metric: "):
+    for said in ("versions: ", "devices: ", "environment: JAX_ENABLE_X64=False, JAX_DEFAULT_MATMUL_PRECISION=None, ", "workdir: ", "can.cdd.weight = 0.3", "parameters", "digits/type, 120 images", "metric: "):
         assert said in result.stdout
 
 

@@ -17,15 +17,24 @@ ALLOWED = {
     "models": {"models", "ops", "parallel", "log"},
     "methods": {"methods", "losses", "ops", "models", "optim", "parallel", "schedule"},
     "parallel": set(), "optim": set(), "schedule": set(), "log": {"storage"}, "errors": set(), "state": set(), "signals": set(),
-    "storage": set(), "checksums": set(), "checkpoint": {"checksums", "storage", "log"}, "feed": {"parallel"}, "seg_feed": {"parallel", "log"}, "config_check": {"log", "old_config"}, "old_config": set(), "report": set(),
+    "storage": set(), "checksums": set(), "checkpoint": {"checksums", "storage", "log"},
+    "feed": {"parallel"}, "seg_feed": {"parallel", "log"}, "report": set(),
+    "config_check": {"log", "json_files", "old_config"}, "old_config": set(),
+    "json_files": set(), "locations": set(), "config_ranges": set(), "failures": set(),
+    "environment": {"log", "json_files"},
     "evaluate": {"models", "ops"}, "evaluate_segmentation": {"models", "ops", "parallel"},
     "tasks": {"tasks", "feed", "seg_feed", "evaluate", "evaluate_segmentation", "models", "report", "log"},
     "memory": {"log"},
     "train": {"log", "memory", "parallel", "checkpoint", "evaluate", "schedule", "signals"},
-    "stages": {"train", "tasks", "checkpoint", "log", "parallel", "report", "config_check", "methods", "signals"},
+    "stages": {
+        "train", "tasks", "checkpoint", "log", "parallel", "report", "config_check", "config_ranges", "environment", "json_files", "locations",
+        "methods", "signals",
+    },
     "check_data": {"tasks", "log"},
-    "recipe": set(), "sweep_plan": {"recipe", "config_check"}, "sweep_tables": set(), "sweep": {"sweep_plan", "sweep_tables", "log", "signals"},
-    "inference": {"checkpoint", "models", "old_config", "ops", "log"},
+    "recipe": set(), "sweep_tables": set(),
+    "sweep_plan": {"recipe", "config_check", "config_ranges", "json_files", "locations"},
+    "sweep": {"sweep_plan", "sweep_tables", "log", "signals"},
+    "inference": {"checkpoint", "json_files", "log", "models", "old_config", "ops"},
     "__init__": {"inference"},
 }
 
@@ -52,7 +61,7 @@ def test_imports_follow_the_design(path):
             assert top not in ("flax", "orbax", "tensorflow"), f"{path}: a pure function imports {name}"
         assert not name.startswith("flax.linen") or inside[0] == "models", f"{path}: only dajax.models knows flax.linen"
         if top == "data_pipeline":
-            assert inside[0] in ("feed", "seg_feed", "tasks", "check_data", "inference"), f"{path}: imports {name}"
+            assert inside[0] in ("feed", "seg_feed", "tasks", "check_data", "inference", "failures"), f"{path}: imports {name}"
         if top == "dajax" and rest and rest[0] not in ("errors", "state"):
             assert rest[0] in ALLOWED[inside[0]], f"{path}: {inside[0]} must not import {name}"
     methods = {p.stem for p in (tiny.ROOT / "dajax" / "methods").glob("*.py")} - {"__init__"}

@@ -24,13 +24,13 @@ ACCURACY = ("accuracy",)
 # In place of run.py: "trains" one stage a time, to an accuracy of 50 + seed; says what it was called with; fails, or waits for a signal, on demand.
 FAKE = """
 import json, os, pathlib, signal, sys, time
-words = dict(word[2:].split("=", 1) for word in sys.argv[1:])
+words = dict(word[2:].split("=", 1) for word in sys.argv[1:] if "=" in word)
 workdir, seed = pathlib.Path(words["workdir"]), words["config.seed"]
 def stop(number, _):
     (workdir / "saved").write_text(str(number))
     sys.exit(128 + number)
 signal.signal(signal.SIGTERM, stop), signal.signal(signal.SIGINT, stop)
-print("training", words["config"], seed, flush=True)
+print("training", words["config"], seed, *[word for word in sys.argv[1:] if "=" not in word], flush=True)
 for stage in ("source_only", "can"):
     (workdir / stage).mkdir(parents=True, exist_ok=True)
     if os.environ.get("WAIT") == seed and stage == "can":
@@ -204,6 +204,11 @@ def test_tasks_are_recipes_of_their_own(fake, capfd):
     said = capfd.readouterr().out
     assert f"run 3/4: ablations seed 0\ntraining {CAN}:ablations 0" in said
     assert "| can | 50.5 ± 0.7 | 50.5 ± 0.7 | 50.5 ± 0.7 |" in said and "| adabn | - | - | - |" in said
+
+
+def test_the_runs_of_a_sweep_show_tracebacks_where_it_is_asked_to(fake, capfd):
+    sweep.run(CAN, "3", None, (), fake, 0, ["--debug"])
+    assert f"training {CAN} 3 --debug\n" in capfd.readouterr().out
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -24,19 +24,29 @@ from dajax.methods import (
     adabn, adaptsegnet, bicl, can, cdan, clan, dan, dann, jan, mcd, mscan, plca, pseudo_labels, self_training, source_only, source_only_seg, spcl,
 )
 
-METHODS = {
-    "adabn": adabn, "adaptsegnet": adaptsegnet, "bicl": bicl, "can": can, "cdan": cdan, "clan": clan, "dan": dan, "dann": dann, "jan": jan,
-    "mcd": mcd, "mscan": mscan, "plca": plca, "pseudo_labels": pseudo_labels, "self_training": self_training, "source_only": source_only,
-    "source_only_seg": source_only_seg, "spcl": spcl,
+BY_TASK = {
+    "classification": {
+        "adabn": adabn, "can": can, "cdan": cdan, "dan": dan, "dann": dann, "jan": jan, "mcd": mcd, "mscan": mscan, "source_only": source_only,
+    },
+    "segmentation": {
+        "adabn": adabn, "adaptsegnet": adaptsegnet, "bicl": bicl, "clan": clan, "plca": plca, "pseudo_labels": pseudo_labels,
+        "self_training": self_training, "source_only_seg": source_only_seg, "spcl": spcl,
+    },
 }
+METHODS = BY_TASK["classification"] | BY_TASK["segmentation"]
 
 
-def get(name):
+def get(name, task, key):
     """The module of a method.
 
+    Args:
+      name: of the method. task: config.task. key: of the config, for messages.
+
     Raises:
-      UserError: unknown name.
+      UserError: unknown name, or a method of the other task.
     """
-    if name not in METHODS:
-        raise UserError(f"unknown method '{name}'; known: {', '.join(METHODS)}")
-    return METHODS[name]
+    known = BY_TASK[task]
+    if name not in known:
+        problem = f"is a method of the other task, this is {task}" if name in METHODS else "is unknown"
+        raise UserError(f"{key}='{name}' {problem}; methods of {task}: {', '.join(known)}")
+    return known[name]

@@ -18,6 +18,8 @@ evaluate(state, *, data, model, config, run) -> Evaluation
     On the target, the only place where its labels are read; `config` is the stage's, `run` the whole.
 judge_refresh(state, *, data) -> {name: float}
     How good the labels are that a refresh has made; for the log only.
+check_result(result, class_names)
+    Raises ValueError where what result.json holds is not what `evaluate` reports, nor the result of a stage without an evaluation.
 table(results, domains) -> str
     The stages side by side.
 """

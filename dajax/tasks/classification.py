@@ -13,7 +13,7 @@ from dajax.feed import Feed
 from dajax.models.build import build_model as build_network
 from dajax.models.build import load_pretrained as load_backbone
 from dajax.report import classification_table
-from dajax.tasks.common import Domains, Evaluation, left_out_lines, small_set_lines
+from dajax.tasks.common import Domains, Evaluation, check_figures, left_out_lines, small_set_lines
 
 MAX_CLASSES_LISTED = 31  # at the head of a run; Office-31 has so many, DomainNet 345
 
@@ -134,6 +134,11 @@ def judge_refresh(state, *, data):
     """See dajax.tasks: the accuracy of the pseudo-labels."""
     accuracy = pseudo_label_accuracy(state.extra["pseudo_labels"], data)
     return {} if accuracy is None else {"pseudo_label_accuracy_evaluation_only": accuracy}
+
+
+def check_result(result, class_names):
+    """See dajax.tasks."""
+    check_figures(result, ("accuracy", "mean_class_accuracy"), "per_class", class_names)
 
 
 def table(results, domains):

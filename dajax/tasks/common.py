@@ -65,3 +65,29 @@ class Evaluation:
     report: dict | None
     headline: str = ""
     pictures: dict = dataclasses.field(default_factory=dict)
+
+
+def check_figures(result, numbers, per_class, class_names):
+    """Whether a stage's result, read from a file, is one that a table can be made of.
+
+    Args:
+      result: dict with "step".
+      numbers: keys of numbers, or None where nothing could be measured. per_class: key of {class name: number or None}.
+      class_names: K names.
+
+    Raises:
+      ValueError: what is missing or of another kind.
+    """
+    if not isinstance(result["step"], int):
+        raise ValueError(f"'step' is {result['step']!r}, expected a number")
+    if set(result) == {"step"}:  # nothing was measured
+        return
+    for key in numbers:
+        if key not in result or not isinstance(result[key], (int, float, type(None))):
+            raise ValueError(f"'{key}' is {result.get(key)!r}, expected a number")
+    figures = result.get(per_class)
+    if not isinstance(figures, dict) or set(figures) != set(class_names):
+        raise ValueError(f"'{per_class}' does not hold the classes")
+    for name, figure in figures.items():
+        if figure is not None and not isinstance(figure, (int, float)):
+            raise ValueError(f"'{per_class}': '{name}' is {figure!r}, expected a number")

@@ -16,7 +16,7 @@ from dajax.models.build import build_segmenter, load_segmenter_weights
 from dajax.models.statistics import reestimate_statistics
 from dajax.report import segmentation_table
 from dajax.seg_feed import SegFeed
-from dajax.tasks.common import Domains, Evaluation, left_out_lines, small_set_lines
+from dajax.tasks.common import Domains, Evaluation, check_figures, left_out_lines, small_set_lines
 
 
 ROLES = ("source", "target", "evaluation")
@@ -49,7 +49,10 @@ def _domain_configs(config):
     name = "-".join(map(str, (f"v{scenes.VERSION}", *settings.size, *counts.values(), f"seed{settings.seed}")))
     root = os.path.join(os.path.expanduser(settings.root), name)
     counter = log.Counter(f"drawing the scenes into {root}")
-    source, target = scenes.ensure(root, size_hw=tuple(settings.size), counts=counts, seed=settings.seed, progress=counter.update)
+    try:
+        source, target = scenes.ensure(root, size_hw=tuple(settings.size), counts=counts, seed=settings.seed, progress=counter.update)
+    except DataError as error:
+        raise UserError(f"config.data.scenes.root={settings.root}: {error} (--config.data.scenes.root=FOLDER)") from error
     counter.close()
     return {role: found[role] | {"root": source if role == "source" else target} for role in ROLES}
 
@@ -192,6 +195,11 @@ def judge_refresh(state, *, data):
     del state
     quality = pseudo_label_quality(data)
     return {f"{name}_evaluation_only": value for name, value in quality.items()}
+
+
+def check_result(result, class_names):
+    """See dajax.tasks."""
+    check_figures(result, ("miou", "pixel_accuracy"), "iou", class_names)
 
 
 def table(results, domains):
