@@ -1,0 +1,357 @@
+"""The target's labels reach no step: not as an object, not as a number. Only evaluation reads them, and an oracle stage."""
+
+import ast
+import dataclasses
+import functools
+import json
+import shutil
+import types
+
+import jax
+import numpy as np
+import pytest
+from jax.experimental.compilation_cache import compilation_cache
+from ml_collections import ConfigDict
+from PIL import Image
+
+import tiny
+from configs import can, spcl
+from dajax import checkpoint, stages
+from dajax.errors import UserError
+from dajax.feed import Feed
+from dajax.seg_feed import SegFeed
+from dajax.tasks import classification, segmentation
+from dajax.tasks.common import Domains
+from data_pipeline import digits, pseudo_label_files, scenes, seg_readers, seg_transforms
+from data_pipeline.image_set import ImageSet
+from data_pipeline.labels import CITYSCAPES
+from data_pipeline.preprocess import Transform
+from data_pipeline.segmentation_set import SegmentationSet
+
+# What a feed keeps of the target's labels, by the name under which it can be reached.
+LABEL_DOORS = {
+    "evaluation", "evaluation_labels", "has_evaluation_labels", "evaluation_image", "pseudo_label_pairs",
+    "_evaluation_set", "_target", "_target_labels",
+}
+ENDS = (str, bytes, int, float, bool, complex, np.ndarray, np.generic, jax.Array, types.ModuleType, type)
+
+
+def reachable(root):
+    """Every object that code which holds `root` can get at through attributes, items, closures, defaults, bound methods and caches."""
+    seen, waiting = {}, [root]
+    while waiting:
+        found = waiting.pop()
+        if found is None or id(found) in seen:
+            continue
+        seen[id(found)] = found
+        if isinstance(found, ENDS):
+            continue
+        if isinstance(found, dict):
+            waiting += [*found.keys(), *found.values()]
+        elif isinstance(found, (list, tuple, set, frozenset)):
+            waiting += list(found)
+        waiting += [cell.cell_contents for cell in getattr(found, "__closure__", None) or ()]
+        waiting += list(getattr(found, "__defaults__", None) or ())
+        waiting += list((getattr(found, "__kwdefaults__", None) or {}).values())
+        waiting += [getattr(found, name, None) for name in ("__self__", "__func__", "__wrapped__")]
+        if isinstance(found, functools.partial):
+            waiting += [found.func, found.args, found.keywords]
+        waiting.append(getattr(found, "__dict__", None))
+        waiting += [getattr(found, name, None) for name in getattr(type(found), "__slots__", ())]
+    return list(seen.values())
+
+
+def holds_labels(root, labels):
+    """Whether `labels` (an array, or names of files) can be reached from root."""
+    if isinstance(labels, tuple):
+        return not set(labels).isdisjoint(x for x in reachable(root) if isinstance(x, str))
+    return any(isinstance(x, np.ndarray) and x.shape == labels.shape and (x == labels).all() for x in reachable(root))
+
+
+def images_of(domain, labels, seed):
+    pixels = np.random.default_rng(seed).integers(0, 256, (len(labels), 8, 8, 1), dtype=np.uint8)
+    return ImageSet(domain, ("a", "b", "c"), np.asarray(labels, np.int32), pixels)
+
+
+@pytest.fixture
+def feed():
+    """Two sources of 12 images each and 18 of the target, whose labels are a sequence that no other array here has."""
+    target = images_of("target", [2, 0, 0, 1, 2, 1] * 3, seed=2)
+    sources = tuple(images_of(f"source{i}", [0, 1, 2] * 4, seed=i) for i in (0, 1))
+    view = Transform((8, 8), mean=(0.5,), std=(0.5,))
+    made = Feed(
+        sources, target, target, transforms={"train": view, "eval": view}, seed=0, stage="can", devices=jax.devices()[:1]
+    )
+    return made, target.labels
+
+
+SETTINGS = ConfigDict(dict(num_classes=2, source_per_class=2, target_per_class=2, update_fraction=1.0))
+
+
+def train_parts(feed):
+    """{name: Part} of everything that a classification method may ask for and train on."""
+    sources, target = feed.class_aware(
+        ("source0", "source1"), np.zeros(18, np.int32), np.ones(3, bool), SETTINGS, first_step=0, name="loop1"
+    )
+    shuffled = {name: feed.shuffled(name, 6) for name in ("source", "source0", "source1", "target")}
+    return shuffled | {"class_source0": sources[0], "class_source1": sources[1], "class_target": target}
+
+
+def test_no_part_of_a_classification_step_leads_to_the_targets_labels(feed):
+    feed, labels = feed
+    assert holds_labels(feed, labels), "the walk finds what is there: evaluation needs them"
+    assert holds_labels(feed.shuffled("source", 6), feed.sets["source"].labels)
+    assert feed.sets["target"].labels is None
+    for name, part in train_parts(feed).items():
+        assert not holds_labels(part, labels), name
+        assert part.with_labels == ("target" not in name), name
+
+
+def test_no_batch_or_pass_of_the_target_has_labels(feed):
+    feed, _ = feed
+    parts = train_parts(feed)
+    batch = next(feed.steps(parts, 0, 1))
+    assert {name for name, part in batch.items() if "label" in part} == {name for name in parts if "target" not in name}
+    for views in ("train", "eval"):
+        seen = [set(batch) for batch in feed.sequence("target", 6, views=views, name="pass")]
+        assert seen == [{"image", "mask", "index"}] * 3
+    assert all("label" in batch for batch in feed.sequence("source0", 6, views="train", name="pass"))
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory):
+    """The root of a few scenes of 32 x 64."""
+    root = tmp_path_factory.mktemp("honest") / "scenes"
+    scenes.ensure(root, size_hw=(32, 64), counts=COUNTS)
+    return root
+
+
+COUNTS = {"source": 6, "target_train": 4, "target_val": 2}
+VIEW = dict(
+    size=(32, 64), resize="bilinear", image_scales=(), shorter_edge=None, scale_range=None, flip=False, color_jitter=None, channels="rgb",
+    divisor=255.0, mean=(0.5,) * 3, std=(0.5,) * 3,
+)
+
+
+def seg_feed(root, directory, *, is_oracle=False):
+    """(SegFeed, target SegmentationSet) of the stage `spcl`."""
+    source = seg_readers.read_domain(dict(dataset="scenes_source", root=str(root / "source")))
+    target, val = (seg_readers.read_domain(dict(dataset="scenes_target", root=str(root / "target"), split=split)) for split in ("train", "val"))
+    view = seg_transforms.from_config(VIEW)
+    domains = Domains(source, target, val, {"source": view, "target": view, "evaluation": view}, (32, 64, 3), source.class_names)
+    made = SegFeed(domains, seed=0, stage="spcl", directory=directory / "spcl", devices=jax.devices()[:1], is_oracle=is_oracle)
+    return made, target, val
+
+
+def write_pseudo_labels(target, directory):
+    """Labels that are nobody's: frame i is class i, with a border that is ignored."""
+    labels = [np.pad(np.full((30, 62), i, np.uint8), 1, constant_values=255) for i in range(len(target))]
+    pseudo_label_files.write(directory / "warm_up_labels" / "pseudo_labels", target.without_labels(), labels, origin={"rule": "test"})
+    return labels
+
+
+def test_no_part_of_a_segmentation_step_leads_to_the_targets_labels(drawn, tmp_path):
+    feed, target, val = seg_feed(drawn, tmp_path)
+    write_pseudo_labels(target, tmp_path)
+    parts = {
+        "source": feed.shuffled_with_labels("source", 2), "balanced": feed.class_balanced(2), "plain": feed.shuffled("source", 2),
+        "target": feed.shuffled("target", 2), "pseudo": feed.with_pseudo_labels(2, "warm_up_labels"),
+    }
+    assert holds_labels(feed, target.label_paths) and holds_labels(feed, val.label_paths), "evaluation needs them"
+    assert holds_labels(parts["source"], feed._labelled["source"].label_paths)
+    assert feed.sets["target"].label_paths is None
+    for name, part in parts.items():
+        assert not holds_labels(part, target.label_paths) and not holds_labels(part, val.label_paths), name
+        assert part.with_labels == (name in ("source", "balanced", "pseudo")), name
+    batch = next(feed.steps(parts, 0, 1))
+    assert {name for name, part in batch.items() if "label" in part} == {"source", "balanced", "pseudo"}
+    assert all(set(batch) == {"image", "mask", "index"} for batch in feed.target_pass(2))
+
+
+def test_training_on_the_targets_labels_is_refused_but_to_an_oracle(drawn, tmp_path):
+    feed, target, _ = seg_feed(drawn, tmp_path)
+    with pytest.raises(UserError, match="the labels of 'target' are not for training; only an oracle stage"):
+        feed.shuffled_with_labels("target", 2)
+    oracle = seg_feed(drawn, tmp_path, is_oracle=True)[0]
+    batch = next(oracle.steps({"target": oracle.shuffled_with_labels("target", 2)}, 0, 1))["target"]
+    for row, index in enumerate(batch["index"]):
+        np.testing.assert_array_equal(batch["label"][row], target.read_label(index))
+    assert "label" not in next(oracle.steps({"target": oracle.shuffled("target", 2)}, 0, 1))["target"]
+
+
+@pytest.mark.parametrize("method, domain, is_oracle", [
+    ("source_only_seg", "target", True), ("source_only_seg", "source", False), ("self_training", "target", False), ("bicl", "target", False),
+])
+def test_only_supervised_training_on_the_target_is_an_oracle(drawn, tmp_path, method, domain, is_oracle):
+    made = {}
+    domains = seg_feed(drawn, tmp_path)[0]
+    opened = types.SimpleNamespace(
+        source=domains._labelled["source"], target=domains._target, evaluation=domains._evaluation_set, transforms=domains._transforms,
+        class_names=domains.class_names,
+    )
+    config = ConfigDict({"seed": 0, "stage": {"method": method, "domain": domain}})
+    made = segmentation.make_feed(opened, config, "stage", directory=tmp_path, devices=jax.devices()[:1], check_stop=lambda: None)
+    assert ("target" in made._labelled) == is_oracle
+
+
+def test_pseudo_labels_in_a_batch_are_the_files(drawn, tmp_path):
+    feed, target, _ = seg_feed(drawn, tmp_path)
+    labels, seen = write_pseudo_labels(target, tmp_path), set()
+    for batch in feed.steps({"target": feed.with_pseudo_labels(2, "warm_up_labels")}, 0, 2):
+        for row, index in enumerate(batch["target"]["index"]):
+            np.testing.assert_array_equal(batch["target"]["label"][row], labels[index])
+            assert (batch["target"]["label"][row] != target.read_label(index)).any()
+            seen.add(int(index))
+    assert seen == set(range(len(labels)))
+
+
+def test_methods_ask_a_feed_for_nothing_that_tells_the_targets_labels():
+    """Figures about labels are made by the tasks, after the step; a method that asks for them by name is found here."""
+    files = sorted((tiny.ROOT / "dajax" / "methods").rglob("*.py"))
+    assert len(files) > 15
+    for path in files:
+        asked = {node.attr for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Attribute)}
+        assert asked.isdisjoint(LABEL_DOORS), (path.name, asked & LABEL_DOORS)
+
+
+# --- The whole engine on other labels: the same bits.
+
+
+def shallow(build):
+    """`build` with one residual block of four channels in place of all: quick to compile."""
+
+    def built(*args, **kwargs):
+        model = build(*args, **kwargs)
+        return model.clone(backbone=model.backbone.clone(stage_sizes=(1,), widths=(4,), strides=(), dilations=()))
+
+    return built
+
+
+@pytest.fixture(params=["shallow", pytest.param("whole", marks=pytest.mark.slow)])
+def network(request, monkeypatch):
+    """The recipe's own network, and all of its stages, are for the slow run."""
+    if request.param == "shallow":
+        monkeypatch.setattr(classification, "build_network", shallow(classification.build_network))
+        monkeypatch.setattr(segmentation, "build_segmenter", shallow(segmentation.build_segmenter))
+    return request.param
+
+
+@pytest.fixture
+def engine():
+    """f(config, workdir) -> {stage: {step: {name: array}}} of every checkpoint, [train and refresh lines without figures about labels]."""
+    settings = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
+    before = {name: getattr(jax.config, name) for name in settings}
+    compilation_cache.reset_cache()  # jax decides once a process whether it has one
+    def run(config, workdir):
+        config.update_from_flattened_dict({
+            "runtime.devices": 1, "runtime.checkpoint_every": 1, "runtime.keep_checkpoints": 1000, "runtime.log_every": 1,
+            "runtime.report_seconds": 1000.0, "runtime.compilation_cache": tiny.CACHE,
+        })
+        stages.run(config, workdir, "train")
+        return {name: states(workdir / name) for name in config.stages}
+
+    yield run
+    for name, value in before.items():
+        jax.config.update(name, value)
+    compilation_cache.reset_cache()
+
+
+def states(directory):
+    """{step: {path: array}} of every checkpoint of a stage."""
+    folder = directory / "checkpoints"
+    steps = sorted(int(path.name) for path in folder.iterdir() if path.name.isdigit())
+    found = {}
+    for step in steps:
+        alone = directory / "alone"
+        alone.mkdir()
+        shutil.copytree(folder / str(step), alone / str(step))
+        tree, _ = checkpoint.read(alone)
+        found[step] = {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+        shutil.rmtree(alone)
+    return found
+
+
+def assert_same_states(one, other):
+    assert one.keys() == other.keys()
+    for stage in one:
+        assert one[stage].keys() == other[stage].keys() and len(one[stage]) > 0
+        for step, leaves in one[stage].items():
+            assert leaves.keys() == other[stage][step].keys()
+            for name, leaf in leaves.items():
+                np.testing.assert_array_equal(leaf, other[stage][step][name], err_msg=f"{stage}, step {step}: {name}")
+
+
+def figures(workdir, stage):
+    """Lines of a stage's metrics without those that are for evaluation only, and the lines that are."""
+    rows = [json.loads(line) for line in (workdir / stage / "metrics.jsonl").read_text().splitlines()]
+    told = [{key: value for key, value in row.items() if "evaluation_only" not in key} for row in rows if row["kind"] != "evaluation"]
+    return told, [row for row in rows if row["kind"] == "evaluation"]
+
+
+def test_can_ends_with_the_same_bits_whatever_the_targets_labels_are(network, engine, monkeypatch, tmp_path):
+    """Clustering, filter, class-aware batches and the stop rule included: two loops of updates."""
+    real, runs, exchange = digits.target, {}, np.random.default_rng(0).permutation(90)
+
+    def target(size, relabel):
+        images = real(size)
+        return dataclasses.replace(images, images=images.images[:90], labels=relabel(images.labels[:90]))
+
+    for name, relabel in (("true", lambda labels: labels), ("other", lambda labels: (labels[exchange] + 3) % 10)):
+        monkeypatch.setattr(digits, "target", functools.partial(target, relabel=relabel))
+        config = can.get_config()
+        config.stages = ("can",)
+        config.update_from_flattened_dict({
+            "data.per_class": 6, "can.init_from": "", "can.batch_size": 8, "can.max_loops": 2, "can.class_aware.update_fraction": 0.05,
+            "can.clustering.max_distance": 1.0, "can.clustering.batch_size": 90, "runtime.eval_batch_size": 90,
+        })
+        runs[name] = engine(config, tmp_path / name)
+    assert_same_states(*runs.values())
+    last = runs["true"]["can"][max(runs["true"]["can"])]
+    assert (last["['extra']['pseudo_labels']"] >= 0).any() and last["['extra']['loop']"] == 2
+    (told, seen), (told_again, seen_again) = (figures(tmp_path / name, "can") for name in runs)
+    assert told == told_again and seen != seen_again, "evaluation sees the other labels, nothing else does"
+    assert sum(row["kind"] == "refresh" for row in told) == 2
+
+
+def relabelled(root, copy):
+    """A copy of the scenes in which every target frame has the label of another one, with the classes exchanged."""
+    shutil.copytree(root, copy)
+    ids = np.array([entry.id for entry in CITYSCAPES.trained])
+    table = np.arange(256, dtype=np.uint8)
+    table[ids] = np.random.default_rng(0).permutation(ids)
+    for split in ("train", "val"):
+        paths = sorted((copy / "target" / "gtFine" / split).rglob("*_labelIds.png"))
+        labels = [table[np.asarray(Image.open(path))] for path in paths]
+        assert len(paths) > 1
+        for path, label in zip(paths, labels[1:] + labels[:1]):
+            Image.fromarray(label).save(path)
+    return copy
+
+
+def test_spcl_ends_with_the_same_bits_whatever_the_targets_labels_are(network, engine, drawn, monkeypatch, tmp_path):
+    """Pseudo-labels, prototypes, contrast on both; in the slow run pseudo-labels again, and self-training on those."""
+    depth = 1 if network == "shallow" else 2  # how often pseudo-labels are made and trained on
+    runs, roots = {}, {"true": drawn, "other": relabelled(drawn, tmp_path / "relabelled")}
+    for name, root in roots.items():
+        monkeypatch.setattr(scenes, "ensure", lambda *_, root=root, **__: (str(root / "source"), str(root / "target")))
+        config = spcl.get_config()
+        labels, trained = ("warm_up_labels", "spcl_labels")[:depth], ("spcl", "self_training")[:depth]
+        config.stages = ("warm_up_labels", "spcl", "spcl_labels", "self_training")[: 2 * depth]
+        config.update_from_flattened_dict({
+            "warm_up_labels.init_from": "", "spcl.init_from": "", "spcl.steps": 2, "spcl.batch_size": 2, "self_training.steps": 2,
+            "self_training.batch_size": 2, "evaluation.reestimate_batches": 0, "evaluation.num_pictures": 0, "runtime.eval_batch_size": 2,
+            "warm_up_labels.statistics": "running", "spcl_labels.statistics": "running",
+            **{f"data.transforms.{view}.size": (32, 64) for view in ("source", "target", "self_training", "evaluation")},
+            "model.aspp_rates": (1, 2), "model.aspp_branches": 2,
+        })
+        runs[name] = engine(config, tmp_path / name)
+    assert_same_states(*runs.values())
+    for stage in labels:
+        one, other = (sorted((tmp_path / name / stage / "pseudo_labels").rglob("*.png")) for name in runs)
+        assert len(one) == len(other) == COUNTS["target_train"]
+        assert [path.read_bytes() for path in one] == [path.read_bytes() for path in other]
+        told, told_again = (figures(tmp_path / name, stage)[0] for name in runs)
+        assert told == told_again and len(told) == 1
+    for stage in trained:
+        (told, seen), (told_again, seen_again) = (figures(tmp_path / name, stage) for name in runs)
+        assert told == told_again and seen != seen_again, "evaluation sees the other labels, nothing else does"
