@@ -3,20 +3,18 @@
 import ast
 import dataclasses
 import functools
-import json
 import shutil
 import types
 
 import jax
 import numpy as np
 import pytest
-from jax.experimental.compilation_cache import compilation_cache
 from ml_collections import ConfigDict
 from PIL import Image
 
+import in_process
 import tiny
 from configs import can, spcl
-from dajax import checkpoint, stages
 from dajax.errors import UserError
 from dajax.feed import Feed
 from dajax.seg_feed import SegFeed
@@ -26,7 +24,6 @@ from data_pipeline import digits, pseudo_label_files, scenes, seg_readers, seg_t
 from data_pipeline.image_set import ImageSet
 from data_pipeline.labels import CITYSCAPES
 from data_pipeline.preprocess import Transform
-from data_pipeline.segmentation_set import SegmentationSet
 
 # What a feed keeps of the target's labels, by the name under which it can be reached.
 LABEL_DOORS = {
@@ -217,73 +214,30 @@ def test_methods_ask_a_feed_for_nothing_that_tells_the_targets_labels():
 # --- The whole engine on other labels: the same bits.
 
 
-def shallow(build):
-    """`build` with one residual block of four channels in place of all: quick to compile."""
-
-    def built(*args, **kwargs):
-        model = build(*args, **kwargs)
-        return model.clone(backbone=model.backbone.clone(stage_sizes=(1,), widths=(4,), strides=(), dilations=()))
-
-    return built
-
-
 @pytest.fixture(params=["shallow", pytest.param("whole", marks=pytest.mark.slow)])
 def network(request, monkeypatch):
     """The recipe's own network, and all of its stages, are for the slow run."""
     if request.param == "shallow":
-        monkeypatch.setattr(classification, "build_network", shallow(classification.build_network))
-        monkeypatch.setattr(segmentation, "build_segmenter", shallow(segmentation.build_segmenter))
+        monkeypatch.setattr(classification, "build_network", in_process.flat)
+        monkeypatch.setattr(segmentation, "build_segmenter", in_process.shallow(segmentation.build_segmenter))
     return request.param
 
 
 @pytest.fixture
 def engine():
-    """f(config, workdir) -> {stage: {step: {name: array}}} of every checkpoint, [train and refresh lines without figures about labels]."""
-    settings = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
-    before = {name: getattr(jax.config, name) for name in settings}
-    compilation_cache.reset_cache()  # jax decides once a process whether it has one
+    """f(config, workdir) -> {stage: states} of a whole run."""
+
     def run(config, workdir):
-        config.update_from_flattened_dict({
-            "runtime.devices": 1, "runtime.checkpoint_every": 1, "runtime.keep_checkpoints": 1000, "runtime.log_every": 1,
-            "runtime.report_seconds": 1000.0, "runtime.compilation_cache": tiny.CACHE,
-        })
-        stages.run(config, workdir, "train")
-        return {name: states(workdir / name) for name in config.stages}
+        in_process.run(config, workdir)
+        return {name: in_process.states(workdir / name) for name in config.stages}
 
-    yield run
-    for name, value in before.items():
-        jax.config.update(name, value)
-    compilation_cache.reset_cache()
-
-
-def states(directory):
-    """{step: {path: array}} of every checkpoint of a stage."""
-    folder = directory / "checkpoints"
-    steps = sorted(int(path.name) for path in folder.iterdir() if path.name.isdigit())
-    found = {}
-    for step in steps:
-        alone = directory / "alone"
-        alone.mkdir()
-        shutil.copytree(folder / str(step), alone / str(step))
-        tree, _ = checkpoint.read(alone)
-        found[step] = {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
-        shutil.rmtree(alone)
-    return found
-
-
-def assert_same_states(one, other):
-    assert one.keys() == other.keys()
-    for stage in one:
-        assert one[stage].keys() == other[stage].keys() and len(one[stage]) > 0
-        for step, leaves in one[stage].items():
-            assert leaves.keys() == other[stage][step].keys()
-            for name, leaf in leaves.items():
-                np.testing.assert_array_equal(leaf, other[stage][step][name], err_msg=f"{stage}, step {step}: {name}")
+    with in_process.compiled_programs_kept():
+        yield run
 
 
 def figures(workdir, stage):
-    """Lines of a stage's metrics without those that are for evaluation only, and the lines that are."""
-    rows = [json.loads(line) for line in (workdir / stage / "metrics.jsonl").read_text().splitlines()]
+    """Lines of a stage's metrics without what is for evaluation only, and the lines that are all for evaluation."""
+    rows = in_process.metrics(workdir, stage)
     told = [{key: value for key, value in row.items() if "evaluation_only" not in key} for row in rows if row["kind"] != "evaluation"]
     return told, [row for row in rows if row["kind"] == "evaluation"]
 
@@ -305,7 +259,7 @@ def test_can_ends_with_the_same_bits_whatever_the_targets_labels_are(network, en
             "can.clustering.max_distance": 1.0, "can.clustering.batch_size": 90, "runtime.eval_batch_size": 90,
         })
         runs[name] = engine(config, tmp_path / name)
-    assert_same_states(*runs.values())
+    in_process.assert_same_states(*runs.values())
     last = runs["true"]["can"][max(runs["true"]["can"])]
     assert (last["['extra']['pseudo_labels']"] >= 0).any() and last["['extra']['loop']"] == 2
     (told, seen), (told_again, seen_again) = (figures(tmp_path / name, "can") for name in runs)
@@ -345,7 +299,7 @@ def test_spcl_ends_with_the_same_bits_whatever_the_targets_labels_are(network, e
             "model.aspp_rates": (1, 2), "model.aspp_branches": 2,
         })
         runs[name] = engine(config, tmp_path / name)
-    assert_same_states(*runs.values())
+    in_process.assert_same_states(*runs.values())
     for stage in labels:
         one, other = (sorted((tmp_path / name / stage / "pseudo_labels").rglob("*.png")) for name in runs)
         assert len(one) == len(other) == COUNTS["target_train"]
