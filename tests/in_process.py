@@ -1,4 +1,6 @@
-"""Whole runs through the engine within a test's own process: a recipe's config, a network that compiles at once, every checkpoint read back."""
+"""Whole runs through the engine within a test's own process: a recipe's config, a network that
+compiles at once, every checkpoint read back.
+"""
 
 import contextlib
 import json
@@ -31,14 +33,18 @@ def shallow(build):
 
     def built(*args, **kwargs):
         model = build(*args, **kwargs)
-        return model.clone(backbone=model.backbone.clone(stage_sizes=(1,), widths=(4,), strides=(), dilations=()))
+        return model.clone(
+            backbone=model.backbone.clone(stage_sizes=(1,), widths=(4,), strides=(), dilations=())
+        )
 
     return built
 
 
 @contextlib.contextmanager
 def compiled_programs_kept():
-    """Runs within share compiled programs through the session's cache; afterwards JAX is set as before."""
+    """Runs within share compiled programs through the session's cache; afterwards JAX is set as
+    before.
+    """
     names = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
     before = {name: getattr(jax.config, name) for name in names}
     compilation_cache.reset_cache()  # jax decides once a process whether it has one
@@ -52,10 +58,16 @@ def compiled_programs_kept():
 
 def run(config, workdir):
     """Trains on one device, a checkpoint after every step."""
-    config.update_from_flattened_dict({
-        "runtime.devices": 1, "runtime.checkpoint_every": 1, "runtime.keep_checkpoints": 1000, "runtime.log_every": 1,
-        "runtime.report_seconds": 1000.0, "runtime.compilation_cache": tiny.CACHE,
-    })
+    config.update_from_flattened_dict(
+        {
+            "runtime.devices": 1,
+            "runtime.checkpoint_every": 1,
+            "runtime.keep_checkpoints": 1000,
+            "runtime.log_every": 1,
+            "runtime.report_seconds": 1000.0,
+            "runtime.compilation_cache": tiny.CACHE,
+        }
+    )
     stages.run(config, workdir, "train")
 
 
@@ -63,9 +75,16 @@ def states(directory):
     """{step: {path: array}} of every checkpoint of a stage's directory."""
     folder, alone, found = directory / "checkpoints", directory / "alone", {}
     for step in sorted(int(path.name) for path in folder.iterdir() if path.name.isdigit()):
-        shutil.copytree(folder, alone, ignore=lambda _, names, step=step: [x for x in names if x.isdigit() and x != str(step)])
+        shutil.copytree(
+            folder,
+            alone,
+            ignore=lambda _, names, step=step: [x for x in names if x.isdigit() and x != str(step)],
+        )
         tree, _ = checkpoint.read(alone)
-        found[step] = {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+        found[step] = {
+            jax.tree_util.keystr(path): leaf
+            for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+        }
         shutil.rmtree(alone)
     return found
 
@@ -78,9 +97,13 @@ def assert_same_states(one, other):
         for step, leaves in one[stage].items():
             assert leaves.keys() == other[stage][step].keys()
             for name, leaf in leaves.items():
-                np.testing.assert_array_equal(leaf, other[stage][step][name], err_msg=f"{stage}, step {step}: {name}")
+                np.testing.assert_array_equal(
+                    leaf, other[stage][step][name], err_msg=f"{stage}, step {step}: {name}"
+                )
 
 
 def metrics(workdir, stage):
     """The lines of a stage's metrics.jsonl."""
-    return [json.loads(line) for line in (workdir / stage / "metrics.jsonl").read_text().splitlines()]
+    return [
+        json.loads(line) for line in (workdir / stage / "metrics.jsonl").read_text().splitlines()
+    ]

@@ -1,40 +1,56 @@
-"""The target's labels reach no step: not as an object, not as a number. Only evaluation reads them, and an oracle stage."""
+"""The target's labels reach no step: not as an object, not as a number. Only evaluation reads them,
+and an oracle stage.
+"""
 
 import ast
-import dataclasses
 import functools
-import shutil
 import types
 
 import jax
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
-from PIL import Image
 
-import in_process
 import tiny
-from configs import can, spcl
 from dajax.errors import UserError
 from dajax.feed import Feed
 from dajax.seg_feed import SegFeed
-from dajax.tasks import classification, segmentation
+from dajax.tasks import segmentation
 from dajax.tasks.common import Domains
-from data_pipeline import digits, pseudo_label_files, scenes, seg_readers, seg_transforms
+from data_pipeline import pseudo_label_files, scenes, seg_readers, seg_transforms
 from data_pipeline.image_set import ImageSet
-from data_pipeline.labels import CITYSCAPES
 from data_pipeline.preprocess import Transform
 
 # What a feed keeps of the target's labels, by the name under which it can be reached.
 LABEL_DOORS = {
-    "evaluation", "evaluation_labels", "has_evaluation_labels", "evaluation_image", "pseudo_label_pairs",
-    "_evaluation_set", "_target", "_target_labels",
+    "evaluation",
+    "evaluation_labels",
+    "has_evaluation_labels",
+    "evaluation_image",
+    "pseudo_label_pairs",
+    "_evaluation_set",
+    "_target",
+    "_target_labels",
 }
-ENDS = (str, bytes, int, float, bool, complex, np.ndarray, np.generic, jax.Array, types.ModuleType, type)
+ENDS = (
+    str,
+    bytes,
+    int,
+    float,
+    bool,
+    complex,
+    np.ndarray,
+    np.generic,
+    jax.Array,
+    types.ModuleType,
+    type,
+)
 
 
 def reachable(root):
-    """Every object that code which holds `root` can get at through attributes, items, closures, defaults, bound methods and caches."""
+    """Every object that code which holds `root` can get at through attributes, items, closures,
+    defaults, bound methods and caches.
+    """
     seen, waiting = {}, [root]
     while waiting:
         found = waiting.pop()
@@ -62,7 +78,10 @@ def holds_labels(root, labels):
     """Whether `labels` (an array, or names of files) can be reached from root."""
     if isinstance(labels, tuple):
         return not set(labels).isdisjoint(x for x in reachable(root) if isinstance(x, str))
-    return any(isinstance(x, np.ndarray) and x.shape == labels.shape and (x == labels).all() for x in reachable(root))
+    return any(
+        isinstance(x, np.ndarray) and x.shape == labels.shape and (x == labels).all()
+        for x in reachable(root)
+    )
 
 
 def images_of(domain, labels, seed):
@@ -72,26 +91,45 @@ def images_of(domain, labels, seed):
 
 @pytest.fixture
 def feed():
-    """Two sources of 12 images each and 18 of the target, whose labels are a sequence that no other array here has."""
+    """Two sources of 12 images each and 18 of the target, whose labels are a sequence that no other
+    array here has.
+    """
     target = images_of("target", [2, 0, 0, 1, 2, 1] * 3, seed=2)
     sources = tuple(images_of(f"source{i}", [0, 1, 2] * 4, seed=i) for i in (0, 1))
     view = Transform((8, 8), mean=(0.5,), std=(0.5,))
     made = Feed(
-        sources, target, target, transforms={"train": view, "eval": view}, seed=0, stage="can", devices=jax.devices()[:1]
+        sources,
+        target,
+        target,
+        transforms={"train": view, "eval": view},
+        seed=0,
+        stage="can",
+        devices=jax.devices()[:1],
     )
     return made, target.labels
 
 
-SETTINGS = ConfigDict(dict(num_classes=2, source_per_class=2, target_per_class=2, update_fraction=1.0))
+SETTINGS = ConfigDict(
+    dict(num_classes=2, source_per_class=2, target_per_class=2, update_fraction=1.0)
+)
 
 
 def train_parts(feed):
     """{name: Part} of everything that a classification method may ask for and train on."""
     sources, target = feed.class_aware(
-        ("source0", "source1"), np.zeros(18, np.int32), np.ones(3, bool), SETTINGS, first_step=0, name="loop1"
+        ("source0", "source1"),
+        np.zeros(18, np.int32),
+        np.ones(3, bool),
+        SETTINGS,
+        first_step=0,
+        name="loop1",
     )
     shuffled = {name: feed.shuffled(name, 6) for name in ("source", "source0", "source1", "target")}
-    return shuffled | {"class_source0": sources[0], "class_source1": sources[1], "class_target": target}
+    return shuffled | {
+        "class_source0": sources[0],
+        "class_source1": sources[1],
+        "class_target": target,
+    }
 
 
 def test_no_part_of_a_classification_step_leads_to_the_targets_labels(feed):
@@ -108,11 +146,15 @@ def test_no_batch_or_pass_of_the_target_has_labels(feed):
     feed, _ = feed
     parts = train_parts(feed)
     batch = next(feed.steps(parts, 0, 1))
-    assert {name for name, part in batch.items() if "label" in part} == {name for name in parts if "target" not in name}
+    assert {name for name, part in batch.items() if "label" in part} == {
+        name for name in parts if "target" not in name
+    }
     for views in ("train", "eval"):
         seen = [set(batch) for batch in feed.sequence("target", 6, views=views, name="pass")]
         assert seen == [{"image", "mask", "index"}] * 3
-    assert all("label" in batch for batch in feed.sequence("source0", 6, views="train", name="pass"))
+    assert all(
+        "label" in batch for batch in feed.sequence("source0", 6, views="train", name="pass")
+    )
 
 
 @pytest.fixture(scope="module")
@@ -125,25 +167,60 @@ def drawn(tmp_path_factory):
 
 COUNTS = {"source": 6, "target_train": 4, "target_val": 2}
 VIEW = dict(
-    size=(32, 64), resize="bilinear", image_scales=(), shorter_edge=None, scale_range=None, flip=False, color_jitter=None, channels="rgb",
-    divisor=255.0, mean=(0.5,) * 3, std=(0.5,) * 3,
+    size=(32, 64),
+    resize="bilinear",
+    image_scales=(),
+    shorter_edge=None,
+    scale_range=None,
+    flip=False,
+    color_jitter=None,
+    channels="rgb",
+    divisor=255.0,
+    mean=(0.5,) * 3,
+    std=(0.5,) * 3,
 )
 
 
 def seg_feed(root, directory, *, is_oracle=False):
     """(SegFeed, target SegmentationSet) of the stage `spcl`."""
     source = seg_readers.read_domain(dict(dataset="scenes_source", root=str(root / "source")))
-    target, val = (seg_readers.read_domain(dict(dataset="scenes_target", root=str(root / "target"), split=split)) for split in ("train", "val"))
+    target, val = (
+        seg_readers.read_domain(
+            dict(dataset="scenes_target", root=str(root / "target"), split=split)
+        )
+        for split in ("train", "val")
+    )
     view = seg_transforms.from_config(VIEW)
-    domains = Domains(source, target, val, {"source": view, "target": view, "evaluation": view}, (32, 64, 3), source.class_names)
-    made = SegFeed(domains, seed=0, stage="spcl", directory=directory / "spcl", devices=jax.devices()[:1], is_oracle=is_oracle)
+    domains = Domains(
+        source,
+        target,
+        val,
+        {"source": view, "target": view, "evaluation": view},
+        (32, 64, 3),
+        source.class_names,
+    )
+    made = SegFeed(
+        domains,
+        seed=0,
+        stage="spcl",
+        directory=directory / "spcl",
+        devices=jax.devices()[:1],
+        is_oracle=is_oracle,
+    )
     return made, target, val
 
 
 def write_pseudo_labels(target, directory):
     """Labels that are nobody's: frame i is class i, with a border that is ignored."""
-    labels = [np.pad(np.full((30, 62), i, np.uint8), 1, constant_values=255) for i in range(len(target))]
-    pseudo_label_files.write(directory / "warm_up_labels" / "pseudo_labels", target.without_labels(), labels, origin={"rule": "test"})
+    labels = [
+        np.pad(np.full((30, 62), i, np.uint8), 1, constant_values=255) for i in range(len(target))
+    ]
+    pseudo_label_files.write(
+        directory / "warm_up_labels" / "pseudo_labels",
+        target.without_labels(),
+        labels,
+        origin={"rule": "test"},
+    )
     return labels
 
 
@@ -151,43 +228,76 @@ def test_no_part_of_a_segmentation_step_leads_to_the_targets_labels(drawn, tmp_p
     feed, target, val = seg_feed(drawn, tmp_path)
     write_pseudo_labels(target, tmp_path)
     parts = {
-        "source": feed.shuffled_with_labels("source", 2), "balanced": feed.class_balanced(2), "plain": feed.shuffled("source", 2),
-        "target": feed.shuffled("target", 2), "pseudo": feed.with_pseudo_labels(2, "warm_up_labels"),
+        "source": feed.shuffled_with_labels("source", 2),
+        "balanced": feed.class_balanced(2),
+        "plain": feed.shuffled("source", 2),
+        "target": feed.shuffled("target", 2),
+        "pseudo": feed.with_pseudo_labels(2, "warm_up_labels"),
     }
-    assert holds_labels(feed, target.label_paths) and holds_labels(feed, val.label_paths), "evaluation needs them"
+    assert holds_labels(feed, target.label_paths) and holds_labels(feed, val.label_paths), (
+        "evaluation needs them"
+    )
     assert holds_labels(parts["source"], feed._labelled["source"].label_paths)
     assert feed.sets["target"].label_paths is None
     for name, part in parts.items():
-        assert not holds_labels(part, target.label_paths) and not holds_labels(part, val.label_paths), name
+        assert not holds_labels(part, target.label_paths) and not holds_labels(
+            part, val.label_paths
+        ), name
         assert part.with_labels == (name in ("source", "balanced", "pseudo")), name
     batch = next(feed.steps(parts, 0, 1))
-    assert {name for name, part in batch.items() if "label" in part} == {"source", "balanced", "pseudo"}
+    assert {name for name, part in batch.items() if "label" in part} == {
+        "source",
+        "balanced",
+        "pseudo",
+    }
     assert all(set(batch) == {"image", "mask", "index"} for batch in feed.target_pass(2))
 
 
 def test_training_on_the_targets_labels_is_refused_but_to_an_oracle(drawn, tmp_path):
     feed, target, _ = seg_feed(drawn, tmp_path)
-    with pytest.raises(UserError, match="the labels of 'target' are not for training; only an oracle stage"):
+    with pytest.raises(
+        UserError, match="the labels of 'target' are not for training; only an oracle stage"
+    ):
         feed.shuffled_with_labels("target", 2)
     oracle = seg_feed(drawn, tmp_path, is_oracle=True)[0]
     batch = next(oracle.steps({"target": oracle.shuffled_with_labels("target", 2)}, 0, 1))["target"]
     for row, index in enumerate(batch["index"]):
         np.testing.assert_array_equal(batch["label"][row], target.read_label(index))
-    assert "label" not in next(oracle.steps({"target": oracle.shuffled("target", 2)}, 0, 1))["target"]
+    assert (
+        "label" not in next(oracle.steps({"target": oracle.shuffled("target", 2)}, 0, 1))["target"]
+    )
 
 
-@pytest.mark.parametrize("method, domain, is_oracle", [
-    ("source_only_seg", "target", True), ("source_only_seg", "source", False), ("self_training", "target", False), ("bicl", "target", False),
-])
-def test_only_supervised_training_on_the_target_is_an_oracle(drawn, tmp_path, method, domain, is_oracle):
+@pytest.mark.parametrize(
+    "method, domain, is_oracle",
+    [
+        ("source_only_seg", "target", True),
+        ("source_only_seg", "source", False),
+        ("self_training", "target", False),
+        ("bicl", "target", False),
+    ],
+)
+def test_only_supervised_training_on_the_target_is_an_oracle(
+    drawn, tmp_path, method, domain, is_oracle
+):
     made = {}
     domains = seg_feed(drawn, tmp_path)[0]
     opened = types.SimpleNamespace(
-        source=domains._labelled["source"], target=domains._target, evaluation=domains._evaluation_set, transforms=domains._transforms,
+        source=domains._labelled["source"],
+        target=domains._target,
+        evaluation=domains._evaluation_set,
+        transforms=domains._transforms,
         class_names=domains.class_names,
     )
     config = ConfigDict({"seed": 0, "stage": {"method": method, "domain": domain}})
-    made = segmentation.make_feed(opened, config, "stage", directory=tmp_path, devices=jax.devices()[:1], check_stop=lambda: None)
+    made = segmentation.make_feed(
+        opened,
+        config,
+        "stage",
+        directory=tmp_path,
+        devices=jax.devices()[:1],
+        check_stop=lambda: None,
+    )
     assert ("target" in made._labelled) == is_oracle
 
 
@@ -203,109 +313,15 @@ def test_pseudo_labels_in_a_batch_are_the_files(drawn, tmp_path):
 
 
 def test_methods_ask_a_feed_for_nothing_that_tells_the_targets_labels():
-    """Figures about labels are made by the tasks, after the step; a method that asks for them by name is found here."""
+    """Figures about labels are made by the tasks, after the step; a method that asks for them by
+    name is found here.
+    """
     files = sorted((tiny.ROOT / "dajax" / "methods").rglob("*.py"))
     assert len(files) > 15
     for path in files:
-        asked = {node.attr for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Attribute)}
+        asked = {
+            node.attr
+            for node in ast.walk(ast.parse(path.read_text()))
+            if isinstance(node, ast.Attribute)
+        }
         assert asked.isdisjoint(LABEL_DOORS), (path.name, asked & LABEL_DOORS)
-
-
-# --- The whole engine on other labels: the same bits.
-
-
-@pytest.fixture(params=["shallow", pytest.param("whole", marks=pytest.mark.slow)])
-def network(request, monkeypatch):
-    """The recipe's own network, and all of its stages, are for the slow run."""
-    if request.param == "shallow":
-        monkeypatch.setattr(classification, "build_network", in_process.flat)
-        monkeypatch.setattr(segmentation, "build_segmenter", in_process.shallow(segmentation.build_segmenter))
-    return request.param
-
-
-@pytest.fixture
-def engine():
-    """f(config, workdir) -> {stage: states} of a whole run."""
-
-    def run(config, workdir):
-        in_process.run(config, workdir)
-        return {name: in_process.states(workdir / name) for name in config.stages}
-
-    with in_process.compiled_programs_kept():
-        yield run
-
-
-def figures(workdir, stage):
-    """Lines of a stage's metrics without what is for evaluation only, and the lines that are all for evaluation."""
-    rows = in_process.metrics(workdir, stage)
-    told = [{key: value for key, value in row.items() if "evaluation_only" not in key} for row in rows if row["kind"] != "evaluation"]
-    return told, [row for row in rows if row["kind"] == "evaluation"]
-
-
-def test_can_ends_with_the_same_bits_whatever_the_targets_labels_are(network, engine, monkeypatch, tmp_path):
-    """Clustering, filter, class-aware batches and the stop rule included: two loops of updates."""
-    real, runs, exchange = digits.target, {}, np.random.default_rng(0).permutation(90)
-
-    def target(size, relabel):
-        images = real(size)
-        return dataclasses.replace(images, images=images.images[:90], labels=relabel(images.labels[:90]))
-
-    for name, relabel in (("true", lambda labels: labels), ("other", lambda labels: (labels[exchange] + 3) % 10)):
-        monkeypatch.setattr(digits, "target", functools.partial(target, relabel=relabel))
-        config = can.get_config()
-        config.stages = ("can",)
-        config.update_from_flattened_dict({
-            "data.per_class": 6, "can.init_from": "", "can.batch_size": 8, "can.max_loops": 2, "can.class_aware.update_fraction": 0.05,
-            "can.clustering.max_distance": 1.0, "can.clustering.batch_size": 90, "runtime.eval_batch_size": 90,
-        })
-        runs[name] = engine(config, tmp_path / name)
-    in_process.assert_same_states(*runs.values())
-    last = runs["true"]["can"][max(runs["true"]["can"])]
-    assert (last["['extra']['pseudo_labels']"] >= 0).any() and last["['extra']['loop']"] == 2
-    (told, seen), (told_again, seen_again) = (figures(tmp_path / name, "can") for name in runs)
-    assert told == told_again and seen != seen_again, "evaluation sees the other labels, nothing else does"
-    assert sum(row["kind"] == "refresh" for row in told) == 2
-
-
-def relabelled(root, copy):
-    """A copy of the scenes in which every target frame has the label of another one, with the classes exchanged."""
-    shutil.copytree(root, copy)
-    ids = np.array([entry.id for entry in CITYSCAPES.trained])
-    table = np.arange(256, dtype=np.uint8)
-    table[ids] = np.random.default_rng(0).permutation(ids)
-    for split in ("train", "val"):
-        paths = sorted((copy / "target" / "gtFine" / split).rglob("*_labelIds.png"))
-        labels = [table[np.asarray(Image.open(path))] for path in paths]
-        assert len(paths) > 1
-        for path, label in zip(paths, labels[1:] + labels[:1]):
-            Image.fromarray(label).save(path)
-    return copy
-
-
-def test_spcl_ends_with_the_same_bits_whatever_the_targets_labels_are(network, engine, drawn, monkeypatch, tmp_path):
-    """Pseudo-labels, prototypes, contrast on both; in the slow run pseudo-labels again, and self-training on those."""
-    depth = 1 if network == "shallow" else 2  # how often pseudo-labels are made and trained on
-    runs, roots = {}, {"true": drawn, "other": relabelled(drawn, tmp_path / "relabelled")}
-    for name, root in roots.items():
-        monkeypatch.setattr(scenes, "ensure", lambda *_, root=root, **__: (str(root / "source"), str(root / "target")))
-        config = spcl.get_config()
-        labels, trained = ("warm_up_labels", "spcl_labels")[:depth], ("spcl", "self_training")[:depth]
-        config.stages = ("warm_up_labels", "spcl", "spcl_labels", "self_training")[: 2 * depth]
-        config.update_from_flattened_dict({
-            "warm_up_labels.init_from": "", "spcl.init_from": "", "spcl.steps": 2, "spcl.batch_size": 2, "self_training.steps": 2,
-            "self_training.batch_size": 2, "evaluation.reestimate_batches": 0, "evaluation.num_pictures": 0, "runtime.eval_batch_size": 2,
-            "warm_up_labels.statistics": "running", "spcl_labels.statistics": "running",
-            **{f"data.transforms.{view}.size": (32, 64) for view in ("source", "target", "self_training", "evaluation")},
-            "model.aspp_rates": (1, 2), "model.aspp_branches": 2,
-        })
-        runs[name] = engine(config, tmp_path / name)
-    in_process.assert_same_states(*runs.values())
-    for stage in labels:
-        one, other = (sorted((tmp_path / name / stage / "pseudo_labels").rglob("*.png")) for name in runs)
-        assert len(one) == len(other) == COUNTS["target_train"]
-        assert [path.read_bytes() for path in one] == [path.read_bytes() for path in other]
-        told, told_again = (figures(tmp_path / name, stage)[0] for name in runs)
-        assert told == told_again and len(told) == 1
-    for stage in trained:
-        (told, seen), (told_again, seen_again) = (figures(tmp_path / name, stage) for name in runs)
-        assert told == told_again and seen != seen_again, "evaluation sees the other labels, nothing else does"

@@ -1,4 +1,6 @@
-"""The faults of tests/mutations: all of them caught (slow), none of them stale, and the script that tries them tells the outcomes apart."""
+"""The faults of tests/mutations: all of them caught (slow), none of them stale, and the script that
+tries them tells the outcomes apart.
+"""
 
 import dataclasses
 import json
@@ -18,8 +20,19 @@ def test_every_fault_still_fits_its_file_and_names_tests_that_exist():
 
 
 def test_every_kind_of_fault_has_its_table():
-    kinds = {kind: sum(fault.kind == kind for fault in FAULTS) for kind in dict.fromkeys(fault.kind for fault in FAULTS)}
-    least = {"data": 8, "devices": 5, "honesty": 4, "losses": 5, "methods": 14, "operations": 7, "resume": 3}
+    kinds = {
+        kind: sum(fault.kind == kind for fault in FAULTS)
+        for kind in dict.fromkeys(fault.kind for fault in FAULTS)
+    }
+    least = {
+        "data": 8,
+        "devices": 5,
+        "honesty": 4,
+        "losses": 5,
+        "methods": 14,
+        "operations": 7,
+        "resume": 3,
+    }
     assert all(kinds.get(kind, 0) >= count for kind, count in least.items()), kinds
 
 
@@ -38,10 +51,13 @@ def project(tmp_path):
     (root / "dajax" / "half.py").write_text("def half(x):\n    return x / 2\n")
     (root / "tests" / "pytest.ini").write_text((tiny.ROOT / "tests" / "pytest.ini").read_text())
     (root / "tests" / "test_half.py").write_text(
-        "import sys, pathlib\nsys.path.insert(0, str(pathlib.Path(__file__).parents[1]))\nfrom dajax.half import half\n\n"
+        "import sys, pathlib\nsys.path.insert(0, str(pathlib.Path(__file__).parents[1]))\n"
+        "from dajax.half import half\n\n"
         "def test_four():\n    assert half(4) == 2\n\ndef test_zero():\n    assert half(0) == 0\n"
     )
-    fault = inject.Fault("toy", "toy: doubles", "dajax/half.py", "x / 2", "x * 2", ("tests/test_half.py::test_four",))
+    fault = inject.Fault(
+        "toy", "toy: doubles", "dajax/half.py", "x / 2", "x * 2", ("tests/test_half.py::test_four",)
+    )
     return root, fault
 
 
@@ -54,16 +70,22 @@ def test_a_fault_is_caught_by_a_test_that_fails_and_by_nothing_else(project):
     blind = dataclasses.replace(fault, tests=("tests/test_half.py::test_zero",))
     assert inject.try_fault(blind, root).verdict == "SURVIVED"
     no_python = dataclasses.replace(fault, new="x /")
-    assert inject.try_fault(no_python, root).verdict.startswith("INVALID (exit status"), "it does not import: no test has judged it"
+    assert inject.try_fault(no_python, root).verdict.startswith("INVALID (exit status"), (
+        "it does not import: no test has judged it"
+    )
 
 
 def test_a_stale_fault_says_why(project):
     root, fault = project
     assert inject.what_is_wrong(fault, root) == ""
     for changes, says in (
-        ({"old": "x / 3"}, "occurs 0 times"), ({"old": "x"}, "occurs 2 times"), ({"file": "dajax/third.py"}, "no such file"),
-        ({"tests": ("tests/test_half.py::test_five",)}, "no such test"), ({"tests": ("tests/test_third.py",)}, "no such file"),
-        ({"new": "x / 2"}, "changes nothing"), ({"tests": ()}, "names no test"),
+        ({"old": "x / 3"}, "occurs 0 times"),
+        ({"old": "x"}, "occurs 2 times"),
+        ({"file": "dajax/third.py"}, "no such file"),
+        ({"tests": ("tests/test_half.py::test_five",)}, "no such test"),
+        ({"tests": ("tests/test_third.py",)}, "no such file"),
+        ({"new": "x / 2"}, "changes nothing"),
+        ({"tests": ()}, "names no test"),
     ):
         stale = dataclasses.replace(fault, **changes)
         assert says in inject.what_is_wrong(stale, root)
