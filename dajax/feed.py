@@ -79,6 +79,7 @@ class Feed:
           ([source Part], target Part); rows are padded to a multiple of the number of devices, padding masked.
         """
         sampler, key = self._class_aware_sampler(sources, target_labels, kept_classes, settings), self._key("class_aware", name)
+        devices = self.devices  # the parts hold what they need and not the feed, which knows the target's labels
 
         @functools.lru_cache(maxsize=16)  # every part asks for the same steps, a few of them ahead of time
         def draw(step):
@@ -88,7 +89,7 @@ class Feed:
         def rows_of(position):
             def rows(step):
                 drawn = draw(step)[position]
-                return np.pad(drawn, (0, parallel.round_up(len(drawn), self.devices) - len(drawn)), constant_values=-1)
+                return np.pad(drawn, (0, parallel.round_up(len(drawn), devices) - len(drawn)), constant_values=-1)
 
             return rows
 

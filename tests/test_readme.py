@@ -12,6 +12,14 @@ from dajax import sweep_plan
 
 README = (tiny.ROOT / "README.md").read_text()
 COMMANDS = re.findall(r"^    (?:\S*python3? )(.*)$", README, re.M)
+NAMES = [name for name in re.findall(r"`((?:dajax|configs|data_pipeline|tests|notebooks|benchmarks)/[\w./]*)`", README) if "NAME" not in name]
+
+
+def test_there_are_commands_and_names_to_check():
+    """An empty list of cases would be skipped without a word."""
+    recipes = [command for command in COMMANDS if command.startswith("run.py")]
+    assert len(recipes) > 5 and [command for command in recipes if "--seeds=" in command]
+    assert [command for command in COMMANDS if not command.startswith(("run.py", "-m venv"))] and len(NAMES) > 3
 
 
 def test_the_two_commands_are_its_first():
@@ -48,6 +56,5 @@ def test_its_scripts_exist(command):
 
 
 def test_files_it_names_exist():
-    for name in re.findall(r"`((?:dajax|configs|data_pipeline|tests|notebooks|benchmarks)/[\w./]*)`", README):
-        if "NAME" not in name:
-            assert (tiny.ROOT / name).exists(), name
+    for name in NAMES:
+        assert (tiny.ROOT / name).exists(), name

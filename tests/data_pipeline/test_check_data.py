@@ -128,6 +128,7 @@ def test_a_part_of_an_official_download_is_not_complete():
     assert "the official split has 500" in describe_missing("cityscapes/val", [f"lindau/{i}" for i in range(501)])
 
 
+@pytest.mark.slow
 def test_real_cityscapes_frames_are_called_a_part(shared_data):
     config = dict(dataset="cityscapes", root=str(shared_data / "cityscapes_sample"), split="train", space="cityscapes")
     lines, is_ok = run(("target", config))

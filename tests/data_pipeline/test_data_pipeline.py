@@ -17,7 +17,6 @@ from data_pipeline.preprocess import Affine, ResizedCrop, Transform, apply_evalu
 from data_pipeline.sampling import make_key, num_sequential_steps, random_rows, sequential_rows
 
 REPOSITORY = pathlib.Path(__file__).parents[2]
-PHOTOS = REPOSITORY / "../shared/data/office_caltech10"
 AUGMENTED = Transform((16, 16), mean=(0.5,), std=(0.5,), affine=Affine(0.3, 0.1, 0.1, 2.0))
 FROM_FILES = Transform((24, 24), mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.4), resize_hw=(28, 28), crop="random", flip=True)
 
@@ -219,9 +218,9 @@ assert not tf.config.get_visible_devices("GPU")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
-@pytest.mark.skipif(not PHOTOS.is_dir(), reason="the Office-Caltech-10 photos are not beside the repository")
-def test_real_photos_arrive_as_pillow_reads_them():
-    (source,), target = read_domains(PHOTOS, ("amazon",), "webcam")
+@pytest.mark.slow
+def test_real_photos_arrive_as_pillow_reads_them(shared_data):
+    (source,), target = read_domains(shared_data / "office_caltech10", ("amazon",), "webcam")
     assert (len(source), len(target), len(source.class_names)) == (958, 295, 10)
     transform = Transform((224, 224), (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), resize_hw=(256, 256), crop="center")
     batch = next(batches({"target": in_order(target, transform, 8)}, 3, 4))["target"]

@@ -129,6 +129,7 @@ def test_train_ids_are_told_from_label_ids():
     assert not looks_like_train_ids(counts_of(np.zeros(100, int))), "an all-void label tells nothing"
 
 
+@pytest.mark.slow
 def test_real_labels_of_both_kinds_are_told_apart_and_map_onto_each_other(shared_data):
     """The two files were shrunk separately: 77 of 32,768 pixels differ, on borders; all else agrees exactly."""
     base = shared_data / "cityscapes_mmseg_256x128/gtFine/val/frankfurt"
@@ -141,6 +142,7 @@ def test_real_labels_of_both_kinds_are_told_apart_and_map_onto_each_other(shared
     assert (mapped != train_ids).sum() == 77 and (near == train_ids).any(axis=0).all()
 
 
+@pytest.mark.slow
 def test_real_train_ids_are_detected_frame_by_frame(shared_data):
     """Lindau's frames 17 to 52 among them, some of which show no road at all."""
     paths = sorted((shared_data / "cityscapes_val250/gt_trainIds").glob("*.png"))[::10]

@@ -231,6 +231,7 @@ def test_train_ids_where_label_ids_are_expected_stop_the_start(gta5, cityscapes)
         read_domain(config_of("cityscapes", cityscapes, split="train", space="cityscapes"))
 
 
+@pytest.mark.slow
 def test_real_cityscapes_frames_are_read(shared_data):
     found = read_domain(config_of("cityscapes", shared_data / "cityscapes_sample", split="train", space="cityscapes"))
     assert len(found) == 3 and names(found.image_paths)[1] == "aachen_000001_000019_leftImg8bit.png"

@@ -169,6 +169,7 @@ def test_fcn8s_takes_vgg16s_fully_connected_layers_as_convolutions():
     assert {name.split(".")[0] for name in report.missing} == {"score_fr", "score_pool3", "score_pool4"}
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="needs torch, which is optional")
 def test_files_that_torch_itself_saved_are_read(tmp_path):
     """In a process of its own: once imported, torch would stay. Plain, and wrapped as PLCA's checkpoints are."""

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_pipeline import labels
+from data_pipeline import labels, scenes
 from dajax.ops.metrics import confusion_matrix, iou_report
 from dajax.ops.pictures import NOT_COUNTED, RIGHT, WRONG, panels
 
@@ -29,6 +29,7 @@ def test_the_confusion_matrix_and_its_means_are_the_authors(golden, case):
         np.testing.assert_allclose(report[name] / 100, arrays[f"{case}_{key}"], rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_somebodys_real_predictions_have_the_known_miou(shared_data):
     """250 frames of Cityscapes val: 45.57, and per class as that folder's README says."""
     folder, total = shared_data / "cityscapes_val250", np.zeros((19, 19), np.int64)
@@ -43,6 +44,28 @@ def test_somebodys_real_predictions_have_the_known_miou(shared_data):
     known = [94.8, 64.2, 83.5, 16.8, 24.2, 29.1, 28.9, 45.0, 86.0, 50.6, 88.2, 52.4, 24.9, 81.9, 10.3, 15.9, 9.0, 11.2, 48.9]
     np.testing.assert_allclose(list(report["iou"].values()), known, atol=0.05)
     assert round(report["miou"], 2) == 45.57
+
+
+def test_the_iou_of_drawn_streets_is_that_of_their_sets_of_pixels():
+    """Labels of the scenes against the labels of other scenes: per class, pixels of both over pixels of either, in plain Python."""
+    truths, predictions = (
+        [labels.CITYSCAPES.lut[scenes.draw("target", split, i, size_hw=(32, 64), seed=0)[1]] for i in range(4)] for split in ("train", "val")
+    )
+    total = np.zeros((19, 19), np.int64)
+    both, either = np.zeros(19), np.zeros(19)
+    for truth, prediction in zip(truths, predictions):
+        prediction = np.where(prediction == 255, 3, prediction)  # a network leaves no pixel out
+        total += np.asarray(count(jnp.asarray(truth, jnp.int32), jnp.asarray(prediction, jnp.int32)))
+        pixels = [(k, p) for k, p in zip(truth.ravel().tolist(), prediction.ravel().tolist()) if k != 255]
+        for c in range(19):
+            both[c] += sum(k == p == c for k, p in pixels)
+            either[c] += sum(k == c or p == c for k, p in pixels)
+    report = iou_report(total, labels.CITYSCAPES.class_names, {"pair": (0, 2)})
+    known = either > 0
+    assert known.sum() > 12 and (both > 0).sum() > 5
+    np.testing.assert_allclose([value for value in report["iou"].values() if value is not None], 100 * both[known] / either[known])
+    np.testing.assert_allclose(report["miou"], 100 * np.mean(both[known] / either[known]))
+    np.testing.assert_allclose(report["miou_pair"], 100 * np.mean(both[[0, 2]] / either[[0, 2]]))
 
 
 def test_a_class_that_nobody_has_is_left_out_and_one_only_predicted_counts_zero():
