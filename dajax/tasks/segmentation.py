@@ -97,7 +97,9 @@ def problems(config, domains, *, files=True, training=True):
     found, transforms = [], domains.transforms
     names = {"source": ["source"], "target": ["target"], "evaluation": []}
     for stage in (config[name] for name in config.stages if "transform" in config[name]):
-        names[stage.domain if stage.method == "source_only_seg" else "target"].append(stage.transform)
+        role = stage.domain if stage.method == "source_only_seg" else "target"
+        if role in names:  # an unknown one is _stage_problems' finding
+            names[role].append(stage.transform)
     for role in names:
         ways = [transforms[name] for name in names[role] if name in transforms]
         if training or role == "evaluation":
@@ -117,7 +119,8 @@ def _stage_problems(config, domains):
             )
         if stage.method == "source_only_seg" and stage.domain not in ("source", "target"):
             found.append(f"config.{name}.domain='{stage.domain}': the labels of '{stage.domain}' are not for training; known: source, target")
-        if "transform" in stage and stage.transform not in domains.transforms:
+        is_own = stage.method == "source_only_seg" and not stage.transform  # its domain's
+        if "transform" in stage and not is_own and stage.transform not in domains.transforms:
             found.append(f"config.{name}.transform='{stage.transform}' is not in config.data.transforms; known: {', '.join(domains.transforms)}")
         if stage.method == "pseudo_labels":
             try:
