@@ -15,7 +15,7 @@ from dajax.ops import prototypes as proto
 from dajax.ops.resize import resize_bilinear, resize_nearest_legacy
 from dajax.parallel import masked_mean, total
 
-VALUE_TOLERANCE, GRADIENT_TOLERANCE = 1e-5, 1e-4  # spcl_dass_README.md, float32: relative; of the array's largest entry
+VALUE_TOLERANCE, GRADIENT_TOLERANCE = 1e-5, 1e-4  # tests/golden/README.md, float32: relative; of the array's largest entry
 CONTRAST_TOLERANCE = 5e-3  # at temperature 100, of loss - ln K
 
 

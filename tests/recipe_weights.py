@@ -1,4 +1,4 @@
-"""The weights of the golden networks, which are generated and not stored, and how their outputs are compared (clan_README.md)."""
+"""The weights of the golden networks, which are generated and not stored, and how their outputs are compared (tests/golden/README.md)."""
 
 import json
 import pathlib
@@ -15,7 +15,7 @@ NAMES = pathlib.Path(__file__).resolve().parent / "golden" / "deeplab_names.json
 
 
 def recipe(name, shape, salt):
-    """One entry; "Weights are generated, not stored" in clan_README.md."""
+    """One entry; "Weights are generated, not stored" in tests/golden/README.md."""
     normal = np.random.default_rng(zlib.crc32((salt + name).encode("utf-8"))).standard_normal(shape).astype(np.float32).astype(np.float64)
     if name.endswith("num_batches_tracked"):
         return np.zeros(shape, np.int64)

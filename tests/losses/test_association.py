@@ -24,7 +24,7 @@ LEVELS = {
     "kl_spagg_nocn": ("negative_kl", True, False),
     "kl_nospagg_nocn": ("negative_kl", False, False),
 }
-# plca_README.md: relative to the largest entry, float32 against float64. float64: the same formula, another order of sums.
+# tests/golden/README.md: relative to the largest entry, float32 against float64. float64: the same formula, another order of sums.
 TOLERANCES = {"float32": (2e-6, 2e-5), "float64": (1e-12, 1e-11)}
 
 

@@ -8,7 +8,7 @@ import pytest
 from dajax.losses.cdd import cdd, discrepancy_matrix
 
 CASES = ["office", "visda", "one_layer", "ragged", "single_class", "two_class", "odd_kernels", "m1", "degenerate"]
-TOLERANCE = 2e-5  # can_README.md: float32 against float64, relative to the largest entry
+TOLERANCE = 2e-5  # tests/golden/README.md: float32 against float64, relative to the largest entry
 
 
 def blocks(rows, counts):

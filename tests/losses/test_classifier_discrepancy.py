@@ -8,7 +8,7 @@ import pytest
 from dajax.losses.boundary_sensitive import source_weights
 from dajax.losses.classifier_discrepancy import classifier_discrepancy, negative_log_balance
 
-TOLERANCE = 2e-5  # can_README.md
+TOLERANCE = 2e-5  # tests/golden/README.md
 
 
 def test_mcd_is_tllibs(golden):

@@ -12,7 +12,7 @@ from dajax.losses.domain_adversarial import (
 from dajax.models.apply import discriminate_domains
 
 TLLIB_REVERSAL = cls_base.BASELINES["dann"]["reversal"]
-TOLERANCE = 2e-5  # can_README.md
+TOLERANCE = 2e-5  # tests/golden/README.md
 
 
 def assert_close(actual, expected, scale=None):

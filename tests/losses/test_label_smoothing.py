@@ -8,7 +8,7 @@ import pytest
 from dajax.losses.label_smoothing import adaptive_label_smoothing
 from dajax.parallel import masked_mean
 
-LOSS_TOLERANCE, GRADIENT_TOLERANCE = 2e-6, 2e-5  # plca_README.md: float32 losses relative, gradients of the array's max
+LOSS_TOLERANCE, GRADIENT_TOLERANCE = 2e-6, 2e-5  # tests/golden/README.md: float32 losses relative, gradients of the array's max
 
 
 def mean_loss(threshold, mask=None):

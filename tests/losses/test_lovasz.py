@@ -11,7 +11,7 @@ from dajax import parallel
 from dajax.losses.lovasz import lovasz_softmax
 from dajax.losses.segmentation import cross_entropy_map, valid_pixels
 
-LOSS_TOLERANCE, GRADIENT_TOLERANCE = 2e-6, 2e-5  # plca_README.md: float32 losses relative, gradients of the array's max
+LOSS_TOLERANCE, GRADIENT_TOLERANCE = 2e-6, 2e-5  # tests/golden/README.md: float32 losses relative, gradients of the array's max
 
 
 def everything(labels):
@@ -91,7 +91,7 @@ def test_two_devices_have_the_gradient_of_the_whole_batch(golden, case):
         return parallel.share(lovasz_softmax(*gathered), parallel.AXIS)
 
     shares, grads = jax.pmap(jax.value_and_grad(loss), axis_name=parallel.AXIS, devices=jax.devices()[:2])(logits, labels)
-    np.testing.assert_allclose(shares.sum(), expected["loss_whole_batch"], rtol=1e-5)  # plca_README.md, as below
+    np.testing.assert_allclose(shares.sum(), expected["loss_whole_batch"], rtol=1e-5)  # tests/golden/README.md, as below
     whole = nhwc(expected["grad_whole_batch"])
     assert_gradient(grads, whole, tolerance=1e-5)
     authors = np.stack([nhwc(expected[f"grad_logits_rank{rank}"]) for rank in (0, 1)]) / 2  # DDP's mean over ranks

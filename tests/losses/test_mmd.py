@@ -8,7 +8,7 @@ import pytest
 from dajax.losses.kernels import distances_within, squared_distances
 from dajax.losses.mmd import ALPHAS, can_mmd, discrepancy, fixed_kernel, gaussian_kernels
 
-TOLERANCE = 2e-5  # can_README.md, of the largest entry
+TOLERANCE = 2e-5  # tests/golden/README.md, of the largest entry
 
 
 def assert_close(actual, expected):

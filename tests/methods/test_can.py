@@ -12,7 +12,7 @@ from dajax.methods import alternation, can
 from dajax.ops.host_arrays import aligned_empty
 from toy_classifier import ArrayFeed, ToyNetwork
 
-TOLERANCE = 1e-5  # can_README.md: batch statistics and states after a step, relative to the largest entry
+TOLERANCE = 1e-5  # tests/golden/README.md: batch statistics and states after a step, relative to the largest entry
 
 
 def to_trees(case):
@@ -94,7 +94,7 @@ def test_three_updates_are_the_authors(case, setting):
     assert_trees_close(
         jax.tree.map(jnp.subtract, state.params["classifier"]["head"], params["classifier"]["head"]),
         jax.tree.map(jnp.subtract, expected_params["classifier"]["head"], params["classifier"]["head"]),
-        tolerance=2e-3,  # can_README.md: the difference of two nearly equal numbers
+        tolerance=2e-3,  # tests/golden/README.md: the difference of two nearly equal numbers
     )
     for frozen in ("fc1", "bn1"):  # no gradient and no weight decay before the stop
         jax.tree.map(np.testing.assert_array_equal, state.params["classifier"][frozen], params["classifier"][frozen])

@@ -54,7 +54,7 @@ def test_pseudo_labels_are_the_classes_that_clusters_match_and_not_their_numbers
     np.testing.assert_array_equal(new.extra["cluster_labels"], case["labels"])
     np.testing.assert_array_equal(new.extra["pseudo_labels"], case["labels"])
     scale = np.abs(case["centers_fixed"]).max()
-    # can_README.md: centres to 1e-5 of the largest entry.
+    # tests/golden/README.md: centres to 1e-5 of the largest entry.
     np.testing.assert_allclose(
         new.extra["centers"], case["centers_fixed"], rtol=0, atol=1e-5 * scale
     )

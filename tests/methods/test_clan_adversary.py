@@ -17,7 +17,7 @@ from dajax.methods import METHODS
 from dajax.models.aspp import SegOutput
 from recipe_weights import discriminator_params
 
-LOSS_TOLERANCE, GRADIENT_TOLERANCE = 1e-5, 1e-4  # clan_README.md: losses relative, gradients and parameters of the array's max
+LOSS_TOLERANCE, GRADIENT_TOLERANCE = 1e-5, 1e-4  # tests/golden/README.md: losses relative, gradients and parameters of the array's max
 RATE = 4096.0  # so large that the difference of two float32 parameters holds the gradient
 SOURCE, TARGET = 0.0, 1.0  # the images
 

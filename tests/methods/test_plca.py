@@ -19,7 +19,7 @@ from dajax.ops.metrics import confusion_matrix
 from dajax.ops.resize import resize_bilinear
 from ml_collections import ConfigDict
 
-# plca_README.md, a float32 port.
+# tests/golden/README.md, a float32 port.
 LOSS, GRAD = 2e-6, 2e-5
 INPUTS = ("feats_S", "feats_T", "logits_S", "logits_T")
 
@@ -175,7 +175,7 @@ def test_aggregation_at_test_time_is_the_authors(golden):
     features, kernel, model = nhwc(arrays["feats"]), jnp.asarray(arrays["cls_w"][:, :, 0, 0], jnp.float32), Pointwise()
     output = SegOutput(features, model.classify(kernel, features), None)
     size = arrays["gt"].shape[1:]
-    for alpha, name, allowed in ((0.5, "pred_agg", 2), (0.0, "pred_noagg", 2)):  # pixels that float32 may flip, plca_README.md
+    for alpha, name, allowed in ((0.5, "pred_agg", 2), (0.0, "pred_noagg", 2)):  # pixels that float32 may flip, tests/golden/README.md
         scores = jax.jit(lambda output, alpha=alpha: prediction_scores(model, kernel, output, aggregation_alpha=alpha))(output)
         prediction = resize_bilinear(scores, size, align_corners=False).argmax(-1)
         assert (np.asarray(prediction) != arrays[name]).sum() <= allowed

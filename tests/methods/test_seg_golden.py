@@ -13,7 +13,7 @@ from dajax.models.build import build_segmenter
 from dajax.models.seg_weights import from_torch_segmenter
 from recipe_weights import discriminator_params, recipe_state_dict
 
-# clan_README.md: train-step losses 1e-4 relative, parameters 1e-4 of the array's max, final logits 1e-3 of max, all float32 against float64.
+# tests/golden/README.md: train-step losses 1e-4 relative, parameters 1e-4 of the array's max, final logits 1e-3 of max, all float32 against float64.
 LOSS_TOLERANCE, PARAMETER_TOLERANCE, LOGIT_TOLERANCE = 1e-4, 1e-4, 1e-3
 
 

@@ -12,7 +12,7 @@ from configs import cls_base
 from dajax.methods import METHODS
 from toy_classifier import Lookup
 
-TOLERANCE = 2e-5  # can_README.md, of the largest entry
+TOLERANCE = 2e-5  # tests/golden/README.md, of the largest entry
 RATE = 64.0  # so large that the difference of two float32 parameters holds the gradient to 1e-6
 
 

@@ -13,7 +13,7 @@ from dajax.models.deeplab import build_segmenter
 from dajax.models.norm import Mode
 from dajax.models.seg_weights import from_torch_segmenter
 
-TOLERANCE = 1e-4  # clan_README.md: float32, max |a - b| / max |b|; a wrong dilation, stride place, pooling or branch gives 1e-2 or more
+TOLERANCE = 1e-4  # tests/golden/README.md: float32, max |a - b| / max |b|; a wrong dilation, stride place, pooling or branch gives 1e-2 or more
 RESNET101 = ConfigDict(dict(
     backbone="resnet101", topology="caffe", widths=(), heads="single", head_bias=True, head_init="normal",
     aspp_branches=4, aspp_rates=(6, 12, 18, 24), norm="train",

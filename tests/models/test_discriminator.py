@@ -8,7 +8,7 @@ from recipe_weights import discriminator_params
 
 from dajax.models.discriminator import Discriminator
 
-TOLERANCE = 1e-4  # clan_README.md: float32 gradients, of the array's max; outputs as the networks'
+TOLERANCE = 1e-4  # tests/golden/README.md: float32 gradients, of the array's max; outputs as the networks'
 
 
 @pytest.mark.parametrize("case", range(3))

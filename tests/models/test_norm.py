@@ -7,7 +7,7 @@ import pytest
 
 from dajax.models.norm import DomainBatchNorm, Mode
 
-TOLERANCE = 1e-5  # can_README.md: BN outputs and statistics, relative to the largest entry
+TOLERANCE = 1e-5  # tests/golden/README.md: BN outputs and statistics, relative to the largest entry
 DEVICES = 4
 
 

@@ -10,7 +10,7 @@ from dajax.models.norm import Mode
 from dajax.models.resnet import ResNet, resnet50, resnet101, resnet_small
 from dajax.models.weights import from_torch_resnet
 
-TOLERANCE = 1e-4  # clan_README.md: float32, max |a - b| / max |b|; a wrong stride place or pooling mode gives 1e-2 or more
+TOLERANCE = 1e-4  # tests/golden/README.md: float32, max |a - b| / max |b|; a wrong stride place or pooling mode gives 1e-2 or more
 
 
 def worst_error(name, model, arrays):

@@ -13,7 +13,7 @@ from dajax.models.seg_weights import from_torch_segmenter
 from dajax.models.vgg import FCN8s
 from dajax.ops.resize import resize_bilinear
 
-TOLERANCE = 1e-4  # clan_README.md: float32, max |a - b| / max |b|
+TOLERANCE = 1e-4  # tests/golden/README.md: float32, max |a - b| / max |b|
 TAPS = {"pool1": "features.4", "pool2": "features.9", "pool3": "features.16", "conv5": "features.28", "fc7": "features.32"}
 
 

@@ -7,7 +7,7 @@ import pytest
 from dajax.ops import clustering
 from dajax.ops.filtering import filter_by_distance
 
-TOLERANCE = 1e-5  # can_README.md: centres, distances and center_change, relative to the largest entry
+TOLERANCE = 1e-5  # tests/golden/README.md: centres, distances and center_change, relative to the largest entry
 KMEANS_CASES = ["typical", "tight_eps", "chunked", "empty_cluster", "perm_involution", "perm_cycle", "paper_normalised"]
 
 
