@@ -54,7 +54,7 @@ def frames(arg):
 
 
 def association_stage(**settings):
-    """What the scenes and the real data share: the authors' yamls."""
+    """What the scenes and the real data share: the authors' config/config.py and yamls."""
     return seg_base.stage(
         "plca",
         association=dict(
