@@ -1,9 +1,12 @@
-"""What the segmentation recipes say, number by number, beside where the authors' code or paper says it.
+"""What the segmentation recipes say, number by number, beside where the authors' code or paper says
+it.
 
-Every value is read from `get_config(variant)` as a run would have it. Files are of the authors' repositories as the
-notes behind this repository found them: CLAN c40ab0b, AdaptSegNet fca9ff0, PLCA e01d77a, SPCL 9e5bab7, DASS (BiCL)
-f544686; lines, of files that only list constants, as those files stood at CLAN 85ee091, AdaptSegNet 351fef3, PLCA
-e2097f4 and SPCL 8460fa5, their last change that we could read. Without a line: what the name says is in that file.
+Every value is read from `get_config(variant)` as a run would have it. Files are of the authors'
+repositories as the
+notes behind this repository found them: CLAN c40ab0b, AdaptSegNet fca9ff0, PLCA e01d77a, SPCL
+9e5bab7, DASS (BiCL) f544686; lines, of files that only list constants, as those files stood at CLAN
+85ee091, AdaptSegNet 351fef3, PLCA e2097f4 and SPCL 8460fa5, their last change that we could read.
+Without a line: what the name says is in that file.
 """
 
 import functools
@@ -12,7 +15,8 @@ import importlib
 import pytest
 
 GTA5, SYNTHIA, SYNSCAPES = "gta5_to_cityscapes", "synthia_to_cityscapes", "synscapes_to_cityscapes"
-REPEATED = (("/downsample_conv/", 4), ("/backbone/layer", 3))  # shortcuts x4, a block's convolutions x3
+# shortcuts x4, a block's convolutions x3
+REPEATED = (("/downsample_conv/", 4), ("/backbone/layer", 3))
 HEADS_TIMES_TEN = (("/layer[56]/", 10.0),)
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 CAFFE_BGR = (104.00698793, 116.66876762, 122.67891434)
@@ -185,8 +189,12 @@ PUBLISHED = {
             "AdaptSegNet model/deeplab.py get_1x_lr_params_NOscale",
         ),
     ),
-    ("source_only_seg", f"{GTA5},settings=paper"): (("source_only.optimizer.repeats", (), "paper, every parameter once"),),
-    ("source_only_seg", f"{GTA5},backbone=vgg16"): (("source_only.optimizer.repeats", (), "AdaptSegNet model/deeplab_vgg.py"),),
+    ("source_only_seg", f"{GTA5},settings=paper"): (
+        ("source_only.optimizer.repeats", (), "paper, every parameter once"),
+    ),
+    ("source_only_seg", f"{GTA5},backbone=vgg16"): (
+        ("source_only.optimizer.repeats", (), "AdaptSegNet model/deeplab_vgg.py"),
+    ),
     ("plca", GTA5): (
         ("plca.steps", 10_416, "g2c_train.yaml:38, MAX_EPOCHS 28, of 372 steps"),
         (
@@ -197,7 +205,8 @@ PUBLISHED = {
         ("plca.accumulate", 2, "g2c_train.yaml:31, ITER_SIZE"),
         (
             "plca.lovasz_weight", 3.0,
-            "PLCA config/config.py:53, LOV_W 0.75, times 2 GPUs, times ITER_SIZE 2 (solver/solver.py)",
+            "PLCA config/config.py:53, LOV_W 0.75, times 2 GPUs, times ITER_SIZE 2 "
+            "(solver/solver.py)",
         ),
         ("plca.association.weight", 0.1, "PLCA config/config.py:54, ASSO_W"),
         ("plca.association.feature_level", True, "g2c_train.yaml:26, METHOD association"),
@@ -453,11 +462,15 @@ def published(recipe, argument):
     return importlib.import_module(f"configs.{recipe}").get_config(f"{variant},weights=none,{rest}")
 
 
-@pytest.mark.parametrize("recipe, argument", PUBLISHED, ids=[":".join(variant) for variant in PUBLISHED])
+@pytest.mark.parametrize(
+    "recipe, argument", PUBLISHED, ids=[":".join(variant) for variant in PUBLISHED]
+)
 def test_a_recipe_has_the_numbers_of_its_authors(recipe, argument):
     differing = []
     for key, value, origin in PUBLISHED[recipe, argument]:
-        found = functools.reduce(lambda config, name: config[name], key.split("."), published(recipe, argument))
+        found = functools.reduce(
+            lambda config, name: config[name], key.split("."), published(recipe, argument)
+        )
         if found != value or type(found) is not type(value):
             differing.append(f"{key}={found!r}, published: {value!r} ({origin})")
     assert not differing
@@ -467,22 +480,33 @@ def test_the_rate_of_every_round_of_bicl_is_half_of_the_last():
     for variant in (GTA5, SYNTHIA, SYNSCAPES):
         config = published("bicl", variant)
         rates = [config[stage].optimizer.lr for stage in config.stages if stage.startswith("bicl_")]
-        assert len(rates) == 10 and all(later == earlier / 2 for earlier, later in zip(rates, rates[1:]))
+        assert len(rates) == 10 and all(
+            later == earlier / 2 for earlier, later in zip(rates, rates[1:])
+        )
 
 
 def test_what_the_table_does_not_name_is_no_other_between_settings():
-    """settings=paper changes what its docstring says; a key that slips in would change results without a word."""
+    """settings=paper changes what its docstring says; a key that slips in would change results
+    without a word.
+    """
     keys = {
         "adaptsegnet": {"name", "adaptsegnet.optimizer.repeats", "model.aspp_branches"},
-        "source_only_seg": {"name", "source_only.optimizer.repeats"}, "plca": {"name", "plca.lovasz_weight"},
+        "source_only_seg": {"name", "source_only.optimizer.repeats"},
+        "plca": {"name", "plca.lovasz_weight"},
     }
     for recipe, expected in keys.items():
-        code, paper = (flat(published(recipe, f"{GTA5},settings={settings}")) for settings in ("code", "paper"))
-        assert {key for key in code.keys() | paper.keys() if code.get(key) != paper.get(key)} == expected
+        code, paper = (
+            flat(published(recipe, f"{GTA5},settings={settings}")) for settings in ("code", "paper")
+        )
+        assert {
+            key for key in code.keys() | paper.keys() if code.get(key) != paper.get(key)
+        } == expected
 
 
 def flat(config, prefix=""):
     found = {}
     for key, value in config.items():
-        found |= flat(value, f"{prefix}{key}.") if hasattr(value, "items") else {f"{prefix}{key}": value}
+        found |= (
+            flat(value, f"{prefix}{key}.") if hasattr(value, "items") else {f"{prefix}{key}": value}
+        )
     return found

@@ -1,4 +1,5 @@
-"""The argument of a recipe, "variant,key=value,...": what it says is used, or refused in one line."""
+"""The argument of a recipe, "variant,key=value,...": what it says is used, or refused in one line.
+"""
 
 import importlib
 
@@ -15,9 +16,15 @@ def parse(arg):
 
 
 def test_every_key_has_a_value_and_the_first_variant_is_the_default():
-    assert parse(None).to_dict() == dict(variant="small", root="", weights="", settings="code", size=64)
-    assert parse("size=32,settings=paper").to_dict() == dict(variant="small", root="", weights="", settings="paper", size=32)
-    assert parse("real,root=a=b,weights=w.pth").to_dict() == dict(variant="real", root="a=b", weights="w.pth", settings="code", size=64)
+    assert parse(None).to_dict() == dict(
+        variant="small", root="", weights="", settings="code", size=64
+    )
+    assert parse("size=32,settings=paper").to_dict() == dict(
+        variant="small", root="", weights="", settings="paper", size=32
+    )
+    assert parse("real,root=a=b,weights=w.pth").to_dict() == dict(
+        variant="real", root="a=b", weights="w.pth", settings="code", size=64
+    )
     assert parse("real,weights=none").weights == ""
 
 
@@ -29,11 +36,26 @@ def test_names_alone_use_every_key():
 
 @pytest.mark.parametrize("arg, message", [
     ("tiny", "unknown variant 'tiny'; known: small, real, bare"),
-    ("small,colour=red", "configuration argument 'colour=red': expected key=value with a key among root, weights, settings, size"),
+    (
+        "small,colour=red",
+        "configuration argument 'colour=red': expected key=value with a key among root, weights, "
+        "settings, size",
+    ),
     ("small,real", "configuration argument 'real': expected key=value"),
-    ("small,weights=w.pth", "configuration argument 'weights=w.pth': variant small does not use weights; it takes settings, size"),
-    ("weights=none", "configuration argument 'weights=none': variant small does not use weights; it takes settings, size"),
-    ("real,weights=w.pth,size=32", "'size=32': variant real does not use size; it takes root, weights, settings"),
+    (
+        "small,weights=w.pth",
+        "configuration argument 'weights=w.pth': variant small does not use weights; it takes "
+        "settings, size",
+    ),
+    (
+        "weights=none",
+        "configuration argument 'weights=none': variant small does not use weights; it takes "
+        "settings, size",
+    ),
+    (
+        "real,weights=w.pth,size=32",
+        "'size=32': variant real does not use size; it takes root, weights, settings",
+    ),
     ("bare,root=", "'root=': variant bare does not use root; it takes none"),
     ("settings=papers", "'settings=papers': known: code, paper"),
     ("size=big", "'size=big': expected a value of type int"),
