@@ -6,6 +6,8 @@ import importlib
 import itertools
 import json
 
+import jax
+import jax.numpy as jnp
 import pytest
 
 from configs import adaptsegnet, seg_base, source_only_seg, spcl
@@ -13,8 +15,10 @@ from dajax import seg_feed
 from dajax.config_check import check_config
 from dajax.errors import UserError
 from dajax.methods import METHODS
+from dajax.methods.segmenter import init_network
 from dajax.models.build import build_segmenter
 from dajax.old_config import with_added_keys
+from dajax.optim import make_optimizer
 from dajax.tasks.common import Domains
 
 REAL = {
@@ -187,6 +191,32 @@ def test_spcls_self_training_trains_scale_and_bias_and_its_other_stages_do_not()
     self_training = trained.pop("self_training")
     assert self_training == (True, "train", True)
     assert set(trained.values()) == {(False, "frozen_no_eps", False)}
+
+
+@pytest.mark.parametrize("settings, block, shortcut", [("code", 3, 4), ("paper", 1, 1)])
+def test_the_optimiser_steps_every_tensor_as_often_as_the_authors_list_has_it(
+    settings, block, shortcut
+):
+    """spec/clan.md, 3.3: 99 convolutions of blocks, 4 of shortcuts, the stem's once; no affine."""
+    config = get_config("clan", f"gta5_to_cityscapes,weights=none,settings={settings}")
+    model = build_segmenter(config.model, config.clan, num_classes=19)
+    params = jax.eval_shape(
+        lambda key: init_network(key, jnp.zeros((1, 64, 64, 3)), model=model)[0], jax.random.key(0)
+    )
+    optimizer = make_optimizer(
+        config.clan.optimizer, params, steps=config.clan.steps, frozen=model.frozen_parameters()
+    )
+    groups = jax.eval_shape(optimizer.init, params).inner_states
+    # A buffer of momentum for each tensor; what has no axis is a count of steps.
+    buffers = {
+        name: sum(leaf.ndim > 0 for leaf in jax.tree.leaves(state))
+        for name, state in groups.items()
+    }
+    expected = {"x1, stepped 1": 1, "x10, stepped 1": 16}  # the stem; 2 heads of 4 branches
+    for count, tensors in ((block, 99), (shortcut, 4)):
+        group = f"x1, stepped {count}"
+        expected[group] = expected.get(group, 0) + tensors
+    assert {name: count for name, count in buffers.items() if count} == expected
 
 
 @pytest.mark.parametrize("affine, expected", [("", True), ("trained", True), ("frozen", False)])
