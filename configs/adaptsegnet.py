@@ -33,7 +33,7 @@ def get_config(arg=None):
     if arg.backbone == "vgg16_fcn8s" and arg.settings == "paper":
         raise ValueError("settings=paper: changes nothing for backbone vgg16_fcn8s, which has no ASPP and repeats nothing; leave it out")
     name = seg_base.run_name(
-        "adaptsegnet", arg.variant, "" if arg.backbone == "resnet101" else arg.backbone, arg.levels, "" if arg.gan == "vanilla" else arg.gan,
+        "adaptsegnet", arg, "" if arg.backbone == "resnet101" else arg.backbone, arg.levels, "" if arg.gan == "vanilla" else arg.gan,
         "paper" if arg.settings == "paper" else "",
     )
     if arg.variant == "scenes":

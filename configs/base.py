@@ -1,5 +1,8 @@
 """What every recipe starts from. A recipe is a delta on this; code reads config.x and has no defaults of its own."""
 
+import pathlib
+import re
+
 from ml_collections import ConfigDict
 
 # Published means and deviations of ImageNet, as torchvision and all released code in this field use them.
@@ -63,6 +66,16 @@ def _value_of(key, text, default):
     except ValueError:
         expected = f"expected a value of type {type(default).__name__}"
         raise ValueError(f"configuration argument '{key}={text}': {expected}") from None
+
+
+def run_name(*parts):
+    """The default workdir's, a folder's: the parts that are not empty."""
+    return re.sub(r"[/:\\\s]", "_", "-".join(filter(None, parts)))
+
+
+def weights_name(path, *, is_pretrained):
+    """What a run's name says of its weights: the file's name, not its folder; is_pretrained: the variant wants a file."""
+    return pathlib.PurePath(path).stem if path else "random_weights" if is_pretrained else ""
 
 
 def base(name):

@@ -46,7 +46,7 @@ def get_config(arg=None):
     if arg.density and arg.settings == "code":
         raise ValueError(f"density={arg.density}: settings=code has no dynamic labels; leave one of them out")
     name = seg_base.run_name(
-        "bicl", arg.variant, "code" if arg.settings == "code" else "", f"density{arg.density:g}" if arg.density else ""
+        "bicl", arg, "code" if arg.settings == "code" else "", f"density{arg.density}" if arg.density else ""
     )
     if arg.variant in ("scenes", "ablations"):
         return on_scenes(name, arg)

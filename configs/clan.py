@@ -27,7 +27,7 @@ def get_config(arg=None):
     """The recipe; see the module's docstring for the variants."""
     arg = seg_base.parse(arg, VARIANTS, settings=("code", "paper"))
     is_paper = arg.settings == "paper"
-    name = seg_base.run_name("clan", arg.variant, "paper" if is_paper else "")
+    name = seg_base.run_name("clan", arg, "paper" if is_paper else "")
     if arg.variant == "scenes":
         config = seg_base.segmentation(name, model=seg_base.small_network("twin"), data=scenes())
         settings = on_scenes(arg)

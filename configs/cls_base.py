@@ -40,9 +40,6 @@ so that a comparison is of the alignment alone; that repository has no dann, cda
 number of images is not known here, it is Office-31's amazon (folder, tfds), VisDA's train (domainnet).
 """
 
-import pathlib
-import re
-
 from ml_collections import ConfigDict
 
 from configs import base
@@ -108,11 +105,10 @@ def name_of(recipe, arg, data, *, show_network):
     elif arg.variant == "domainnet" and not arg.source:
         source = "others"
     size = f"size{arg.size}" if arg.size not in (0, _default_size(arg)) else ""
-    weights = pathlib.PurePath(arg.weights).stem if arg.weights else "random_weights" if arg.variant in PRETRAINED else ""
+    weights = base.weights_name(arg.weights, is_pretrained=arg.variant in PRETRAINED)
     network = "network_can" if show_network and arg.network == "can" else ""
     backbone = "" if arg.backbone == "resnet50" else arg.backbone
-    parts = (recipe, arg.variant, source, target, network, backbone, weights, size)
-    return re.sub(r"[/:\\\s]", "_", "-".join(filter(None, parts)))
+    return base.run_name(recipe, arg.variant, source, target, network, backbone, weights, size)
 
 
 def _default_size(arg):

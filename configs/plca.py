@@ -28,7 +28,7 @@ STEPS = {"gta5_to_cityscapes": (28 * 372, 30 * 372), "synthia_to_cityscapes": (8
 def get_config(arg=None):
     """The recipe; see the module's docstring for the variants."""
     arg = seg_base.parse(arg, VARIANTS, settings=("code", "paper"))
-    name = seg_base.run_name("plca", arg.variant, "paper" if arg.settings == "paper" else "")
+    name = seg_base.run_name("plca", arg, "paper" if arg.settings == "paper" else "")
     if arg.variant in STEPS:
         config = seg_base.segmentation(name, model=network(arg.weights), data=frames(arg))
         config.plca, config.stages = authors(arg), ("plca",)
@@ -54,7 +54,7 @@ def frames(arg):
 
 
 def association_stage(**settings):
-    """What the scenes and the real data share: the authors' yamls."""
+    """What the scenes and the real data share: the authors' config/config.py and yamls."""
     return seg_base.stage(
         "plca",
         association=dict(

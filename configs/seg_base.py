@@ -19,9 +19,10 @@ def parse(arg, variants, **defaults):
     return base.parse_arg(arg, variants, pretrained=REAL_VARIANTS, source="", target="", weights="", **defaults)
 
 
-def run_name(*parts):
-    """The default workdir's: the parts that are not empty."""
-    return "-".join(filter(None, parts))
+def run_name(recipe, arg, *parts):
+    """The default workdir's: all that changes the network or the data, but for where files lie."""
+    weights = base.weights_name(arg.weights, is_pretrained=arg.variant in REAL_VARIANTS)
+    return base.run_name(recipe, arg.variant, *parts, weights)
 
 
 def segmentation(name, *, model, data):

@@ -23,7 +23,7 @@ def get_config(arg=None):
     if "vgg" in arg.backbone and arg.settings == "paper":
         raise ValueError(f"settings=paper: changes nothing for backbone {arg.backbone}, whose parameters nobody repeats; leave it out")
     backbone = "" if arg.backbone == "resnet101" else arg.backbone
-    name = seg_base.run_name("source_only_seg", arg.variant, backbone, "paper" if arg.settings == "paper" else "")
+    name = seg_base.run_name("source_only_seg", arg, backbone, "paper" if arg.settings == "paper" else "")
     if arg.variant == "scenes":
         config = seg_base.segmentation(name, model=seg_base.small_network("single"), data=scenes())
         config.source_only, config.oracle = (seg_base.scenes_supervised(domain, "single") for domain in ("source", "target"))

@@ -35,7 +35,7 @@ SCENES_STEPS = dict(warm_up=500, spcl=300, self_training=400)
 def get_config(arg=None):
     """The recipe; see the module's docstring for the variants."""
     arg = seg_base.parse(arg, VARIANTS, settings=("code", "paper"))
-    name = seg_base.run_name("spcl", arg.variant, "paper" if arg.settings == "paper" else "")
+    name = seg_base.run_name("spcl", arg, "paper" if arg.settings == "paper" else "")
     if arg.variant in ("scenes", "ablations"):
         return on_scenes(name, arg)
     model = seg_base.deeplab("resnet101", "single", arg.weights) | dict(topology="torchvision", norm="frozen_no_eps")

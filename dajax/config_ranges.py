@@ -7,12 +7,15 @@ from dajax.errors import UserError
 
 INFINITY = math.inf
 LARGEST_COUNT = 2**31 - 1  # a TrainState's step is an int32
-LARGEST_SEED = 2**32 - 1  # a key of JAX's threefry takes 32 bits of a seed where 64-bit types are off
+# a key of JAX's threefry takes 32 bits of a seed where 64-bit types are off
+LARGEST_SEED = 2**32 - 1
 
 
 @dataclasses.dataclass(frozen=True)
 class Range:
-    """Numbers from `low` to `high`, both included but for `low` where `is_open`. `is_ordered`: a pair (from, to)."""
+    """Numbers from `low` to `high`, both included but for `low` where `is_open`. `is_ordered`: a
+    pair (from, to).
+    """
 
     low: float = -INFINITY
     high: float = INFINITY
@@ -24,7 +27,8 @@ class Range:
         """Whether a finite number lies in it."""
         above = value > self.low if self.is_open else value >= self.low
         is_finite = isinstance(value, int) or math.isfinite(value)
-        return is_finite and above and (value < self.high if self.high_is_open else value <= self.high)
+        below = value < self.high if self.high_is_open else value <= self.high
+        return is_finite and above and below
 
     def __str__(self):
         if self.low == -INFINITY:
@@ -32,44 +36,65 @@ class Range:
         low = f"more than {self.low:g}" if self.is_open else f"at least {self.low:g}"
         if self.high == INFINITY:
             return low
-        return f"{low} and {'less than' if self.high_is_open else 'at most'} {self.high if isinstance(self.high, int) else f'{self.high:g}'}"
+        return (
+            f"{low} and {'less than' if self.high_is_open else 'at most'} "
+            f"{self.high if isinstance(self.high, int) else f'{self.high:g}'}"
+        )
 
 
 FINITE, NOT_NEGATIVE, POSITIVE = Range(), Range(0), Range(0, is_open=True)
 COUNT, WHOLE, SEED = Range(1, LARGEST_COUNT), Range(0, LARGEST_COUNT), Range(0, LARGEST_SEED)
 FRACTION, DECAY = Range(0, 1), Range(0, 1, high_is_open=True)
 
-# By the last part of a key, or by its end where one word has two meanings. Numbers within a tuple are looked at one by one; words
-# and None have no range. tests/test_config_ranges.py sees to it that every number of every recipe is here.
+# By the last part of a key, or by its end where one word has two meanings. Numbers within a tuple
+# are looked at one by one; words and None have no range. tests/test_config_ranges.py sees to it
+# that every number of every recipe is here.
 RANGES = {
     # How long, how often, how many.
     **dict.fromkeys(
-        ("steps", "max_loops", "batch_size", "init_batch_size", "reestimate_batch_size", "eval_batch_size", "accumulate", "log_every",
-         "checkpoint_every", "keep_checkpoints", "keep_every", "every_steps", "ramp_steps", "num_classes", "source_per_class",
-         "target_per_class", "max_updates", "chunk_size", "num_k", "per_class", "size", "resize", "crop", "target_hw", "widths",
-         "head_widths", "width", "discriminator_width", "aspp_branches", "aspp_rates", "kernel_num", "repeats", "scenes.source",
-         "scenes.target", "scenes.evaluation"), COUNT),
+        ("steps", "max_loops", "batch_size", "init_batch_size", "reestimate_batch_size",
+         "eval_batch_size", "accumulate", "log_every", "checkpoint_every", "keep_checkpoints",
+         "keep_every", "every_steps", "ramp_steps", "num_classes", "source_per_class",
+         "target_per_class", "max_updates", "chunk_size", "num_k", "per_class", "size", "resize",
+         "crop", "target_hw", "widths", "head_widths", "width", "discriminator_width",
+         "aspp_branches", "aspp_rates", "kernel_num", "repeats", "scenes.source", "scenes.target",
+         "scenes.evaluation"), COUNT),
     **dict.fromkeys(
-        ("devices", "evaluate_every", "horizon_steps", "warmup_steps", "min_count", "num_pictures", "reestimate_batches", "bottleneck",
-         "never", "target_bn", "randomized_dim"), WHOLE),
+        ("devices", "evaluate_every", "horizon_steps", "warmup_steps", "min_count", "num_pictures",
+         "reestimate_batches", "bottleneck", "never", "target_bn", "randomized_dim"), WHOLE),
     "seed": SEED, "report_seconds": NOT_NEGATIVE,
     # Optimisers. A rate of 0 is legal: a stage that moves nothing.
-    **dict.fromkeys(("lr", "weight_decay", "lr_multipliers", "power", "alpha", "beta"), NOT_NEGATIVE),
-    "momentum": DECAY, "betas": DECAY, "dropout": DECAY, "optimizer.gamma": Range(0, 1, is_open=True),
+    **dict.fromkeys(
+        ("lr", "weight_decay", "lr_multipliers", "power", "alpha", "beta"), NOT_NEGATIVE
+    ),
+    "momentum": DECAY, "betas": DECAY, "dropout": DECAY,
+    "optimizer.gamma": Range(0, 1, is_open=True),
     # Losses.
     **dict.fromkeys(
-        ("weight", "aux_weight", "local_weight", "entropy_weight", "target_weight", "contrast_weight", "lovasz_weight", "weight_loss",
-         "epsilon", "loss.gamma", "label_smoothing.threshold", "low", "high"), NOT_NEGATIVE),
-    **dict.fromkeys(("temperature", "logit_temperature", "source_temperature", "kernel_mul"), POSITIVE),
+        ("weight", "aux_weight", "local_weight", "entropy_weight", "target_weight",
+         "contrast_weight", "lovasz_weight", "weight_loss", "epsilon", "loss.gamma",
+         "label_smoothing.threshold", "low", "high"), NOT_NEGATIVE),
+    **dict.fromkeys(
+        ("temperature", "logit_temperature", "source_temperature", "kernel_mul"), POSITIVE
+    ),
     # Thresholds, shares and means.
     **dict.fromkeys(("max_distance", "eps", "stop_thresholds"), NOT_NEGATIVE),
     "update_fraction": POSITIVE,
     "dynamic.threshold": Range(-1, 1),  # of a cosine
-    **dict.fromkeys(("decay", "prototype_decay", "proportion", "cap", "share", "image_share", "aggregation_alpha"), FRACTION),
+    **dict.fromkeys(
+        (
+            "decay", "prototype_decay", "proportion", "cap", "share", "image_share",
+            "aggregation_alpha",
+        ),
+        FRACTION,
+    ),
     # Views of images.
     "mean": FINITE, "std": POSITIVE, "divisor": POSITIVE, "image_scales": POSITIVE,
-    "scale_range": Range(0, is_open=True, is_ordered=True), "shorter_edge": Range(1, is_ordered=True),
-    **dict.fromkeys(("brightness", "contrast", "saturation", "rotate_rad", "shear", "shift_px"), NOT_NEGATIVE),
+    "scale_range": Range(0, is_open=True, is_ordered=True),
+    "shorter_edge": Range(1, is_ordered=True),
+    **dict.fromkeys(
+        ("brightness", "contrast", "saturation", "rotate_rad", "shear", "shift_px"), NOT_NEGATIVE
+    ),
     "hue": Range(0, 0.5),  # of a turn
     "affine.scale": DECAY,
 }
@@ -82,7 +107,9 @@ def range_of(key):
 
 
 def numbers_in(value):
-    """All numbers within a value of a config, which may be a tuple of tuples; truth values are none."""
+    """All numbers within a value of a config, which may be a tuple of tuples; truth values are
+    none.
+    """
     if isinstance(value, (list, tuple)):
         return [number for part in value for number in numbers_in(part)]
     return [value] if isinstance(value, (int, float)) and not isinstance(value, bool) else []
@@ -97,8 +124,14 @@ def _check_kinds(key, value):
         return
     parts = value
     if key.split(".")[-1] in PAIRS:
-        if not all(isinstance(pair, (list, tuple)) and len(pair) == 2 and isinstance(pair[0], str) for pair in value):
-            raise UserError(f"config.{key}={value}: expected pairs of a pattern and a number, (('/head/', 10.0),)")
+        if not all(
+            isinstance(pair, (list, tuple)) and len(pair) == 2 and isinstance(pair[0], str)
+            for pair in value
+        ):
+            raise UserError(
+                f"config.{key}={value}: expected pairs of a pattern and a number, (('/head/', "
+                "10.0),)"
+            )
         parts = [pair[1] for pair in value]
     for part in parts:
         if isinstance(part, (list, tuple)):
@@ -122,10 +155,16 @@ def check(flat):
         for number in numbers:
             if not allowed.has(number):
                 among = "" if number is value else f" of {value}"
-                raise UserError(f"config.{key}={number}{among}: expected {allowed}; correct --config.{key}")
+                raise UserError(
+                    f"config.{key}={number}{among}: expected {allowed}; correct --config.{key}"
+                )
         if allowed.is_ordered and len(numbers) == 2 and numbers[0] > numbers[1]:
-            raise UserError(f"config.{key}={value}: expected the smaller number first; correct --config.{key}")
+            raise UserError(
+                f"config.{key}={value}: expected the smaller number first; correct --config.{key}"
+            )
     for low in (key for key in flat if key.endswith("reversal.low")):
         high = low.removesuffix("low") + "high"
         if flat[low] > flat[high]:
-            raise UserError(f"config.{low}={flat[low]} is above config.{high}={flat[high]}; correct one of them")
+            raise UserError(
+                f"config.{low}={flat[low]} is above config.{high}={flat[high]}; correct one of them"
+            )

@@ -1,4 +1,6 @@
-"""Whatever has ended a run, as one line with a remedy that is chosen by the cause. Knows exceptions by name: imports no jax."""
+"""Whatever has ended a run, as one line with a remedy that is chosen by the cause. Knows exceptions
+by name: imports no jax.
+"""
 
 import errno
 import re
@@ -14,10 +16,15 @@ _REMEDIES = {
     errno.EROFS: "it lies on a read-only file system: choose another place",
     errno.EMFILE: f"too many files are open: allow more (ulimit -n 65536), {_AGAIN}",
     errno.ENFILE: f"too many files are open on this machine: close other programs, {_AGAIN}",
-    errno.EADDRINUSE: f"the address or port belongs to another process: end that one or choose another port, {_AGAIN}",
+    errno.EADDRINUSE: (
+        "the address or port belongs to another process: "
+        f"end that one or choose another port, {_AGAIN}"
+    ),
     errno.EADDRNOTAVAIL: "this machine has no such network address: choose one that it has",
     errno.ENAMETOOLONG: "choose a shorter path",
-    errno.ENOMEM: f"the machine's memory is used up: end other programs or lower batch sizes, {_AGAIN}",
+    errno.ENOMEM: (
+        f"the machine's memory is used up: end other programs or lower batch sizes, {_AGAIN}"
+    ),
     errno.EIO: f"the disk or the network file system has failed: look at it, {_AGAIN}",
     errno.ESTALE: f"the network file system has lost the file: mount it again, {_AGAIN}",
     errno.ENOTCONN: f"the network file system is gone: mount it again, {_AGAIN}",
@@ -27,10 +34,12 @@ _REMEDIES = {
     errno.EISDIR: "it is a folder: name a file",
 }
 _FEWER = (
-    "lower batch_size of the stage (--config.STAGE.batch_size), --config.runtime.eval_batch_size or the size of the images, "
+    "lower batch_size of the stage (--config.STAGE.batch_size), --config.runtime.eval_batch_size "
+    "or the size of the images, "
     f"or take more devices, {_AGAIN}"
 )
-_CONFIG_KEY = re.compile(r"[\"'\\]+(\w+)[\"'\\]+(nDid |\n|$)")  # all that a ConfigDict says of a key that it does not have
+# all that a ConfigDict says of a key that it does not have
+_CONFIG_KEY = re.compile(r"[\"'\\]+(\w+)[\"'\\]+(nDid |\n|$)")
 _RUNTIME_ERRORS = {"JaxRuntimeError", "XlaRuntimeError", "RuntimeError", "InternalError"}
 
 
@@ -47,22 +56,38 @@ def _describe(error):
         return str(error)
     text = str(error)
     if isinstance(error, MemoryError):
-        return f"the machine's memory is used up{': ' + text if text else ''}; end other programs, or {_FEWER}"
-    if "RESOURCE_EXHAUSTED" in text or (names & _RUNTIME_ERRORS and "out of memory" in text.lower()):
+        return (
+            f"the machine's memory is used up{': ' + text if text else ''}; end other programs, or "
+            f"{_FEWER}"
+        )
+    if "RESOURCE_EXHAUSTED" in text or (
+        names & _RUNTIME_ERRORS and "out of memory" in text.lower()
+    ):
         return f"out of memory on the device: {_first_line(text)}; {_FEWER}"
     if "ResourceExhaustedError" in names:  # TensorFlow, which reads the images
-        return f"the machine's memory is used up while reading images: {_first_line(text)}; end other programs, or {_FEWER}"
+        return (
+            f"the machine's memory is used up while reading images: {_first_line(text)}; end other "
+            f"programs, or {_FEWER}"
+        )
     if isinstance(error, OSError):
         return _describe_os_error(error)
     if names & _RUNTIME_ERRORS and ("initialize backend" in text or "Unknown backend" in text):
-        return f"JAX finds no device: {_first_line(text)}; unset JAX_PLATFORMS, or install the requirements of that device"
+        return (
+            f"JAX finds no device: {_first_line(text)}; unset JAX_PLATFORMS, or install the "
+            "requirements of that device"
+        )
     if "disk quota exceeded" in text.lower() or "no space left" in text.lower():
         return f"{_first_line(text)}; {_REMEDIES[errno.ENOSPC]}"
     if isinstance(error, AttributeError) and (key := _CONFIG_KEY.match(text)):
-        return (f"the config has no key '{key[1]}', which is read here: a method finds its settings in a stage of its own recipe alone; "
-                "choose that recipe, or add the key to the config file")
+        return (
+            f"the config has no key '{key[1]}', which is read here: a method finds its settings in "
+            "a stage of its own recipe alone; choose that recipe, or add the key to the config file"
+        )
     kind = type(error).__name__
-    return f"{kind}: {text or 'without a message'}; this was not foreseen: run with --debug for the traceback, and please report it"
+    return (
+        f"{kind}: {text or 'without a message'}; this was not foreseen: run with --debug for the "
+        "traceback, and please report it"
+    )
 
 
 def _first_line(text):
@@ -72,5 +97,10 @@ def _first_line(text):
 def _describe_os_error(error):
     files = [str(name) for name in (error.filename, error.filename2) if name is not None]
     what = error.strerror or str(error) or type(error).__name__
-    remedy = _REMEDIES.get(error.errno, "look at the file, the disk or the network" if files else "run with --debug for the traceback")
+    remedy = _REMEDIES.get(
+        error.errno,
+        "look at the file, the disk or the network"
+        if files
+        else "run with --debug for the traceback",
+    )
     return f"{' and '.join(files) + ': ' if files else ''}{what}; {remedy}"

@@ -14,8 +14,8 @@ def read(path, remedy, keys=()):
       keys: that the object must have.
 
     Raises:
-      UserError: the file cannot be read, was cut short or emptied, is no JSON, is not UTF-8, holds something else than an
-        object, or lacks a key.
+      UserError: the file cannot be read, was cut short or emptied, is no JSON, is not UTF-8, holds
+        something else than an object, or lacks a key.
     """
     try:
         return parse(path.read_bytes(), keys)
@@ -38,7 +38,9 @@ def parse(data, keys=()):
     except UnicodeDecodeError as error:
         raise ValueError(f"byte {error.start} is no UTF-8") from error
     except json.JSONDecodeError as error:
-        raise ValueError(f"no JSON: {error.msg} in line {error.lineno}, column {error.colno}") from error
+        raise ValueError(
+            f"no JSON: {error.msg} in line {error.lineno}, column {error.colno}"
+        ) from error
     except RecursionError as error:
         raise ValueError("no JSON of ours: nested too deeply") from error
     if not isinstance(content, dict):

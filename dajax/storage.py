@@ -1,10 +1,13 @@
-"""Why the operating system would not write or read a file, and what helps against that cause and no other."""
+"""Why the operating system would not write or read a file, and what helps against that cause and no
+other.
+"""
 
 import errno
 import os
 import re
 
-# TensorStore passes an operating-system error on as text in a ValueError: "... File too large [os_error_code='27']".
+# TensorStore passes an operating-system error on as text in a ValueError: "... File too large
+# [os_error_code='27']".
 _NUMBER_IN_TEXT = re.compile(r"os_error_code='?(\d+)")
 
 _PERMISSION = "give this user the right to write there (chown, chmod), or take another --workdir"
@@ -30,7 +33,8 @@ _LONGEST_REASON = 200  # characters of a message that names no cause known here
 
 
 def cause(error):
-    """(what the system says, what to do about it), one line each, of an OSError or of one that TensorStore has turned into text.
+    """(what the system says, what to do about it), one line each, of an OSError or of one that
+    TensorStore has turned into text.
 
     Args:
       error: exception; the ones that led to it are looked through too.
@@ -48,5 +52,8 @@ def cause(error):
 def full_disk(free_bytes, needed_bytes):
     """The same pair for a disk that is found too full before anything is written."""
     mib = 2**20
-    reason = f"the disk has {free_bytes / mib:.0f} MiB free, a checkpoint needs {needed_bytes / mib:.0f} MiB"
+    reason = (
+        f"the disk has {free_bytes / mib:.0f} MiB free, a checkpoint needs "
+        f"{needed_bytes / mib:.0f} MiB"
+    )
     return reason, _REMEDIES[errno.ENOSPC]

@@ -9,7 +9,8 @@ import numpy as np
 
 from data_pipeline.errors import DataError
 
-# A local disk answers in microseconds, a network file system in up to a millisecond; so many are asked at once.
+# A local disk answers in microseconds, a network file system in up to a millisecond; so many are
+# asked at once.
 _THREADS = 32
 _CHUNK = 2048
 
@@ -31,4 +32,7 @@ def _sizes(paths):
     try:
         return np.array([os.stat(path).st_size for path in paths], np.int64)
     except OSError as error:
-        raise DataError(f"{error.filename}: cannot be found: {error.strerror}; restore the file, or take it out of the data set") from error
+        raise DataError(
+            f"{error.filename}: cannot be found: {error.strerror}; restore the file, or take it "
+            "out of the data set"
+        ) from error

@@ -1,6 +1,8 @@
-"""What lies in a folder: the files that a reader uses, and all the others, each with the reason why it is left out.
+"""What lies in a folder: the files that a reader uses, and all the others, each with the reason why
+it is left out.
 
-No reader passes over a file in silence: what is not used is counted and named, by check_data and at the head of a run.
+No reader passes over a file in silence: what is not used is counted and named, by check_data and at
+the head of a run.
 """
 
 import os
@@ -10,7 +12,8 @@ from typing import NamedTuple
 from data_pipeline.errors import DataError
 
 _MOST_NAMED = 3  # of one reason; the rest are counted
-_OTHER_PICTURES = (".tif", ".tiff", ".gif", ".webp", ".jfif", ".heic", ".jp2", ".ppm", ".tga")  # that are not read, for a remedy
+# that are not read, for a remedy
+_OTHER_PICTURES = (".tif", ".tiff", ".gif", ".webp", ".jfif", ".heic", ".jp2", ".ppm", ".tga")
 
 
 class LeftOut(NamedTuple):
@@ -23,8 +26,8 @@ class LeftOut(NamedTuple):
 class Scan(NamedTuple):
     """The entries of one folder, sorted by name.
 
-    files: names with one of the endings that were asked for. Whether they can be opened is another question, which
-      `file_checks.broken` answers.
+    files: names with one of the endings that were asked for. Whether they can be opened is another
+      question, which `file_checks.broken` answers.
     folders: names.
     left_out: all the rest.
     """
@@ -35,7 +38,9 @@ class Scan(NamedTuple):
 
 
 def scan(folder: str | os.PathLike, endings: Sequence[str]) -> Scan:
-    """Lists a folder, once. Endings are compared in lower case. Raises DataError when it cannot be listed."""
+    """Lists a folder, once. Endings are compared in lower case. Raises DataError when it cannot be
+    listed.
+    """
     files, folders, left_out = [], [], {}
     try:
         with os.scandir(folder) as entries:
@@ -52,7 +57,9 @@ def scan(folder: str | os.PathLike, endings: Sequence[str]) -> Scan:
                 else:  # a link that leads nowhere, too: it stands for an image
                     files.append(entry.name)
     except OSError as error:
-        raise DataError(f"{folder}: cannot be listed: {error.strerror}; make the folder readable") from error
+        raise DataError(
+            f"{folder}: cannot be listed: {error.strerror}; make the folder readable"
+        ) from error
     return Scan(files, folders, [LeftOut(why, tuple(paths)) for why, paths in left_out.items()])
 
 
@@ -92,13 +99,19 @@ def describe(parts: Iterable[LeftOut]) -> list[str]:
 
 
 def what_is_there(folder: str | os.PathLike, most: int = 6) -> str:
-    """The first entries of a folder, for a message that misses something in it; "nothing" for none."""
+    """The first entries of a folder, for a message that misses something in it; "nothing" for none.
+    """
     names = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
     more = f" and {len(names) - most:,} more" if len(names) > most else ""
-    remedy = " (pictures of a kind that is not read: convert them to PNG)" if any(name.lower().endswith(_OTHER_PICTURES) for name in names) else ""
+    remedy = " (pictures of a kind that is not read: convert them to PNG)" if any(
+        name.lower().endswith(_OTHER_PICTURES) for name in names
+    ) else ""
     return ", ".join(names[:most]) + more + remedy if names else "nothing"
 
 
 def _other_ending(name, endings) -> str:
     ending = os.path.splitext(name)[1].lower()
-    return f"{f'that end in {ending}' if ending else 'without an ending'}, read are {', '.join(endings)}"
+    return (
+        f"{f'that end in {ending}' if ending else 'without an ending'}, read are "
+        f"{', '.join(endings)}"
+    )

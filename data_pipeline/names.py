@@ -1,7 +1,7 @@
 """Names of folders, files and classes: what a person types or sees, and what lies on the disk.
 
-Names on a disk are bytes. The same word may stand there composed (NFC, as Linux and git write it) or
-decomposed (NFD, as macOS does): they look the same and are two names. Here they are one.
+Names on a disk are bytes. The same word may stand there composed (NFC, as Linux and git write it)
+or decomposed (NFD, as macOS does): they look the same and are two names. Here they are one.
 """
 
 import os
@@ -13,7 +13,9 @@ from data_pipeline.errors import DataError, printable
 
 
 def data_root(root: str | os.PathLike, key: str = "config.data.root") -> pathlib.Path:
-    """A root as a config names it, with `~` expanded. Raises DataError when it is empty or no folder."""
+    """A root as a config names it, with `~` expanded. Raises DataError when it is empty or no
+    folder.
+    """
     if not str(root):
         raise DataError(f"{key} is empty; set it to the folder that holds the data")
     path = pathlib.Path(os.path.expanduser(root))
@@ -29,7 +31,9 @@ def normal(name: str) -> str:
 
 
 def class_name(folder: str) -> str:
-    """The class that a folder's name, or a line of a file, stands for; fit for JSON and TensorBoard."""
+    """The class that a folder's name, or a line of a file, stands for; fit for JSON and
+    TensorBoard.
+    """
     return printable(normal(folder))
 
 
@@ -40,7 +44,9 @@ def check_below(relative: str, what: str) -> None:
     """
     is_outside = relative.startswith("/") or ".." in relative and ".." in relative.split("/")
     if is_outside or "\0" in relative:
-        raise DataError(f"{what} names {relative!r}; expected a path below the root, without '..': correct it")
+        raise DataError(
+            f"{what} names {relative!r}; expected a path below the root, without '..': correct it"
+        )
 
 
 def find_below(base: str | os.PathLike, relative: str) -> str | None:
@@ -67,9 +73,13 @@ def find_below(base: str | os.PathLike, relative: str) -> str | None:
 
 
 def near_miss(name: str, others: Iterable[str]) -> str | None:
-    """The one of some other names that a person would take for `name`: but for case, blanks and form."""
+    """The one of some other names that a person would take for `name`: but for case, blanks and
+    form.
+    """
     look = _look(name)
-    return next((other for other in others if other != name and look and _look(other) == look), None)
+    return next(
+        (other for other in others if other != name and look and _look(other) == look), None
+    )
 
 
 def hint(name: str, others: Iterable[str]) -> str:
@@ -77,7 +87,11 @@ def hint(name: str, others: Iterable[str]) -> str:
     other = near_miss(name, others)
     if other is None:
         return ""
-    kind = "another case" if other.casefold() == name.casefold() else "other spaces, dashes or letters that look alike"
+    kind = (
+        "another case"
+        if other.casefold() == name.casefold()
+        else "other spaces, dashes or letters that look alike"
+    )
     return f" (there is {other!r}: {kind})"
 
 

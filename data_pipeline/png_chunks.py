@@ -37,7 +37,8 @@ class Extras(NamedTuple):
 
 
 def read_extras(file: BinaryIO) -> Extras:
-    """From the names of all chunks, wherever they stand; jumps over what is in them. The file's position changes.
+    """From the names of all chunks, wherever they stand; jumps over what is in them. The file's
+    position changes.
 
     A file that ends too soon has what was found until there.
     """

@@ -1,4 +1,5 @@
-"""What would stop a run over its files, found before its first step and without decoding more than a few of them.
+"""What would stop a run over its files, found before its first step and without decoding more than
+a few of them.
 
 check_data decodes everything; whatever is found here it finds as well, by the same functions.
 """
@@ -15,17 +16,23 @@ from data_pipeline.seg_transforms import SegTransform
 from data_pipeline.segmentation_set import SegmentationSet, image_size_hw, size_mismatch
 from data_pipeline.train_ids import check_first_labels
 
-# Headers read of a set whose images are resized, so that their sizes do not matter: a fifth of a second finds most downloads gone wrong.
+# Headers read of a set whose images are resized, so that their sizes do not matter: a fifth of a
+# second finds most downloads gone wrong.
 _NUM_HEADERS = 2000
 _NUM_RECORDS = 64  # decoded of a set of records, which have no headers of their own
 
 
-def image_set_problems(images: ImageSet, transforms: Sequence[Transform], *, files: bool = True) -> list[str]:
-    """A line for each thing that stops training on a set: a transform of it, broken files, images that are none or too small.
+def image_set_problems(
+    images: ImageSet, transforms: Sequence[Transform], *, files: bool = True
+) -> list[str]:
+    """A line for each thing that stops training on a set: a transform of it, broken files, images
+    that are none or too small.
 
-    Of files all headers are read where their sizes decide, of records and otherwise a sample spread over the set.
+    Of files all headers are read where their sizes decide, of records and otherwise a sample spread
+    over the set.
     Args:
-      files: False where every file is known to be readable, or reported: then only sizes are looked at, and of records all.
+      files: False where every file is known to be readable, or reported: then only sizes are looked
+        at, and of records all.
     """
     try:
         for transform in transforms:
@@ -40,11 +47,16 @@ def image_set_problems(images: ImageSet, transforms: Sequence[Transform], *, fil
     if found:
         return found
     most = _NUM_RECORDS if images.paths is None else _NUM_HEADERS
-    count = len(images) if sizes_decide and (images.paths is not None or not files) else min(len(images), most)
+    reads_all = sizes_decide and (images.paths is not None or not files)
+    count = len(images) if reads_all else min(len(images), most)
     rows = np.unique(np.linspace(0, len(images) - 1, count).round().astype(int)).tolist()
 
     def size_of(row):
-        return image_size_hw(images.paths[row]) if images.paths is not None else images.read(row).shape[:2]
+        return (
+            image_size_hw(images.paths[row])
+            if images.paths is not None
+            else images.read(row).shape[:2]
+        )
 
     def check(size_hw, row):
         for transform in cropping:
@@ -53,9 +65,12 @@ def image_set_problems(images: ImageSet, transforms: Sequence[Transform], *, fil
     return _check_sizes(size_of, rows, check, report_unreadable=files)
 
 
-def segmentation_problems(images: SegmentationSet, transforms: Sequence[SegTransform], *, files: bool = True) -> list[str]:
-    """A line for each thing that stops training on a set: broken files, images that are none or too small for the crop of one of the
-    transforms that they go through, labels of another size than their images, and what a few of the labels hold.
+def segmentation_problems(
+    images: SegmentationSet, transforms: Sequence[SegTransform], *, files: bool = True
+) -> list[str]:
+    """A line for each thing that stops training on a set: broken files, images that are none or too
+    small for the crop of one of the transforms that they go through, labels of another size than
+    their images, and what a few of the labels hold.
 
     All headers are read, about 0.1 ms each. `files` as image_set_problems'.
     """
@@ -66,12 +81,19 @@ def segmentation_problems(images: SegmentationSet, transforms: Sequence[SegTrans
     def check(size_hw, row):
         if files and images.label_paths is not None:
             label = images.label_paths[row]
-            problem = size_mismatch(image_size_hw(label), size_hw, images.size_tolerance, images.label_scale)
+            problem = size_mismatch(
+                image_size_hw(label), size_hw, images.size_tolerance, images.label_scale
+            )
             if problem:
                 raise DataError(f"{label}: {problem} ({images.image_paths[row]})")
         check_crops(images.image_paths[row], size_hw, transforms)
 
-    found = _check_sizes(lambda row: image_size_hw(images.image_paths[row]), range(len(images)), check, report_unreadable=files)
+    found = _check_sizes(
+        lambda row: image_size_hw(images.image_paths[row]),
+        range(len(images)),
+        check,
+        report_unreadable=files,
+    )
     if files:
         try:
             check_first_labels(images)
@@ -81,16 +103,22 @@ def segmentation_problems(images: SegmentationSet, transforms: Sequence[SegTrans
 
 
 def check_crops(path: str, size_hw: tuple[int, int], transforms: Sequence[SegTransform]) -> None:
-    """Raises DataError, naming the file, when an image of this size can become too small for one of the transforms."""
+    """Raises DataError, naming the file, when an image of this size can become too small for one of
+    the transforms.
+    """
     for transform in transforms:
         try:
             transform.check_input(size_hw)
         except DataError as error:
-            raise DataError(f"{path}: an image of {size_hw[1]}x{size_hw[0]} (width x height): {error}") from error
+            raise DataError(
+                f"{path}: an image of {size_hw[1]}x{size_hw[0]} (width x height): {error}"
+            ) from error
 
 
 def _check_sizes(size_of, rows, check, report_unreadable) -> list[str]:
-    """check(size, row) for every row, size_of(row) being its image's; the lines of what they raised, size_of where it is asked for."""
+    """check(size, row) for every row, size_of(row) being its image's; the lines of what they
+    raised, size_of where it is asked for.
+    """
 
     def problem(row):
         try:

@@ -1,4 +1,5 @@
-"""Reading the text files that people write or edit beside their images: lists, categories, classes."""
+"""Reading the text files that people write or edit beside their images: lists, categories, classes.
+"""
 
 import codecs
 import os
@@ -16,9 +17,10 @@ def read_text(path: str | os.PathLike, expected: str, *, holds_file_names: bool 
 
     Args:
       expected: what the file should hold, for messages.
-      holds_file_names: names of files are bytes; those that are no UTF-8 are kept as `os.fsdecode` does.
-    Raises: DataError, naming file and line, for a file that cannot be read, is no text, is UTF-16 or
-      UTF-32, and without holds_file_names for bytes that are no UTF-8.
+      holds_file_names: names of files are bytes; those that are no UTF-8 are kept as `os.fsdecode`
+        does.
+    Raises: DataError, naming file and line, for a file that cannot be read, is no text, is UTF-16
+      or UTF-32, and without holds_file_names for bytes that are no UTF-8.
     """
     try:
         with open(path, "rb") as file:
@@ -27,14 +29,25 @@ def read_text(path: str | os.PathLike, expected: str, *, holds_file_names: bool 
         raise DataError(f"{path}: cannot be read: {error.strerror}; expected {expected}") from error
     for mark, encoding in _MARKS.items():
         if data.startswith(mark):
-            raise DataError(f"{path}: is no text in UTF-8, it begins with the mark of {encoding}; expected {expected}: save it as UTF-8")
+            raise DataError(
+                f"{path}: is no text in UTF-8, it begins with the mark of {encoding}; expected "
+                f"{expected}: save it as UTF-8"
+            )
     if b"\0" in data:
-        raise DataError(f"{path}: is no text, it holds zero bytes; expected {expected}: put the file as downloaded there, or save it as UTF-8")
+        raise DataError(
+            f"{path}: is no text, it holds zero bytes; expected {expected}: put the file as "
+            "downloaded there, or save it as UTF-8"
+        )
     try:
-        text = data.removeprefix(codecs.BOM_UTF8).decode("utf-8", "surrogateescape" if holds_file_names else "strict")
+        text = data.removeprefix(codecs.BOM_UTF8).decode(
+            "utf-8", "surrogateescape" if holds_file_names else "strict"
+        )
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise DataError(f"{path}: line {line} is no UTF-8 (byte 0x{data[error.start]:02x}); expected {expected}: save the file as UTF-8") from error
+        raise DataError(
+            f"{path}: line {line} is no UTF-8 (byte 0x{data[error.start]:02x}); expected "
+            f"{expected}: save the file as UTF-8"
+        ) from error
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 

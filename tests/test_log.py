@@ -1,4 +1,6 @@
-"""The files that a run writes beside its checkpoints, when it is killed, resumed, or when a disk has lost part of them."""
+"""The files that a run writes beside its checkpoints, when it is killed, resumed, or when a disk
+has lost part of them.
+"""
 
 import errno
 import json
@@ -13,7 +15,10 @@ from dajax.errors import UserError
 
 
 def lines(first, last):
-    return b"".join(json.dumps({"step": step, "kind": "train", "loss": 0.5}).encode() + b"\n" for step in range(first, last + 1))
+    return b"".join(
+        json.dumps({"step": step, "kind": "train", "loss": 0.5}).encode() + b"\n"
+        for step in range(first, last + 1)
+    )
 
 
 def reopened(path, length):
@@ -44,16 +49,30 @@ def test_lines_after_the_checkpoint_are_cut_without_a_word(tmp_path, capsys):
         (lines(1, 3) + b"\x00\xff{broken}\n" + lines(4, 9), lines(1, 7), 8),
         (lines(1, 3) + b"7\n" + lines(4, 8), lines(1, 7), 8),
     ],
-    ids=["half a line", "empty", "gone", "zeros at the end", "padded by a version before", "a broken line", "a line that is no metric"],
+    ids=[
+        "half a line",
+        "empty",
+        "gone",
+        "zeros at the end",
+        "padded by a version before",
+        "a broken line",
+        "a line that is no metric",
+    ],
 )
-def test_a_metrics_file_that_lost_bytes_keeps_its_whole_lines_and_says_so(tmp_path, capsys, found, kept, recorded):
+def test_a_metrics_file_that_lost_bytes_keeps_its_whole_lines_and_says_so(
+    tmp_path, capsys, found, kept, recorded
+):
     path = tmp_path / "metrics.jsonl"
     if found is not None:
         path.write_bytes(found)
     length = len(lines(1, recorded)) + (200 if recorded == 9 else 0)
     assert reopened(path, length) == kept
     said = capsys.readouterr().out
-    assert said.count("\n") == 1 and str(path) in said and f"its {kept.count(b'step')} whole lines are kept" in said
+    assert (
+        said.count("\n") == 1
+        and str(path) in said
+        and f"its {kept.count(b'step')} whole lines are kept" in said
+    )
     assert b"\0" not in path.read_bytes()
 
 
@@ -61,16 +80,22 @@ def test_reading_leaves_out_what_is_no_whole_line(tmp_path, capsys):
     path = tmp_path / "metrics.jsonl"
     assert log.read_metrics(path) == []
     path.write_bytes(lines(1, 2))
-    assert [row["step"] for row in log.read_metrics(path)] == [1, 2] and capsys.readouterr().out == ""
+    assert [
+        row["step"] for row in log.read_metrics(path)
+    ] == [1, 2] and capsys.readouterr().out == ""
     path.write_bytes(lines(1, 2) + b'{"step": 3')
-    assert [row["step"] for row in log.read_metrics(path)] == [1, 2] and "not whole; 2 are taken" in capsys.readouterr().out
+    assert [
+        row["step"] for row in log.read_metrics(path)
+    ] == [1, 2] and "not whole; 2 are taken" in capsys.readouterr().out
 
 
 def steps_shown(directory, tag="train/loss"):
     """What TensorBoard shows for a tag; in order, since two files of one second are read in any."""
     events = EventAccumulator(str(directory), size_guidance={"scalars": 0, "images": 0})
     events.Reload()
-    return sorted(event.step for event in (events.Scalars(tag) if tag in events.Tags()["scalars"] else ()))
+    return sorted(
+        event.step for event in (events.Scalars(tag) if tag in events.Tags()["scalars"] else ())
+    )
 
 
 def board(directory, at, lengths):
@@ -88,7 +113,8 @@ def test_what_a_checkpoint_remembers_is_on_disk_before_a_kill(tmp_path):
     write(one, 1, 4)
     lengths = one.sync()
     write(one, 5, 6)  # perhaps on disk, perhaps not
-    assert steps_shown(tmp_path)[:4] == [1, 2, 3, 4]  # `one` still holds its file open, as a killed process does
+    # `one` still holds its file open, as a killed process does
+    assert steps_shown(tmp_path)[:4] == [1, 2, 3, 4]
     write(board(tmp_path, 4, lengths), 5, 8)
     two = board(tmp_path, 4, lengths)
     write(two, 5, 9)
@@ -123,7 +149,8 @@ def test_resumed_from_a_checkpoint_that_knew_no_lengths_tensorboard_forgets_by_s
     write(one, 1, 7)
     one.sync()
     (file,) = tmp_path.iterdir()
-    file.rename(tmp_path / "events.out.tfevents.1700000000.host.1.0")  # of another second, as after a restart
+    # of another second, as after a restart
+    file.rename(tmp_path / "events.out.tfevents.1700000000.host.1.0")
     two = board(tmp_path, 4, None)
     write(two, 5, 8)
     two.sync()
@@ -133,12 +160,17 @@ def test_resumed_from_a_checkpoint_that_knew_no_lengths_tensorboard_forgets_by_s
 @pytest.mark.parametrize(
     "number, says",
     [
-        (errno.ENOSPC, "free some space"), (errno.EDQUOT, "quota"), (errno.EFBIG, "ulimit -f"), (errno.EROFS, "mount the file system for writing"),
-        (errno.EACCES, "chmod"), (errno.EPERM, "chmod"), (errno.EIO, "the disk is failing"), (errno.ENOENT, "put it back"), (errno.EXDEV, "mend that"),
+        (errno.ENOSPC, "free some space"), (errno.EDQUOT, "quota"), (errno.EFBIG, "ulimit -f"),
+        (errno.EROFS, "mount the file system for writing"),
+        (errno.EACCES, "chmod"), (errno.EPERM, "chmod"), (errno.EIO, "the disk is failing"),
+        (errno.ENOENT, "put it back"), (errno.EXDEV, "mend that"),
     ],
 )
 def test_every_cause_has_its_own_remedy_whichever_way_it_comes(number, says):
-    as_text = ValueError(f"OUT_OF_RANGE: Error writing \"w/0\": Failed to write 8 bytes: what ever [os_error_code='{number}']\nsecond line")
+    as_text = ValueError(
+        "OUT_OF_RANGE: Error writing \"w/0\": Failed to write 8 bytes: what ever "
+        f"[os_error_code='{number}']\nsecond line"
+    )
     led_to = RuntimeError("commit failed")
     led_to.__cause__ = OSError(number, os.strerror(number))
     for error in (OSError(number, os.strerror(number)), as_text, led_to):

@@ -1,8 +1,10 @@
-"""A run in small, for test_stream: reads batches of both tasks until a signal comes, and exits with them broken off.
+"""A run in small, for test_stream: reads batches of both tasks until a signal comes, and exits with
+them broken off.
 
     python stopped_run.py FOLDER
 
-FOLDER holds photos/<class>/*.png, and a data set "own": images, labels and classes.csv. Prints "ready" after every few batches.
+FOLDER holds photos/<class>/*.png, and a data set "own": images, labels and classes.csv. Prints
+"ready" after every few batches.
 """
 
 import sys
@@ -31,16 +33,21 @@ HALF = (0.5, 0.5, 0.5)
 def photo_stream(root):
     transform = Transform((96, 96), HALF, HALF, resize_hw=(128, 128), crop="random", flip=True)
     images = read_folder(root, "photos")
-    part = pipeline.Part(images, lambda step: sampling.random_rows(step, 16, len(images), 1), transform, 1, True)
+    part = pipeline.Part(
+        images, lambda step: sampling.random_rows(step, 16, len(images), 1), transform, 1, True
+    )
     return pipeline.batches({"a": part, "b": part}, 0, ENDLESS)
 
 
 def frame_stream(root):
     frames = read_domain(dict(dataset="own", root=root, classes="classes.csv"))
     transform = SegTransform(
-        (64, 64), resize="bicubic", image_scales=(), shorter_edge=None, scale_range=None, flip=True, color_jitter=None, channels="rgb",
+        (64, 64), resize="bicubic", image_scales=(), shorter_edge=None, scale_range=None, flip=True,
+        color_jitter=None, channels="rgb",
         divisor=255.0, mean=HALF, std=HALF)
-    part = seg_pipeline.SegPart(frames, lambda step: sampling.random_rows(step, 4, len(frames), 1), transform, 1, True)
+    part = seg_pipeline.SegPart(
+        frames, lambda step: sampling.random_rows(step, 4, len(frames), 1), transform, 1, True
+    )
     return seg_pipeline.batches({"a": part}, 0, ENDLESS)
 
 

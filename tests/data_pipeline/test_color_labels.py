@@ -11,7 +11,10 @@ from data_pipeline.color_labels import read_ids_or_colors
 from data_pipeline.errors import DataError
 from data_pipeline.seg_readers import read_domain
 
-CSV = "id,name,train_id,r,g,b\n7,road,0,128,64,128\n23,sky,1,70,130,180\n26,car,2,0,0,142\n0,void,-1,0,0,0\n9,edge,255,0,0,0\n"
+CSV = (
+    "id,name,train_id,r,g,b\n7,road,0,128,64,128\n23,sky,1,70,130,180\n"
+    "26,car,2,0,0,142\n0,void,-1,0,0,0\n9,edge,255,0,0,0\n"
+)
 COLORS = {7: (128, 64, 128), 23: (70, 130, 180), 26: (0, 0, 142), 0: (0, 0, 0)}
 IDS = np.array([[7, 7, 23], [26, 0, 7]], np.uint8)
 TRAIN_IDS = np.array([[0, 0, 1], [2, 255, 0]])
@@ -80,7 +83,13 @@ def test_an_unknown_colour_is_named_with_its_file_and_pixels(tmp_path, space):
     pixels[0, :3] = (1, 2, 3)
     pixels[1, 0] = (129, 64, 128)
     Image.fromarray(pixels).save(tmp_path / "x.png")
-    with pytest.raises(DataError, match=r"x.png: colour \(1, 2, 3\) \(3 pixels\), \(129, 64, 128\) \(1 pixels\) is none of .*classes.csv; add a row"):
+    with pytest.raises(
+        DataError,
+        match=(
+            r"x.png: colour \(1, 2, 3\) \(3 pixels\), \(129, 64, 128\) \(1 pixels\) is none of "
+            r".*classes.csv; add a row"
+        ),
+    ):
         read_ids_or_colors(str(tmp_path / "x.png"), space=space)
 
 
@@ -88,23 +97,32 @@ def test_transparent_pixels_and_colours_of_two_classes_are_refused(tmp_path, spa
     pixels = colored(IDS, 255)
     pixels[0, 0, 3] = 0
     Image.fromarray(pixels).save(tmp_path / "x.png")
-    with pytest.raises(DataError, match="x.png: 1 pixels are transparent; expected a label with a colour at every pixel"):
+    with pytest.raises(
+        DataError,
+        match="x.png: 1 pixels are transparent; expected a label with a colour at every pixel",
+    ):
         read_ids_or_colors(str(tmp_path / "x.png"), space=space)
     (tmp_path / "classes.csv").write_text(CSV.replace("70,130,180", "0,0,142"))
     Image.fromarray(colored(IDS)).save(tmp_path / "x.png")
-    with pytest.raises(DataError, match=r"classes.csv: 'sky' and 'car' have one colour, \(0, 0, 142\)"):
+    with pytest.raises(
+        DataError, match=r"classes.csv: 'sky' and 'car' have one colour, \(0, 0, 142\)"
+    ):
         read_ids_or_colors(str(tmp_path / "x.png"), space=read_classes(tmp_path / "classes.csv"))
 
 
 def test_what_is_no_label_at_all_keeps_its_line(tmp_path, space):
     path = str(tmp_path / "x.png")
+    noise = np.random.default_rng(0).integers(0, 255, (40, 40, 3), np.uint8)
     for write, says in (
             (lambda: None, "cannot be decoded: .*No such file"),
             (lambda: (tmp_path / "x.png").write_bytes(b"text"), "not a PNG file"),
             (lambda: Image.fromarray(np.zeros((4, 4), bool)).save(path), "found 1-bit grey PNG"),
-            (lambda: seg_files.write_png16(tmp_path / "x.png", np.zeros((4, 4, 3), np.uint16)), "found 16-bit RGB PNG"),
-            (lambda: (Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 40, 3), np.uint8)).save(path),
-                      seg_files.truncate(tmp_path / "x.png")), "cannot be decoded")):
+            (
+                lambda: seg_files.write_png16(tmp_path / "x.png", np.zeros((4, 4, 3), np.uint16)),
+                "found 16-bit RGB PNG",
+            ),
+            (lambda: (Image.fromarray(noise).save(path), seg_files.truncate(tmp_path / "x.png")),
+             "cannot be decoded")):
         write()
         with pytest.raises(DataError, match=f"x.png: {says}"):
             read_ids_or_colors(path, space=space)
@@ -123,14 +141,22 @@ def test_own_data_in_colours_are_a_sound_set_and_one_wrong_pixel_is_found(tmp_pa
     pixels[1, 1] = (9, 9, 9)
     Image.fromarray(pixels).save(tmp_path / "labels/2.png")
     lines, is_ok = check([("source", config)], lambda done, total: None)
-    assert not is_ok and any("labels/2.png: colour (9, 9, 9) (1 pixels) is none of" in line for line in lines)
+    assert not is_ok and any(
+        "labels/2.png: colour (9, 9, 9) (1 pixels) is none of" in line for line in lines
+    )
 
 
 def test_an_empty_classes_key_names_the_tables_that_are_there(tmp_path, space):
     seg_files.write_image(tmp_path / "images/1.png")
     for classes in ("", ".", "images"):
         config = dict(dataset="own", root=str(tmp_path), classes=classes)
-        with pytest.raises(DataError, match=f"config.data.source.classes is '{classes}'; expected the CSV file .*CSV files there: classes.csv"):
+        with pytest.raises(
+            DataError,
+            match=(
+                f"config.data.source.classes is '{classes}'; expected the CSV file .*CSV files "
+                "there: classes.csv"
+            ),
+        ):
             read_domain(config, "config.data.source")
     with pytest.raises(DataError, match="absent.csv: cannot be read: No such file"):
         read_domain(dict(dataset="own", root=str(tmp_path), classes="absent.csv"))

@@ -30,8 +30,11 @@ def litter(folder, ending=".jpg"):
     (folder / f"folder{ending}").mkdir()
     (folder / f"folder{ending}" / f"inside{ending}").write_bytes(b"x")
     os.mkfifo(folder / f"pipe{ending}")
-    return {"hidden": [".DS_Store", f".hidden{ending}"], "end in .tif": ["scan.tif"], "end in .txt": ["notes.txt"],
-            "without an ending": ["README"], "that are folders": [f"folder{ending}"], "pipes, sockets or devices": [f"pipe{ending}"]}
+    return {
+        "hidden": [".DS_Store", f".hidden{ending}"], "end in .tif": ["scan.tif"],
+        "end in .txt": ["notes.txt"], "without an ending": ["README"],
+        "that are folders": [f"folder{ending}"], "pipes, sockets or devices": [f"pipe{ending}"],
+    }
 
 
 def assert_named(lines, folder, expected):
@@ -62,11 +65,14 @@ def test_litter_in_a_class_folder_is_named(tmp_path):
 
 
 def test_what_lies_beside_class_folders_and_beside_images_is_named(tmp_path):
-    photo_files.write_images(tmp_path, "a/images/mug/1.jpg", "a/old/mug/2.jpg", "a/3.jpg", "a/images/.trash/4.jpg")
+    photo_files.write_images(
+        tmp_path, "a/images/mug/1.jpg", "a/old/mug/2.jpg", "a/3.jpg", "a/images/.trash/4.jpg"
+    )
     (tmp_path / "a/images/list.txt").write_text("x")
     lines = describe(left_out_of(read_folder(tmp_path, "a")))
     assert lines == [
-        f"not used: 2 beside the folder 'images', which is read: {tmp_path}/a/3.jpg, {tmp_path}/a/old",
+        f"not used: 2 beside the folder 'images', which is read: {tmp_path}/a/3.jpg, "
+        f"{tmp_path}/a/old",
         f"not used: 1 hidden: {tmp_path}/a/images/.trash",
         f"not used: 1 that end in .txt, read are {ENDINGS}: {tmp_path}/a/images/list.txt"]
 
@@ -75,7 +81,9 @@ def test_litter_beside_unlabelled_images_is_named(tmp_path):
     photo_files.write_images(tmp_path, "a/1.jpg")
     (tmp_path / "a/1.webp").write_text("x")
     images = read_folder(tmp_path, "a")
-    assert images.labels is None and describe(images.left_out) == [f"not used: 1 that end in .webp, read are {ENDINGS}: {tmp_path}/a/1.webp"]
+    assert images.labels is None and describe(images.left_out) == [
+        f"not used: 1 that end in .webp, read are {ENDINGS}: {tmp_path}/a/1.webp"
+    ]
 
 
 def test_many_of_a_kind_are_counted_and_the_first_are_named(tmp_path):
@@ -90,7 +98,11 @@ def test_many_of_a_kind_are_counted_and_the_first_are_named(tmp_path):
 
 def opened(dataset, root, source, target):
     splits = dict(source_split="train", target_split="train", evaluation_split="test")
-    return load_domains(types.SimpleNamespace(dataset=dataset, root=str(root), source=source, target=target, **splits))
+    return load_domains(
+        types.SimpleNamespace(
+            dataset=dataset, root=str(root), source=source, target=target, **splits
+        )
+    )
 
 
 def test_what_no_list_names_and_litter_below_lists_are_named(tmp_path):
@@ -100,11 +112,19 @@ def test_what_no_list_names_and_litter_below_lists_are_named(tmp_path):
     (tmp_path / "train/bus/.hidden.png").write_text("x")
     lines = describe(left_out_of(opened("visda2017", tmp_path, "train", "validation").sources[0]))
     assert sorted(lines) == sorted([
-        f"not used: 2 images below {tmp_path}/train that no list names: {tmp_path}/train/bus/extra.png, {tmp_path}/train/deep/er/still.png",
+        f"not used: 2 images below {tmp_path}/train that no list names: "
+        f"{tmp_path}/train/bus/extra.png, {tmp_path}/train/deep/er/still.png",
         f"not used: 1 hidden: {tmp_path}/train/bus/.hidden.png",
-        f"not used: 1 that end in .txt, read are {ENDINGS}: {tmp_path}/train/bus/notes.txt"]), "the list itself is used"
+        f"not used: 1 that end in .txt, read are {ENDINGS}: {tmp_path}/train/bus/notes.txt",
+    ]), "the list itself is used"
     photo_files.write_list(tmp_path / "train/image_list.txt", "bus/.hidden.png 2")
-    assert not [line for line in describe(left_out_of(opened("visda2017", tmp_path, "train", "validation").sources[0])) if "hidden" in line]
+    assert not [
+        line
+        for line in describe(
+            left_out_of(opened("visda2017", tmp_path, "train", "validation").sources[0])
+        )
+        if "hidden" in line
+    ]
 
 
 def test_links_in_a_circle_end(tmp_path):
@@ -112,10 +132,15 @@ def test_links_in_a_circle_end(tmp_path):
     (tmp_path / "train/bus/back").symlink_to(tmp_path / "train")
     (tmp_path / "train/bus/self.png").symlink_to(tmp_path / "train/bus/self.png")
     line, = describe(left_out_of(opened("visda2017", tmp_path, "train", "validation").sources[0]))
-    assert line == f"not used: 1 images below {tmp_path}/train that no list names: {tmp_path}/train/bus/self.png"
+    assert line == (
+        f"not used: 1 images below {tmp_path}/train that no list names: "
+        f"{tmp_path}/train/bus/self.png"
+    )
     photo_files.write_images(tmp_path, "a/mug/1.jpg")
     (tmp_path / "a/mug/self.jpg").symlink_to(tmp_path / "a/mug/self.jpg")
-    assert "a/mug/self.jpg: cannot be opened: Too many levels" in broken_files(read_folder(tmp_path, "a").paths)[0]
+    assert "a/mug/self.jpg: cannot be opened: Too many levels" in broken_files(
+        read_folder(tmp_path, "a").paths
+    )[0]
 
 
 def test_litter_in_visda2017s_test_folders_is_named(tmp_path):
@@ -123,7 +148,9 @@ def test_litter_in_visda2017s_test_folders_is_named(tmp_path):
     photo_files.write_images(tmp_path / "test", "loose.jpg")
     (tmp_path / "test/trunk00/x.txt").write_text("x")
     lines = describe(opened("visda2017", tmp_path, "train", "test").target.left_out)
-    assert [line.rsplit(": ", 1)[1] for line in lines] == [f"{tmp_path}/test/loose.jpg", f"{tmp_path}/test/trunk00/x.txt"]
+    assert [line.rsplit(": ", 1)[1] for line in lines] == [
+        f"{tmp_path}/test/loose.jpg", f"{tmp_path}/test/trunk00/x.txt"
+    ]
 
 
 @pytest.mark.parametrize("part", ["images", "labels"])
@@ -165,14 +192,22 @@ def test_litter_among_cityscapes_frames_is_named_but_for_the_official_companions
     (lambda root: read_domain(dict(dataset="gta5", root=str(root))), "images"),
     (lambda root: read_domain(dict(dataset="gta5", root=str(root))), "labels"),
     (lambda root: read_domain(dict(dataset="synthia", root=str(root), space="synthia")), "RGB"),
-    (lambda root: read_domain(dict(dataset="cityscapes", root=str(root), split="train", space="cityscapes")), "leftImg8bit/train"),
+    (
+        lambda root: read_domain(
+            dict(dataset="cityscapes", root=str(root), split="train", space="cityscapes")
+        ),
+        "leftImg8bit/train",
+    ),
 ])
 def test_where_only_tif_is_present_the_line_says_so(tmp_path, read, where):
     if where == "labels":
         seg_files.write_image(tmp_path / "images/1.png")
     (tmp_path / where).mkdir(parents=True)
     (tmp_path / where / "1.tif").write_text("x")
-    with pytest.raises(DataError, match=r"there: 1.tif \(pictures of a kind that is not read: convert them to PNG\)") as caught:
+    with pytest.raises(
+        DataError,
+        match=r"there: 1.tif \(pictures of a kind that is not read: convert them to PNG\)",
+    ) as caught:
         read(tmp_path)
     assert str(caught.value).isprintable()
     assert what_is_there(tmp_path / "nowhere") == "nothing"
@@ -190,19 +225,27 @@ def test_a_file_that_cannot_be_read_is_said_to_be_broken_and_why(tmp_path, monke
         monkeypatch.chdir(tmp_path)
         one.bind("socket.jpg")
     for name, says in {
-            "gone.jpg": f"a link to {tmp_path}/unmounted/x.jpg, where nothing is", "loop.jpg": "cannot be opened: Too many levels",
-            "empty.jpg": "the file is empty", "folder.jpg": "a folder, expected an image file", "pipe.jpg": "a pipe, a socket or a device",
-            "socket.jpg": "a pipe, a socket or a device", "2.jpg": "no such file; unpack the download again",
+            "gone.jpg": f"a link to {tmp_path}/unmounted/x.jpg, where nothing is",
+            "loop.jpg": "cannot be opened: Too many levels",
+            "empty.jpg": "the file is empty", "folder.jpg": "a folder, expected an image file",
+            "pipe.jpg": "a pipe, a socket or a device",
+            "socket.jpg": "a pipe, a socket or a device",
+            "2.jpg": "no such file; unpack the download again",
             "1.JPG": "no such file (there is '1.jpg': another case); unpack"}.items():
         line = broken(str(tmp_path / name))
         assert line.startswith(f"{tmp_path}/{name}: ") and says in line, line
     monkeypatch.setattr(os, "access", lambda path, mode: False)  # a superuser may read everything
     assert "no permission to read it" in broken(str(tmp_path / "1.jpg"))
     paths = [str(tmp_path / "1.jpg"), str(tmp_path / "empty.jpg")] * 400
-    assert broken_files(paths) == [broken(path) for path in paths], "in order, from a pool of threads too"
+    assert broken_files(paths) == [
+        broken(path) for path in paths
+    ], "in order, from a pool of threads too"
 
 
-@pytest.mark.parametrize("spoil", [lambda path: path.write_bytes(b""), lambda path: (path.unlink(), path.symlink_to("nowhere"))])
+@pytest.mark.parametrize(
+    "spoil",
+    [lambda path: path.write_bytes(b""), lambda path: (path.unlink(), path.symlink_to("nowhere"))],
+)
 def test_an_empty_file_and_a_dangling_link_are_findings_and_not_passed_over(tmp_path, spoil):
     photo_files.write_images(tmp_path, "a/mug/1.jpg", "a/mug/2.jpg")
     spoil(tmp_path / "a/mug/2.jpg")
@@ -223,5 +266,7 @@ def test_a_folder_that_cannot_be_listed_is_named(tmp_path, monkeypatch):
         raise PermissionError(13, "Permission denied", str(folder))
 
     monkeypatch.setattr(os, "scandir", refuse)
-    with pytest.raises(DataError, match="cannot be listed: Permission denied; make the folder readable"):
+    with pytest.raises(
+        DataError, match="cannot be listed: Permission denied; make the folder readable"
+    ):
         scan(tmp_path, (".jpg",))

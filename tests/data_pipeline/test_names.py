@@ -1,4 +1,6 @@
-"""Names of files, folders and classes: bytes on a disk, Unicode forms, marks in text files, paths that leave the root."""
+"""Names of files, folders and classes: bytes on a disk, Unicode forms, marks in text files, paths
+that leave the root.
+"""
 
 import codecs
 import json
@@ -28,12 +30,21 @@ IDS = np.array([[7, 8, 11, 0], [23, 26, 33, 3]])
 
 
 def opened(dataset, root, source, target, **settings):
-    splits = dict(source_split="train", target_split="train", evaluation_split="test", download=False)
-    return load_domains(types.SimpleNamespace(dataset=dataset, root=str(root), source=source, target=target, **splits | settings))
+    splits = dict(
+        source_split="train", target_split="train", evaluation_split="test", download=False
+    )
+    return load_domains(
+        types.SimpleNamespace(
+            dataset=dataset, root=str(root), source=source, target=target, **splits | settings
+        )
+    )
 
 
 def two_domains(root, *classes):
-    photo_files.write_images(root, *(f"{domain}/{name}/{i}.jpg" for domain in ("a", "b") for name in classes for i in (1, 2)))
+    photo_files.write_images(
+        root,
+        *(f"{domain}/{name}/{i}.jpg" for domain in ("a", "b") for name in classes for i in (1, 2)),
+    )
 
 
 def report(*domains):
@@ -73,7 +84,10 @@ def test_the_fingerprint_of_ordinary_names_is_the_crc_of_their_utf8():
 def test_a_class_folder_that_is_no_utf8_gives_a_class_that_json_takes(tmp_path):
     two_domains(tmp_path, LATIN, "pen")
     (source,), target = read_domains(tmp_path, ("a",), "b")
-    assert source.class_names == target.class_names == ("caf\\xe9", "pen") and source.read(0).shape == (6, 8, 3)
+    assert (
+        source.class_names == target.class_names == ("caf\\xe9", "pen")
+        and source.read(0).shape == (6, 8, 3)
+    )
     assert json.dumps(source.class_names, ensure_ascii=False).encode("utf-8")
     (tmp_path / "category.txt").write_bytes(b"pen\r\ncaf\xe9\r\n")
     assert read_folder(tmp_path, "a").class_names == ("pen", "caf\\xe9")
@@ -86,7 +100,10 @@ def test_pseudo_labels_of_images_whose_names_are_no_utf8_are_written_and_read(tm
     made = pseudo_label_files.write(tmp_path / "made", images, labels, origin={"rule": "x"})
     found = pseudo_label_files.read(tmp_path / "made", images)
     assert made.fingerprint() == found.fingerprint()
-    by_name = {os.path.basename(path): int(found.read_label(i)[0, 0]) for i, path in enumerate(found.label_paths)}
+    by_name = {
+        os.path.basename(path): int(found.read_label(i)[0, 0])
+        for i, path in enumerate(found.label_paths)
+    }
     order = [os.path.basename(path) for path in images.image_paths]
     assert by_name == {order[0]: 3, order[1]: 5} and f"{LATIN}.png" in by_name
     lines, is_ok = report(("source", dict(dataset="scenes_source", root=str(tmp_path))))
@@ -95,14 +112,19 @@ def test_pseudo_labels_of_images_whose_names_are_no_utf8_are_written_and_read(tm
 
 @pytest.mark.parametrize("first, second", [(NFC, NFD), (NFD, NFC)])
 def test_a_class_in_two_unicode_forms_is_one_class(tmp_path, first, second):
-    photo_files.write_images(tmp_path, f"a/{first}/1.jpg", "a/pen/1.jpg", f"b/{second}/1.jpg", "b/pen/1.jpg")
+    photo_files.write_images(
+        tmp_path, f"a/{first}/1.jpg", "a/pen/1.jpg", f"b/{second}/1.jpg", "b/pen/1.jpg"
+    )
     (source,), target = read_domains(tmp_path, ("a",), "b")
     assert source.class_names == target.class_names == (NFC, "pen")
     assert os.path.isfile(source.paths[0]) and os.path.isfile(target.paths[0])
     (tmp_path / "category.txt").write_text(f"pen\n{second}\n", encoding="utf-8")
     np.testing.assert_array_equal(read_folder(tmp_path, "a").labels, [0, 1])
     photo_files.write_images(tmp_path, f"a/{second}/1.jpg")
-    with pytest.raises(DataError, match="a: two folders of class 'café', whose names differ in their Unicode form only"):
+    with pytest.raises(
+        DataError,
+        match="a: two folders of class 'café', whose names differ in their Unicode form only",
+    ):
         read_folder(tmp_path, "a")
 
 
@@ -115,19 +137,34 @@ def test_a_domain_is_found_in_either_unicode_form(tmp_path):
 
 def test_classes_that_differ_in_case_or_blanks_are_named_together(tmp_path):
     photo_files.write_images(tmp_path, "a/Bar/1.jpg", "b/bar/1.jpg")
-    with pytest.raises(DataError, match=r"class 'Bar' is in domain 'a' and not in 'b' \(there is 'bar': another case\)"):
+    with pytest.raises(
+        DataError,
+        match=r"class 'Bar' is in domain 'a' and not in 'b' \(there is 'bar': another case\)",
+    ):
         read_domains(tmp_path, ("a",), "b")
     (tmp_path / "a/Bar").rename(tmp_path / "a/back pack")
     (tmp_path / "category.txt").write_text("back_pack\n")
-    with pytest.raises(DataError, match=r"class folder 'back pack' is not in .*category.txt \(there is 'back_pack': other spaces"):
+    with pytest.raises(
+        DataError,
+        match=(
+            r"class folder 'back pack' is not in .*category.txt \(there is 'back_pack': other "
+            r"spaces"
+        ),
+    ):
         read_folder(tmp_path, "a")
-    assert near_miss("bar", ["row", "BAR"]) == "BAR" and near_miss("bar", ["row"]) is None and near_miss("--", ["_"]) is None
+    assert (
+        near_miss("bar", ["row", "BAR"]) == "BAR"
+        and near_miss("bar", ["row"]) is None
+        and near_miss("--", ["_"]) is None
+    )
 
 
 def test_a_list_of_classes_under_another_name_is_not_passed_over(tmp_path):
     two_domains(tmp_path, "mug", "pen")
     (tmp_path / "Category.txt").write_text("pen\nmug\n")
-    with pytest.raises(DataError, match="Category.txt: is not read under this name; rename it to category.txt"):
+    with pytest.raises(
+        DataError, match="Category.txt: is not read under this name; rename it to category.txt"
+    ):
         read_folder(tmp_path, "a")
 
 
@@ -137,15 +174,21 @@ def test_images_and_labels_in_two_unicode_forms_are_pairs_and_a_near_miss_is_nam
     found = read_domain(dict(dataset="scenes_source", root=str(tmp_path)))
     assert len(found) == 1 and found.read_label(0).shape == IDS.shape
     (tmp_path / f"labels/{NFC}.png").rename(tmp_path / "labels/CAFÉ.png")
-    with pytest.raises(DataError, match=r"an image without label; .* \(there is 'CAFÉ': another case\)"):
+    with pytest.raises(
+        DataError, match=r"an image without label; .* \(there is 'CAFÉ': another case\)"
+    ):
         read_domain(dict(dataset="scenes_source", root=str(tmp_path)))
 
 
 def test_lists_and_the_disk_may_have_two_unicode_forms_and_two_lists_too(tmp_path):
-    photo_files.write_images(tmp_path, f"clipart/{NFD}/1.jpg", "real/ant/1.jpg", f"real/{NFC}/2.jpg")
+    photo_files.write_images(
+        tmp_path, f"clipart/{NFD}/1.jpg", "real/ant/1.jpg", f"real/{NFC}/2.jpg"
+    )
     (tmp_path / "clipart_train.txt").write_text(f"clipart/{NFC}/1.jpg 1\n", encoding="utf-8")
     for split in ("train", "test"):
-        (tmp_path / f"real_{split}.txt").write_text(f"real/ant/1.jpg 0\nreal/{NFD}/2.jpg 1\n", encoding="utf-8")
+        (tmp_path / f"real_{split}.txt").write_text(
+            f"real/ant/1.jpg 0\nreal/{NFD}/2.jpg 1\n", encoding="utf-8"
+        )
     found = opened("domainnet", tmp_path, "clipart", "real")
     assert found.target.class_names == ("ant", NFC)
     assert found.sources[0].read(0).shape == found.target.read(1).shape == (6, 8, 3)
@@ -168,12 +211,16 @@ def test_a_byte_order_mark_and_windows_line_ends_change_nothing(tmp_path, ends):
     (tmp_path / "category.txt").write_bytes(MARK + f"pen{ends}mug{ends}".encode())
     assert read_folder(tmp_path, "a").class_names == ("pen", "mug")
 
-    (tmp_path / "classes.csv").write_bytes(MARK + f"id,name,train_id,r,g,b{ends}3,road,0,1,2,3{ends}".encode())
+    (tmp_path / "classes.csv").write_bytes(
+        MARK + f"id,name,train_id,r,g,b{ends}3,road,0,1,2,3{ends}".encode()
+    )
     assert read_classes(tmp_path / "classes.csv").class_names == ("road",)
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be", "utf-32"])
-@pytest.mark.parametrize("read", [read_list, read_classes, lambda path: read_folder(path.parent, "a")])
+@pytest.mark.parametrize(
+    "read", [read_list, read_classes, lambda path: read_folder(path.parent, "a")]
+)
 def test_utf16_and_utf32_are_named_in_one_line(tmp_path, encoding, read):
     two_domains(tmp_path, "mug")
     (tmp_path / "category.txt").write_bytes("mug\n".encode(encoding))
@@ -184,12 +231,20 @@ def test_utf16_and_utf32_are_named_in_one_line(tmp_path, encoding, read):
 
 def test_a_table_in_another_encoding_is_named_with_its_line(tmp_path):
     (tmp_path / "classes.csv").write_bytes(b"id,name,train_id,r,g,b\n1,for\xeat,0,1,2,3\n")
-    with pytest.raises(DataError, match="classes.csv: line 2 is no UTF-8 .byte 0xea.; expected a CSV file .*save the file as UTF-8"):
+    with pytest.raises(
+        DataError,
+        match=(
+            "classes.csv: line 2 is no UTF-8 .byte 0xea.; expected a CSV file .*save the file as "
+            "UTF-8"
+        ),
+    ):
         read_classes(tmp_path / "classes.csv")
     with pytest.raises(DataError, match="nowhere: cannot be read: No such file"):
         read_text(tmp_path / "nowhere", "text")
     (tmp_path / "classes.csv").write_text("id;name;train_id;r;g;b\n1;a;0;1;2;3\n")
-    with pytest.raises(DataError, match="no column 'id'; found id;name;train_id;r;g;b; .*separated by commas"):
+    with pytest.raises(
+        DataError, match="no column 'id'; found id;name;train_id;r;g;b; .*separated by commas"
+    ):
         read_classes(tmp_path / "classes.csv")
 
 
@@ -201,19 +256,29 @@ def test_a_tilde_is_expanded_in_every_reader(tmp_path, monkeypatch):
     two_domains(tmp_path / "photos", "mug")
     (tmp_path / "photos/category.txt").write_text("mug\n")
     for dataset, folder, source, target in (
-            ("domainnet", "net", "clipart", "real"), ("visda2017", "visda", "train", "validation"), ("office31", "office", "dslr", "amazon"),
+            ("domainnet", "net", "clipart", "real"), ("visda2017", "visda", "train", "validation"),
+            ("office31", "office", "dslr", "amazon"),
             ("folder", "photos", "a", "b")):
         found = opened(dataset, f"~/{folder}", source, target)
-        assert all(os.path.isfile(path) for images in (*found.sources, *found[1:]) for path in images.paths), dataset
+        assert all(
+            os.path.isfile(path) for images in (*found.sources, *found[1:]) for path in images.paths
+        ), dataset
         assert report(("source", found.sources[0]))[0]
         left_out_of(found.target)
     with pytest.raises(DataError, match=f"not prepared in {tmp_path}/made"):
         opened("tfds", "~/made", "mnist", "mnist")
     seg_files.write_gta5(tmp_path / "own", {"1": IDS})
-    (tmp_path / "own/classes.csv").write_text("id,name,train_id,r,g,b\n" + "".join(f"{i},n{i},{0 if i == 7 else -1},{i},0,0\n" for i in range(34)))
+    (tmp_path / "own/classes.csv").write_text(
+        "id,name,train_id,r,g,b\n"
+        + "".join(f"{i},n{i},{0 if i == 7 else -1},{i},0,0\n" for i in range(34))
+    )
     assert len(read_domain(dict(dataset="scenes_source", root="~/own"))) == 1
-    assert read_domain(dict(dataset="own", root="~/own", classes="~/own/classes.csv")).class_names == ("n7",)
-    with pytest.raises(DataError, match="~nobody-of-that-name/x: no such folder; set config.data.source.root"):
+    assert read_domain(
+        dict(dataset="own", root="~/own", classes="~/own/classes.csv")
+    ).class_names == ("n7",)
+    with pytest.raises(
+        DataError, match="~nobody-of-that-name/x: no such folder; set config.data.source.root"
+    ):
         read_domain(dict(dataset="gta5", root="~nobody-of-that-name/x"), "config.data.source")
     with pytest.raises(DataError, match="config.data.root is empty"):
         data_root("")
@@ -222,12 +287,16 @@ def test_a_tilde_is_expanded_in_every_reader(tmp_path, monkeypatch):
         data_root(tmp_path / "file")
 
 
-@pytest.mark.parametrize("entry", ["../secret.jpg", "/etc/passwd", "clipart/../../x.jpg", "clipart/ant/.."])
+@pytest.mark.parametrize(
+    "entry", ["../secret.jpg", "/etc/passwd", "clipart/../../x.jpg", "clipart/ant/.."]
+)
 @pytest.mark.parametrize("class_id", [" 0", ""])
 def test_a_list_that_leaves_its_root_is_refused_by_line(tmp_path, entry, class_id):
     path = tmp_path / "list.txt"
     photo_files.write_list(path, f"clipart/ant/1.jpg{class_id}", f"{entry}{class_id}")
-    with pytest.raises(DataError, match=f"list.txt: line 2 names '{entry}'; expected a path below the root") as caught:
+    with pytest.raises(
+        DataError, match=f"list.txt: line 2 names '{entry}'; expected a path below the root"
+    ) as caught:
         read_list(path)
     assert str(caught.value).isprintable()
     photo_files.write_list(path, f"clipart/a..nt/..1.jpg{class_id}")
@@ -240,7 +309,9 @@ def test_a_domain_that_leaves_the_root_is_refused(tmp_path, name):
     two_domains(tmp_path, "mug")
     (tmp_path / "a").rename(tmp_path / "x")
     for source, target, key in ((name, "a", "source"), ("a", name, "target")):
-        with pytest.raises(DataError, match=f"config.data.{key} names '{name}'; expected a path below the root"):
+        with pytest.raises(
+            DataError, match=f"config.data.{key} names '{name}'; expected a path below the root"
+        ):
             opened("folder", tmp_path / "in", source, target)
     with pytest.raises(DataError, match="expected a path below the root"):
         read_folder(tmp_path / "in", name)
@@ -253,7 +324,9 @@ def test_a_domain_that_leaves_the_root_is_refused(tmp_path, name):
 
 
 def test_a_link_within_the_root_is_followed(tmp_path):
-    """What a user links there is meant; only what a text file or an argument says is kept below the root."""
+    """What a user links there is meant; only what a text file or an argument says is kept below the
+    root.
+    """
     two_domains(tmp_path / "elsewhere", "mug")
     (tmp_path / "root").mkdir()
     for domain in ("a", "b"):

@@ -33,7 +33,9 @@ def folder(tmp_path_factory):
         picture = pixel_files.png(pixel_files.noise(200, 200, 3, seed=i))
         (root / "photos" / "ab"[i % 2] / f"{i}.png").write_bytes(picture)
         (root / "images" / f"{i}.png").write_bytes(picture)
-        (root / "labels" / f"{i}.png").write_bytes(pixel_files.png(np.full((200, 200, 1), 7, np.uint8)))
+        (root / "labels" / f"{i}.png").write_bytes(
+            pixel_files.png(np.full((200, 200, 1), 7, np.uint8))
+        )
     (root / "classes.csv").write_text("id,name,train_id,r,g,b\n7,road,0,128,64,128\n")
     return str(root)
 
@@ -81,7 +83,9 @@ def test_leaving_the_interpreter_closes_every_stream_whatever_the_impatience(fol
 
 def test_a_stream_closes_itself_after_its_last_batch():
     images = ImageSet("x", ("a",), np.zeros(4, np.int32), np.zeros((4, 8, 8, 1), np.uint8))
-    part = pipeline.Part(images, lambda step: np.arange(2), Transform((8, 8), (0.5,), (0.5,)), 0, True)
+    part = pipeline.Part(
+        images, lambda step: np.arange(2), Transform((8, 8), (0.5,), (0.5,)), 0, True
+    )
     batches = pipeline.batches({"a": part}, 0, 3)
     assert len(stream._running) == 1
     assert len(list(batches)) == 3 and not stream._running and list(batches) == []
@@ -94,7 +98,9 @@ def test_an_error_closes_the_stream_and_names_the_file(folder, tmp_path):
     for name in ("photos/a", "images"):
         (tmp_path / name).mkdir(parents=True)
         for i in range(12):
-            (tmp_path / name / f"{i}.png").write_bytes(pixel_files.png(np.zeros((1, 1, 3), np.uint8), size=(20000, 20000)))
+            (tmp_path / name / f"{i}.png").write_bytes(
+                pixel_files.png(np.zeros((1, 1, 3), np.uint8), size=(20000, 20000))
+            )
     for open_one in (stopped_run.photo_stream, stopped_run.frame_stream):
         batches = open_one(str(tmp_path))
         with pytest.raises(DataError, match=r"\d+.png: 20000x20000 pixels"):
@@ -109,21 +115,49 @@ def check_stop():
 def test_a_pass_that_is_stopped_is_closed(folder):
     images = stopped_run.read_folder(folder, "photos")
     transform = Transform((32, 32), (0.5,) * 3, (0.5,) * 3, resize_hw=(40, 40), crop="center")
-    feed = Feed((images,), images, images, transforms={"train": transform, "eval": transform}, seed=0, stage="x", devices=[None],
-                check_stop=check_stop)
+    transforms = {"train": transform, "eval": transform}
+    feed = Feed(
+        (images,), images, images, transforms=transforms, seed=0, stage="x", devices=[None],
+        check_stop=check_stop,
+    )
     frames = stopped_run.read_domain(dict(dataset="own", root=folder, classes="classes.csv"))
-    transform = stopped_run.SegTransform((64, 64), "bicubic", (), None, None, False, None, "rgb", 255.0, (0.5,) * 3, (0.5,) * 3)
-    domains = Domains(frames, frames, frames, {name: transform for name in ("source", "target", "evaluation")}, (64, 64, 3), ("road",))
-    seg_feed = SegFeed(domains, seed=0, stage="x", directory=pathlib.Path(folder), devices=[None], is_oracle=False, check_stop=check_stop)
-    for open_pass in (lambda: feed.sequence("target", 4, views="eval", name="x"), lambda: seg_feed.source_pass(2), lambda: seg_feed.target_pass(2)):
+    transform = stopped_run.SegTransform(
+        (64, 64), "bicubic", (), None, None, False, None, "rgb", 255.0, (0.5,) * 3, (0.5,) * 3
+    )
+    domains = Domains(
+        frames,
+        frames,
+        frames,
+        {name: transform for name in ("source", "target", "evaluation")},
+        (64, 64, 3),
+        ("road",),
+    )
+    seg_feed = SegFeed(
+        domains,
+        seed=0,
+        stage="x",
+        directory=pathlib.Path(folder),
+        devices=[None],
+        is_oracle=False,
+        check_stop=check_stop,
+    )
+    for open_pass in (
+        lambda: feed.sequence("target", 4, views="eval", name="x"),
+        lambda: seg_feed.source_pass(2),
+        lambda: seg_feed.target_pass(2),
+    ):
         with pytest.raises(StopRequested):
             next(open_pass())
         assert not stream._running
 
 
 def seconds_to_end(command, **options):
-    """Seconds from SIGTERM, sent once the process says that it is ready, to its end; and its exit status. Fails where it does not end."""
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **options) as process:
+    """Seconds from SIGTERM, sent once the process says that it is ready, to its end; and its exit
+    status. Fails where it does not end.
+    """
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **options
+    ) as process:
         for line in process.stdout:
             if line.startswith("ready"):
                 break
@@ -133,7 +167,9 @@ def seconds_to_end(command, **options):
             output, _ = process.communicate(timeout=SECONDS_TO_END)
         except subprocess.TimeoutExpired:
             process.kill()
-            pytest.fail(f"still there {SECONDS_TO_END} s after SIGTERM: {process.communicate()[0][-500:]}")
+            pytest.fail(
+                f"still there {SECONDS_TO_END} s after SIGTERM: {process.communicate()[0][-500:]}"
+            )
     assert "Traceback" not in output, output
     return time.monotonic() - begin, process.returncode
 
