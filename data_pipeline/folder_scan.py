@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from data_pipeline.errors import DataError
+from data_pipeline.names import names_in
 
 _MOST_NAMED = 3  # of one reason; the rest are counted
 _OTHER_PICTURES = (".tif", ".tiff", ".gif", ".webp", ".jfif", ".heic", ".jp2", ".ppm", ".tga")  # that are not read, for a remedy
@@ -45,6 +46,8 @@ def scan(folder: str | os.PathLike, endings: Sequence[str]) -> Scan:
                     left_out.setdefault("hidden", []).append(entry.path)
                 elif _is_folder(entry):
                     folders.append(entry.name)
+                elif not entry.name.lower().endswith(tuple(endings)) and entry.is_symlink() and not os.path.exists(entry.path):
+                    left_out.setdefault("that are links to nothing, or to where you may not look", []).append(entry.path)
                 elif not entry.name.lower().endswith(tuple(endings)):
                     left_out.setdefault(_other_ending(entry.name, endings), []).append(entry.path)
                 elif not entry.is_symlink() and not entry.is_file():
@@ -93,7 +96,7 @@ def describe(parts: Iterable[LeftOut]) -> list[str]:
 
 def what_is_there(folder: str | os.PathLike, most: int = 6) -> str:
     """The first entries of a folder, for a message that misses something in it; "nothing" for none."""
-    names = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
+    names = names_in(folder)
     more = f" and {len(names) - most:,} more" if len(names) > most else ""
     remedy = " (pictures of a kind that is not read: convert them to PNG)" if any(name.lower().endswith(_OTHER_PICTURES) for name in names) else ""
     return ", ".join(names[:most]) + more + remedy if names else "nothing"

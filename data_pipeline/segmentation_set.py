@@ -114,7 +114,8 @@ def size_mismatch(
     wanted_hw = image_hw if label_scale == 1 else tuple(round(side * label_scale) for side in image_hw)
     if all(abs(label - wanted) <= tolerance * wanted for label, wanted in zip(label_hw, wanted_hw)):
         return None
-    turned = ", and an orientation in the image's EXIF is applied to the image alone" if label_hw == image_hw[::-1] else ""
+    turned = ", as if one were turned: where an image has an orientation in its EXIF, it is applied to the image alone" if (
+        label_hw == image_hw[::-1]) else ""
     expected = "the same size" if label_scale == 1 else f"a label of {wanted_hw[1]}x{wanted_hw[0]}"
     return (f"the label is {label_hw[1]}x{label_hw[0]} and its image {image_hw[1]}x{image_hw[0]} (width x height){turned}; "
             f"expected {expected}: replace the one that is wrong")

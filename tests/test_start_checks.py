@@ -1,7 +1,9 @@
 """What would stop a run over its data is found before its first step, by training and by check_data alike."""
 
+import dataclasses
 import importlib
 import os
+import shutil
 
 import numpy as np
 import pytest
@@ -334,3 +336,55 @@ def test_a_report_ends_with_what_training_would_say(photos, capsys):
     photo(root / "b/ruler/2.jpg")
     assert not check_data.run(config)
     assert capsys.readouterr().out.count("class 'ruler' is in domain 'b' and not in 'a'") == 1, "said once"
+
+
+def test_one_folder_has_one_spelling_as_a_domain(photos):
+    root, _ = photos
+    for source in ("a/", "./a", "a"):
+        domains = tasks.get("classification").open_data(recipe("can", f"folder,root={root},source={source},target=./b/,size=16"))
+        assert (domains.source.name, domains.target.name) == ("a", "b")
+    with pytest.raises(DataError, match="'a' stands there twice"):
+        tasks.get("classification").open_data(recipe("can", f"folder,root={root},source=a+a/,target=b,size=16"))
+
+
+def test_a_target_whose_labels_are_trained_on_is_noted(photos):
+    root, _ = photos
+    for source, is_noted in (("a+b", True), ("a", False)):
+        config = recipe("can", f"folder,root={root},source={source},target=b/,size=16")
+        lines = "\n".join(tasks.get("classification").describe(config, tasks.get("classification").open_data(config)))
+        assert ("note: b is source and target: its labels are trained on" in lines) == is_noted
+
+
+def test_a_source_that_is_evaluated_on_is_noted(frames):
+    config = frames[1]("source_only_seg")
+    task = tasks.get("segmentation")
+    domains = task.open_data(config)
+    assert "source and evaluation share images" not in "\n".join(task.describe(config, domains))
+    shared = dataclasses.replace(domains, evaluation=domains.source)
+    assert "note: source and evaluation share images" in "\n".join(task.describe(config, shared))
+
+
+def test_classes_that_differ_in_case_alone_are_noted(photos):
+    root, config = photos
+    for domain in ("a", "b"):
+        photo(root / domain / "Mug/1.jpg")
+    lines = tasks.get("classification").describe(config, tasks.get("classification").open_data(config))
+    assert "note: a: classes that differ in case alone: Mug, mug; merge them if they are one" in lines
+
+
+def test_check_data_does_not_say_that_nothing_stops_a_run_after_a_finding(photos, capsys):
+    root, config = photos
+    assert check_data.run(config) and "  nothing stops it" in capsys.readouterr().out
+    path = root / "b/mug/0.jpg"
+    path.write_bytes(path.read_bytes()[:-40])
+    assert not check_data.run(config)
+    said = capsys.readouterr().out
+    assert "0.jpg: cannot be decoded" in said and "nothing else stops it" in said and "nothing stops it" not in said
+
+
+def test_a_source_without_labels_is_named_by_its_root(frames):
+    config = frames[1]("source_only_seg")
+    root = config.data.source.root
+    shutil.rmtree(f"{root}/labels")
+    with pytest.raises(UserError, match=f"config.data.source.root={root}: has images and no labels"):
+        tasks.get("segmentation").open_data(config)

@@ -99,7 +99,7 @@ def test_transparent_pixels_and_colours_of_two_classes_are_refused(tmp_path, spa
 def test_what_is_no_label_at_all_keeps_its_line(tmp_path, space):
     path = str(tmp_path / "x.png")
     for write, says in (
-            (lambda: None, "cannot be decoded: .*No such file"),
+            (lambda: None, "no such file"),
             (lambda: (tmp_path / "x.png").write_bytes(b"text"), "not a PNG file"),
             (lambda: Image.fromarray(np.zeros((4, 4), bool)).save(path), "found 1-bit grey PNG"),
             (lambda: seg_files.write_png16(tmp_path / "x.png", np.zeros((4, 4, 3), np.uint16)), "found 16-bit RGB PNG"),

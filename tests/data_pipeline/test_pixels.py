@@ -331,7 +331,7 @@ def test_a_label_must_fit_the_upright_image(tmp_path):
     lines, is_ok = check_data.check([("target", config)], lambda done, total: None)
     assert is_ok and "1 images have an orientation in their EXIF, and are turned upright" in "\n".join(lines)
     seg_files.write_ids(tmp_path / "labels/a.png", np.full((8, 12), 7))
-    with pytest.raises(DataError, match="labels/a.png: the label is 12x8 and its image 8x12 .*orientation in the image's EXIF is applied"):
+    with pytest.raises(DataError, match="labels/a.png: the label is 12x8 and its image 8x12 .*has an orientation in its EXIF, it is applied to the image alone"):
         read_domain(config).read_label(0)
 
 
