@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from data_pipeline.errors import DataError
-from data_pipeline.names import names_in
+from data_pipeline.names import names_in, normal
 
 _MOST_NAMED = 3  # of one reason; the rest are counted
 _OTHER_PICTURES = (".tif", ".tiff", ".gif", ".webp", ".jfif", ".heic", ".jp2", ".ppm", ".tga")  # that are not read, for a remedy
@@ -40,7 +40,7 @@ def scan(folder: str | os.PathLike, endings: Sequence[str]) -> Scan:
     files, folders, left_out = [], [], {}
     try:
         with os.scandir(folder) as entries:
-            found = sorted(entries, key=lambda entry: entry.name)
+            found = sorted(entries, key=lambda entry: (normal(entry.name), entry.name))  # in one order on every disk
             for entry in found:
                 if entry.name.startswith("."):
                     left_out.setdefault("hidden", []).append(entry.path)

@@ -203,7 +203,7 @@ def _frames(folder, endings) -> tuple[dict[str, str], list[LeftOut]]:
 
 
 def _natural_order(name):
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)], name
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", normal(name))], name
 
 
 def _entries(root, below) -> str:

@@ -1,6 +1,7 @@
 """Folders, lists and files as users have them: each gets its right reading, or the one line that says what is the matter."""
 
 import os
+import unicodedata
 
 import numpy as np
 import pytest
@@ -165,6 +166,25 @@ def test_a_number_of_thousands_of_digits_is_no_number_in_range(tmp_path):
     (tmp_path / "list.txt").write_text(f"a/1.jpg 0\na/2.jpg 0\na/3.jpg {'9' * 5000}\n")
     with pytest.raises(DataError, match="line 3 is 'a/3.jpg 9+'; expected '<path of an image> <class id>'"):
         read_list(tmp_path / "list.txt")
+
+
+@pytest.mark.parametrize("endings", [(".jpg",), (".png",)])
+def test_a_copy_of_another_unicode_form_is_the_same_data_in_the_same_order(tmp_path, endings):
+    """As a disk of a Mac makes it: "é" decomposed sorts before "f", composed after "z"."""
+    names = [f"{word}{endings[0]}" for word in ("café", "cafz", "Zürich", "zz", "10é", "9é")]
+    for form in ("NFC", "NFD"):
+        for name in names:
+            for folder in ("d/mug", "images", "labels"):
+                path = tmp_path / form / folder / unicodedata.normalize(form, name)
+                photo_files.write_images(path.parent, path.name)
+        (tmp_path / form / "classes.csv").write_text(CSV)
+    composed, decomposed = (read_folder(tmp_path / form, "d") for form in ("NFC", "NFD"))
+    assert composed.fingerprint(2) == decomposed.fingerprint(2) and composed.fingerprint(1) != decomposed.fingerprint(1)
+    files = [[os.path.basename(path) for path in images.paths] for images in (composed, decomposed)]
+    assert files[0] == [unicodedata.normalize("NFC", name) for name in files[1]] != files[1]
+    if endings == (".png",):
+        sets = [read_domain({"dataset": "own", "root": str(tmp_path / form), "classes": "classes.csv"}) for form in ("NFC", "NFD")]
+        assert sets[0].fingerprint(2) == sets[1].fingerprint(2) and sets[0].fingerprint(1) != sets[1].fingerprint(1)
 
 
 # Lists.
