@@ -21,9 +21,10 @@ def run(config):
     problems, notes = _begin(config)
     problems = [line for line in problems if _without_count(line) not in "\n".join(lines)]
     lines += ["training:", *(f"  {line}" for line in notes if line.partition(": ")[2] not in "\n".join(lines))]
-    lines += checking.list_problems({"would stop": problems}) if problems else ["  nothing stops it"]
+    lines += checking.list_problems({"would stop": problems}) if problems else [f"  nothing{'' if is_ok else ' else'} stops it"]
     for line in lines:
-        log.say(printable(line))  # file names may hold anything
+        indent = line[: len(line) - len(line.lstrip())]
+        log.say(indent + printable(line))  # file names may hold anything
     is_ok = is_ok and not problems
     log.say("everything can be used" if is_ok else "something is wrong, see above")
     return is_ok

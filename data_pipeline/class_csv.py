@@ -66,7 +66,7 @@ def _entry(path, number, cells) -> LabelClass:
         if column == "train_id" and cells[column] == "-1":  # as many tables write "ignored", Cityscapes' own among them
             values[column] = IGNORED
             continue
-        if not cells[column].isdecimal() or int(cells[column]) > 255:
+        if not cells[column].isdecimal() or len(cells[column].lstrip("0")) > 3 or int(cells[column]) > 255:
             raise DataError(f"{path}: line {number}: {column} is {cells[column]!r}; expected a whole number in 0..255")
         values[column] = int(cells[column])
     if not cells["name"]:

@@ -132,6 +132,10 @@ def image_size_hw(path: str | os.PathLike) -> tuple[int, int]:
 def describe_error(error: Exception) -> str:
     """What an image library complains of, in one short line."""
     text = " ".join(str(error).split())[:200]
+    if isinstance(error, Image.DecompressionBombError):  # which PIL raises for some formats before their size can be looked at
+        return f"it has more than {MAX_PIXELS:,} pixels"
+    if text == "not identified by this driver":  # PIL's, of a file that begins as its format does
+        return "its header is broken"
     usual = isinstance(error, (OSError, SyntaxError, ValueError)) and text
     return text if usual else f"{type(error).__name__} {text}".rstrip()
 
@@ -149,10 +153,31 @@ def _read(path, function):
     try:
         with open(path, "rb") as file:
             return function(file)
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: no such file; unpack the download again, or take it off the list that names it") from error
     except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror or error}; make it readable, replace or remove it") from error
+        raise unreadable_file(path, error) from error
+
+
+def unreadable_file(path: str | os.PathLike, error: OSError) -> DataError:
+    """What opening or reading a file has raised, as a line with a remedy for it."""
+    if isinstance(error, FileNotFoundError):
+        return DataError(f"{path}: no such file; unpack the download again, or take it off the list that names it")
+    return DataError(f"{path}: cannot be read: {error.strerror or error}; make it readable, replace or remove it")
+
+
+def check_rows(image: Image.Image, source: "BinaryIO | bytes") -> None:
+    """Raises OSError for a loaded PNG whose last rows are missing, which PIL has left at zero. One that ends otherwise costs nothing.
+
+    Args:
+      source: the file that it was loaded from, or its bytes.
+    """
+    last_row = image.crop((0, image.height - 1, image.width, image.height))
+    if any(np.asarray(last_row).flat):
+        return
+    if not isinstance(source, bytes):
+        source.seek(0)
+        source = source.read()
+    if png_chunks.lacks_rows(source):
+        raise OSError("it holds fewer rows of pixels than its header says")
 
 
 def _named(function, name, remedy):
@@ -195,6 +220,8 @@ def _decode(file: BinaryIO, name, remedy) -> Picture:
     def decode():
         with _open(file, name, remedy) as image:
             image.load()  # all of it: a PNG file may have its EXIF after its pixels
+            if image.format == "PNG":
+                check_rows(image, file)
             pixels, treatments = _to_rgb(image, file, name)
             orientation = orientation_of(image)
             if orientation != 1:
@@ -256,7 +283,10 @@ def _sixteen_bits_to_rgb(file, name):
     from data_pipeline.transforms import tf  # here, because TensorFlow takes seconds to import; there, because that hides the GPUs from it
 
     file.seek(0)
-    rgba = tf.io.decode_png(file.read(), channels=4, dtype=tf.uint16).numpy().astype(np.int64)
+    try:
+        rgba = tf.io.decode_png(file.read(), channels=4, dtype=tf.uint16).numpy().astype(np.int64)
+    except tf.errors.OpError as error:
+        raise OSError("invalid or truncated PNG data") from error
     color, alpha = rgba[..., :3], rgba[..., 3:]
     _check_visible(alpha, name)
     laid = color * alpha + 65535 * (65535 - alpha)  # in units of 1 / 65535 of a 16-bit value

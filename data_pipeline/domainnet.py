@@ -14,7 +14,7 @@ from data_pipeline.errors import DataError
 from data_pipeline.folder import domain_folder
 from data_pipeline.image_set import ImageSet, Listed
 from data_pipeline.list_files import ListFile, classes_of, listed_set, read_list
-from data_pipeline.names import data_root
+from data_pipeline.names import data_root, is_file, is_present
 
 DOMAINS = ("clipart", "infograph", "painting", "quickdraw", "real", "sketch")
 SPLITS = {"train": ("train",), "test": ("test",), "all": ("train", "test")}
@@ -57,13 +57,16 @@ def read_domains(
 def _list_files(root, domain) -> dict[str, pathlib.Path]:
     """{split: the list file that is there}."""
     places = {split: [pathlib.Path(root) / below / f"{domain}_{split}.txt" for below in ("", domain)] for split in ("train", "test")}
-    return {split: next(path for path in paths if path.is_file()) for split, paths in places.items() if any(map(pathlib.Path.is_file, paths))}
+    there = {split: [path for path in paths if is_file(path)] for split, paths in places.items()}
+    return {split: paths[0] for split, paths in there.items() if paths}
 
 
 def _read_list(root, domain, part) -> ListFile:
-    domain_folder(root, domain)  # raises where there is none
+    folder = domain_folder(root, domain)  # raises where there is none
     found = _list_files(root, domain)
     if part not in found:
+        for place in (root, folder):
+            is_present(place, f"{domain}_{part}.txt")  # raises where a slip in its name is why
         raise DataError(f"{root}: no {domain}_{part}.txt there or in its folder {domain}; download it from ai.bu.edu/M3SDA")
     listed = read_list(found[part])
     for number, entry in enumerate(listed.entries, 1):

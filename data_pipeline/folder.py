@@ -16,7 +16,8 @@ import numpy as np
 from data_pipeline.errors import DataError
 from data_pipeline.folder_scan import LeftOut, as_left_out, gathered, nested, scan, what_is_there
 from data_pipeline.image_set import ImageSet
-from data_pipeline.names import check_below, class_name, data_root, find_below, hint, near_miss
+from data_pipeline.names import (
+    check_below, class_name, data_root, find_below, hint, is_folder, is_present, what_stands_at)
 from data_pipeline.text_files import lines_of, read_text
 
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp")
@@ -81,8 +82,10 @@ def read_domains(
     for domain in folders:
         for name in sorted(set(folders[first]) ^ set(folders[domain])) if folders[domain] else ():  # an unlabelled target has none
             present, absent = (first, domain) if name in folders[first] else (domain, first)
+            entry = domain_folder(root, absent) / folders[present][name]
+            found = f" ({entry} is{what_stands_at(entry)})" if what_stands_at(entry) else hint(name, folders[absent])
             raise DataError(
-                f"{data_root(root)}: class {name!r} is in domain {present!r} and not in {absent!r}{hint(name, folders[absent])}; both need the "
+                f"{data_root(root)}: class {name!r} is in domain {present!r} and not in {absent!r}{found}; both need the "
                 f"same classes: remove its folder, add the missing one, or rename one of them")
     source_sets = [read_folder(root, first, class_names, listed_in)]
     class_names = source_sets[0].class_names
@@ -102,13 +105,15 @@ def _domain_folders(root, domain) -> tuple[pathlib.Path, pathlib.Path]:
     """`<root>/<domain>`, and the folder in it that is read."""
     root = data_root(root)
     check_below(domain, "config.data: a domain")
-    found = find_below(root, domain) if domain.strip("./") else None
-    if found is None or not os.path.isdir(found):
+    outer = pathlib.Path(find_below(root, domain) or root / domain)
+    if not domain.strip("./") or not is_folder(outer):
         there = class_folders(root)
-        raise DataError(f"{root}: no domain {domain!r}{hint(domain, there)}; domains there: {', '.join(there) or 'none'}")
-    outer = pathlib.Path(found)
+        found = f" ({outer} is{what_stands_at(outer)})" if domain and what_stands_at(outer) else hint(domain, there)
+        raise DataError(
+            f"{root}: no domain {domain!r}{found}; domains there: {', '.join(there) or 'none'}; "
+            f"correct config.data.source or config.data.target")
     inner = outer / "images"
-    return outer, inner if inner.is_dir() else outer
+    return outer, inner if is_folder(inner) else outer
 
 
 def class_folders(base: str | os.PathLike) -> dict[str, str]:
@@ -143,10 +148,7 @@ def _beside_images(outer, base) -> list[LeftOut]:
 
 def _read_categories(root) -> tuple[str, ...] | None:
     path = data_root(root) / "category.txt"
-    if not path.is_file():
-        other = near_miss(path.name, scan(path.parent, (".txt",)).files)
-        if other:
-            raise DataError(f"{path.parent / other}: is not read under this name; rename it to {path.name}, or remove it")
+    if not is_present(path.parent, path.name):
         return None
     lines = lines_of(read_text(path, "one class name a line", holds_file_names=True))
     names = [class_name(line.strip()) for line in lines]

@@ -9,7 +9,7 @@ import io
 import numpy as np
 from PIL import PngImagePlugin
 
-from data_pipeline.decode import check_num_pixels, describe_error, orientation_of
+from data_pipeline.decode import check_num_pixels, check_rows, describe_error, orientation_of, unreadable_file
 from data_pipeline.errors import DataError
 from data_pipeline.png_chunks import GREY, GREY_ALPHA, PALETTE, RGB, RGB_ALPHA, read_extras, read_header
 
@@ -21,12 +21,12 @@ def read_ids(path: str) -> np.ndarray:
 
     Raises: DataError for a file that is missing, truncated, no PNG, or of another kind (a colour picture).
     """
-    data, bits, kind = _read_png(path)
+    data, bits, kind = read_png(path)
     if kind not in (GREY, PALETTE) or (kind == GREY and bits < 8):  # PIL would bring fewer bits to 0..255
         raise DataError(
             f"{path}: found {bits}-bit {_KINDS.get(kind, 'strange')} PNG; expected one id a pixel (8- or 16-bit grey, or a palette): "
             f"use the file with the ids, not the one with colours")
-    return _decode(path, lambda: np.asarray(_load(data)))
+    return decoded(path, lambda: np.asarray(load(data)))
 
 
 def read_synthia_ids(path: str) -> np.ndarray:
@@ -35,7 +35,7 @@ def read_synthia_ids(path: str) -> np.ndarray:
     The second channel numbers the instances. TensorFlow decodes, because PIL keeps the high byte only of 16-bit colours.
     Raises: DataError for a file that is missing, truncated, no PNG, or has 8 bits or one channel.
     """
-    data, bits, kind = _read_png(path)
+    data, bits, kind = read_png(path)
     if bits != 16 or kind not in (RGB, RGB_ALPHA):
         raise DataError(
             f"{path}: found {bits}-bit {_KINDS.get(kind, 'strange')} PNG; expected SYNTHIA's 16-bit RGB with the class id in channel 0; a program "
@@ -48,13 +48,13 @@ def read_synthia_ids(path: str) -> np.ndarray:
         raise _broken(path, "invalid or truncated PNG data") from error
 
 
-def _read_png(path) -> tuple[bytes, int, int]:
+def read_png(path) -> tuple[bytes, int, int]:
     """The file's bytes, its bits per channel and its colour type. Raises DataError for what no label may be."""
     try:
         with open(path, "rb") as file:
             data = file.read()
     except OSError as error:
-        raise _broken(path, describe_error(error)) from error
+        raise unreadable_file(path, error) from error
     header = read_header(data)
     if header is None:
         raise DataError(f"{path}: not a PNG file ({len(data):,} bytes); labels must be PNG, which loses nothing: replace the file")
@@ -62,20 +62,21 @@ def _read_png(path) -> tuple[bytes, int, int]:
     extras = read_extras(io.BytesIO(data))
     if extras.animation:
         raise DataError(f"{path}: has several frames; expected one label: save the one that belongs to the image")
-    if extras.orientation and _decode(path, lambda: orientation_of(_load(data))) != 1:
+    if extras.orientation and decoded(path, lambda: orientation_of(load(data))) != 1:
         raise DataError(f"{path}: has an orientation in its EXIF; a label is taken as its pixels stand: save it upright, without the EXIF")
     return data, header.bits, header.color_type
 
 
-def _load(data):
+def load(data):
     """A PNG file as PIL has it. The class itself reads it, because Image.open has a bound of its own for the number of pixels."""
     image = PngImagePlugin.PngImageFile(io.BytesIO(data))
     image.load()
+    check_rows(image, data)
     return image
 
 
-def _decode(path, function):
-    """function(), with whatever it raises as a line that names the file."""
+def decoded(path, function):
+    """function(), with whatever it raises as a line, a DataError, that names the file."""
     try:
         return function()
     except Exception as error:  # as in decode

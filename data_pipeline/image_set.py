@@ -12,6 +12,7 @@ from data_pipeline.decode import Picture, decode_picture, describe_error, read_p
 from data_pipeline.errors import DataError
 from data_pipeline.file_sizes import add_sizes
 from data_pipeline.folder_scan import LeftOut, gathered
+from data_pipeline.names import normal
 
 _KINDS = ("images", "paths", "records")
 _RECORDS_LOOKED_AT = 64  # of a set, by its fingerprint: a second on a slow disk
@@ -99,11 +100,13 @@ class ImageSet:
         """One image of a file or record, with what was done to its pixels. Raises as `read`."""
         if self.paths is not None:
             return read_picture(self.paths[index])
+        return decode_picture(self._record(index), self.describe(index))
+
+    def _record(self, index: int) -> bytes:
         try:
-            encoded = self.records[index]
+            return self.records[index]
         except Exception as error:  # what a reader of records raises for a broken one is its own affair
             raise DataError(f"{self.describe(index)}: cannot be read: {describe_error(error)}; prepare the data set again") from error
-        return decode_picture(encoded, self.describe(index))
 
     def describe(self, index: int) -> str:
         """The file of one image, or its set and position when it has none of its own."""
@@ -120,21 +123,22 @@ class ImageSet:
 
         Args:
           version: what it covers of the images. Of files 1: their names, 2: their names and sizes. Of records 1: the first
-            and the last, 2: these and others between them. Where the files lie is not covered, and in memory every pixel is.
-        Raises: DataError, version 2 alone, when a file is gone.
+            and the last, 2: these and others between them. Unicode forms of names, which a copy may change, count in 1. Where the files lie is not covered, and in memory every pixel is.
+        Raises: DataError when a record cannot be read, and, version 2 alone, when a file is gone.
         """
         names = [self.name, *self.class_names]
         if self.paths is not None:
-            names += [path.rsplit("/", 2)[-1] for path in self.paths]
+            files = [path.rsplit("/", 2)[-1] for path in self.paths]
+            names += map(normal, files) if version > 1 else files
         value = zlib.crc32("\n".join(names).encode(errors="surrogateescape"))
         if self.paths is not None and version > 1:
             value = add_sizes(value, self.paths)
         if self.images is not None:
             value = zlib.crc32(self.images.tobytes(), value)
         if self.records is not None:
-            value = zlib.crc32(b"%d %b %b" % (len(self), self.records[0], self.records[-1]), value)
+            value = zlib.crc32(b"%d %b %b" % (len(self), self._record(0), self._record(len(self) - 1)), value)
             for index in range(0, len(self), max(len(self) // _RECORDS_LOOKED_AT, 1)) if version > 1 else ():
-                value = zlib.crc32(self.records[index], value)
+                value = zlib.crc32(self._record(index), value)
         return value if self.labels is None else zlib.crc32(self.labels.tobytes(), value)
 
     def without_labels(self) -> "ImageSet":

@@ -4,6 +4,7 @@ Only the lists are read: no image is looked for. 100,000 lines take a fifth of a
 """
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -15,6 +16,9 @@ from data_pipeline.folder_scan import LeftOut, gathered, scan
 from data_pipeline.image_set import ImageSet, Listed
 from data_pipeline.names import check_below, class_name, find_below
 from data_pipeline.text_files import lines_of, read_text
+
+
+_ID = re.compile(r"-?[0-9]{1,9}")  # an int32
 
 
 class ListFile(NamedTuple):
@@ -35,15 +39,26 @@ def read_list(path: str | os.PathLike) -> ListFile:
     if not lines:
         raise DataError(f"{path}: is empty; expected one '<path of an image> <class id>' a line")
     split = [line.rsplit(None, 1) for line in lines]
-    has_ids = _has_id(split[0])
+    are_with_id = [_has_id(words) for words in split]
+    # What most lines are decides, so that the line which is blamed is the odd one, a comment in line 1 for one.
+    counts = sum(are_with_id), len(lines) - sum(are_with_id)
+    has_ids = are_with_id[0] if counts[0] == counts[1] else counts[0] > counts[1]
+    usual = are_with_id.index(has_ids) + 1
     for number, words in enumerate(split, 1):
-        if not words or _has_id(words) != has_ids:
+        if not words or are_with_id[number - 1] != has_ids:
             expected = "'<path of an image> <class id>'" if has_ids else "a path without a class id"
-            raise DataError(f"{path}: line {number} is {lines[number - 1]!r}; expected {expected}, as in line 1; correct the line")
-        check_below(words[0] if has_ids else lines[number - 1].strip(), f"{path}: line {number}")
-    if has_ids:
-        return ListFile(str(path), [words[0] for words in split], [int(words[1]) for words in split])
-    return ListFile(str(path), [line.strip() for line in lines], None)
+            raise DataError(f"{path}: line {number} is {lines[number - 1]!r}; expected {expected}, as in line {usual}; correct the line")
+    entries = [words[0].strip() if has_ids else line.strip() for words, line in zip(split, lines)]
+    for number, entry in enumerate(entries, 1):
+        check_below(entry, f"{path}: line {number}")
+        if "\\" in entry and "/" not in entry:
+            raise DataError(f"{path}: line {number} names {entry!r}, with backslashes; expected '/' between folders: replace them in the whole file")
+        if has_ids and split[number - 1][1].startswith("-"):
+            raise DataError(
+                f"{path}: line {number} has class id {split[number - 1][1]}; expected 0 or more: correct it, or take "
+                f"the ids out of all lines where the list is to be unlabelled")
+    entries = [os.path.normpath(entry) if "//" in entry or "./" in entry else entry for entry in entries]  # one image, one spelling
+    return ListFile(str(path), entries, [int(words[1]) for words in split] if has_ids else None)
 
 
 def classes_of(lists: Sequence[ListFile]) -> tuple[str, ...]:
@@ -121,7 +136,7 @@ def unlisted(origin: Listed) -> tuple[LeftOut, ...]:
 
 
 def _has_id(words) -> bool:
-    return len(words) == 2 and words[1].isascii() and words[1].isdigit()
+    return len(words) == 2 and _ID.fullmatch(words[1]) is not None
 
 
 def _first_lines(listed: ListFile) -> Mapping[tuple[str, int], int]:

@@ -1,6 +1,7 @@
 """What a PNG file says of itself, read from its chunks (PNG specification, sections 5.3 and 11)."""
 
 import struct
+import zlib
 from typing import BinaryIO, NamedTuple
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -26,6 +27,30 @@ def read_header(head: bytes) -> Header | None:
     if len(head) < HEADER_BYTES or head[:8] != SIGNATURE or head[12:16] != b"IHDR":
         return None
     return Header(*struct.unpack(">IIBB", head[16:HEADER_BYTES]))
+
+
+_CHANNELS = {GREY: 1, RGB: 3, PALETTE: 1, GREY_ALPHA: 2, RGB_ALPHA: 4}
+
+
+def lacks_rows(data: bytes) -> bool:
+    """Whether the pixels of a PNG file that is not interlaced, unpacked, are fewer than its header says.
+
+    PIL leaves such rows at zero without a word. Takes as long as unpacking does, some milliseconds a megabyte of pixels.
+    """
+    header = read_header(data)
+    if data[HEADER_BYTES + 2]:  # interlace method: Adam7 has rows of other lengths
+        return False
+    row = 1 + -(-header.width * header.bits * _CHANNELS.get(header.color_type, 1) // 8)  # a byte for the filter
+    unpacker, num_bytes, position = zlib.decompressobj(), 0, len(SIGNATURE)
+    try:
+        while position + 8 <= len(data):
+            length, name = struct.unpack(">I4s", data[position : position + 8])
+            if name == b"IDAT":
+                num_bytes += len(unpacker.decompress(data[position + 8 : position + 8 + length]))
+            position += length + 12
+    except zlib.error:
+        return False  # which PIL has seen too
+    return num_bytes < row * header.height
 
 
 class Extras(NamedTuple):

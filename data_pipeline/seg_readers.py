@@ -28,7 +28,7 @@ from data_pipeline.color_labels import read_ids_or_colors
 from data_pipeline.folder import IMAGE_ENDINGS
 from data_pipeline.folder_scan import LeftOut, as_left_out, gathered, nested, scan, what_is_there
 from data_pipeline.id_png import read_ids, read_synthia_ids
-from data_pipeline.names import check_below, data_root, hint, normal
+from data_pipeline.names import check_below, data_root, hint, is_folder, is_present, normal
 from data_pipeline.segmentation_set import SegmentationSet
 
 KNOWN = ("gta5", "synthia", "synscapes", "cityscapes", "own", "scenes_source", "scenes_target")
@@ -122,7 +122,7 @@ def unpaired(listing: Listing) -> list[str]:
 
 def _classes_file(config, root, where):
     name = os.path.expanduser(str(_value(config, "classes", where)))
-    if name and not os.path.isdir(root / name):
+    if name and not is_folder(root / name):
         return root / name
     there = scan(root, (".csv",)).files or ["none"]
     raise DataError(
@@ -131,12 +131,12 @@ def _classes_file(config, root, where):
 
 
 def _list_flat(name, root, image_folder, label_folder, space, where, endings=(".png",)) -> Listing:
-    images, beside_images = _frames(root / image_folder, endings) if (root / image_folder).is_dir() else ({}, [])
+    images, beside_images = _frames(root / image_folder, endings) if is_folder(root / image_folder) else ({}, [])
     if not images:
         raise DataError(
             f"{root}: no *{', *'.join(endings)} under {image_folder}; there: {_entries(root, image_folder)}; set {where}.root to the folder "
             f"that holds {image_folder.split('/')[0]}, with images of these endings")
-    labels, beside_labels = _frames(root / label_folder, (".png",)) if (root / label_folder).is_dir() else (None, [])
+    labels, beside_labels = _frames(root / label_folder, (".png",)) if _has_labels(root, label_folder) else (None, [])
     if labels == {} and beside_labels:
         raise DataError(
             f"{root / label_folder}: no *.png; there: {what_is_there(root / label_folder)}; labels are PNG files: put them there, or remove "
@@ -146,15 +146,22 @@ def _list_flat(name, root, image_folder, label_folder, space, where, endings=(".
         left_out=gathered(beside_images + beside_labels))
 
 
+def _has_labels(root, folder) -> bool:
+    """Whether the folder of labels is there; without it a set is unlabelled, which no slip in its name may bring about."""
+    parts = folder.split("/")
+    return all(is_present(root.joinpath(*parts[:i]), part, as_folder=True) for i, part in enumerate(parts))
+
+
 def _list_cityscapes(name, root, split, space, where) -> Listing:
     check_below(split, f"{where}.split")
+    split = split.strip("/")
     image_base, label_base = root / "leftImg8bit" / split, root / "gtFine" / split
     images, beside_images = _frames_by_city(image_base, "_leftImg8bit.png")
     if not images:
         raise DataError(
             f"{root}: no *_leftImg8bit.png under leftImg8bit/{split}/<city>; there: {_entries(root / 'leftImg8bit', split)}; set "
             f"{where}.root to the folder that holds leftImg8bit, and {where}.split to train or val")
-    labels, beside_labels = _frames_by_city(label_base, "_gtFine_labelIds.png", _COMPANIONS) if label_base.is_dir() else (None, [])
+    labels, beside_labels = _frames_by_city(label_base, "_gtFine_labelIds.png", _COMPANIONS) if _has_labels(root, f"gtFine/{split}") else (None, [])
     if labels == {}:
         train_ids, _ = _frames_by_city(label_base, "_gtFine_labelTrainIds.png")
         if train_ids:
@@ -171,7 +178,7 @@ def _frames_by_city(base, ending, companions=()) -> tuple[dict[str, str], list[L
     """"city/frame" -> file, sorted by city, then name: the order of the published lists; and what else is there but for the companions,
     files that lie beside these in the official archive.
     """
-    if not base.is_dir():
+    if not is_folder(base):
         return {}, []
     there = scan(base, ("",))
     frames, left_out = {}, there.left_out + as_left_out(base, there.files, "beside the folders of the cities")
@@ -196,7 +203,7 @@ def _frames(folder, endings) -> tuple[dict[str, str], list[LeftOut]]:
 
 
 def _natural_order(name):
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)], name
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", normal(name))], name
 
 
 def _entries(root, below) -> str:

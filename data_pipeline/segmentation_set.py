@@ -12,6 +12,7 @@ from data_pipeline.errors import DataError
 from data_pipeline.file_sizes import add_sizes
 from data_pipeline.folder_scan import LeftOut
 from data_pipeline.labels import LabelSpace, map_ids
+from data_pipeline.names import normal
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,10 +66,11 @@ class SegmentationSet:
         """A number that changes when the set gains, loses or renames an image, or its ids mean other classes.
 
         Args:
-          version: 1, or 2 to cover the sizes of images and labels too. Where the files lie is not covered.
+          version: 1, or 2 to cover the sizes of images and labels too, and to take no notice of Unicode forms. Where the files lie is not covered.
         Raises: DataError, version 2 alone, when a file is gone.
         """
-        names = [self.name, *self.class_names, *(path.rsplit("/", 1)[-1] for path in self.image_paths)]
+        files = [path.rsplit("/", 1)[-1] for path in self.image_paths]
+        names = [self.name, *self.class_names, *(map(normal, files) if version > 1 else files)]
         value = zlib.crc32("\n".join(names).encode(errors="surrogateescape"))
         if version > 1:
             value = add_sizes(value, (*self.image_paths, *(self.label_paths or ())))
@@ -114,7 +116,8 @@ def size_mismatch(
     wanted_hw = image_hw if label_scale == 1 else tuple(round(side * label_scale) for side in image_hw)
     if all(abs(label - wanted) <= tolerance * wanted for label, wanted in zip(label_hw, wanted_hw)):
         return None
-    turned = ", and an orientation in the image's EXIF is applied to the image alone" if label_hw == image_hw[::-1] else ""
+    turned = ", as if one were turned: where an image has an orientation in its EXIF, it is applied to the image alone" if (
+        label_hw == image_hw[::-1]) else ""
     expected = "the same size" if label_scale == 1 else f"a label of {wanted_hw[1]}x{wanted_hw[0]}"
     return (f"the label is {label_hw[1]}x{label_hw[0]} and its image {image_hw[1]}x{image_hw[0]} (width x height){turned}; "
             f"expected {expected}: replace the one that is wrong")

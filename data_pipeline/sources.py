@@ -1,5 +1,6 @@
 """The data sets that a config can name."""
 
+import os
 from typing import NamedTuple
 
 from data_pipeline import digits, domainnet, folder, office31, tfds_sets, visda2017
@@ -54,7 +55,9 @@ def load_domains(data_config) -> Opened:
     else:
         for key, name in (*(("source", name) for name in names), ("target", data_config.target)):
             check_below(name, f"config.data.{key}")
-        sources, target = folder.read_domains(data_config.root, names, data_config.target)
+        names, target_name = tuple(map(_plain, names)), _plain(data_config.target)
+        _check_different(data_config.source, names)
+        sources, target = folder.read_domains(data_config.root, names, target_name)
     return Opened(sources, target, target)
 
 
@@ -72,7 +75,16 @@ def _splits(data_config):
 def _names(source) -> tuple[str, ...]:
     """"a+b" -> ("a", "b")."""
     names = tuple(name.strip() for name in source.split("+"))
+    _check_different(source, names)
+    return names
+
+
+def _check_different(source, names):
     for i, name in enumerate(names):
         if name in names[:i]:
             raise DataError(f"config.data.source={source!r}: {name!r} stands there twice; name each source once")
-    return names
+
+
+def _plain(folder) -> str:
+    """The one spelling of a folder that "a/", "./a" and "a" are."""
+    return os.path.normpath(folder) if folder else folder

@@ -5,6 +5,7 @@ import codecs
 import os
 
 from data_pipeline.errors import DataError
+from data_pipeline.names import hint, names_in
 
 _MARKS = {  # UTF-32's first: UTF-16's little-endian mark is how its own begins
     codecs.BOM_UTF32_LE: "UTF-32", codecs.BOM_UTF32_BE: "UTF-32",
@@ -25,6 +26,10 @@ def read_text(path: str | os.PathLike, expected: str, *, holds_file_names: bool 
     try:
         with open(path, "rb") as file:
             data = file.read()
+    except FileNotFoundError as error:
+        folder, name = os.path.split(path)
+        near = hint(name, names_in(folder or "."))
+        raise DataError(f"{path}: cannot be read: {error.strerror}{near}; expected {expected}") from error
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}; expected {expected}") from error
     for mark, encoding in _MARKS.items():

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from data_pipeline.decode import describe_error
 from data_pipeline.errors import DataError
 from data_pipeline.image_set import ImageSet
 from data_pipeline.names import check_below
@@ -100,7 +101,7 @@ def _read_set(name, split, data_dir, download, key) -> ImageSet:
     class_names, labels = (), None  # of a set without class labels
     if label_key:
         class_names = tuple(builder.info.features[label_key].names)
-        labels = _read_labels(examples, label_key)
+        labels = _read_labels(examples, label_key, f"{where}:{split}")
         if (labels < 0).all():  # how tfds writes a split whose labels are not public
             labels = None
     return ImageSet(f"{where}:{split}", class_names, labels, records=EncodedImages(examples, image_key))
@@ -115,6 +116,10 @@ def _open_builder(name, data_dir, download):
     except (ValueError, AssertionError) as error:  # an unknown name or configuration; an unknown version
         raise DataError(f"tfds:{name}: {str(error).splitlines()[0].rstrip(' .:')}; see tensorflow.org/datasets/catalog, or set "
                         f"config.data.root to the folder in which it was prepared") from error
+    except Exception as error:  # of the files that describe a set: protobuf's ParseError, tfds' own ...
+        raise DataError(
+            f"tfds:{name}: what describes it, in {data_dir or 'the default folder of tfds'}, cannot be read: "
+            f"{describe_error(error)}; prepare the data set again") from error
     if not builder.is_prepared():
         if not download:
             at = f" --data_dir={data_dir}" if data_dir else ""
@@ -157,12 +162,27 @@ def _open_examples(builder, split, instructions) -> Sequence[bytes]:
     raise DataError(f"{builder.data_dir}: holds {names}; expected array_record or tfrecord: prepare the set in one of them")
 
 
-def _read_labels(examples, feature) -> np.ndarray:
+def _read_labels(examples, feature, name) -> np.ndarray:
     labels = np.empty(len(examples), np.int32)
     for begin in range(0, len(examples), CHUNK):
         rows = list(range(begin, min(begin + CHUNK, len(examples))))
-        labels[rows] = [_parse(example)[feature].int64_list.value[0] for example in examples.__getitems__(rows)]
+        try:
+            found = examples.__getitems__(rows)
+        except Exception as error:  # what a reader of records raises for a broken file is its own affair
+            raise DataError(f"{name}[{rows[0]}..{rows[-1]}]: cannot be read: {describe_error(error)}; prepare the data set again") from error
+        labels[rows] = [_label_of(example, feature, f"{name}[{row}]") for row, example in zip(rows, found)]
     return labels
+
+
+def _label_of(example, feature, name) -> int:
+    try:
+        values = _parse(example)[feature].int64_list.value
+    except Exception as error:  # protobuf's
+        raise DataError(f"{name}: its record cannot be read: {describe_error(error)}; prepare the data set again") from error
+    if len(values) != 1 or not -(2**31) <= values[0] < 2**31:
+        found = f"{len(values)} values" if len(values) != 1 else values[0]
+        raise DataError(f"{name}: its record has {found} as {feature!r}; expected one class id: prepare the data set again")
+    return values[0]
 
 
 def _parse(example):

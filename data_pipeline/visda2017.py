@@ -17,7 +17,7 @@ from data_pipeline.folder import IMAGE_ENDINGS, domain_folder, images_in, read_f
 from data_pipeline.folder_scan import as_left_out, gathered, scan
 from data_pipeline.image_set import ImageSet, Listed
 from data_pipeline.list_files import check_classes, listed_set, read_list
-from data_pipeline.names import data_root
+from data_pipeline.names import data_root, is_present
 
 DOMAINS = ("train", "validation", "test")
 LIST_FILE = "image_list.txt"
@@ -41,7 +41,7 @@ def read_domains(root: str | os.PathLike, sources: Sequence[str], target: str) -
 def _read_domain(root, domain) -> ImageSet:
     name, base = f"visda2017/{domain}", domain_folder(root, domain)
     list_file = base / LIST_FILE
-    if list_file.is_file():
+    if is_present(base, LIST_FILE):
         listed = read_list(list_file)
         if listed.ids is not None:
             check_classes(listed, CLASS_NAMES, folders_are_classes=domain != "test")

@@ -1,5 +1,7 @@
 """One label an image: digits, and folders of photos. See dajax.tasks for what the functions are asked."""
 
+from collections import Counter
+
 from data_pipeline import sources
 from data_pipeline.check_images import classes_without_images, listed_twice
 from data_pipeline.errors import DataError, printable
@@ -54,6 +56,9 @@ def describe(config, domains):
             lines += left_out_lines(domain, left_out_of(images))
         walked.add(images.listed)
         lines += _notes(images)
+    for images in domains.sources:
+        if images.name == domains.target.name:
+            lines.append(f"note: {images.name} is source and target: its labels are trained on, so no figure of this run is one of adaptation")
     sizes = {"source": len(domains.source), "target": len(domains.target)}
     lines += small_set_lines(config, lambda stage: _DRAWN_FROM.get(stage.method, ("source", "target")), sizes)
     return [printable(line) for line in lines]
@@ -90,6 +95,10 @@ def _notes(images):
     if absent:
         more = f" and {len(absent) - MAX_CLASSES_LISTED} more" if len(absent) > MAX_CLASSES_LISTED else ""
         notes.append(f"{images.name}: no image of class {', '.join(absent[:MAX_CLASSES_LISTED])}{more}")
+    cases = Counter(name.casefold() for name in images.class_names)
+    alike = [name for name in images.class_names if cases[name.casefold()] > 1]
+    if alike:
+        notes.append(f"{images.name}: classes that differ in case alone: {', '.join(alike[:MAX_CLASSES_LISTED])}; merge them if they are one")
     twice = listed_twice(images)
     if twice:
         notes.append(f"{len(twice)} images are listed twice: {twice[0]}")

@@ -30,7 +30,7 @@ def open_data(config):
         if names[role] != names["source"]:
             raise UserError(f"config.data.{role}: its classes ({', '.join(names[role])}) are not the source's ({', '.join(names['source'])})")
     if sets["source"].label_paths is None:
-        raise UserError(f"config.data.source.root={sets['source'].name}: has images and no labels; training needs the source's labels")
+        raise UserError(f"config.data.source.root={config.data.source.root}: has images and no labels; training needs the source's labels")
     transforms = {
         name: seg_transforms.from_config(settings, f"config.data.transforms.{name}") for name, settings in config.data.transforms.items()
     }
@@ -73,6 +73,8 @@ def describe(config, domains):
         lines += left_out_lines(role, images.left_out)
         official = describe_other_count(images.name, len(images))
         lines += [f"note: {images.name}: {official}"] if official else []
+    if not set(domains.evaluation.image_paths).isdisjoint(domains.source.image_paths):
+        lines.append("note: source and evaluation share images: their labels are trained on, so no figure of this run is one of adaptation")
     height, width = domains.transforms["evaluation"].size_hw
     resize = "corners aligned" if config.evaluation.align_corners else "half-pixel centres"
     alpha = config.evaluation.aggregation_alpha

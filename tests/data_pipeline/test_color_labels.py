@@ -114,7 +114,7 @@ def test_what_is_no_label_at_all_keeps_its_line(tmp_path, space):
     path = str(tmp_path / "x.png")
     noise = np.random.default_rng(0).integers(0, 255, (40, 40, 3), np.uint8)
     for write, says in (
-            (lambda: None, "cannot be decoded: .*No such file"),
+            (lambda: None, "no such file"),
             (lambda: (tmp_path / "x.png").write_bytes(b"text"), "not a PNG file"),
             (lambda: Image.fromarray(np.zeros((4, 4), bool)).save(path), "found 1-bit grey PNG"),
             (

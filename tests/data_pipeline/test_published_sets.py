@@ -136,7 +136,7 @@ def test_domainnets_target_may_have_a_train_list_without_class_ids(tmp_path):
     ("sketch_train", "sketch/bee/1.jpg 1", "sketch_train.txt: line 1: id 1 stands for 'bee'; expected 'bat', as in .*clipart_train.txt: line 2"),
     ("real_test", "real/yak/4.jpg 4", "no line has class id 3, some have 4; expected all from 0"),
     ("sketch_train", "real/ant/1.jpg 0", "sketch_train.txt: line 1 names 'real/ant/1.jpg'; expected 'sketch/<class>/<file>'"),
-    ("clipart_train", "clipart/ant/1.jpg", "clipart_train.txt: line 2 is 'clipart/bat/2.jpg 1'; expected a path without a class id, as in line 1"),
+    ("clipart_train", "clipart/ant/1.jpg", "clipart_train.txt: line 1 is 'clipart/ant/1.jpg'; expected '<path of an image> <class id>', as in line 2"),
 ])
 def test_domainnet_names_the_line_that_is_wrong(tmp_path, file, line, message):
     photo_files.write_domainnet(tmp_path)

@@ -1,10 +1,13 @@
 """Sets that tensorflow-datasets has prepared: small ones, built here."""
 
+import shutil
+import struct
 import types
 
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
+from tensorflow_datasets.proto import tf_example_pb2
 
 from data_pipeline import DataError, load_domains
 from data_pipeline.check_data import check
@@ -12,7 +15,7 @@ from data_pipeline.image_set import merged
 from data_pipeline.pipeline import Part, batches
 from data_pipeline.preprocess import Transform
 from data_pipeline.tfds_sets import _open_builder
-from data_pipeline.tfrecord_files import Shard, TfRecordFiles
+from data_pipeline.tfrecord_files import Shard, TfRecordFiles, masked_crc
 
 SPLITS = dict(source_split="train", target_split="train", evaluation_split="test")
 TRANSFORM = Transform((8, 8), (0.0,) * 3, (1.0,) * 3, resize_hw=(8, 8))
@@ -207,3 +210,62 @@ def test_records_of_several_files_are_found_by_position(tmp_path):
     assert list(records) == [b"11", b"222", b"10", b"1111", b"121212"] and records[-1] == b"121212"
     with pytest.raises(DataError, match="0.tfrecord: holds 4 records; expected 5: prepare the data set again"):
         TfRecordFiles([Shard(paths[0], 2, 3)])
+
+
+def _damaged(data_dir, tmp_path, change):
+    """A copy of the TFRecord set "colour" whose folder `change` has been at."""
+    copy = tmp_path / "copy"
+    shutil.copytree(data_dir["tfrecord"], copy)
+    change(copy / "colour/1.0.0")
+    return copy
+
+
+def _shard(folder):
+    return next(folder.glob("*train.tfrecord*"))
+
+
+def _write(folder, *examples):
+    """Other records under the same name; checksums as the format has them."""
+    records = []
+    for example in examples:
+        data = example.SerializeToString()
+        length = struct.pack("<Q", len(data))
+        records.append(length + struct.pack("<I", masked_crc(length)) + data + struct.pack("<I", masked_crc(data)))
+    _shard(folder).write_bytes(b"".join(records))
+
+
+def _example(**features):
+    example = tf_example_pb2.Example()
+    for name, value in features.items():
+        if isinstance(value, bytes):
+            example.features.feature[name].bytes_list.value.append(value)
+        else:
+            example.features.feature[name].int64_list.value.extend(value)
+    return example
+
+
+def test_the_checksum_is_crc_32c():
+    assert masked_crc(b"123456789") == ((0xE3069283 >> 15 | 0xE3069283 << 17) + 0xA282EAD8) & 0xFFFFFFFF  # RFC 3720's check value, masked
+
+
+@pytest.mark.parametrize("change, says", [
+    (lambda folder: _shard(folder).unlink(), "colour-train.tfrecord-.*: cannot be read: No such file"),
+    (lambda folder: _shard(folder).write_bytes(bytes(len(_shard(folder).read_bytes()))), "the length of record 0 fails its checksum"),
+    (lambda folder: _shard(folder).write_bytes(b"\x01" + _shard(folder).read_bytes()[1:]), "the length of record 0 fails its checksum"),
+    (lambda folder: (folder / "dataset_info.json").write_text("{"), "tfds:colour: what describes it, in .*copy, cannot be read: "),
+    (lambda folder: (folder / "dataset_info.json").unlink(), "tfds:colour: what describes it, in .*copy, cannot be read: "),
+    (lambda folder: _write(folder, *[_example(image=b"x")] * 7), r"colour/1.0.0:train\[0\]: its record has 0 values as 'label'"),
+    (lambda folder: _write(folder, *[_example(image=b"x", label=[0])] * 6, _example(image=b"x", label=[1, 2])), r"train\[6\]: its record has 2 values"),
+    (lambda folder: _write(folder, *[_example(image=b"x", label=[2**40])] * 7), r"train\[0\]: its record has 1099511627776 as 'label'"),
+], ids=["gone", "zeros", "length", "json", "no json", "no label", "two labels", "large label"])
+def test_damaged_sets_are_one_line(prepared, tmp_path, change, says):
+    with pytest.raises(DataError, match=says):
+        opened(_damaged(prepared, tmp_path, change), "letters", "colour:train")
+
+
+def test_a_record_without_an_image_is_one_line_for_the_fingerprint_too(prepared, tmp_path):
+    root = _damaged(prepared, tmp_path, lambda folder: _write(folder, *[_example(label=[0])] * 7))
+    images = opened(root, "colour", "colour:test").sources[0]
+    for function in (images.fingerprint, lambda: images.read(0)):
+        with pytest.raises(DataError, match=r"colour/1.0.0:train\[0\]: cannot be read: .*prepare the data set again"):
+            function()
