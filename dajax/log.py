@@ -132,12 +132,23 @@ class TensorBoard:
         self._directory = directory
         before = self._files()
         with _told(directory):
-            for path in before if lengths is not None else ():
-                _cut(path, lengths.get(path.name, 0))
+            if lengths is not None:
+                self._go_back_to(lengths, before)
             self._writer = EventFileWriter(str(directory))
         if before:  # a TensorBoard that is looking on forgets the steps that will be written again
             session = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
             self._add(event_pb2.Event(wall_time=time.time(), step=restart_step, session_log=session))
+
+    def _go_back_to(self, lengths, before):
+        """Cuts what came after the checkpoint; says where less is left than it remembers."""
+        found = {path.name: path.stat().st_size for path in before}
+        for path in before:
+            _cut(path, lengths.get(path.name, 0))
+        if short := sorted(name for name, length in lengths.items() if found.get(name, 0) < length):
+            say(
+                f"{self._directory}: of {', '.join(short)} less is left than the checkpoint remembers; TensorBoard "
+                "lacks those steps, metrics.jsonl is the record"
+            )
 
     def scalars(self, step, prefix, figures):
         """Writes every plain number among `figures` as "prefix/name"."""
