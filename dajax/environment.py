@@ -92,7 +92,7 @@ def use_compilation_cache(directory):
         return
     variable = os.environ.get("JAX_COMPILATION_CACHE_DIR")
     directory = variable or os.path.expanduser(directory)
-    problem = None if "://" in directory else _why_not(pathlib.Path(directory))  # an address is JAX's to open
+    problem = None if "://" in directory else _why_not(directory)  # an address is JAX's to open
     if problem:
         key = "JAX_COMPILATION_CACHE_DIR" if variable else "--config.runtime.compilation_cache"
         log.say(f"compilation cache: {directory} cannot be written to ({problem}); going on without; {key}=FOLDER names another")
@@ -102,8 +102,11 @@ def use_compilation_cache(directory):
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)  # a run compiles dozens of small programs too
 
 
-def _why_not(path):
+def _why_not(directory):
     """Why a folder cannot be written to, in a few words; None where it can. It is made where it is absent."""
+    if directory.startswith("~"):  # expanduser has left it: a container's user number without HOME
+        return "no home folder is known for this user"
+    path = pathlib.Path(directory)
     try:
         path.mkdir(parents=True, exist_ok=True)
         probe = path / f".writable-{os.getpid()}"  # several runs may share the folder

@@ -24,7 +24,8 @@ def local_path(text, key):
     path = os.path.expanduser(text)
     if text.startswith("~") and path == text:
         user = text[1:].partition("/")[0]
-        raise UserError(f"{key}={text}: this machine knows no user '{user}'; write the whole path, or ./{text} for a folder of that name")
+        whom = f"no user '{user}'" if user else "no home folder of this user (HOME is not set)"
+        raise UserError(f"{key}={text}: this machine knows {whom}; write the whole path, or ./{text} for a folder of that name")
     return path
 
 

@@ -22,12 +22,16 @@ def say(text=""):
     """One line to the terminal, above a progress bar if there is one.
 
     Raises:
-      StopRequested: nobody reads standard output any more (`| head`); the run then stops as it does for a signal, with everything saved.
+      StopRequested: nobody reads standard output any more (`| head`), or the disk of a log file is full; the run then stops as it does
+        for a signal, with everything saved.
     """
     try:
         tqdm.write(str(text), file=sys.stdout)
         sys.stdout.flush()
-    except BrokenPipeError as error:
+    except OSError as error:
+        if not isinstance(error, BrokenPipeError):  # where the reader has gone nobody asks why
+            with contextlib.suppress(OSError):
+                os.write(2, f"standard output cannot be written to: {error.strerror}\n".encode())
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, sys.stdout.fileno())  # what its buffer still holds would complain at exit
         os.close(nowhere)

@@ -14,7 +14,7 @@ import dajax
 import in_process
 import tiny
 from configs import can
-from dajax import checkpoint, checksums, config_check, environment, log, recipe, stages, sweep_plan, train
+from dajax import checkpoint, checksums, config_check, environment, locations, log, recipe, stages, sweep_plan, train
 from dajax.checkpoint import Checkpoints
 from dajax.errors import UserError
 from dajax.tasks import classification
@@ -68,6 +68,19 @@ def test_a_sweep_lets_a_run_that_has_made_nothing_be_corrected(tmp_path):
     (tmp_path / "seed0" / "can" / "checkpoints" / "5").mkdir(parents=True)
     with pytest.raises(UserError, match="another config: can.max_loops=9 there, 8 now"):
         plan()
+
+
+def test_a_user_without_a_home_folder_gets_no_folder_called_tilde(tmp_path, monkeypatch, capsys):
+    """A container's user number that no passwd knows."""
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)
+    monkeypatch.chdir(tmp_path)
+    with in_process.compiled_programs_kept():
+        environment.use_compilation_cache("~/.cache/xla")
+    assert "no home folder is known for this user" in capsys.readouterr().out and not os.listdir(tmp_path)
+    with pytest.raises(UserError, match="--workdir=~/run: this machine knows no home folder of this user"):
+        locations.local_path("~/run", "--workdir")
 
 
 def test_a_mistake_found_after_the_data_is_mended_with_the_same_command_line(tmp_path, monkeypatch):
