@@ -5,9 +5,10 @@
   python run.py --config=configs/can.py:ablations --seeds=0,1,2
 """
 
-from dajax import signals  # without jax
+from dajax import signals, standard_streams  # without jax
 
 if __name__ == "__main__":
+    standard_streams.open_closed()
     signals.end_at_once()  # before anything that takes time, imports included
 
 import os  # noqa: E402

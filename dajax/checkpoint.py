@@ -50,7 +50,8 @@ class Checkpoints:
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
             for remains in {path for pattern in _REMAINS for path in self.directory.glob(pattern)}:
-                shutil.rmtree(remains)
+                is_folder = remains.is_dir() and not remains.is_symlink()
+                shutil.rmtree(remains) if is_folder else remains.unlink()
         except OSError as error:
             raise UserError(_unwritable(self.directory, error)) from error
 
@@ -101,18 +102,20 @@ class Checkpoints:
         finally:
             self._thread.shutdown()
 
-    def restore(self, template):
+    def restore(self, template, meta_types=None):
         """(state, meta) of the newest checkpoint that is whole, in the structure of `template`.
 
         Newer ones that are damaged are said, and set aside under another name, so that the steps that come again can be saved.
 
         Args:
           template: TrainState, or the same tree of `jax.ShapeDtypeStruct`.
+          meta_types: {key: type or tuple of types} that `meta` must hold; a checkpoint in which it
+            does not, which only one without checksums can be, counts as damaged.
 
         Raises:
           UserError: no whole checkpoint is left, or it holds another kind of state.
         """
-        found = _newest_whole(self.directory, steps(self.directory))
+        found = _newest_whole(self.directory, steps(self.directory), meta_types or {})
         try:
             state = flax.serialization.from_state_dict(template, found.tree)
         except (ValueError, KeyError) as error:
@@ -206,7 +209,7 @@ def read(directory, step=None):
     if not known or (step is not None and step not in known):
         which = "" if step is None else f" of step {step}"
         raise UserError(f"no complete checkpoint{which} under {directory}; found steps {known}")
-    found = _newest_whole(directory, known if step is None else [step])
+    found = _newest_whole(directory, known if step is None else [step], {})
     for damaged, why in found.damaged.items():
         log.say(_damage(directory, damaged, why) + f"; that of step {found.step} is taken instead")
     return found.tree, found.meta
@@ -222,12 +225,13 @@ class _Found:
     damaged: dict
 
 
-def _newest_whole(directory, candidates):
+def _newest_whole(directory, candidates, meta_types):
     """The _Found of the newest of `candidates`, ascending steps. Raises UserError when none is whole."""
     damaged = {}
     for step in reversed(candidates):
         try:
             tree, meta, is_verified = _open(directory / str(step))
+            _check_types(meta, meta_types)
         except Damaged as error:
             damaged[step] = str(error)
             continue
@@ -239,6 +243,13 @@ def _newest_whole(directory, candidates):
         f"{directory}: no checkpoint is left that is whole, damaged are {reasons}; put the files back from a copy, "
         f"or move {directory.parent} away to train that stage again from its beginning"
     )
+
+
+def _check_types(meta, types):
+    for key, kinds in types.items():
+        if key not in meta or not isinstance(meta[key], kinds):
+            found = type(meta[key]).__name__ if key in meta else "absent"
+            raise Damaged(f"meta: '{key}' is not what dajax writes there, but {found}")
 
 
 def _damage(directory, step, why):

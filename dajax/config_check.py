@@ -64,6 +64,30 @@ def check_config(config, workdir):
     return places
 
 
+def is_begun(workdir):
+    """Whether a stage of a workdir has saved anything: a checkpoint, or its result."""
+    saved = (path for pattern in ("*/checkpoints/*", "*/result.json") for path in workdir.glob(pattern))
+    return any(path.name == "result.json" or re.fullmatch(r"\d+(\.damaged.*)?", path.name) for path in saved)
+
+
+def forget_unless_begun(workdir):
+    """Removes what a run has written down of its config, data, weights and environment, where it
+    has ended before its first checkpoint: nothing was made with them, so whoever has mended the
+    mistake that ended it may go on with the same --workdir.
+
+    A config.json that is none of dajax stays, for check_config to refuse.
+    """
+    path = workdir / "config.json"
+    if not path.exists() or is_begun(workdir):
+        return
+    try:
+        json_files.parse(path.read_bytes(), keys=("stages", "task", "model", "data", FREE_KEY))
+    except (OSError, ValueError):
+        return
+    for name in ("dataset.json", "weights.json", "environment.json", "config.json"):
+        (workdir / name).unlink(missing_ok=True)
+
+
 def _is_another_place(key, there, now):
     """Whether both values name something: weights or none is no question of where. The scenes and tfds have a root of their own."""
     return "absent" not in (there, now) and (key != "model.weights" or bool(there) == bool(now))

@@ -1,6 +1,7 @@
 """The range of every number of a config, in one place, looked at before data are opened."""
 
 import dataclasses
+import json
 import math
 
 from dajax.errors import UserError
@@ -138,6 +139,24 @@ def _check_kinds(key, value):
             _check_kinds(key, part)
         elif isinstance(part, bool) or not isinstance(part, (int, float)):
             raise UserError(f"config.{key}={value}: {part!r} is no number; correct --config.{key}")
+
+
+def check_writable(flat):
+    """Looks at the kind of every value: a tuple on the command line may hold any literal of Python.
+
+    Args:
+      flat: as of `check`, with tuples in place of lists.
+
+    Raises:
+      UserError: the first that config.json cannot hold.
+    """
+    for key, value in flat.items():
+        try:
+            json.dumps(value)
+        except (TypeError, ValueError) as error:
+            raise UserError(
+                f"config.{key}={value!r}: {error}; expected numbers, words and tuples of them; correct --config.{key}"
+            ) from error
 
 
 def check(flat):

@@ -31,7 +31,9 @@ _REMEDIES = {
     errno.ETIMEDOUT: f"the network or its file system does not answer: look at it, {_AGAIN}",
     errno.ENOENT: f"restore it or correct the path, {_AGAIN}",
     errno.ENOTDIR: "a part of the path is no folder: choose another place",
-    errno.EISDIR: "it is a folder: name a file",
+    errno.EISDIR: f"a folder is where a file belongs: move it away, or name a file, {_AGAIN}",
+    errno.EEXIST: f"something else stands where a folder belongs: move it away, {_AGAIN}",
+    errno.ELOOP: "a symbolic link there leads back to itself: remove it, or choose another place",
 }
 _FEWER = (
     "lower batch_size of the stage (--config.STAGE.batch_size), --config.runtime.eval_batch_size "

@@ -136,6 +136,8 @@ def open_workdir(workdir, stage=None):
         workdir / "config.json", _REMEDY, keys=("stages", "task", "model", "data")
     )
     config = ConfigDict(with_added_keys(stored))
+    if not isinstance(config.stages, (list, tuple)) or not all(isinstance(name, str) for name in config.stages):
+        raise UserError(f"{workdir / 'config.json'}: is damaged (stages={stored['stages']}, expected a list of names); {_REMEDY}")
     begun = [name for name in config.stages if checkpoint.steps(workdir / name / "checkpoints")]
     if not begun:
         raise UserError(f"{workdir}: no stage has a checkpoint yet")
@@ -146,18 +148,36 @@ def open_workdir(workdir, stage=None):
     dataset = json_files.read(workdir / "dataset.json", _REMEDY, keys=("class_names",))
     directory = workdir / stage
     result = _result(directory / "result.json", int(state["step"]))
-    num_classes = len(dataset["class_names"])
-    if config.task == "segmentation":
-        kind, model = TrainedSegmenter, build_segmenter(config.model, config[stage], num_classes=num_classes)
-        transform = seg_transforms.from_config(config.data.transforms.evaluation).for_evaluation()
-    else:
-        kind, model = TrainedClassifier, build_model(config.model, config[stage], num_classes=num_classes)
-        transform = preprocess.from_config(config.data.transform).for_evaluation()
+    names = dataset["class_names"]
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise UserError(f"{workdir / 'dataset.json'}: is damaged (class_names={names}, expected a list of names); {_REMEDY}")
+    kind, model, transform = _built(config, stage, len(names), workdir / "config.json")
     return kind(
-        config=config, stage=stage, step=int(state["step"]), class_names=tuple(dataset["class_names"]), params=state["params"],
+        config=config, stage=stage, step=int(state["step"]), class_names=tuple(names), params=state["params"],
         batch_stats=state["batch_stats"], extra=state["extra"], model=model, transform=transform,
         results=result, metrics=log.read_metrics(directory / "metrics.jsonl"),
     )
+
+
+def _built(config, stage, num_classes, path):
+    """(class of Trained, Flax module, evaluation transform) that a config.json describes.
+
+    Raises:
+      UserError: it is JSON, but a key of it is missing or of another type.
+    """
+    try:
+        if config.task == "segmentation":
+            model = build_segmenter(config.model, config[stage], num_classes=num_classes)
+            transform = seg_transforms.from_config(config.data.transforms.evaluation)
+            return TrainedSegmenter, model, transform.for_evaluation()
+        if config.task == "classification":
+            model = build_model(config.model, config[stage], num_classes=num_classes)
+            transform = preprocess.from_config(config.data.transform)
+            return TrainedClassifier, model, transform.for_evaluation()
+        raise ValueError(f"task={config.task}")
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        problem = f"what it says of stage {stage} is not what a run writes: {error}"
+        raise UserError(f"{path}: is damaged ({problem}); {_REMEDY}") from error
 
 
 def _result(path, step):

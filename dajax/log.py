@@ -22,12 +22,16 @@ def say(text=""):
     """One line to the terminal, above a progress bar if there is one.
 
     Raises:
-      StopRequested: nobody reads standard output any more (`| head`); the run then stops as it does for a signal, with everything saved.
+      StopRequested: nobody reads standard output any more (`| head`), or the disk of a log file is full; the run then stops as it does
+        for a signal, with everything saved.
     """
     try:
         tqdm.write(str(text), file=sys.stdout)
         sys.stdout.flush()
-    except BrokenPipeError as error:
+    except OSError as error:
+        if not isinstance(error, BrokenPipeError):  # where the reader has gone nobody asks why
+            with contextlib.suppress(OSError):
+                os.write(2, f"standard output cannot be written to: {error.strerror}\n".encode())
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, sys.stdout.fileno())  # what its buffer still holds would complain at exit
         os.close(nowhere)
@@ -132,12 +136,23 @@ class TensorBoard:
         self._directory = directory
         before = self._files()
         with _told(directory):
-            for path in before if lengths is not None else ():
-                _cut(path, lengths.get(path.name, 0))
+            if lengths is not None:
+                self._go_back_to(lengths, before)
             self._writer = EventFileWriter(str(directory))
         if before:  # a TensorBoard that is looking on forgets the steps that will be written again
             session = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
             self._add(event_pb2.Event(wall_time=time.time(), step=restart_step, session_log=session))
+
+    def _go_back_to(self, lengths, before):
+        """Cuts what came after the checkpoint; says where less is left than it remembers."""
+        found = {path.name: path.stat().st_size for path in before}
+        for path in before:
+            _cut(path, lengths.get(path.name, 0))
+        if short := sorted(name for name, length in lengths.items() if found.get(name, 0) < length):
+            say(
+                f"{self._directory}: of {', '.join(short)} less is left than the checkpoint remembers; TensorBoard "
+                "lacks those steps, metrics.jsonl is the record"
+            )
 
     def scalars(self, step, prefix, figures):
         """Writes every plain number among `figures` as "prefix/name"."""

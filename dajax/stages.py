@@ -7,7 +7,9 @@ import jax
 import jax.numpy as jnp
 
 from dajax import checkpoint, config_ranges, environment, json_files, locations, log, parallel, report, tasks
-from dajax.config_check import check_config, check_data, check_weights, flatten, remember_places
+from dajax.config_check import (
+    check_config, check_data, check_weights, flatten, forget_unless_begun, remember_places,
+)
 from dajax.errors import UserError
 from dajax.methods import get as get_method
 from dajax.signals import StopFlag
@@ -34,6 +36,7 @@ def run(config, workdir, mode):
     _check_batches(config, len(devices))
     if mode == "train":
         _prepare(workdir)
+        forget_unless_begun(workdir)
     elif not (workdir / "config.json").exists():
         raise UserError(f"--workdir={workdir}: nothing to evaluate there; run --mode=train first")
     places = check_config(config, workdir)
@@ -83,6 +86,7 @@ def check_before_data(config):
     Raises:
       UserError: the first mistake.
     """
+    config_ranges.check_writable(flatten(config.to_dict()))
     flat = flatten(json.loads(config.to_json()))
     locations.check_config(flat)
     config_ranges.check(flat)
@@ -91,7 +95,7 @@ def check_before_data(config):
         raise UserError(f"config.stages is empty; known: {', '.join(_stage_names(config))}")
     seen = []
     for name in config.stages:
-        if name not in config or "method" not in config[name]:
+        if name not in _stage_names(config):  # which need be no word: --config.stages=(1,)
             raise UserError(f"config.stages names '{name}', which is no stage of this config; known: {', '.join(_stage_names(config))}")
         if name in seen:
             raise UserError(f"config.stages names '{name}' twice; a stage has one folder and runs once: name each once")
@@ -128,7 +132,7 @@ def _check_weights(config, workdir, places):
 
 
 def _has_checkpoint(directory):
-    return any(path.name.isdigit() for path in (directory / "checkpoints").glob("*"))
+    return bool(checkpoint.steps(directory / "checkpoints"))
 
 
 def _stage_names(config):
@@ -227,8 +231,11 @@ def _must_be_mended(stage, last_step):
 def _evaluate(stage):
     """The result of a stage's newest checkpoint, evaluated now."""
     directory = stage.directory / "checkpoints"
-    if not directory.is_dir():
-        raise UserError(f"{stage.name}: has no checkpoint under {directory}; run --mode=train first")
+    if not checkpoint.steps(directory):
+        remedy, result = "run --mode=train first", stage.directory / "result.json"
+        if result.exists():  # training would take it for finished
+            remedy = f"put them back from a copy, or remove {result} and run --mode=train to train the stage again"
+        raise UserError(f"{stage.name}: has no checkpoint under {directory}; {remedy}")
     saved, _ = checkpoint.read(directory)
     state = _begin_with(stage.random_state(), saved, what=f"the checkpoint of {stage.name}").replace(step=jnp.asarray(saved["step"]))
     if not hasattr(stage.method, "train_step"):

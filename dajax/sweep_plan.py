@@ -7,7 +7,7 @@ import zlib
 from typing import Any
 
 from dajax import config_ranges, json_files, locations, recipe
-from dajax.config_check import check_config, flatten
+from dajax.config_check import check_config, flatten, is_begun
 from dajax.errors import UserError
 
 _LONGEST_NAME = 100  # of a folder; file systems allow 255 bytes
@@ -56,9 +56,10 @@ def make_run(task, seed, name, overrides, workdir):
     overrides = (*overrides, f"--config.seed={seed}")
     config = recipe.read(name, overrides)
     flat = flatten(config.to_dict())
+    config_ranges.check_writable(flat)
     locations.check_config(flat)
     config_ranges.check(flat)
-    if (workdir / "config.json").exists():
+    if (workdir / "config.json").exists() and is_begun(workdir):
         check_config(config, workdir)
     return Run(task, seed, name, overrides, workdir, config)
 

@@ -67,6 +67,10 @@ class Stage:
 _MAX_TERMS = 8  # figures of a refresh on the terminal; the file has all
 
 
+# What a checkpoint's meta holds since the first version; one without checksums is held to it.
+_META_TYPES = {"metrics_bytes": int, "evaluated_at": int, "report": (dict, type(None))}
+
+
 class _Recorder:
     """Metrics on their way from the device to the files: read late, so that the device never waits, but always before a checkpoint."""
 
@@ -142,7 +146,7 @@ def fit(stage):
         if checkpoints.latest_step() is None:
             state, meta = stage.initial_state(), {"metrics_bytes": 0, "event_bytes": {}, "evaluated_at": 0, "report": None}
         else:
-            state, saved = checkpoints.restore(jax.eval_shape(stage.random_state))
+            state, saved = checkpoints.restore(jax.eval_shape(stage.random_state), _META_TYPES)
             meta = {"event_bytes": None} | saved  # a checkpoint of the version before knows nothing of event files
             log.say(f"{stage.name}: continues at step {int(state.step)}")
         recorder = _Recorder(stage, int(state.step), meta)

@@ -146,8 +146,8 @@ def test_damaged_results_of_a_finished_run_are_mended_from_its_checkpoints(tiny_
 
 
 def test_a_loss_that_is_not_finite_stops_with_its_step_and_keeps_the_last_checkpoint(tmp_path):
-    """A decay that lets the weights grow a hundredfold in every step: float32 ends after the first checkpoint, and before long."""
-    flags = ("--config.source_only.optimizer.weight_decay=-2000.0", "--config.source_only.steps=40")
+    """A decay of 2000 at a rate of 0.05 turns the weights into -99 times themselves in every step: float32 ends after the first checkpoint, and before long."""
+    flags = ("--config.source_only.optimizer.weight_decay=2000.0", "--config.source_only.steps=40")
     fails_with_one_line(*flags, workdir=tmp_path / "run", says=("source_only: ", "not finite", "step ", "--config.source_only.optimizer.lr"))
     saved = sorted(int(p.name) for p in (tmp_path / "run" / "source_only" / "checkpoints").iterdir())
     assert saved and set(saved) <= {5, 10, 15}

@@ -4,6 +4,7 @@ SIGTERM end it orderly from the first second.
 
 import errno
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -140,6 +141,32 @@ def test_a_platform_that_is_not_there_is_named(monkeypatch, error):
     ) as raised:
         parallel.devices(0)
     assert "\n" not in str(raised.value)
+
+
+def test_a_run_whose_log_is_on_a_full_disk_stops_as_for_a_signal(monkeypatch, capfd):
+    with open("/dev/full", "w") as stream:
+        monkeypatch.setattr(sys, "stdout", stream)
+        with pytest.raises(StopRequested):
+            log.say("step 1")
+    assert "standard output cannot be written to: No space left on device" in capfd.readouterr().err
+
+
+CLOSED = """
+import sys
+from dajax import standard_streams
+standard_streams.open_closed()
+print("lost"), print("lost", file=sys.stderr)
+with open(sys.argv[1], "w") as file:
+    print("lost", flush=True)
+    file.write(str(file.fileno()))
+"""
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_process_without_standard_streams_writes_into_no_file_of_its_own(tmp_path, closed):
+    words = shlex.join([sys.executable, "-c", CLOSED, str(tmp_path / "file")])
+    assert subprocess.run(f"{words} {closed}", shell=True, cwd=tiny.ROOT).returncode == 0
+    assert int((tmp_path / "file").read_text()) > 2, "the number alone"
 
 
 def test_a_run_whose_reader_has_gone_stops_as_for_a_signal(monkeypatch):

@@ -16,7 +16,7 @@ ALLOWED = {
     "ops": {"ops", "losses"},
     "models": {"models", "ops", "parallel", "log"},
     "methods": {"methods", "losses", "ops", "models", "optim", "parallel", "schedule"},
-    "parallel": set(), "optim": set(), "schedule": set(), "log": {"storage"}, "errors": set(), "state": set(), "signals": set(),
+    "parallel": set(), "optim": set(), "schedule": set(), "log": {"storage"}, "errors": set(), "state": set(), "signals": set(), "standard_streams": set(),
     "storage": set(), "checksums": set(), "checkpoint": {"checksums", "storage", "log"},
     "feed": {"parallel"}, "seg_feed": {"parallel", "log"}, "report": set(),
     "config_check": {"log", "json_files", "old_config"}, "old_config": set(),

@@ -245,6 +245,7 @@ def test_a_sweep_that_is_killed_outright_takes_its_run_along(fake):
 def test_runs_of_another_config_are_refused_before_anything_runs(fake):
     (fake / "seed1").mkdir(parents=True)
     (fake / "seed1" / "config.json").write_text(recipe.read(CAN, ["--config.seed=1", "--config.can.max_loops=3"]).to_json())
+    (fake / "seed1" / "source_only" / "checkpoints" / "5").mkdir(parents=True)
     with pytest.raises(UserError, match="seed1 was begun with another config: can.max_loops=3 there, 8 now"):
         sweep.run(CAN, "0,1", None, (), fake, 0)
     assert not (fake / "seed0").exists()
