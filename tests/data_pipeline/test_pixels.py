@@ -268,10 +268,11 @@ def test_what_pil_raises_of_its_own_accord_names_the_file(tmp_path, monkeypatch)
             raise error
 
         monkeypatch.setattr(decode.PngImagePlugin.PngImageFile, "load", load)
+        said = "it has more than 134,217,728 pixels" if isinstance(error, Image.DecompressionBombError) else type(error).__name__
         for function in (read_picture, read_ids):
             if function is read_ids:
                 (tmp_path / "a.png").write_bytes(ORDINARY["grey PNG"])
-            with pytest.raises(DataError, match=rf"a.png: cannot be decoded: {type(error).__name__}.*; (replace|download)"):
+            with pytest.raises(DataError, match=rf"a.png: cannot be decoded: {said}.*; (replace|download)"):
                 function(str(tmp_path / "a.png"))
 
 
