@@ -51,7 +51,8 @@ def test_polite_stops_save_say_how_to_go_on_and_lose_nothing(tiny_run, tmp_path)
         output = process.communicate()[0]
         assert process.returncode == 128 + number, output
         assert "to continue, run the same command again" in output and "Traceback" not in output
-    assert "continues at step" in tiny.run(workdir).stdout
+    output = tiny.run(workdir).stdout  # a stop between two stages leaves nothing to continue within one
+    assert "continues at step" in output or "already finished" in output, output
     tiny.assert_same_outcome(tiny_run[0], workdir)
 
 
