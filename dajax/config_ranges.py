@@ -155,7 +155,8 @@ def check_writable(flat):
             json.dumps(value)
         except (TypeError, ValueError) as error:
             raise UserError(
-                f"config.{key}={value!r}: {error}; expected numbers, words and tuples of them; correct --config.{key}"
+                f"config.{key}={value!r}: {error}; expected numbers, words and tuples of them; "
+                f"correct --config.{key}"
             ) from error
 
 

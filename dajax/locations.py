@@ -1,4 +1,6 @@
-"""Where things lie: local paths, with `~`. Addresses of other worlds are refused before anything is written."""
+"""Where things lie: local paths, with `~`. Addresses of other worlds are refused before anything is
+written.
+"""
 
 import os
 import re
@@ -25,7 +27,10 @@ def local_path(text, key):
     if text.startswith("~") and path == text:
         user = text[1:].partition("/")[0]
         whom = f"no user '{user}'" if user else "no home folder of this user (HOME is not set)"
-        raise UserError(f"{key}={text}: this machine knows {whom}; write the whole path, or ./{text} for a folder of that name")
+        raise UserError(
+            f"{key}={text}: this machine knows {whom}; write the whole path, or ./{text} for a "
+            "folder of that name"
+        )
     return path
 
 
@@ -50,6 +55,7 @@ def _refuse_address(text, key):
     if found[1].lower() == "file":
         raise UserError(f"{key}={text}: write the path alone, {text[len(found[0]):] or '/...'}")
     raise UserError(
-        f"{key}={text}: {found[0]} is not supported; dajax reads and writes local or mounted folders: mount the bucket (gcsfuse, s3fs, "
+        f"{key}={text}: {found[0]} is not supported; dajax reads and writes local or mounted "
+        "folders: mount the bucket (gcsfuse, s3fs, "
         "hadoop-fuse ...) or copy what it holds, and name that folder"
     )

@@ -7,7 +7,8 @@ _MODES = ("r", "w", "w")
 
 
 def open_closed():
-    """Opens what is closed of descriptors 0, 1 and 2 on the null device, and Python's streams on them.
+    """Opens what is closed of descriptors 0, 1 and 2 on the null device, and Python's streams on
+    them.
 
     Must come before anything opens a file: the system gives the lowest free number, so what is
     written to standard output would land in a checkpoint.

@@ -1,4 +1,5 @@
-"""What can be said of files without decoding them: before the first step, and by check_data before it decodes.
+"""What can be said of files without decoding them: before the first step, and by check_data before
+it decodes.
 
 Some microseconds a file on a disk of one's own; a pool of threads hides the way to a network's.
 """
@@ -17,20 +18,30 @@ _CHUNK = 256  # files a task: handing over a single one costs more than looking 
 
 
 def broken(path: str) -> str | None:
-    """What is wrong with a file that is to be read, in one line; None when it is a file with something in it."""
+    """What is wrong with a file that is to be read, in one line; None when it is a file with
+    something in it.
+    """
     try:
         found = os.stat(path)
     except FileNotFoundError:
         if os.path.islink(path):
-            return f"{path}: a link to {os.readlink(path)}, where nothing is; restore that file, or remove the link"
-        return f"{path}: no such file{_hint(path)}; unpack the download again, or take it off the list that names it"
+            return (
+                f"{path}: a link to {os.readlink(path)}, where nothing is; restore that file, or "
+                "remove the link"
+            )
+        return (
+            f"{path}: no such file{_hint(path)}; unpack the download again, or take it off the "
+            "list that names it"
+        )
     except OSError as error:
         return f"{path}: cannot be opened: {error.strerror}; make it readable, or remove it"
     if not stat.S_ISREG(found.st_mode):
         kind = "a folder" if stat.S_ISDIR(found.st_mode) else "a pipe, a socket or a device"
         return f"{path}: {kind}, expected an image file; move it elsewhere"
     if not found.st_size:
-        return f"{path}: cannot be decoded: the file is empty; download or copy it again, or remove it"
+        return (
+            f"{path}: cannot be decoded: the file is empty; download or copy it again, or remove it"
+        )
     if not os.access(path, os.R_OK):
         return f"{path}: cannot be opened: no permission to read it; make it readable (chmod u+r)"
     return None
@@ -44,7 +55,8 @@ def _hint(path) -> str:
     return hint(name, _names_in(folder or "."))
 
 
-_names_in = functools.lru_cache(maxsize=64)(names_in)  # of many missing files in a row, most are of one folder
+# of many missing files in a row, most are of one folder
+_names_in = functools.lru_cache(maxsize=64)(names_in)
 
 
 def broken_files(paths: Sequence[str]) -> list[str]:

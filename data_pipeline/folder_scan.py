@@ -1,6 +1,8 @@
-"""What lies in a folder: the files that a reader uses, and all the others, each with the reason why it is left out.
+"""What lies in a folder: the files that a reader uses, and all the others, each with the reason why
+it is left out.
 
-No reader passes over a file in silence: what is not used is counted and named, by check_data and at the head of a run.
+No reader passes over a file in silence: what is not used is counted and named, by check_data and at
+the head of a run.
 """
 
 import os
@@ -11,7 +13,8 @@ from data_pipeline.errors import DataError
 from data_pipeline.names import names_in, normal
 
 _MOST_NAMED = 3  # of one reason; the rest are counted
-_OTHER_PICTURES = (".tif", ".tiff", ".gif", ".webp", ".jfif", ".heic", ".jp2", ".ppm", ".tga")  # that are not read, for a remedy
+# that are not read, for a remedy
+_OTHER_PICTURES = (".tif", ".tiff", ".gif", ".webp", ".jfif", ".heic", ".jp2", ".ppm", ".tga")
 
 
 class LeftOut(NamedTuple):
@@ -24,8 +27,8 @@ class LeftOut(NamedTuple):
 class Scan(NamedTuple):
     """The entries of one folder, sorted by name.
 
-    files: names with one of the endings that were asked for. Whether they can be opened is another question, which
-      `file_checks.broken` answers.
+    files: names with one of the endings that were asked for. Whether they can be opened is another
+      question, which `file_checks.broken` answers.
     folders: names.
     left_out: all the rest.
     """
@@ -36,18 +39,27 @@ class Scan(NamedTuple):
 
 
 def scan(folder: str | os.PathLike, endings: Sequence[str]) -> Scan:
-    """Lists a folder, once. Endings are compared in lower case. Raises DataError when it cannot be listed."""
+    """Lists a folder, once. Endings are compared in lower case. Raises DataError when it cannot be
+    listed.
+    """
     files, folders, left_out = [], [], {}
     try:
         with os.scandir(folder) as entries:
-            found = sorted(entries, key=lambda entry: (normal(entry.name), entry.name))  # in one order on every disk
+            # in one order on every disk
+            found = sorted(entries, key=lambda entry: (normal(entry.name), entry.name))
             for entry in found:
                 if entry.name.startswith("."):
                     left_out.setdefault("hidden", []).append(entry.path)
                 elif _is_folder(entry):
                     folders.append(entry.name)
-                elif not entry.name.lower().endswith(tuple(endings)) and entry.is_symlink() and not os.path.exists(entry.path):
-                    left_out.setdefault("that are links to nothing, or to where you may not look", []).append(entry.path)
+                elif (
+                    not entry.name.lower().endswith(tuple(endings))
+                    and entry.is_symlink()
+                    and not os.path.exists(entry.path)
+                ):
+                    left_out.setdefault(
+                        "that are links to nothing, or to where you may not look", []
+                    ).append(entry.path)
                 elif not entry.name.lower().endswith(tuple(endings)):
                     left_out.setdefault(_other_ending(entry.name, endings), []).append(entry.path)
                 elif not entry.is_symlink() and not entry.is_file():
@@ -55,7 +67,9 @@ def scan(folder: str | os.PathLike, endings: Sequence[str]) -> Scan:
                 else:  # a link that leads nowhere, too: it stands for an image
                     files.append(entry.name)
     except OSError as error:
-        raise DataError(f"{folder}: cannot be listed: {error.strerror}; make the folder readable") from error
+        raise DataError(
+            f"{folder}: cannot be listed: {error.strerror}; make the folder readable"
+        ) from error
     return Scan(files, folders, [LeftOut(why, tuple(paths)) for why, paths in left_out.items()])
 
 
@@ -95,13 +109,19 @@ def describe(parts: Iterable[LeftOut]) -> list[str]:
 
 
 def what_is_there(folder: str | os.PathLike, most: int = 6) -> str:
-    """The first entries of a folder, for a message that misses something in it; "nothing" for none."""
+    """The first entries of a folder, for a message that misses something in it; "nothing" for none.
+    """
     names = names_in(folder)
     more = f" and {len(names) - most:,} more" if len(names) > most else ""
-    remedy = " (pictures of a kind that is not read: convert them to PNG)" if any(name.lower().endswith(_OTHER_PICTURES) for name in names) else ""
+    remedy = " (pictures of a kind that is not read: convert them to PNG)" if any(
+        name.lower().endswith(_OTHER_PICTURES) for name in names
+    ) else ""
     return ", ".join(names[:most]) + more + remedy if names else "nothing"
 
 
 def _other_ending(name, endings) -> str:
     ending = os.path.splitext(name)[1].lower()
-    return f"{f'that end in {ending}' if ending else 'without an ending'}, read are {', '.join(endings)}"
+    return (
+        f"{f'that end in {ending}' if ending else 'without an ending'}, read are "
+        f"{', '.join(endings)}"
+    )

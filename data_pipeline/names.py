@@ -52,21 +52,28 @@ def _mode_of(path) -> int:
 
 
 def is_present(folder: str | os.PathLike, name: str, *, as_folder: bool = False) -> bool:
-    """Whether an entry of a folder is there which may be left out, so that a mistake in its name would go unnoticed.
+    """Whether an entry of a folder is there which may be left out, so that a mistake in its name
+    would go unnoticed.
 
     Args:
       as_folder: the entry is a folder, else a file.
-    Raises: DataError where it is something else, a link that leads nowhere, or has nearly this name.
+    Raises: DataError where it is something else, a link that leads nowhere, or has nearly this
+    name.
     """
     path = os.path.join(folder, name)
     if (is_folder if as_folder else is_file)(path):
         return True
     if os.path.lexists(path):
         kind = "folder" if as_folder else "file"
-        raise DataError(f"{path}: is{what_stands_at(path)}, expected a {kind}; restore, rename or remove it")
+        raise DataError(
+            f"{path}: is{what_stands_at(path)}, expected a {kind}; restore, rename or remove it"
+        )
     other = near_miss(name, (entry for entry in names_in(folder) if not entry.startswith(".")))
     if other:
-        raise DataError(f"{os.path.join(folder, other)}: is not read under this name; rename it to {name}, or remove it")
+        raise DataError(
+            f"{os.path.join(folder, other)}: is not read under this name; rename it to {name}, or "
+            "remove it"
+        )
     return False
 
 
@@ -79,7 +86,8 @@ def names_in(folder: str | os.PathLike) -> tuple[str, ...]:
 
 
 def what_stands_at(path: str | os.PathLike) -> str:
-    """" a link to x, where nothing is", " a folder", " a file" ..., for a message; "" for nothing."""
+    """" a link to x, where nothing is", " a folder", " a file" ..., for a message; "" for nothing.
+    """
     if not os.path.lexists(path):
         return ""
     try:

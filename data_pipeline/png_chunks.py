@@ -33,14 +33,17 @@ _CHANNELS = {GREY: 1, RGB: 3, PALETTE: 1, GREY_ALPHA: 2, RGB_ALPHA: 4}
 
 
 def lacks_rows(data: bytes) -> bool:
-    """Whether the pixels of a PNG file that is not interlaced, unpacked, are fewer than its header says.
+    """Whether the pixels of a PNG file that is not interlaced, unpacked, are fewer than its header
+    says.
 
-    PIL leaves such rows at zero without a word. Takes as long as unpacking does, some milliseconds a megabyte of pixels.
+    PIL leaves such rows at zero without a word. Takes as long as unpacking does, some milliseconds
+    a megabyte of pixels.
     """
     header = read_header(data)
     if data[HEADER_BYTES + 2]:  # interlace method: Adam7 has rows of other lengths
         return False
-    row = 1 + -(-header.width * header.bits * _CHANNELS.get(header.color_type, 1) // 8)  # a byte for the filter
+    # a byte for the filter
+    row = 1 + -(-header.width * header.bits * _CHANNELS.get(header.color_type, 1) // 8)
     unpacker, num_bytes, position = zlib.decompressobj(), 0, len(SIGNATURE)
     try:
         while position + 8 <= len(data):

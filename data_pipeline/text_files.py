@@ -29,7 +29,9 @@ def read_text(path: str | os.PathLike, expected: str, *, holds_file_names: bool 
     except FileNotFoundError as error:
         folder, name = os.path.split(path)
         near = hint(name, names_in(folder or "."))
-        raise DataError(f"{path}: cannot be read: {error.strerror}{near}; expected {expected}") from error
+        raise DataError(
+            f"{path}: cannot be read: {error.strerror}{near}; expected {expected}"
+        ) from error
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}; expected {expected}") from error
     for mark, encoding in _MARKS.items():

@@ -1,5 +1,6 @@
-"""Workdirs of the version before (commit e85cdea): each default recipe's config.json of that version,
-written by its `run.py`, goes on here, or is refused by the keys whose numbers have changed since.
+"""Workdirs of the version before (commit e85cdea): each default recipe's config.json of that
+version, written by its `run.py`, goes on here, or is refused by the keys whose numbers have changed
+since.
 """
 
 import json
@@ -13,8 +14,8 @@ from dajax.config_check import FREE_KEY, check_config, flatten
 from dajax.errors import UserError
 
 BEFORE = json.loads((tiny.ROOT / "tests" / "golden" / "configs_of_e85cdea.json").read_text())
-# What the published settings have changed since (issue 11, section A7: the heads of the library whose
-# figures these recipes are compared with).
+# What the published settings have changed since (issue 11, section A7: the heads of the library
+# whose figures these recipes are compared with).
 CHANGED = {
     "cdan.py": {"model.head_init"},
     "dan.py": {"model.bottleneck_norm", "model.dropout", "model.head_init"},
@@ -26,7 +27,9 @@ CHANGED = {
 
 def test_every_default_recipe_of_that_version_is_here():
     assert set(BEFORE) == {
-        path.name for path in (tiny.ROOT / "configs").glob("*.py") if "def get_config" in path.read_text()
+        path.name for path in (tiny.ROOT / "configs").glob(
+            "*.py"
+        ) if "def get_config" in path.read_text()
     }
 
 
@@ -48,7 +51,9 @@ def test_every_key_that_is_new_since_has_the_value_of_that_version(name):
     """Else a workdir would be refused for a key that its user cannot set: "absent there"."""
     now = json.loads(recipe.read(f"{tiny.ROOT}/configs/{name}", ()).to_json())
     filled = old_config.with_added_keys(BEFORE[name])
-    without = flatten({key: value for key, value in now.items() if key != FREE_KEY}).keys() - flatten(filled).keys()
+    without = flatten(
+        {key: value for key, value in now.items() if key != FREE_KEY}
+    ).keys() - flatten(filled).keys()
     assert not without, "add them to dajax/old_config.py"
 
 

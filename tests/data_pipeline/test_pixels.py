@@ -1,4 +1,6 @@
-"""What image files say beyond 8-bit RGB: applied, scaled, composed or refused by rule, the same by every reader, never a stack trace."""
+"""What image files say beyond 8-bit RGB: applied, scaled, composed or refused by rule, the same by
+every reader, never a stack trace.
+"""
 
 import io
 import os
@@ -32,14 +34,24 @@ def over_white(rgba):
 
 @pytest.fixture
 def read(tmp_path):
-    """bytes -> Picture. Every reader of both tasks must give the same pixels, and the header the same size."""
+    """bytes -> Picture. Every reader of both tasks must give the same pixels, and the header the
+    same size.
+    """
 
     def read_everywhere(data):
         path = tmp_path / "image.png"
         path.write_bytes(data)
         picture = read_picture(path)
-        assert picture.pixels.dtype == np.uint8 and picture.pixels.ndim == 3 and picture.pixels.shape[2] == 3
-        for pixels in (read_image(path), read_image(path, plain_png=seg_pipeline._decode_png), decode_picture(data, "x").pixels):
+        assert (
+            picture.pixels.dtype == np.uint8
+            and picture.pixels.ndim == 3
+            and picture.pixels.shape[2] == 3
+        )
+        for pixels in (
+            read_image(path),
+            read_image(path, plain_png=seg_pipeline._decode_png),
+            decode_picture(data, "x").pixels,
+        ):
             np.testing.assert_array_equal(pixels, picture.pixels)
         assert image_size_hw(path) == picture.pixels.shape[:2]
         return picture
@@ -48,11 +60,15 @@ def read(tmp_path):
 
 
 ORDINARY = {
-    "RGB PNG": png(noise(5, 7, 3)), "grey PNG": png(noise(5, 7, 1)), "1 bit": png(noise(5, 7, 1) % 2, bits=1),
+    "RGB PNG": png(noise(5, 7, 3)), "grey PNG": png(noise(5, 7, 1)),
+    "1 bit": png(noise(5, 7, 1) % 2, bits=1),
     "2 bits": png(noise(5, 7, 1) % 4, bits=2), "4 bits": png(noise(5, 7, 1) % 16, bits=4),
-    "palette": saved(photo(9, 12).quantize(7), "PNG"), "RGB JPEG": saved(photo(40, 30), "JPEG"), "grey JPEG": saved(photo(40, 30).convert("L"), "JPEG"),
-    "progressive JPEG": saved(photo(40, 30), "JPEG", progressive=True), "BMP": saved(photo(9, 12), "BMP"),
-    "palette BMP": saved(photo(9, 12).quantize(7), "BMP"), "GIF": saved(photo(9, 12), "GIF"), "WebP": saved(photo(9, 12), "WEBP"),
+    "palette": saved(photo(9, 12).quantize(7), "PNG"), "RGB JPEG": saved(photo(40, 30), "JPEG"),
+    "grey JPEG": saved(photo(40, 30).convert("L"), "JPEG"),
+    "progressive JPEG": saved(photo(40, 30), "JPEG", progressive=True),
+    "BMP": saved(photo(9, 12), "BMP"),
+    "palette BMP": saved(photo(9, 12).quantize(7), "BMP"), "GIF": saved(photo(9, 12), "GIF"),
+    "WebP": saved(photo(9, 12), "WEBP"),
     "opaque alpha": png(np.dstack([noise(5, 7, 3), np.full((5, 7), 255, np.uint8)])),
 }
 
@@ -60,14 +76,17 @@ ORDINARY = {
 @pytest.mark.parametrize("data", ORDINARY.values(), ids=ORDINARY)
 def test_ordinary_files_give_the_values_that_they_hold(read, data):
     picture = read(data)
-    np.testing.assert_array_equal(picture.pixels, np.asarray(Image.open(io.BytesIO(data)).convert("RGB")))
+    np.testing.assert_array_equal(
+        picture.pixels, np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+    )
     assert picture.treatments == ()
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
 def test_sixteen_bits_are_brought_to_eight(read, channels):
     samples = noise(6, 5, channels, dtype=np.uint16)
-    samples[0, :, :] = [[257 * 40], [257 * 40 + 128], [257 * 40 + 129], [65535], [0]]  # either side of a half, and the ends
+    # either side of a half, and the ends
+    samples[0, :, :] = [[257 * 40], [257 * 40 + 128], [257 * 40 + 129], [65535], [0]]
     if channels % 2 == 0:
         samples[..., -1] = 65535
     colors = samples[..., : channels - (channels % 2 == 0)]
@@ -81,7 +100,9 @@ def test_sixteen_bit_alpha_is_composed_before_it_is_rounded(read):
     samples = noise(6, 5, 4, dtype=np.uint16)
     alpha = samples[..., 3:] / 65535.0
     picture = read(png(samples))
-    np.testing.assert_array_equal(picture.pixels, to_bytes(alpha * samples[..., :3] + (1 - alpha) * 65535))
+    np.testing.assert_array_equal(
+        picture.pixels, to_bytes(alpha * samples[..., :3] + (1 - alpha) * 65535)
+    )
     assert picture.treatments == (decode.SIXTEEN_BIT, decode.TRANSPARENT)
 
 
@@ -106,8 +127,14 @@ def test_alpha_is_laid_over_white(read):
         (png(RGBA), over_white(RGBA)),
         (png(GREY_ALPHA), over_white(GREY_ALPHA[..., [0, 0, 0, 1]])),
         (saved(Image.fromarray(RGBA), "WEBP", lossless=True, exact=True), over_white(RGBA)),
-        (palette_png(1), over_white(np.concatenate([COLORS, [[255], [0], [255]]], 1)[[[0, 1, 2], [2, 1, 0]]])),
-        (palette_png(bytes([255, 90, 0])), over_white(np.concatenate([COLORS, [[255], [90], [0]]], 1)[[[0, 1, 2], [2, 1, 0]]])),
+        (
+            palette_png(1),
+            over_white(np.concatenate([COLORS, [[255], [0], [255]]], 1)[[[0, 1, 2], [2, 1, 0]]]),
+        ),
+        (
+            palette_png(bytes([255, 90, 0])),
+            over_white(np.concatenate([COLORS, [[255], [90], [0]]], 1)[[[0, 1, 2], [2, 1, 0]]]),
+        ),
     ):
         picture = read(data)
         np.testing.assert_array_equal(picture.pixels, expected)
@@ -120,7 +147,11 @@ def test_a_transparent_colour_is_white_at_every_depth(read):
         for key in (0, 2**bits - 1, 2 ** (bits - 1)):
             values = samples * (255 // (2**bits - 1))
             picture = read(keyed(samples, [key], bits=bits))
-            np.testing.assert_array_equal(picture.pixels, np.repeat(np.where(samples == key, 255, values), 3, -1), err_msg=f"{bits} bits, {key}")
+            np.testing.assert_array_equal(
+                picture.pixels,
+                np.repeat(np.where(samples == key, 255, values), 3, -1),
+                err_msg=f"{bits} bits, {key}",
+            )
             assert picture.treatments == (decode.TRANSPARENT,)
     samples = noise(4, 4, 3)
     expected = samples.copy()
@@ -130,13 +161,19 @@ def test_a_transparent_colour_is_white_at_every_depth(read):
     expected = to_bytes(deep)
     expected[1, 2] = 255
     np.testing.assert_array_equal(read(keyed(deep, deep[1, 2])).pixels, expected)
-    assert read(keyed(np.zeros((2, 2, 1), np.uint8), [7])).treatments == (), "no pixel has that colour"
+    assert read(
+        keyed(np.zeros((2, 2, 1), np.uint8), [7])
+    ).treatments == (), "no pixel has that colour"
 
 
 def test_an_image_without_a_visible_pixel_is_refused(tmp_path):
     unseen = np.dstack([noise(5, 7, 3), np.zeros((5, 7), np.uint8)])
-    for data in (png(unseen), png(unseen.astype(np.uint16)), keyed(np.full((3, 3, 1), 9, np.uint8), [9])):
-        with pytest.raises(DataError, match="x: every pixel is transparent.*save it without its alpha channel"):
+    for data in (
+        png(unseen), png(unseen.astype(np.uint16)), keyed(np.full((3, 3, 1), 9, np.uint8), [9])
+    ):
+        with pytest.raises(
+            DataError, match="x: every pixel is transparent.*save it without its alpha channel"
+        ):
             decode_picture(data, "x")
 
 
@@ -153,7 +190,9 @@ def test_an_orientation_is_applied_by_every_reader(read, orientation):
     expected = (decode.TURNED,) if orientation > 1 else ()
     jpeg = saved(photo(24, 40), "JPEG", exif=b"Exif\0\0" + exif(orientation))
     samples = noise(4, 6, 3)
-    upright = ImageOps.exif_transpose(Image.open(io.BytesIO(png(samples, before=chunk(b"eXIf", exif(orientation))))))
+    upright = ImageOps.exif_transpose(
+        Image.open(io.BytesIO(png(samples, before=chunk(b"eXIf", exif(orientation)))))
+    )
     xmp = f'<x tiff:Orientation="{orientation}"/>'.encode()
     for data, wanted in (
         (jpeg, ImageOps.exif_transpose(Image.open(io.BytesIO(jpeg)))),
@@ -183,7 +222,11 @@ def test_of_several_frames_the_first_is_read(read):
 
 def test_a_colour_profile_other_than_srgb_is_mentioned_and_changes_nothing(read):
     plain = saved(photo(9, 12), "PNG")
-    for profile, treatments in ((b"Display P3", (decode.PROFILE,)), (b"sRGB IEC61966-2.1", ()), ("sRGB".encode("utf-16-be"), ())):
+    for profile, treatments in (
+        (b"Display P3", (decode.PROFILE,)),
+        (b"sRGB IEC61966-2.1", ()),
+        ("sRGB".encode("utf-16-be"), ()),
+    ):
         picture = read(saved(photo(9, 12), "PNG", icc_profile=profile))
         assert picture.treatments == treatments
         np.testing.assert_array_equal(picture.pixels, read(plain).pixels)
@@ -191,27 +234,41 @@ def test_a_colour_profile_other_than_srgb_is_mentioned_and_changes_nothing(read)
 
 def test_no_other_format_is_opened_and_no_program_started(tmp_path, monkeypatch):
     monkeypatch.setattr(subprocess, "Popen", None)
-    postscript = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 20 20\n%%EndComments\n20 20 scale\nshowpage\n"
+    postscript = (
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 20 20\n%%EndComments\n20 20 scale\nshowpage\n"
+    )
     for data, says in (
-        (postscript, "it is PostScript"), (saved(photo(4, 4), "TIFF"), "it is TIFF"), (b"", "the file is empty"),
-        (b"<!DOCTYPE html><html>404</html>", "HTML"), (b"\0\0\0\x18ftypheic", "HEIC"), (b"version https://git-lfs.github.com/spec/v1\n", "Git LFS"),
-        (saved(photo(4, 4), "ICO"), "no image format"), (saved(photo(4, 4), "PPM"), "no image format"),
+        (postscript, "it is PostScript"), (saved(photo(4, 4), "TIFF"), "it is TIFF"),
+        (b"", "the file is empty"),
+        (b"<!DOCTYPE html><html>404</html>", "HTML"), (b"\0\0\0\x18ftypheic", "HEIC"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "Git LFS"),
+        (saved(photo(4, 4), "ICO"), "no image format"),
+        (saved(photo(4, 4), "PPM"), "no image format"),
     ):
         path = tmp_path / "photo.jpg"
         path.write_bytes(data)
         for function in (read_picture, image_size_hw):
-            with pytest.raises(DataError, match=f"photo.jpg: cannot be decoded: .*{says}.*; expected JPEG, PNG, BMP, GIF or WebP"):
+            with pytest.raises(
+                DataError,
+                match=(
+                    f"photo.jpg: cannot be decoded: .*{says}.*; expected JPEG, PNG, BMP, GIF or "
+                    "WebP"
+                ),
+            ):
                 function(path)
 
 
 BOMBS = {
     "PNG": png(np.zeros((1, 1, 3), np.uint8), size=(20000, 20000)),
     "a PNG that PIL would read": png(np.zeros((1, 1, 1), np.uint8), bits=1, size=(16385, 8192)),
-    "BMP": saved(photo(4, 4), "BMP")[:18] + b"\x20\x4e\0\0\x20\x4e\0\0" + saved(photo(4, 4), "BMP")[26:],
+    "BMP": saved(photo(4, 4), "BMP")[:18] + b"\x20\x4e\0\0\x20\x4e\0\0" + saved(
+        photo(4, 4), "BMP"
+    )[26:],
     "GIF": saved(photo(4, 4), "GIF")[:6] + b"\x20\x4e\x20\x4e" + saved(photo(4, 4), "GIF")[10:],
 }
 _JPEG = saved(photo(8, 8), "JPEG")
-_SIZE_AT = _JPEG.index(b"\xff\xc0") + 5  # of the frame header: marker, its length, bits a sample, then height and width
+# of the frame header: marker, its length, bits a sample, then height and width
+_SIZE_AT = _JPEG.index(b"\xff\xc0") + 5
 BOMBS["JPEG"] = _JPEG[:_SIZE_AT] + b"\x4e\x20\x4e\x20" + _JPEG[_SIZE_AT + 4 :]
 
 
@@ -219,8 +276,15 @@ BOMBS["JPEG"] = _JPEG[:_SIZE_AT] + b"\x4e\x20\x4e\x20" + _JPEG[_SIZE_AT + 4 :]
 def test_an_image_too_large_to_decode_is_refused_by_its_header(tmp_path, data):
     path = tmp_path / "scan.png"
     path.write_bytes(data)
-    says = r"(20000x20000|16385x8192) pixels \(width x height\), (400,000,000|134,225,920) in all; expected at most 134,217,728: make it smaller"
-    for function in (read_picture, image_size_hw, lambda path: read_image(path, plain_png=seg_pipeline._decode_png)):
+    says = (
+        r"(20000x20000|16385x8192) pixels \(width x height\), (400,000,000|134,225,920) in all; "
+        r"expected at most 134,217,728: make it smaller"
+    )
+    for function in (
+        read_picture,
+        image_size_hw,
+        lambda path: read_image(path, plain_png=seg_pipeline._decode_png),
+    ):
         with pytest.raises(DataError, match=f"scan.png: {says}"):
             function(path)
     if data[1:4] == b"PNG":
@@ -230,7 +294,8 @@ def test_an_image_too_large_to_decode_is_refused_by_its_header(tmp_path, data):
 
 
 def test_the_bound_leaves_room_for_the_frames_of_all_data_sets():
-    for width, height in ((2048, 1024), (4000, 6000), (12000, 9000)):  # Cityscapes, cameras, a phone's 108 megapixels
+    # Cityscapes, cameras, a phone's 108 megapixels
+    for width, height in ((2048, 1024), (4000, 6000), (12000, 9000)):
         decode.check_num_pixels(width, height, "x")
 
 
@@ -257,22 +322,35 @@ def test_whatever_is_in_a_file_it_is_an_image_or_one_line_that_names_it(tmp_path
                     function(path)
                 except DataError as error:
                     refused += 1
-                    assert "some.png: " in str(error) and "\n" not in str(error) and len(str(error)) < 600
+                    assert (
+                        "some.png: " in str(error)
+                        and "\n" not in str(error)
+                        and len(str(error)) < 600
+                    )
     assert refused > 500, "the damage does not reach the readers"
 
 
 def test_what_pil_raises_of_its_own_accord_names_the_file(tmp_path, monkeypatch):
     (tmp_path / "a.png").write_bytes(ORDINARY["RGB PNG"])
-    for error in (Image.DecompressionBombError("too large"), KeyError(3), MemoryError(), RuntimeError("two\nlines")):
+    for error in (
+        Image.DecompressionBombError("too large"),
+        KeyError(3),
+        MemoryError(),
+        RuntimeError("two\nlines"),
+    ):
         def load(self, error=error):
             raise error
 
         monkeypatch.setattr(decode.PngImagePlugin.PngImageFile, "load", load)
-        said = "it has more than 134,217,728 pixels" if isinstance(error, Image.DecompressionBombError) else type(error).__name__
+        said = "it has more than 134,217,728 pixels" if isinstance(
+            error, Image.DecompressionBombError
+        ) else type(error).__name__
         for function in (read_picture, read_ids):
             if function is read_ids:
                 (tmp_path / "a.png").write_bytes(ORDINARY["grey PNG"])
-            with pytest.raises(DataError, match=rf"a.png: cannot be decoded: {said}.*; (replace|download)"):
+            with pytest.raises(
+                DataError, match=rf"a.png: cannot be decoded: {said}.*; (replace|download)"
+            ):
                 function(str(tmp_path / "a.png"))
 
 
@@ -288,12 +366,23 @@ def test_labels_are_never_composed_scaled_or_turned(tmp_path):
     np.testing.assert_array_equal(read_ids(written(keyed(ids[..., None], [1]))), ids)
     deep = noise(3, 4, 1, dtype=np.uint16)
     np.testing.assert_array_equal(read_ids(written(png(deep))), deep[..., 0])
-    np.testing.assert_array_equal(read_ids(written(png(ids[..., None], before=chunk(b"eXIf", exif(1))))), ids)
+    np.testing.assert_array_equal(
+        read_ids(written(png(ids[..., None], before=chunk(b"eXIf", exif(1))))), ids
+    )
     for data, says in (
-        (png(GREY_ALPHA), "8-bit grey and alpha PNG"), (png(ids[..., None], bits=4), "4-bit grey PNG"),
+        (png(GREY_ALPHA), "8-bit grey and alpha PNG"),
+        (png(ids[..., None], bits=4), "4-bit grey PNG"),
         (png(ids[..., None], before=chunk(b"eXIf", exif(3))), "has an orientation.*save it upright"),
         (png(ids[..., None], after=chunk(b"eXIf", exif(6))), "has an orientation"),
-        (saved(photo(4, 4).convert("L"), "PNG", save_all=True, append_images=[photo(4, 4).convert("L").rotate(90)]), "several frames"),
+        (
+            saved(
+                photo(4, 4).convert("L"),
+                "PNG",
+                save_all=True,
+                append_images=[photo(4, 4).convert("L").rotate(90)],
+            ),
+            "several frames",
+        ),
     ):
         with pytest.raises(DataError, match=f"label.png: .*{says}"):
             read_ids(written(data))
@@ -303,22 +392,35 @@ def test_labels_are_never_composed_scaled_or_turned(tmp_path):
 
 def test_check_data_counts_treatments_and_goes_on_after_any_file(tmp_path):
     for name, data in (
-        ("0.png", png(RGBA)), ("1.png", png(noise(5, 7, 4))), ("2.png", png(noise(5, 7, 1, dtype=np.uint16))), ("3.png", BOMBS["PNG"]),
+        ("0.png", png(RGBA)), ("1.png", png(noise(5, 7, 4))),
+        ("2.png", png(noise(5, 7, 1, dtype=np.uint16))), ("3.png", BOMBS["PNG"]),
         ("4.png", b"%!PS-Adobe"), ("5.png", ORDINARY["RGB PNG"]),
     ):
         (tmp_path / "images/cup").mkdir(parents=True, exist_ok=True)
         (tmp_path / "images/cup" / name).write_bytes(data)
         (tmp_path / "images" / name).write_bytes(data)
         seg_files.write_ids(tmp_path / "labels" / name, np.full((5, 7), 7))
-    (tmp_path / "labels/5.png").write_bytes(png(noise(5, 7, 1) * 0 + 7, before=chunk(b"eXIf", exif(3))))
+    (tmp_path / "labels/5.png").write_bytes(
+        png(noise(5, 7, 1) * 0 + 7, before=chunk(b"eXIf", exif(3)))
+    )
     (tmp_path / "classes.csv").write_text("id,name,train_id,r,g,b\n7,road,0,128,64,128\n")
-    for what in (read_folder(tmp_path / "images", "cup"), dict(dataset="own", root=str(tmp_path), classes="classes.csv")):
+    for what in (
+        read_folder(tmp_path / "images", "cup"),
+        dict(dataset="own", root=str(tmp_path), classes="classes.csv"),
+    ):
         lines, is_ok = check_data.check([("target", what)], lambda done, total: None)
         text = "\n".join(lines)
-        assert not is_ok and "2 images have transparent pixels, which are laid over white: " in text and "0.png for one" in text
+        assert (
+            not is_ok
+            and "2 images have transparent pixels, which are laid over white: " in text
+            and "0.png for one" in text
+        )
         assert "1 images have 16 bits a channel" in text
         unreadable = [line for line in lines if line.startswith("  unreadable: ")]
-        assert "3.png: 20000x20000 pixels" in unreadable[0] and "4.png: cannot be decoded: it is PostScript" in unreadable[1]
+        assert (
+            "3.png: 20000x20000 pixels" in unreadable[0]
+            and "4.png: cannot be decoded: it is PostScript" in unreadable[1]
+        )
     assert "labels/5.png: has an orientation" in unreadable[2] and len(unreadable) == 3
 
 
@@ -328,11 +430,24 @@ def test_a_label_must_fit_the_upright_image(tmp_path):
     (tmp_path / "classes.csv").write_text("id,name,train_id,r,g,b\n7,road,0,128,64,128\n")
     config = dict(dataset="own", root=str(tmp_path), classes="classes.csv")
     seg_files.write_ids(tmp_path / "labels/a.png", np.full((12, 8), 7))
-    assert read_domain(config).read_label(0).shape == read_domain(config).read_image(0).shape[:2] == (12, 8)
+    assert (
+        read_domain(config).read_label(0).shape
+        == read_domain(config).read_image(0).shape[:2]
+        == (12, 8)
+    )
     lines, is_ok = check_data.check([("target", config)], lambda done, total: None)
-    assert is_ok and "1 images have an orientation in their EXIF, and are turned upright" in "\n".join(lines)
+    assert (
+        is_ok
+        and "1 images have an orientation in their EXIF, and are turned upright" in "\n".join(lines)
+    )
     seg_files.write_ids(tmp_path / "labels/a.png", np.full((8, 12), 7))
-    with pytest.raises(DataError, match="labels/a.png: the label is 12x8 and its image 8x12 .*has an orientation in its EXIF, it is applied to the image alone"):
+    with pytest.raises(
+        DataError,
+        match=(
+            "labels/a.png: the label is 12x8 and its image 8x12 .*has an orientation in its EXIF, "
+            "it is applied to the image alone"
+        ),
+    ):
         read_domain(config).read_label(0)
 
 
@@ -342,7 +457,12 @@ def test_a_record_that_cannot_be_read_is_named():
             raise RuntimeError("corrupt\nshard")
 
     images = ImageSet("tfds:x", ("a",), np.zeros(1, np.int32), records=Records([b"1"]))
-    with pytest.raises(DataError, match=r"tfds:x\[0\]: cannot be read: RuntimeError corrupt shard; prepare the data set again"):
+    with pytest.raises(
+        DataError,
+        match=(
+            r"tfds:x\[0\]: cannot be read: RuntimeError corrupt shard; prepare the data set again"
+        ),
+    ):
         images.read(0)
     lines, is_ok = check_data.check([("target", images)], lambda done, total: None)
     assert not is_ok and "tfds:x[0]: cannot be read" in "\n".join(lines)
@@ -350,5 +470,12 @@ def test_a_record_that_cannot_be_read_is_named():
 
 def test_decoding_needs_no_tensorflow_for_eight_bits(tmp_path):
     (tmp_path / "a.png").write_bytes(png(RGBA))
-    program = "import sys; from data_pipeline.decode import read_image; read_image(sys.argv[1]); assert 'tensorflow' not in sys.modules"
-    subprocess.run([sys.executable, "-c", program, str(tmp_path / "a.png")], check=True, cwd=os.path.dirname(os.path.dirname(decode.__file__)))
+    program = (
+        "import sys; from data_pipeline.decode import read_image; read_image(sys.argv[1]); assert "
+        "'tensorflow' not in sys.modules"
+    )
+    subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path / "a.png")],
+        check=True,
+        cwd=os.path.dirname(os.path.dirname(decode.__file__)),
+    )
