@@ -96,6 +96,7 @@ def test_evaluating_a_finished_run_gives_its_results(tiny_run):
     assert results == evaluated
 
 
+@pytest.mark.slow
 def test_a_run_begun_on_one_device_ends_on_four(tiny_run, tmp_path):
     """Class-aware batches of 30 rows are padded to 32; parameters agree up to rounding that the steps have multiplied."""
     workdir = tmp_path / "run"

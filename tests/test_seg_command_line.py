@@ -90,6 +90,7 @@ def test_evaluating_a_finished_run_gives_its_figures(finished, scenes):
     assert {name: stage["confusion"] for name, stage in again.items()} == {name: stage["confusion"] for name, stage in results.items()}
 
 
+@pytest.mark.slow
 def test_plca_is_measured_and_predicts_with_spatial_aggregation_too(scenes, tmp_path):
     flags = ("--config.stages=('plca',)", "--config.plca.init_from=", "--config.plca.steps=2")
     flags += ("--config.plca.batch_size=1", "--config.plca.accumulate=2")
