@@ -163,18 +163,20 @@ def trained(request):
 
 
 def test_four_devices_are_one_device(trained):
-    """Parameters and statistics to 1e-5 of each array, momentum to 5e-4 of its largest entry.
+    """Parameters and statistics to 1e-5 of each array, momentum to 1e-4 of its largest entry.
 
     Gradients of a norm cancel, so that rounding shows, on one processor more than on another:
-    PLCA's first norm is off by less than 1e-4 on one and by 2e-4 on another. The second step meets
+    PLCA's first norm is off by less than 1e-4 on one and by 2e-4 on another, so PLCA's momentum
+    alone is allowed 5e-4. The second step meets
     a network that the first threw far (gradient norm 24 at a rate of 0.01), which multiplies
     rounding: there 1e-5 of a parameter's unit.
     """
-    _, _, ((_, one, one_metrics), (_, four, four_metrics)) = trained
+    method, _, ((_, one, one_metrics), (_, four, four_metrics)) = trained
+    moments = 5e-4 if method == "plca" else 1e-4
     for name, value in one[0].items():
         # A discriminator's gradient nearly cancels between the domains, and Adam divides by its size: rounding grows in its moments, and
         # its parameters agree to 1e-5 of their unit.
-        tolerance = 5e-4 if any(moment in name for moment in ("/mu/", "/nu/", "/trace/")) else 1e-5
+        tolerance = moments if any(moment in name for moment in ("/mu/", "/nu/", "/trace/")) else 1e-5
         # A bias begins at 0 and holds, after a step, the rate times a sum that nearly cancels: at least 1e-2 is its unit.
         unit = 1.0 if name.startswith("params/discriminator") else max(np.abs(value).max(), 1e-2)
         np.testing.assert_allclose(four[0][name], value, rtol=0, atol=tolerance * unit, err_msg=name)
