@@ -27,6 +27,7 @@ def kmeans_data(rows, width, num_classes, separation):
 
 def dajax_kmeans(rows, width, num_classes, separation, updates):
     import jax
+
     from dajax.ops.clustering import cosine_kmeans
 
     features, centers = jax.block_until_ready(jax.device_put(kmeans_data(rows, width, num_classes, separation)))
@@ -92,6 +93,7 @@ def ensemble_data(rows, width, num_classes, separation, clusterings):
 
 def dajax_ensemble(rule, clusterings, chunk_size, **data):
     import jax
+
     from dajax.ops.clustering_ensemble import ensemble_labels
 
     features, centers = jax.block_until_ready(jax.device_put(ensemble_data(clusterings=clusterings, **data)))

@@ -24,6 +24,7 @@ def loss_answer(value, *grads):
 
 def dajax_cdd(num_classes, batch_classes, rows, widths):
     import jax
+
     from dajax.losses.cdd import cdd
 
     layers = jax.device_put(cdd_data(batch_classes, rows, widths))
@@ -70,6 +71,7 @@ def mmd_data(kind, rows, widths):
 
 def dajax_mmd(kind, rows, widths):
     import jax
+
     from dajax.losses import mmd
 
     layers, mask = jax.device_put((mmd_data(kind, rows, widths), np.ones(rows, bool)))

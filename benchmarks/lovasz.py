@@ -58,6 +58,7 @@ def argsort_lovasz(probabilities, labels, valid):
 
 def in_jax(size, from_logits, loss):
     import jax
+
     from dajax.ops.resize import resize_bilinear
 
     logits, labels = (jax.device_put(x) for x in logits_and_labels(size))

@@ -80,6 +80,7 @@ def pair_answer(loss, grads):
 
 def dajax_pair(height, width, channels, metric, implementation, **blocks):
     import jax
+
     from dajax.losses.association import cycle_association
     from dajax.ops.aggregation import aggregate
     from dajax.parallel import masked_mean
@@ -145,6 +146,7 @@ def torch_pair(height, width, channels, metric):
 
 def dajax_test_time(height, width, channels, metric, implementation, **blocks):
     import jax
+
     from dajax.ops.aggregation import aggregate
 
     image = jax.block_until_ready(jax.device_put(pair_data(height, width, channels, metric)[0]))

@@ -10,11 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.harness import RSS_UNIT, Prepared
-from configs import cls_base
-from configs import mscan as recipe
-from dajax.feed import Feed
-from dajax.methods import alternation, mscan
+from dajax.methods.classification import _clustering_loop as alternation
+from dajax.methods.classification import mscan
 from dajax.models.classifier import Output
+from dajax.recipes import mscan as recipe
+from dajax.recipes.base import classification as cls_base
+from dajax.tasks.classification.feed import Feed
 
 IMAGE_SHAPE = (8, 8, 3)
 CLASS_SPREAD, DOMAIN_SPREAD = 1.0, 0.3  # of the patterns of classes and domains, against noise of 1 a pixel
@@ -51,7 +52,7 @@ class Images:
 
 
 class SyntheticFeed(Feed):
-    """dajax.feed.Feed over images of no file: noise around a pattern of the class, moved by a pattern of the domain."""
+    """dajax.tasks.classification.feed.Feed over images of no file: noise around a pattern of the class, moved by a pattern of the domain."""
 
     def __init__(self, num_target, num_sources, per_source, num_classes):
         rng, names = np.random.default_rng(0), [f"source{i}" for i in range(num_sources)]

@@ -9,7 +9,7 @@
   python benchmarks/seeds_table.py spcl --seeds=3                 about twenty
   python benchmarks/seeds_table.py bicl --seeds=3                 about twenty
 
-A sweep (`run.py --seeds`, dajax/sweep.py) with rows titled as in README: once per seed, all rows of which start from the same source-only
+A sweep (`run.py --seeds`, dajax/cli/sweep.py) with rows titled as in README: once per seed, all rows of which start from the same source-only
 stage; skips what is finished, resumes what is not, prints Markdown. Figures are of the last step.
 """
 
@@ -20,7 +20,8 @@ import sys
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from dajax import sweep, sweep_plan, sweep_tables  # noqa: E402
+from dajax.analysis import sweep_tables
+from dajax.cli import sweep, sweep_plan  # noqa: E402
 from dajax.errors import StopRequested, UserError  # noqa: E402
 
 MIOU = {figure: sweep_tables.SEGMENTATION[figure] for figure in (("miou",), ("reestimated", "miou"))}

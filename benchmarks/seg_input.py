@@ -4,7 +4,7 @@
 
 Every image comes with its label. Without --root, 2048x1024 frames of the embedded scenes are drawn first; DIR is a Cityscapes folder. All
 contenders may use all cores, each in processes of its own, repeats interleaved. "decode": PIL, one thread a core, files to arrays; "memory
-kept": with the allocator's settings of the pipeline (data_pipeline/malloc.py). "dajax": the pipeline of training (ids checked and mapped, PIL's
+kept": with the allocator's settings of the pipeline (data_pipeline.stream.py). "dajax": the pipeline of training (ids checked and mapped, PIL's
 antialiased bicubic resize, half of the images mirrored, BGR minus the mean). "torch": the same work the way the released loaders do it, PIL in
 one DataLoader process a core.
 Without torch its line is left out: `pip install torch`.
@@ -32,21 +32,21 @@ CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os
 
 def frames(root, split):
     """The SegmentationSet of a Cityscapes folder."""
-    from data_pipeline.seg_readers import read_domain
+    from data_pipeline.segmentation.readers import read_domain
 
     return read_domain({"dataset": "cityscapes", "root": root, "split": split, "space": "cityscapes"})
 
 
 def transform(size_hw):
     """AdaptSegNet's: the whole frame resized, mirrored at random, BGR minus the mean."""
-    from configs import seg_base
-    from data_pipeline.seg_transforms import from_config
+    from dajax.recipes.base import segmentation as seg_base
+    from data_pipeline.segmentation.transforms import from_config
 
     return from_config(seg_base.whole_frames(size_hw, flip=True))
 
 
 def decode_with_memory_kept(root, split, images, size_hw):
-    from data_pipeline.malloc import keep_freed_memory
+    from data_pipeline.stream import keep_freed_memory
 
     keep_freed_memory()
     return decode(root, split, images, size_hw)
@@ -75,7 +75,7 @@ def rows(images, count):
 
 def dajax_pipeline(root, split, images, size_hw):
     from data_pipeline.sampling import make_key
-    from data_pipeline.seg_pipeline import SegPart, batches
+    from data_pipeline.segmentation.pipeline import SegPart, batches
 
     chosen = frames(root, split)
     part = SegPart(chosen, lambda step: np.array([step % len(chosen)]), transform(size_hw), make_key(0, "benchmark"), with_labels=True)
@@ -140,7 +140,7 @@ def main():
         contenders["torch"] = torch_loader
     with tempfile.TemporaryDirectory() as folder:
         if args.root is None:
-            from data_pipeline import scenes
+            from data_pipeline.scenes import sets as scenes
 
             scenes.write(folder, world="target", split=args.split, count=DRAWN, size_hw=frame_hw, seed=0)
         settings = dict(root=args.root or folder, split=args.split, images=args.images, size_hw=size_hw)

@@ -38,11 +38,10 @@ def dajax_step(height, width, stages, dtype):
     import jax.numpy as jnp
     from ml_collections import ConfigDict
 
-    from configs import adaptsegnet as recipe
-    from configs import seg_base
-    from dajax import parallel
-    from dajax.methods import adaptsegnet
+    from dajax.methods.segmentation import adaptsegnet
     from dajax.models.deeplab import build_segmenter
+    from dajax.recipes import adaptsegnet as recipe
+    from dajax.recipes.base import segmentation as seg_base
 
     config = recipe.authors(settings="paper")  # every parameter stepped once, as torch's here
     config.target_hw = (height, width)

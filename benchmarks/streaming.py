@@ -23,7 +23,7 @@ CASES = ("prototypes (spcl)", "thresholds and labels, rule quantile", "threshold
 
 
 class Frames:
-    """What a refresh asks of dajax.feed.SegFeed, over images that are noise around a pattern of blocks."""
+    """What a refresh asks of dajax.tasks.classification.feed.SegFeed, over images that are noise around a pattern of blocks."""
 
     def __init__(self, count, devices):
         self.count, self.devices, self.labelled = count, devices, 0
@@ -54,10 +54,10 @@ def prepare(case, count):
     """One case over so many images, as a contender of benchmarks/harness.py."""
     import jax
 
-    from configs import spcl as recipe
     from dajax.methods import METHODS
     from dajax.models.apply import predict_scores
     from dajax.models.build import build_segmenter
+    from dajax.recipes import spcl as recipe
 
     config = recipe.get_config("scenes")
     stage = config.spcl if case == CASES[0] else config.warm_up_labels

@@ -15,8 +15,8 @@ Published, ResNet-101, GTA5 -> Cityscapes: single level 41.4, multi level 42.4 m
 (issues 19, 56, 65). Not reproduced here yet; 150,000 steps: about two days on one modern GPU, estimated, not measured.
 """
 
-from configs import seg_base
-from configs.scenes import SIZE_HW, scenes
+from dajax.recipes.base import segmentation as seg_base
+from dajax.recipes.base.scenes import SIZE_HW, scenes
 
 VARIANTS = {"scenes": ("levels", "gan")} | dict.fromkeys(
     seg_base.REAL_VARIANTS, (*seg_base.REAL_KEYS, "backbone", "levels", "gan", "settings")

@@ -16,8 +16,8 @@ Not as in the released code: no convolutions of each domain's own; a random shor
 enlarges a smaller crop (source only: 600 to 864; 576, 720 or 864); for SYNTHIA its counter of steps jumps to 20,000 after the first of two epochs.
 """
 
-from configs import seg_base
-from configs.scenes import scenes
+from dajax.recipes.base import segmentation as seg_base
+from dajax.recipes.base.scenes import scenes
 
 VARIANTS = {"scenes": ("settings", "density"), "ablations": ("density",)} | dict.fromkeys(
     seg_base.REAL_VARIANTS, (*seg_base.REAL_KEYS, "settings", "density")

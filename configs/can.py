@@ -11,17 +11,18 @@
 The weights are torchvision's of ImageNet: https://download.pytorch.org/models/resnet50-19c8e357.pth and
 resnet101-5d3b4d8f.pth, which the authors took, or the same networks stored anew, resnet50-0676ba61.pth and
 resnet101-63fe2227.pth; the digits in a name begin the file's SHA-256. weights=none trains from random ones.
-configs/cls_base.py has all arguments. With weights, `folder` and `tfds` take ResNet-50 and Office-31's settings;
+configs/base/classification.py has all arguments. With weights, `folder` and `tfds` take ResNet-50 and Office-31's settings;
 D0 is then 1.0, the default of the authors' code, which filters nothing (0.05 in its amazon -> dslr, webcam files).
 
 Published (slides): Office-31 A-W 94.5, D-W 99.1, W-D 99.8, A-D 95.0, D-A 78.0, W-A 77.0; VisDA-2017 mean-class 87.2 (users of the
 released code reached 86.5-86.9). Not reproduced here yet: the variants office31 and visda2017 are the authors' yaml files, held to them by
-tests/test_published_classification.py.
+tests/configs/test_published_classification.py.
 """
 
 from ml_collections import ConfigDict
 
-from configs import base, cls_base
+from dajax.recipes.base import classification as cls_base
+from dajax.recipes.base import common as base
 
 ABLATIONS = "ablations"  # a variant: the digits, and more stages
 USES = cls_base.USES | {ABLATIONS: cls_base.USES["digits"]}

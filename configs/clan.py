@@ -15,8 +15,8 @@ the validation set: the released log has 43.68 at 82k, 41.32 at the last step. U
 here yet; 100,000 steps: about two days on one modern GPU, estimated, not measured.
 """
 
-from configs import seg_base
-from configs.scenes import SIZE_HW, scenes
+from dajax.recipes.base import segmentation as seg_base
+from dajax.recipes.base.scenes import SIZE_HW, scenes
 
 VARIANTS = {"scenes": ("settings",)} | dict.fromkeys(seg_base.REAL_VARIANTS, (*seg_base.REAL_KEYS, "settings"))
 # (bound of a uniform number, factor on the image's size): gta5_dataset.py and its siblings with scale=True. The label keeps its size.

@@ -7,8 +7,10 @@ Every method beside its step-matched control: the same network, steps, batches a
 so another source-only network: configs/clan.py has its row.
 """
 
-from configs import adaptsegnet, base, plca, seg_base
-from configs.scenes import scenes
+from dajax.recipes import adaptsegnet, plca
+from dajax.recipes.base import common as base
+from dajax.recipes.base import segmentation as seg_base
+from dajax.recipes.base.scenes import scenes
 
 
 def get_config(arg=None):

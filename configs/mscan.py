@@ -7,11 +7,12 @@
 
 Rows: source only and AdaBN on the merged sources, CAN on them, MSCAN without and with boundary-sensitive alignment. Published (slides),
 DomainNet with ResNet-101, targets clp inf pnt qdr rel skt: merged CAN 67.4 25.3 56.2 26.3 72.5 56.2, without BSA 68.5 27.3 57.4 28.1 72.5 58.1,
-MSCAN 69.3 28.0 58.6 30.3 73.3 59.5. Not reproduced here yet, and nothing was released: dajax.methods.mscan lists what the slides leave open;
+MSCAN 69.3 28.0 58.6 30.3 73.3 59.5. Not reproduced here yet, and nothing was released: dajax.methods.classification.mscan lists what the slides leave open;
 the values here are configs/can.py's, and so are the arguments and where the weights are to be had.
 """
 
-from configs import can, cls_base
+from dajax.recipes import can
+from dajax.recipes.base import classification as cls_base
 
 DIGITS = "outline+stencil+noise"  # printed type, the fourth world, is what configs/can.py has
 

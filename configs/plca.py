@@ -14,8 +14,8 @@ Cityscapes 46.8 over 16 classes (46.9). Not reproduced here yet. The authors use
 memory linear in the pixels here. 10,416 steps of 8 + 8 crops of 730x730: about a day on one modern GPU, estimated, not measured.
 """
 
-from configs import seg_base
-from configs.scenes import scenes
+from dajax.recipes.base import segmentation as seg_base
+from dajax.recipes.base.scenes import scenes
 
 REAL_VARIANTS = ("gta5_to_cityscapes", "synthia_to_cityscapes")
 VARIANTS = {"scenes": (), "ablations": ()} | dict.fromkeys(REAL_VARIANTS, (*seg_base.REAL_KEYS, "settings"))

@@ -11,8 +11,8 @@ Users of the released code measured 24-31 when the target was really left out, a
 measured.
 """
 
-from configs import seg_base
-from configs.scenes import scenes
+from dajax.recipes.base import segmentation as seg_base
+from dajax.recipes.base.scenes import scenes
 
 VARIANTS = {"scenes": ()} | dict.fromkeys(seg_base.REAL_VARIANTS, (*seg_base.REAL_KEYS, "backbone", "settings"))
 

@@ -17,8 +17,10 @@ Published, ResNet-101, best snapshot on the validation set: GTA5 -> Cityscapes 5
 Synscapes -> Cityscapes 57.1. Not reproduced here yet; 100,000 steps: about three days on one modern GPU, estimated, not measured.
 """
 
-from configs import adaptsegnet, base, seg_base
-from configs.scenes import scenes
+from dajax.recipes import adaptsegnet
+from dajax.recipes.base import common as base
+from dajax.recipes.base import segmentation as seg_base
+from dajax.recipes.base.scenes import scenes
 
 VARIANTS = {"scenes": ("settings",), "ablations": ("settings",)} | dict.fromkeys(
     seg_base.REAL_VARIANTS, (*seg_base.REAL_KEYS, "settings")

@@ -27,9 +27,9 @@ Importing this package is cheap. TensorFlow is loaded by `pipeline`, `seg_pipeli
     check_data, check_images, official   reading everything once, before a run
 """
 
-from data_pipeline.class_aware import ClassAwareSampler
+from data_pipeline.classification.class_aware import ClassAwareSampler
+from data_pipeline.classification.image_set import ImageSet
 from data_pipeline.errors import DataError
-from data_pipeline.image_set import ImageSet
 from data_pipeline.sources import load_domains
 
 __all__ = ["ClassAwareSampler", "DataError", "ImageSet", "load_domains"]

@@ -24,7 +24,14 @@ from collections.abc import Callable
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
-from PIL import BmpImagePlugin, GifImagePlugin, Image, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
+from PIL import (
+    BmpImagePlugin,
+    GifImagePlugin,
+    Image,
+    JpegImagePlugin,
+    PngImagePlugin,
+    WebPImagePlugin,
+)
 
 from data_pipeline import png_chunks
 from data_pipeline.errors import DataError
@@ -280,7 +287,9 @@ def _is_opaque(pixels, key, header) -> np.ndarray:
 
 def _sixteen_bits_to_rgb(file, name):
     """A PNG file of 16 bits a channel. TensorFlow decodes it: PIL keeps the high byte alone of colours and alpha."""
-    from data_pipeline.transforms import tf  # here, because TensorFlow takes seconds to import; there, because that hides the GPUs from it
+    from data_pipeline.stream import (
+        tf,  # here, because TensorFlow takes seconds to import; there, because that hides the GPUs from it
+    )
 
     file.seek(0)
     try:

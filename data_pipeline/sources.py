@@ -3,10 +3,17 @@
 import os
 from typing import NamedTuple
 
-from data_pipeline import digits, domainnet, folder, office31, tfds_sets, visda2017
+from data_pipeline.classification import (
+    domainnet,
+    folder,
+    office31,
+    tfds_sets,
+    visda2017,
+)
+from data_pipeline.classification.image_set import ImageSet
+from data_pipeline.digits import sets as digits
 from data_pipeline.errors import DataError
-from data_pipeline.image_set import ImageSet
-from data_pipeline.names import check_below
+from data_pipeline.files.names import check_below
 
 KNOWN = ("digits", "folder", "office31", "visda2017", "domainnet", "tfds")
 

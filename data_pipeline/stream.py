@@ -1,23 +1,79 @@
-"""An iterator over batches that can be closed, which a run must do before it ends.
+"""The tf.data side of both tasks: TensorFlow as every module here imports it, and batches as a stream.
 
-tf.data's threads call back into Python to read images. While the interpreter shuts down it gives
-its lock to no other thread: calls that are under way then never return, and an iterator that is
-destroyed at that moment, as whatever lies in a reference cycle is, waits for them for ever. So
-nothing of tf.data may be left when the interpreter shuts down. A stream closes itself after its
-last batch; who breaks off uses `with`, or calls `close`; and what was forgotten all the same is
-closed when the next stream is made, and at the latest by `close_all` when the process exits.
+A batch is a pure function of its step: Python decides the rows and the random numbers of each step
+(see `sampling`), tf.data's threads read and transform ahead of time. So `batches(parts, 700, 800)`
+gives what a run that started at 0 saw at 700. Files are decoded and resized by PIL, called from
+tf.data's threads: it releases Python's lock while it works, its resize is four times as fast as
+TensorFlow's antialiased one, and its pixels are those that the papers' code saw.
+
+**A stream can be closed, and a run must close it before it ends.** While the interpreter shuts down
+it gives its lock to no other thread: calls of tf.data's threads that are under way then never
+return, and an iterator that is destroyed at that moment, as whatever lies in a reference cycle is,
+waits for them for ever. So nothing of tf.data may be left when the interpreter shuts down. A stream
+closes itself after its last batch; who breaks off uses `with`, or calls `close`; and what was
+forgotten all the same is closed when the next stream is made, and at the latest by `close_all` when
+the process exits.
 """
 
 import atexit
-from collections.abc import Callable, Iterator
-from typing import Any
+import ctypes
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Protocol
 
-from data_pipeline.transforms import tf
+# Both are read when TensorFlow is loaded. The first hides its notes and keeps its errors; the
+# second spares a note that no log level hides, and sums whose order (so last bits) would depend on
+# the processor.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+
+import numpy as np  # noqa: E402
+import tensorflow as tf  # noqa: E402
+
+from data_pipeline.errors import DataError  # noqa: E402
 
 # Elements that may still come out of a pipeline that is told to end: images under way in its
 # threads, and batches that are prefetched. Far fewer than this; a pipeline that has not ended by
 # then never will.
 _MOST_LEFT = 100_000
+
+# Threads of one pipeline: the cores, but a machine of 100 of them keeps some for the rest (a guess,
+# not measured).
+THREADS = min(
+    len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(), 16
+)
+
+# Options of malloc.h and their values in bytes: blocks from 32 MiB on are the system's, which is
+# the most that glibc takes here; up to 256 MiB of free memory stay at an arena's end; and it grows
+# by 100 MiB more than asked, which also keeps a thread's emptied heap of 64 MiB.
+_MALLOC = {
+    "M_MMAP_THRESHOLD": (-3, 32 << 20),
+    "M_TRIM_THRESHOLD": (-1, 256 << 20),
+    "M_TOP_PAD": (-2, 100 << 20),
+}
+
+
+def keep_freed_memory() -> bool:
+    """Lets this process reuse freed blocks of megabytes, which glibc returns to the system at once.
+
+    A street frame passes through arrays of 1 to 8 MB, decoded, resized, mirrored. Fetched anew from
+    the system, their pages took a third of the pipeline's time: 70 ms for a frame of 2048x1024 and
+    its label on two cores, 48 with this. The price is memory that is free and stays here.
+
+    Returns: whether there was a glibc to tell.
+    """
+    if not sys.platform.startswith("linux"):
+        return False
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):  # musl has none
+        return False
+    return all([mallopt(option, value) for option, value in _MALLOC.values()])
+
+
+tf.config.set_visible_devices([], "GPU")  # otherwise TensorFlow takes the memory that jax needs
+keep_freed_memory()
 
 
 class Closing:
@@ -121,6 +177,104 @@ def _close_forgotten():
     for pipeline in list(_running):
         if pipeline.closing.is_asked:
             pipeline.end()
+
+
+class PartReader(Protocol):
+    """What a task knows of one part of a batch: how it reads, and how it finishes."""
+
+    def rows(self, step: int) -> np.ndarray:
+        """int64 [R], the same R at every step; -1 pads."""
+
+    def signature(self, num_rows: int) -> dict[str, tf.TensorSpec]:
+        """Shapes and types of what `choose` returns, num_rows rows of each."""
+
+    def choose(self, step: int, num_rows: int) -> dict[str, np.ndarray]:
+        """What Python decides about a step. Raises: DataError for rows that cannot be."""
+
+    reads_files: bool  # whether `load` has anything to do
+
+    def load(self, row: dict[str, tf.Tensor], closing: Closing) -> dict[str, tf.Tensor]:
+        """Reads one row in one of tf.data's threads; anything at all once closing.is_asked."""
+
+    def finish(self, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """What TensorFlow does to a whole batch."""
+
+    def redo(self, chosen: dict[str, np.ndarray]) -> None:
+        """The work of `load` on every row that `choose` returned, in Python, for what it raises."""
+
+
+def stream_of(readers: Mapping[str, PartReader], start: int, stop: int, prefetch: int):
+    """A BatchStream of the steps [start, stop): name -> what the part's reader has finished."""
+    counts = {name: len(reader.rows(start)) for name, reader in readers.items()} if readers else {}
+
+    def make_dataset(closing):
+        parts = {
+            name: _part_dataset(reader, range(start, stop), counts[name], closing)
+            for name, reader in readers.items()
+        }
+        return tf.data.Dataset.zip(parts).prefetch(prefetch).with_options(_options())
+
+    def redo(first, last):
+        for step in range(first, last):
+            for name, reader in readers.items():
+                reader.redo(reader.choose(step, counts[name]))
+
+    return BatchStream(make_dataset, start, stop, redo, prefetch)
+
+
+def _part_dataset(reader, steps, num_rows, closing):
+    """A dataset of one part's dicts, one element a step."""
+
+    def chosen():
+        for step in steps:
+            if closing.is_asked:
+                return
+            yield reader.choose(step, num_rows)
+
+    dataset = tf.data.Dataset.from_generator(chosen, output_signature=reader.signature(num_rows))
+    if reader.reads_files:
+        dataset = dataset.unbatch().map(
+            lambda row: reader.load(row, closing), num_parallel_calls=THREADS
+        )
+        dataset = dataset.batch(num_rows, drop_remainder=True)
+    # Two at a time: more would only hold more whole batches.
+    return dataset.map(reader.finish, num_parallel_calls=2)
+
+
+def _options() -> tf.data.Options:
+    """Of every pipeline: batches in order, threads of its own, the parallelism over images."""
+    chosen = tf.data.Options()
+    chosen.deterministic = True
+    chosen.threading.private_threadpool_size = THREADS
+    # All threads at once; tuning them delays the end of every pass by up to a second.
+    chosen.autotune.enabled = False
+    chosen.threading.max_intra_op_parallelism = 1
+    return chosen
+
+
+def checked_rows(rows: np.ndarray, step: int, num_rows: int, name: str) -> np.ndarray:
+    """The rows of a step as int64 [num_rows].
+
+    Raises: DataError when there are more or fewer than at the steps before.
+    """
+    rows = np.asarray(rows)
+    if len(rows) != num_rows:
+        raise DataError(
+            f"{name}: {len(rows)} rows at step {step}, {num_rows} before; pad with -1"
+        )
+    return rows
+
+
+def padded(rows, num_rows: int) -> np.ndarray:
+    """Rows with -1 behind them, as many as num_rows asks for: int64 [num_rows]."""
+    return np.pad(rows, (0, num_rows - len(rows)), constant_values=-1)
+
+
+def num_columns(transform) -> int:
+    """Random numbers drawn for an image: at least one, also where the transform uses none, because
+    TensorFlow 2.21 crashes when it unbatches a tensor without columns.
+    """
+    return max(1, transform.num_uniforms)
 
 
 # Handlers run in the reverse order of their registration: this one before those of TensorFlow,

@@ -6,9 +6,9 @@ import dataclasses
 import json
 
 import pytest
-
 import tiny
-from mutations import inject
+
+from tests.mutations import inject
 
 FAULTS = inject.read_faults()
 

@@ -7,12 +7,12 @@ import sys
 import nbformat
 import numpy as np
 import pytest
+import tiny
 from nbclient import NotebookClient
 
 import dajax
-import tiny
 from dajax.errors import UserError
-from data_pipeline import digits
+from data_pipeline.digits import sets as digits
 
 
 @pytest.fixture

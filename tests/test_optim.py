@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from configs import adaptsegnet, clan, spcl
 from dajax import optim
 from dajax.errors import UserError
+from dajax.recipes import adaptsegnet, clan, spcl
 
 
 def config(**settings):

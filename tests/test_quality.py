@@ -5,7 +5,6 @@ import subprocess
 import sys
 
 import pytest
-
 import tiny
 
 pytestmark = pytest.mark.slow

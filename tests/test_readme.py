@@ -4,11 +4,11 @@ import re
 import shlex
 
 import pytest
+import tiny
 from absl import flags
 from ml_collections import config_flags
 
-import tiny
-from dajax import sweep_plan
+from dajax.cli import sweep_plan
 
 README = (tiny.ROOT / "README.md").read_text()
 COMMANDS = re.findall(r"^    (?:\S*python3? )(.*)$", README, re.M)

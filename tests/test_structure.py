@@ -1,89 +1,160 @@
-"""The house rules that a machine can check: who may import whom, and what must import where TensorFlow is absent."""
+"""The house rules that a machine can check: who may import whom, and what must import where
+TensorFlow is absent.
+"""
 
 import ast
 import subprocess
 import sys
 
 import pytest
-
 import tiny
 
-FILES = sorted((tiny.ROOT / "dajax").rglob("*.py")) + sorted((tiny.ROOT / "data_pipeline").rglob("*.py"))
-
-# Package or module of dajax -> what it may import of dajax. `errors` and `state` are open to all.
-ALLOWED = {
-    "losses": {"losses"},
-    "ops": {"ops", "losses"},
-    "models": {"models", "ops", "parallel", "log"},
-    "methods": {"methods", "losses", "ops", "models", "optim", "parallel", "schedule"},
-    "parallel": set(), "optim": set(), "schedule": set(), "log": {"storage"}, "errors": set(), "state": set(), "signals": set(), "standard_streams": set(),
-    "storage": set(), "checksums": set(), "checkpoint": {"checksums", "storage", "log"},
-    "feed": {"parallel"}, "seg_feed": {"parallel", "log"}, "report": set(),
-    "config_check": {"log", "json_files", "old_config"}, "old_config": set(),
-    "json_files": set(), "locations": set(), "config_ranges": set(), "failures": set(),
-    "environment": {"log", "json_files"},
-    "evaluate": {"models", "ops"}, "evaluate_segmentation": {"models", "ops", "parallel"},
-    "tasks": {"tasks", "feed", "seg_feed", "evaluate", "evaluate_segmentation", "models", "report", "log"},
-    "memory": {"log"},
-    "train": {"log", "memory", "parallel", "checkpoint", "evaluate", "schedule", "signals"},
-    "stages": {
-        "train", "tasks", "checkpoint", "log", "parallel", "report", "config_check", "config_ranges", "environment", "json_files", "locations",
-        "methods", "signals",
-    },
-    "check_data": {"tasks", "log"},
-    "recipe": set(), "sweep_tables": set(),
-    "sweep_plan": {"recipe", "config_check", "config_ranges", "json_files", "locations"},
-    "sweep": {"sweep_plan", "sweep_tables", "log", "signals"},
-    "inference": {"checkpoint", "json_files", "log", "models", "old_config", "ops"},
-    "__init__": {"inference"},
+# Rooms and single modules, from the ground up. Each may import what stands on a lower floor, and
+# its own room. Rooms of one floor do not know each other.
+FLOORS = {
+    "dajax": (
+        {"errors"},
+        {"state", "schedule", "optim", "parallel"},
+        {"console", "ops", "analysis"},
+        {"losses", "models"},
+        {"methods"},
+        {"tasks"},
+        {"engine"},
+        {"trained", "recipes"},
+        {"cli", "__init__"},
+        {"__main__"},
+    ),
+    "data_pipeline": (
+        {"errors", "sampling", "png_chunks"},
+        {"files", "preprocess", "stream"},
+        {"decode"},
+        {"classification", "segmentation"},
+        {"digits", "scenes"},
+        {"check", "sources"},
+        {"__init__"},
+    ),
 }
+# Rooms of dajax with a room for each task, which do not know each other either.
+OF_BOTH_TASKS = ("methods", "tasks")
+TASKS = {"classification", "segmentation"}
+READS_DATA = {"tasks", "trained", "cli"}
+
+FILES = [
+    path.relative_to(tiny.ROOT)
+    for package in FLOORS
+    for path in sorted((tiny.ROOT / package).rglob("*.py"))
+]
 
 
 def imports(path):
-    """Dotted names of everything a file imports, also inside functions."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    """Dotted names of everything a file imports, also inside functions, with what `from x import
+    y` takes: "x.y".
+    """
+    for node in ast.walk(ast.parse((tiny.ROOT / path).read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            yield from (f"{node.module}.{alias.name}" if node.module == "dajax" else node.module for alias in node.names)
+            assert node.level == 0, f"{path}: a relative import"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def floor(package, room):
+    """Number of the floor on which a room stands."""
+    for number, rooms in enumerate(FLOORS[package]):
+        if room in rooms:
+            return number
+    raise AssertionError(f"{package}.{room} stands on no floor: add it to FLOORS")
+
+
+def is_room(package, name):
+    """Whether a name of a package is a folder or a file, and not something in its __init__."""
+    path = tiny.ROOT / package / name
+    return path.is_dir() or path.with_suffix(".py").is_file()
 
 
 def test_there_are_files_to_check():
     """An empty list of cases would be skipped without a word."""
-    assert len(FILES) > 100 and {path.parts[len(tiny.ROOT.parts)] for path in FILES} == {"dajax", "data_pipeline"}
+    assert len(FILES) > 100 and {path.parts[0] for path in FILES} == set(FLOORS)
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(tiny.ROOT)))
-def test_imports_follow_the_design(path):
-    package, *inside = path.relative_to(tiny.ROOT).with_suffix("").parts
+def test_every_room_of_the_floors_exists():
+    for package, floors in FLOORS.items():
+        for room in set().union(*floors):
+            assert is_room(package, room), f"{package}.{room}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=str)
+def test_imports_follow_the_floors(path):
+    package, *inside = path.with_suffix("").parts
+    room = inside[0]
+    own = floor(package, room)
     for name in imports(path):
         top, *rest = name.split(".")
+        if top == package and is_room(package, rest[0]):
+            lower = floor(package, rest[0]) < own
+            assert lower or rest[0] == room, f"{path} imports {name}, which does not stand below it"
+        if top == "data_pipeline" and package == "dajax":
+            assert room in READS_DATA, f"{path} imports {name}"
+        assert not (top == "dajax" and package == "data_pipeline"), f"{path} imports {name}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=str)
+def test_neither_tasks_rooms_know_the_other(path):
+    mine = TASKS & set(path.parts)
+    if not mine:
+        return
+    package = path.parts[0]
+    (other,) = TASKS - mine
+    for name in imports(path):
+        parts = name.split(".")
+        in_rooms = package == "data_pipeline" or parts[1:2] and parts[1] in OF_BOTH_TASKS
+        assert not (in_rooms and other in parts[1:3]), f"{path} imports {name}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=str)
+def test_heavy_libraries_stay_where_they_belong(path):
+    package, room, *_ = path.with_suffix("").parts
+    for name in imports(path):
+        top = name.split(".")[0]
         if package == "data_pipeline":
-            assert top not in ("jax", "dajax", "flax"), f"{path}: data_pipeline imports {name}"
+            assert top not in ("jax", "flax"), f"{path} imports {name}"
             continue
-        assert top not in ("tensorflow", "torch") or inside[0] == "models", f"{path} imports {name}"
-        if inside[0] in ("losses", "ops"):
-            assert top not in ("flax", "orbax", "tensorflow"), f"{path}: a pure function imports {name}"
-        assert not name.startswith("flax.linen") or inside[0] == "models", f"{path}: only dajax.models knows flax.linen"
-        if top == "data_pipeline":
-            assert inside[0] in ("feed", "seg_feed", "tasks", "check_data", "inference", "failures"), f"{path}: imports {name}"
-        if top == "dajax" and rest and rest[0] not in ("errors", "state"):
-            assert rest[0] in ALLOWED[inside[0]], f"{path}: {inside[0]} must not import {name}"
-    methods = {p.stem for p in (tiny.ROOT / "dajax" / "methods").glob("*.py")} - {"__init__"}
-    if inside[:1] == ["methods"] and inside[1] != "__init__":
-        assert not [name for name in imports(path) if name.split(".")[-1] in methods and "methods" in name], "methods do not import each other"
+        assert top != "tensorflow" and (top != "torch" or room == "models"), (
+            f"{path} imports {name}"
+        )
+        if room in ("losses", "ops"):
+            assert top not in ("flax", "orbax"), f"{path}: a pure function imports {name}"
+        assert not name.startswith("flax.linen") or room == "models", f"{path} imports {name}"
 
 
-def test_dajax_imports_where_tensorflow_is_absent(tmp_path):
+def test_methods_do_not_import_each_other():
+    """What several need stands in a file of its own, whose name begins with _."""
+    rooms = [path for path in FILES if path.parts[:2] == ("dajax", "methods")]
+    methods = {path.stem for path in rooms if not path.stem.startswith("_")}
+    for path in rooms:
+        for name in imports(path) if path.stem != "__init__" else ():
+            in_methods = name.startswith("dajax.methods.")
+            assert not (in_methods and methods & set(name.split(".")[2:])), f"{path}: {name}"
+
+
+def test_dajax_imports_where_tensorflow_is_absent():
     program = """
 import sys
 sys.modules["tensorflow"] = None  # any import of it now fails
-import dajax, dajax.train, dajax.stages, dajax.inference, dajax.methods, data_pipeline
+import dajax, dajax.engine.train, dajax.engine.stages, dajax.trained, dajax.methods, data_pipeline
 from dajax.losses import cdd
 """
-    subprocess.run([sys.executable, "-c", program], cwd=tiny.ROOT, env=tiny.environment(), check=True)
+    subprocess.run(
+        [sys.executable, "-c", program], cwd=tiny.ROOT, env=tiny.environment(), check=True
+    )
 
 
 def test_importing_dajax_is_cheap():
-    program = "import sys, dajax; assert not {'jax', 'flax', 'orbax', 'tensorflow'} & set(sys.modules), 'a heavy import'"
-    subprocess.run([sys.executable, "-c", program], cwd=tiny.ROOT, env=tiny.environment(), check=True)
+    program = (
+        "import sys, dajax\n"
+        "found = {'jax', 'flax', 'orbax', 'tensorflow'} & set(sys.modules)\n"
+        "assert not found, found"
+    )
+    subprocess.run(
+        [sys.executable, "-c", program], cwd=tiny.ROOT, env=tiny.environment(), check=True
+    )

@@ -10,11 +10,28 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from dajax.losses.row_blocks import (
-    BLOCK_ROWS, block_softmax, empty_softmax, fold_blocks, probabilities, put_rows, take_rows, uses_blocks
+from dajax.ops.labels import IGNORED
+from dajax.ops.row_blocks import (
+    BLOCK_ROWS,
+    block_softmax,
+    empty_softmax,
+    fold_blocks,
+    probabilities,
+    put_rows,
+    take_rows,
+    uses_blocks,
 )
-from dajax.losses.segmentation import IGNORED
-from dajax.losses.similarity import as_float, check_metric, contrast_normalize, factors, first_argmax, normalize, pixels, product, similarity
+from dajax.ops.similarity import (
+    as_float,
+    check_metric,
+    contrast_normalize,
+    factors,
+    first_argmax,
+    normalize,
+    pixels,
+    product,
+    similarity,
+)
 
 
 class Association(NamedTuple):

@@ -6,7 +6,7 @@ drawn together, D(source, target) + D(target, end) in the metric of the level, a
 
 import jax.numpy as jnp
 
-from dajax.losses.similarity import as_float, check_metric, factors, pixels
+from dajax.ops.similarity import as_float, check_metric, factors, pixels
 
 
 def pair_similarity(source, target, association, *, metric):

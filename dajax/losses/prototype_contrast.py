@@ -11,35 +11,9 @@ prototypes. A small class counts for as many pixels as it has: the loss is a mea
 import jax
 import jax.numpy as jnp
 
-from dajax.losses.segmentation import IGNORED, cross_entropy_map
-from dajax.losses.similarity import as_float, normalize
-
-ABSENT_SIMILARITY = -1.0  # the least cosine: DASS, damnet_trainer.py (metric_loss)
-
-
-def prototype_similarities(features, prototypes, *, present=None, normalize_prototypes):
-    """Similarity of every pixel to every prototype, in float32.
-
-    Args:
-      features: float [..., D], of any length; a zero vector is at 0 from everything, with zero gradient.
-      prototypes: float [K, D].
-      present: bool [K], the classes that have a prototype: the others get ABSENT_SIMILARITY and no gradient. None: all have one.
-      normalize_prototypes: True: the cosine (BiCL, SDCA). False: SPCL's code, whose prototypes are means of unit vectors.
-
-    Returns:
-      float32 [..., K].
-
-    Raises:
-      ValueError: features and prototypes of different width.
-    """
-    if prototypes.ndim != 2 or features.shape[-1] != prototypes.shape[1]:
-        raise ValueError(f"prototype_similarities: features {features.shape} and prototypes {prototypes.shape}; expected [..., D] and [K, D]")
-    prototypes = as_float(prototypes)
-    prototypes = normalize(prototypes) if normalize_prototypes else prototypes
-    similarities = jnp.einsum("...d,kd->...k", normalize(as_float(features)), prototypes, precision=jax.lax.Precision.HIGHEST)
-    if present is None:
-        return similarities
-    return jnp.where(present.reshape((1,) * (similarities.ndim - 1) + (-1,)), similarities, ABSENT_SIMILARITY)
+from dajax.losses.segmentation import cross_entropy_map
+from dajax.ops.labels import IGNORED
+from dajax.ops.prototypes import prototype_similarities
 
 
 def prototype_contrast(features, prototypes, labels, *, temperature, present=None, normalize_prototypes):

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-IGNORED = 255  # train id of pixels that count nowhere: Cityscapes' convention, and that of all released code in this field
+from dajax.ops.labels import IGNORED
 
 # CLAN, utils/loss.py (CrossEntropy2d with gamma): probabilities are clamped before the logarithm.
 _SMALLEST = 1e-9

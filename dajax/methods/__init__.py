@@ -20,9 +20,26 @@ A method without train_step is one refresh and no more, pseudo_labels for one: n
 """
 
 from dajax.errors import UserError
-from dajax.methods import (
-    adabn, adaptsegnet, bicl, can, cdan, clan, dan, dann, jan, mcd, mscan, plca, pseudo_labels, self_training, source_only, source_only_seg, spcl,
+from dajax.methods import adabn, pseudo_labels
+from dajax.methods.classification import (
+    can,
+    cdan,
+    dan,
+    dann,
+    jan,
+    mcd,
+    mscan,
+    source_only,
 )
+from dajax.methods.segmentation import (
+    adaptsegnet,
+    bicl,
+    clan,
+    plca,
+    self_training,
+    spcl,
+)
+from dajax.methods.segmentation import source_only as source_only_seg
 
 BY_TASK = {
     "classification": {

@@ -22,7 +22,13 @@ from dajax import parallel
 from dajax.errors import UserError
 from dajax.models.apply import init_network, predict_scores
 from dajax.models.statistics import predict_scores_by_image, reestimate_statistics
-from dajax.ops.pseudo_labels import confidence_histogram, confident_labels, quantile_thresholds, static_labels, top_thresholds
+from dajax.ops.pseudo_labels import (
+    confidence_histogram,
+    confident_labels,
+    quantile_thresholds,
+    static_labels,
+    top_thresholds,
+)
 from dajax.ops.resize import resize_bilinear
 from dajax.schedule import Schedule
 from dajax.state import TrainState

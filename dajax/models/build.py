@@ -2,7 +2,7 @@
 
 from ml_collections import ConfigDict
 
-from dajax import log
+from dajax import console
 from dajax.errors import UserError
 from dajax.models import deeplab
 from dajax.models.classifier import Classifier, build_classifier
@@ -38,7 +38,7 @@ def load_pretrained(model_config, state):
         backbone, statistics, report = from_torch_resnet(load_torch_file(model_config.weights), params["backbone"], batch_stats["backbone"])
     except (WeightsError, OSError) as error:
         raise UserError(f"config.model.weights={model_config.weights}: {error}") from error
-    log.say(f"weights: {model_config.weights}\n{report}")
+    console.say(f"weights: {model_config.weights}\n{report}")
     return state.replace(
         params={**state.params, network: {**params, "backbone": backbone}},
         batch_stats={**state.batch_stats, network: {**batch_stats, "backbone": statistics}},
@@ -89,5 +89,5 @@ def load_segmenter_weights(model_config, state):
         )
     except (WeightsError, OSError) as error:
         raise UserError(f"config.model.weights={model_config.weights}: {error}") from error
-    log.say(f"weights: {model_config.weights}\n{report}")
+    console.say(f"weights: {model_config.weights}\n{report}")
     return state.replace(params={**state.params, network: params}, batch_stats={**state.batch_stats, network: statistics})

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from dajax.models.aspp import ASPP, KERNEL_INITS, SegOutput
 from dajax.models.resnet import NORMS, ResNet, resnet50, resnet101
-from dajax.models.vgg import FCN8s, VGG
+from dajax.models.vgg import VGG, FCN8s
 
 BACKBONES = ("resnet101", "resnet50", "vgg16", "vgg16_fcn8s", "resnet_small")
 TOPOLOGIES = ("caffe", "torchvision")

@@ -6,8 +6,16 @@ import numpy as np
 
 from dajax.models.weight_files import WeightsError
 from dajax.models.weights import (
-    BACKBONE, IGNORED, Entries, check_complete, check_finite, make_report, mismatch_hint, names_of,
-    pour, without_prefix,
+    BACKBONE,
+    IGNORED,
+    Entries,
+    check_complete,
+    check_finite,
+    make_report,
+    mismatch_hint,
+    names_of,
+    pour,
+    without_prefix,
 )
 
 HEAD = re.compile(r"layer[56]\.|score_")

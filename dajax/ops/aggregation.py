@@ -10,10 +10,25 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from dajax.losses.row_blocks import (
-    BLOCK_ROWS, block_softmax, empty_softmax, fold_blocks, probabilities, put_rows, take_rows, uses_blocks
+from dajax.ops.row_blocks import (
+    BLOCK_ROWS,
+    block_softmax,
+    empty_softmax,
+    fold_blocks,
+    probabilities,
+    put_rows,
+    take_rows,
+    uses_blocks,
 )
-from dajax.losses.similarity import as_float, check_metric, contrast_normalize, factors, pixels, product, similarity
+from dajax.ops.similarity import (
+    as_float,
+    check_metric,
+    contrast_normalize,
+    factors,
+    pixels,
+    product,
+    similarity,
+)
 
 
 def aggregate(x, *, metric, alpha, contrast=None, implementation="auto", block_rows=BLOCK_ROWS):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from dajax.losses.segmentation import IGNORED
+from dajax.ops.labels import IGNORED
 
 RIGHT, WRONG, NOT_COUNTED = (70, 110, 70), (220, 40, 40), (0, 0, 0)
 

@@ -7,9 +7,10 @@ not. SPCL's released code has different prototypes on every GPU, since it forget
 import jax
 import jax.numpy as jnp
 
-from dajax.losses.prototype_contrast import prototype_similarities
-from dajax.losses.segmentation import IGNORED
-from dajax.losses.similarity import as_float
+from dajax.ops.labels import IGNORED
+from dajax.ops.similarity import as_float, normalize
+
+ABSENT_SIMILARITY = -1.0  # the least cosine: DASS, damnet_trainer.py (metric_loss)
 
 
 def sums_and_counts(features, labels, mask, num_classes):
@@ -128,7 +129,32 @@ def keep_correct(labels, logits):
 def soft_assignment(features, prototypes, *, temperature, present=None, normalize_prototypes):
     """Probability that a pixel belongs to each prototype: softmax of the similarities over the temperature, float32 [..., K].
 
-    A zero feature is undecided between the present classes. Arguments as losses.prototype_contrast.prototype_similarities.
+    A zero feature is undecided between the present classes. Arguments as prototype_similarities.
     """
     similarities = prototype_similarities(features, prototypes, present=present, normalize_prototypes=normalize_prototypes)
     return jax.nn.softmax(similarities / temperature)
+
+
+def prototype_similarities(features, prototypes, *, present=None, normalize_prototypes):
+    """Similarity of every pixel to every prototype, in float32.
+
+    Args:
+      features: float [..., D], of any length; a zero vector is at 0 from everything, with zero gradient.
+      prototypes: float [K, D].
+      present: bool [K], the classes that have a prototype: the others get ABSENT_SIMILARITY and no gradient. None: all have one.
+      normalize_prototypes: True: the cosine (BiCL, SDCA). False: SPCL's code, whose prototypes are means of unit vectors.
+
+    Returns:
+      float32 [..., K].
+
+    Raises:
+      ValueError: features and prototypes of different width.
+    """
+    if prototypes.ndim != 2 or features.shape[-1] != prototypes.shape[1]:
+        raise ValueError(f"prototype_similarities: features {features.shape} and prototypes {prototypes.shape}; expected [..., D] and [K, D]")
+    prototypes = as_float(prototypes)
+    prototypes = normalize(prototypes) if normalize_prototypes else prototypes
+    similarities = jnp.einsum("...d,kd->...k", normalize(as_float(features)), prototypes, precision=jax.lax.Precision.HIGHEST)
+    if present is None:
+        return similarities
+    return jnp.where(present.reshape((1,) * (similarities.ndim - 1) + (-1,)), similarities, ABSENT_SIMILARITY)

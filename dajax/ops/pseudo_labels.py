@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dajax.losses.segmentation import IGNORED
+from dajax.ops.labels import IGNORED
 
 NUM_BINS = 1 << 14
 
@@ -181,7 +181,7 @@ def dynamic_labels(scores, *, threshold):
     """BiCL's dynamic labels y_D: the class of the best score where that exceeds the threshold, else none.
 
     Args:
-      scores: float32 [..., K]; the slides: cosines to the calibrated prototypes (losses.prototype_contrast.prototype_similarities with
+      scores: float32 [..., K]; the slides: cosines to the calibrated prototypes (prototypes.prototype_similarities with
         rho_S + domain_bias). The other choice is ops.prototypes.soft_assignment.
       threshold: T, or from `share_threshold`. The slides give no value. For cosines 0.55 is what golden dass_formula uses, not a recommendation; for
         probabilities at temperature 0.1 the code's abandoned branch means 0.8.

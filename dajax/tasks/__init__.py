@@ -2,7 +2,7 @@
 
 open_data(config) -> Domains
     Opens the sets that the config names.
-domains_to_check(config) -> [(role, what data_pipeline.check_data takes)]
+domains_to_check(config) -> [(role, what data_pipeline.check.check_data takes)]
     For `--mode=check_data`.
 describe(config, domains) -> [str]
     What was found, a line each, for the head of a run; what the readers left out is part of it.
@@ -25,7 +25,8 @@ table(results, domains) -> str
 """
 
 from dajax.errors import UserError
-from dajax.tasks import classification, segmentation
+from dajax.tasks.classification import setup as classification
+from dajax.tasks.segmentation import setup as segmentation
 
 TASKS = {"classification": classification, "segmentation": segmentation}
 

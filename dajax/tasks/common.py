@@ -4,7 +4,7 @@ import dataclasses
 import math
 from typing import Any
 
-from data_pipeline.folder_scan import describe
+from data_pipeline.files.folder_scan import describe
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Domains:
 
 
 def left_out_lines(role, left_out):
-    """A line for each reason for which files of a set are not used; see data_pipeline.folder_scan."""
+    """A line for each reason for which files of a set are not used; see data_pipeline.files.folder_scan."""
     return [f"{role}: {line}" for line in describe(left_out)]
 
 

@@ -5,7 +5,6 @@ import pathlib
 import sys
 
 import pytest
-
 import tiny
 
 sys.path.insert(0, str(tiny.ROOT))

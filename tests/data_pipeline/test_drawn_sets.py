@@ -4,18 +4,22 @@ clone checks it too.
 
 import numpy as np
 import pytest
+import seg_files
 from PIL import Image
 
-import seg_files
-from data_pipeline import labels, scenes
-from data_pipeline.check_data import check
-from data_pipeline.folder import read_domains
-from data_pipeline.labels import CITYSCAPES, map_ids
-from data_pipeline.pipeline import Part, batches
-from data_pipeline.preprocess import Transform, apply_evaluation
+from data_pipeline.check.check_data import check
+from data_pipeline.classification.folder import read_domains
+from data_pipeline.classification.pipeline import Part, batches
+from data_pipeline.classification.transforms import Transform, apply_evaluation
 from data_pipeline.sampling import sequential_rows
-from data_pipeline.seg_readers import read_domain
-from data_pipeline.train_ids import check_first_labels, looks_like_train_ids
+from data_pipeline.scenes import sets as scenes
+from data_pipeline.segmentation import labels
+from data_pipeline.segmentation.labels import CITYSCAPES, map_ids
+from data_pipeline.segmentation.readers import read_domain
+from data_pipeline.segmentation.train_ids import (
+    check_first_labels,
+    looks_like_train_ids,
+)
 
 HW = (64, 128)
 

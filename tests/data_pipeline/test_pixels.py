@@ -9,17 +9,24 @@ import sys
 
 import numpy as np
 import pytest
-from PIL import Image, ImageOps
-
-import pixel_files
 import seg_files
-from data_pipeline import check_data, decode, seg_pipeline
-from data_pipeline.decode import DataError, decode_picture, image_size_hw, read_image, read_picture
-from data_pipeline.folder import read_folder
-from data_pipeline.id_png import read_ids, read_synthia_ids
-from data_pipeline.image_set import ImageSet
-from data_pipeline.seg_readers import read_domain
+from PIL import Image, ImageOps
 from pixel_files import chunk, exif, noise, photo, png, saved
+
+from data_pipeline import decode
+from data_pipeline.check import check_data
+from data_pipeline.classification.folder import read_folder
+from data_pipeline.classification.image_set import ImageSet
+from data_pipeline.decode import (
+    DataError,
+    decode_picture,
+    image_size_hw,
+    read_image,
+    read_picture,
+)
+from data_pipeline.segmentation import pipeline as seg_pipeline
+from data_pipeline.segmentation.id_png import read_ids, read_synthia_ids
+from data_pipeline.segmentation.readers import read_domain
 
 
 def to_bytes(values):

@@ -10,16 +10,17 @@ import sys
 import time
 
 import numpy as np
-import pytest
-
 import pixel_files
+import pytest
 import stopped_run
-from data_pipeline import DataError, ImageSet, pipeline, seg_pipeline, stream
-from data_pipeline.preprocess import Transform
+
 from dajax.errors import StopRequested
-from dajax.feed import Feed
-from dajax.seg_feed import SegFeed
+from dajax.tasks.classification.feed import Feed
 from dajax.tasks.common import Domains
+from dajax.tasks.segmentation.feed import SegFeed
+from data_pipeline import DataError, ImageSet, stream
+from data_pipeline.classification import pipeline
+from data_pipeline.classification.transforms import Transform
 
 SECONDS_TO_END = 20  # from the signal on; it takes 2 on an idle machine
 

@@ -5,7 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dajax.losses.adversarial import discrepancy_map, discriminator_map, self_adaptive_weights, weight_cosine
+from dajax.losses.adversarial import (
+    discrepancy_map,
+    discriminator_map,
+    self_adaptive_weights,
+    weight_cosine,
+)
 
 LOSS_TOLERANCE, GRADIENT_TOLERANCE = 1e-5, 1e-4  # tests/golden/README.md: float32 losses relative, gradients of the array's max
 

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dajax.losses import row_blocks
 from dajax.losses.association import cycle_association
+from dajax.ops import row_blocks
 from dajax.ops.aggregation import aggregate
 from dajax.parallel import masked_mean
 

@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 
 from dajax.losses.boundary_sensitive import source_weights
-from dajax.losses.classifier_discrepancy import classifier_discrepancy, negative_log_balance
+from dajax.losses.classifier_discrepancy import (
+    classifier_discrepancy,
+    negative_log_balance,
+)
 
 TOLERANCE = 2e-5  # tests/golden/README.md
 

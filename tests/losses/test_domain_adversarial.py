@@ -5,11 +5,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs import cls_base
 from dajax.losses.domain_adversarial import (
-    conditioned_features, domain_losses, entropy_weights, randomized_features, reversal_coefficient, reverse_gradient,
+    conditioned_features,
+    domain_losses,
+    entropy_weights,
+    randomized_features,
+    reversal_coefficient,
+    reverse_gradient,
 )
 from dajax.models.apply import discriminate_domains
+from dajax.recipes.base import classification as cls_base
 
 TLLIB_REVERSAL = cls_base.BASELINES["dann"]["reversal"]
 TOLERANCE = 2e-5  # tests/golden/README.md

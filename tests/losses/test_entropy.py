@@ -3,9 +3,9 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import prototype_golden as pg
 import pytest
 
-import prototype_golden as pg
 from dajax.losses.entropy import entropy_map
 
 

@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 
 from dajax.losses.kernels import distances_within, squared_distances
-from dajax.losses.mmd import ALPHAS, can_mmd, discrepancy, fixed_kernel, gaussian_kernels
+from dajax.losses.mmd import (
+    ALPHAS,
+    can_mmd,
+    discrepancy,
+    fixed_kernel,
+    gaussian_kernels,
+)
 
 TOLERANCE = 2e-5  # tests/golden/README.md, of the largest entry
 

@@ -3,11 +3,12 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import prototype_golden as pg
 import pytest
 
-import prototype_golden as pg
-from dajax.losses.prototype_contrast import overlap_contrast, prototype_contrast, prototype_similarities
+from dajax.losses.prototype_contrast import overlap_contrast, prototype_contrast
 from dajax.ops import prototypes as proto
+from dajax.ops.prototypes import prototype_similarities
 from dajax.ops.resize import resize_nearest_legacy
 from dajax.parallel import masked_mean
 

@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from dajax.losses.segmentation import cross_entropy_map, focal_map, pixel_loss, valid_pixels
+from dajax.losses.segmentation import (
+    cross_entropy_map,
+    focal_map,
+    pixel_loss,
+    valid_pixels,
+)
 from dajax.parallel import masked_mean
 
 LOSS_TOLERANCE, GRADIENT_TOLERANCE = 1e-5, 1e-4  # tests/golden/README.md: float32 losses relative, gradients of the array's max

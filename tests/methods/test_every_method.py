@@ -5,22 +5,22 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
+from toy_classifier import TwoHeads
 
-from configs import adaptsegnet as adaptsegnet_config
-from configs import base
-from configs import bicl as bicl_config
-from configs import can as can_config
-from configs import clan as clan_config
-from configs import cls_base
-from configs import mscan as mscan_config
-from configs import plca as plca_config
-from configs import seg_base
-from configs import spcl as spcl_config
 from dajax import parallel
-from dajax.checkpoint import Checkpoints
+from dajax.engine.checkpoint import Checkpoints
 from dajax.methods import METHODS
 from dajax.models.build import build_model, build_segmenter
-from toy_classifier import TwoHeads
+from dajax.recipes import adaptsegnet as adaptsegnet_config
+from dajax.recipes import bicl as bicl_config
+from dajax.recipes import can as can_config
+from dajax.recipes import clan as clan_config
+from dajax.recipes import mscan as mscan_config
+from dajax.recipes import plca as plca_config
+from dajax.recipes import spcl as spcl_config
+from dajax.recipes.base import classification as cls_base
+from dajax.recipes.base import common as base
+from dajax.recipes.base import segmentation as seg_base
 
 SHAPE, CLASSES = (16, 16, 1), 4
 TOY_SHAPE, SEG_SHAPE = (12,), (32, 48, 3)

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from configs import base
 from dajax.errors import UserError
 from dajax.models.build import build_model
 from dajax.models.classifier import Classifier, build_classifier
 from dajax.models.norm import Mode
+from dajax.recipes.base import common as base
 
 SMALL = base.base("").model
 SMALL.widths = (4, 8, 16)

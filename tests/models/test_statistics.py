@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from configs import seg_base
 from dajax.models.apply import forward_train, init_network, predict_scores
 from dajax.models.build import build_segmenter
 from dajax.models.statistics import predict_scores_by_image, reestimate_statistics
+from dajax.recipes.base import segmentation as seg_base
 
 
 @pytest.fixture(scope="module")

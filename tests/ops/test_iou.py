@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_pipeline import labels, scenes
 from dajax.ops.metrics import confusion_matrix, iou_report
 from dajax.ops.pictures import NOT_COUNTED, RIGHT, WRONG, panels
+from data_pipeline.scenes import sets as scenes
+from data_pipeline.segmentation import labels
 
 count = jax.jit(lambda gt, prediction: confusion_matrix(gt, prediction, jnp.ones(gt.shape, bool), 19))
 

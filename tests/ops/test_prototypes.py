@@ -5,14 +5,15 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import prototype_golden as pg
 import pytest
 
-import prototype_golden as pg
 from dajax import parallel
-from dajax.losses.prototype_contrast import prototype_contrast, prototype_similarities
-from dajax.losses.similarity import normalize
+from dajax.losses.prototype_contrast import prototype_contrast
 from dajax.ops import prototypes as proto
+from dajax.ops.prototypes import prototype_similarities
 from dajax.ops.resize import resize_nearest_legacy
+from dajax.ops.similarity import normalize
 from dajax.parallel import masked_mean, total
 
 

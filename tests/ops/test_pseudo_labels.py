@@ -5,13 +5,13 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import prototype_golden as pg
 import pytest
 
-import prototype_golden as pg
 from dajax import parallel
-from dajax.losses.prototype_contrast import prototype_similarities
 from dajax.ops import pseudo_labels as pl
 from dajax.ops.metrics import confusion_matrix
+from dajax.ops.prototypes import prototype_similarities
 from dajax.ops.resize import resize_bilinear
 from dajax.parallel import total
 

@@ -1,0 +1,1 @@
+"""Tables of results: of one run, and of sweeps."""

@@ -1,0 +1,123 @@
+"""The flags of run.py and of the command `dajax`, and what each mode does."""
+
+import os
+import shlex
+import signal
+import sys
+import traceback
+
+from absl import app, flags, logging
+from ml_collections import ConfigDict, config_flags
+
+from dajax.cli import failures, recipe
+from dajax.engine import locations
+from dajax.errors import StopRequested, UserError, printable
+
+_CONFIG = config_flags.DEFINE_config_file("config", None, "NAME or configs/NAME.py[:variant][,key=value...]", lock_config=True)
+_WORKDIR = flags.DEFINE_string("workdir", None, "where results go; runs/<name of the config> by default")
+_SEEDS = flags.DEFINE_string("seeds", None, "0,1,2: one run for each, and one table of them all")
+_TASKS = flags.DEFINE_string("tasks", None, "source=a,target=b;source=b,target=a: the same for arguments of the config, [variant,]key=value,...")
+_MODE = flags.DEFINE_enum(
+    "mode", "train", ["train", "eval", "check_data", "show"],
+    "train (and resume), evaluate the newest checkpoints, read every file of the data, or show the settings of the recipe"
+)
+_DEBUG = flags.DEFINE_bool("debug", False, "show the traceback of whatever ends the run, above the line that says what it was")
+
+
+def _parse_flags(argv):
+    """absl's own parsing, with a mistake shown as one line. ml_collections raises the rest: unknown keys, wrong types."""
+    try:
+        rest = flags.FLAGS(argv)
+        if len(rest) > 1:
+            raise flags.Error(f"unexpected argument '{rest[1]}'; overrides are written --config.key=value")
+        if _CONFIG.value is None:
+            raise flags.Error("--config is missing, for example --config=configs/can.py")
+        getattr(_CONFIG.value, "stages", None)  # a file that could not be read complains here, at the first use
+        if not isinstance(_CONFIG.value, ConfigDict):
+            raise flags.Error("--config: get_config of that file gives no ConfigDict; see configs/base/common.py")
+        if _is_sweep() and _MODE.value != "train":
+            raise flags.Error(f"--seeds and --tasks are for training; leave them out with --mode={_MODE.value}")
+    except recipe.MISTAKES as error:
+        _fail(error, recipe.one_line(error))
+    except Exception as error:  # a config is a program of its own
+        _fail(error, f"the file that --config names cannot be read: {type(error).__name__}: {error}; correct it, --debug shows where")
+    return rest
+
+
+def _is_sweep():
+    return _SEEDS.value is not None or _TASKS.value is not None
+
+
+def main(_):
+    """Runs the stages of the config; exit status 0 done, 1 a mistake to mend, 128 + signal when stopped."""
+    config = _CONFIG.value
+    if _MODE.value == "show":
+        print("\n".join(recipe.lines_of(config)), flush=True)
+        return
+    workdir = locations.local_path(_WORKDIR.value or _default_workdir(config), "--workdir")
+    try:
+        if _is_sweep():
+            _sweep(config, workdir)
+        else:
+            _run(config, workdir)
+    except StopRequested as stop:
+        where = sys.stderr if stop.signal == signal.SIGPIPE else sys.stdout
+        again = f"to continue, run the same command again:\n  {shlex.join(sys.orig_argv)}"
+        print(f"stopped; everything so far is saved under {workdir}; {again}", file=where, flush=True)
+        sys.exit(128 + stop.signal)
+
+
+def _default_workdir(config):
+    return os.path.join("runs", f"{config.name}-sweep" if _is_sweep() else f"{config.name}-seed{config.seed}")
+
+
+def _run(config, workdir):
+    try:
+        import jax
+    except ValueError as error:  # JAX reads JAX_ENABLE_X64 and its like when it is imported
+        raise UserError(f"JAX does not take a variable of the environment: {error}; correct or unset it") from error
+
+    from dajax.cli import check_data
+    from dajax.engine import stages
+
+    logging.set_verbosity(logging.FATAL)  # Orbax logs its housekeeping, and whole stack traces of errors that it also raises
+    stages.check_before_data(config)
+    if config.runtime.devices > 1:  # a CPU passes for as many devices as asked; other platforms have what they have
+        jax.config.update("jax_num_cpu_devices", config.runtime.devices)
+    if _MODE.value == "check_data":
+        sys.exit(0 if check_data.run(config) else 1)
+    stages.run(config, workdir, _MODE.value)
+
+
+def _sweep(config, workdir):
+    from dajax.cli import sweep  # without jax: the accelerator belongs to the runs
+
+    name = config_flags.get_config_filename(flags.FLAGS["config"])
+    overrides, words = recipe.overrides_in(sys.argv[1:]), ["--debug"] if _DEBUG.value else []
+    sweep.run(name, _SEEDS.value, _TASKS.value, overrides, workdir, config.seed, words)
+
+
+def _fail(error, line=None):
+    """Ends the process with one line, and the traceback above it where --debug asks for it, also where flags could not be parsed."""
+    if _DEBUG.value if flags.FLAGS.is_parsed() else "--debug" in sys.argv:
+        traceback.print_exception(error)
+    sys.exit(f"error: {failures.describe(error) if line is None else printable(line)}")
+
+
+def run():
+    """Parses the command line, runs it, and ends the process with what came of it."""
+    for stream in (sys.stdout, sys.stderr):  # a file name, or the terminal's own encoding, must not end a run
+        stream.reconfigure(errors="backslashreplace")
+    try:
+        for flag in (_CONFIG, _WORKDIR, _SEEDS, _TASKS, _MODE, _DEBUG):  # what --help shows
+            flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[flag.name])
+        sys.argv[1:] = recipe.with_paths(sys.argv[1:])
+        app.run(main, flags_parser=_parse_flags)
+    except BrokenPipeError:  # `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        sys.exit(128 + signal.SIGPIPE)
+    except KeyboardInterrupt:  # the second Ctrl-C
+        os.write(2, b"interrupted; what the last checkpoint has is saved; to continue, run the same command again\n")
+        os._exit(128 + signal.SIGINT)  # threads that still write would be waited for
+    except Exception as error:  # the one place that does: a person gets a line, and the rest with --debug
+        _fail(error)

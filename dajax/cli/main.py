@@ -1,0 +1,37 @@
+"""The first things that a process of dajax does, before anything that takes time is imported."""
+
+import os
+from importlib import metadata
+
+from dajax.cli import standard_streams
+from dajax.engine import signals  # without jax
+
+_DRIVERS = ("/proc/driver/nvidia", "/dev/nvidiactl", "/dev/dxg")  # bare metal, containers, WSL
+_CUDA_PLUGINS = ("xla_cuda12", "xla_cuda13")  # names of jax's entry points
+
+
+def main():
+    """The command `dajax`, and run.py. Ends the process."""
+    standard_streams.open_closed()
+    signals.end_at_once()
+    _set_environment()
+    from dajax.cli import command  # after the environment, which TensorFlow and JAX read
+
+    command.run()
+
+
+def _set_environment():
+    """TensorFlow only reads images: no accelerator, no chatter, and no arithmetic that depends on
+    what oneDNN finds on this machine.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ["TF_ENABLE_ONEDNN_OPTS"] = "0"
+    if _has_cuda_plugin() and not any(map(os.path.exists, _DRIVERS)):
+        # JAX for CUDA on a machine without an NVIDIA driver would print a stack trace before it
+        # falls back to the CPU.
+        os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+
+def _has_cuda_plugin():
+    plugins = metadata.entry_points(group="jax_plugins")
+    return any(name in plugins.names for name in _CUDA_PLUGINS)

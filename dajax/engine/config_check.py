@@ -1,0 +1,196 @@
+"""Whether a workdir belongs to the config, the data and the weights that a run was started with.
+
+Where data and weights lie is not what they are: those keys may differ from call to call, and what is compared is fingerprints.
+"""
+
+import hashlib
+import json
+import os
+import re
+
+from dajax.engine import json_files
+from dajax.engine.old_config import with_added_keys
+from dajax.errors import UserError
+
+# Everything under this key may differ between two calls on one workdir: it changes what is printed and kept, not what is computed.
+FREE_KEY = "runtime"
+# These say where something lies; dataset.json and weights.json say what it is.
+PLACES = re.compile(r"data\.((source|target|evaluation|scenes)\.)?root|data\.download|model\.weights")
+# Of the fingerprints in dataset.json. 1: names and labels (workdirs without a number); 2: sizes of files, too.
+FINGERPRINT_VERSION = 2
+_REMEDY = "the checkpoints are whole: remove that file, and the same command writes it anew from what it is given"
+_CHUNK_BYTES = 2**20
+
+
+def flatten(tree, prefix=""):
+    """{"a": {"b": 1}} -> {"a.b": 1}."""
+    flat = {}
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def _fixed(tree):
+    return flatten({key: value for key, value in tree.items() if key != FREE_KEY})
+
+
+def check_config(config, workdir):
+    """Writes config.json into a new workdir; refuses another config in an old one.
+
+    Returns:
+      {key: (value there, value now)} of the PLACES that have changed, which is for check_data and check_weights to judge.
+
+    Raises:
+      UserError: naming the keys that differ and both values; or config.json is damaged.
+    """
+    path, tree = workdir / "config.json", json.loads(config.to_json())
+    if not path.exists():
+        json_files.write(path, tree)
+        return {}
+    wanted, found = _fixed(tree), _fixed(with_added_keys(json_files.read(path, _REMEDY)))
+    changed = {
+        key: (found.get(key, "absent"), wanted.get(key, "absent"))
+        for key in sorted(wanted.keys() | found.keys()) if found.get(key, "absent") != wanted.get(key, "absent")
+    }
+    places = {key: values for key, values in changed.items() if PLACES.fullmatch(key) and _is_another_place(key, *values)}
+    differing = [f"{key}={there} there, {now} now" for key, (there, now) in changed.items() if key not in places]
+    if differing:
+        more = f" and {len(differing) - 6} more" if len(differing) > 6 else ""
+        raise UserError(f"{workdir} was begun with another config: {', '.join(differing[:6])}{more}; use the same config, or another --workdir")
+    return places
+
+
+def is_begun(workdir):
+    """Whether a stage of a workdir has saved anything: a checkpoint, or its result."""
+    saved = (path for pattern in ("*/checkpoints/*", "*/result.json") for path in workdir.glob(pattern))
+    return any(path.name == "result.json" or re.fullmatch(r"\d+(\.damaged.*)?", path.name) for path in saved)
+
+
+def forget_unless_begun(workdir):
+    """Removes what a run has written down of its config, data, weights and environment, where it
+    has ended before its first checkpoint: nothing was made with them, so whoever has mended the
+    mistake that ended it may go on with the same --workdir.
+
+    A config.json that is none of dajax stays, for check_config to refuse.
+    """
+    path = workdir / "config.json"
+    if not path.exists() or is_begun(workdir):
+        return
+    try:
+        json_files.parse(path.read_bytes(), keys=("stages", "task", "model", "data", FREE_KEY))
+    except (OSError, ValueError):
+        return
+    for name in ("dataset.json", "weights.json", "environment.json", "config.json"):
+        (workdir / name).unlink(missing_ok=True)
+
+
+def _is_another_place(key, there, now):
+    """Whether both values name something: weights or none is no question of where. The scenes and tfds have a root of their own."""
+    return "absent" not in (there, now) and (key != "model.weights" or bool(there) == bool(now))
+
+
+def remember_places(config, workdir):
+    """Writes into config.json where data and weights lie now, once they have been found to be the same."""
+    path = workdir / "config.json"
+    tree, now = json_files.read(path, _REMEDY), json.loads(config.to_json())
+    for key in filter(PLACES.fullmatch, flatten(now)):
+        *parents, last = key.split(".")
+        there, here = tree, now
+        for parent in parents:
+            there, here = there[parent], here[parent]
+        there[last] = here[last]
+    json_files.write(path, tree)
+
+
+def check_data(domains, workdir, mode="train"):
+    """Writes dataset.json into a new workdir; refuses an old one whose data were others.
+
+    A dataset.json of a version that did not look at the sizes of files is compared as that version did, then written anew.
+
+    Args:
+      mode: "eval" writes nothing.
+
+    Raises:
+      UserError: naming the domain that changed and how; or dataset.json is damaged.
+    """
+    path, content = workdir / "dataset.json", _describe(domains, FINGERPRINT_VERSION)
+    if path.exists():
+        stored = json_files.read(path, _REMEDY, keys=[key for key in content if key != "fingerprint_version"])
+        version = stored.get("fingerprint_version", 1)
+        if version not in (1, FINGERPRINT_VERSION):
+            raise UserError(f"{path}: fingerprints of version {version}, which a newer dajax has written; use that one, or another --workdir")
+        _compare(stored, content if version == FINGERPRINT_VERSION else _describe(domains, version), workdir)
+        if version == FINGERPRINT_VERSION:
+            return
+    if mode == "train":
+        json_files.write(path, content)
+
+
+def _describe(domains, version):
+    sets = {
+        domain: {"name": images.name, "count": len(images), "fingerprint": images.fingerprint(version)}
+        for domain, images in (("source", domains.source), ("target", domains.target), ("evaluation", domains.evaluation))
+    }
+    described = {"class_names": list(domains.class_names), "image_shape": list(domains.image_shape), **sets}
+    return described if version == 1 else {"fingerprint_version": version, **described}
+
+
+def _compare(stored, content, workdir):
+    for key, value in content.items():
+        found = stored[key] if key in stored else None
+        if found == value:
+            continue
+        what = f"{key} was {found}, is {value}"
+        if isinstance(value, dict) and isinstance(found, dict):
+            pairs = {name: (found.get(name), value[name]) for name in value if found.get(name) != value[name]}
+            what = f"the {key} set is another: " + ", ".join(f"{name} was {old}, is {new}" for name, (old, new) in pairs.items())
+            if set(pairs) == {"fingerprint"}:
+                what = f"as many images of {value['name']} ({key}), but other files or labels: their names, order, sizes or classes have changed"
+        raise UserError(f"{workdir} was begun with other data: {what}; restore the data, or use another --workdir")
+
+
+def check_weights(path, workdir, *, is_needed, is_begun, places):
+    """Writes weights.json into a new workdir; refuses other weights in an old one that has yet to load them.
+
+    Args:
+      path: config.model.weights, "" for none.
+      is_needed: whether a stage that loads them has not begun.
+      is_begun: whether any stage has.
+      places: of check_config.
+
+    Raises:
+      UserError: the file cannot be read or holds something else; or weights.json is damaged.
+    """
+    if not path or not is_needed:
+        return
+    record, now = workdir / "weights.json", _digest(path)
+    if record.exists():
+        stored = json_files.read(record, _REMEDY, keys=("file", "bytes", "sha256"))
+        if (stored["bytes"], stored["sha256"]) != (now["bytes"], now["sha256"]):
+            raise UserError(
+                f"{workdir} was begun with the weights {stored['file']} ({stored['bytes']:,} bytes, sha256 {stored['sha256'][:8]}); "
+                f"config.model.weights={path} holds others ({now['bytes']:,} bytes, sha256 {now['sha256'][:8]}): give it the same file, or use "
+                "another --workdir"
+            )
+    elif is_begun and "model.weights" in places:
+        raise UserError(
+            f"{workdir} was begun with config.model.weights={places['model.weights'][0]}, and no weights.json says what that held: give the file "
+            "under that path, or use another --workdir"
+        )
+    json_files.write(record, now)
+
+
+def _digest(path):
+    """{"file", "bytes", "sha256"}; a second for a gigabyte or two."""
+    digest, size = hashlib.sha256(), 0
+    try:
+        with open(os.path.expanduser(path), "rb") as file:
+            while chunk := file.read(_CHUNK_BYTES):
+                digest.update(chunk)
+                size += len(chunk)
+    except OSError as error:
+        raise UserError(f"config.model.weights={path}: cannot be read ({error.strerror}); correct the path") from error
+    return {"file": str(path), "bytes": size, "sha256": digest.hexdigest()}

@@ -1,0 +1,190 @@
+"""The range of every number of a config, in one place, looked at before data are opened."""
+
+import dataclasses
+import json
+import math
+
+from dajax.errors import UserError
+
+INFINITY = math.inf
+LARGEST_COUNT = 2**31 - 1  # a TrainState's step is an int32
+# a key of JAX's threefry takes 32 bits of a seed where 64-bit types are off
+LARGEST_SEED = 2**32 - 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Range:
+    """Numbers from `low` to `high`, both included but for `low` where `is_open`. `is_ordered`: a
+    pair (from, to).
+    """
+
+    low: float = -INFINITY
+    high: float = INFINITY
+    is_open: bool = False
+    high_is_open: bool = False
+    is_ordered: bool = False
+
+    def has(self, value):
+        """Whether a finite number lies in it."""
+        above = value > self.low if self.is_open else value >= self.low
+        is_finite = isinstance(value, int) or math.isfinite(value)
+        below = value < self.high if self.high_is_open else value <= self.high
+        return is_finite and above and below
+
+    def __str__(self):
+        if self.low == -INFINITY:
+            return "a finite number" if self.high == INFINITY else f"at most {self.high:g}"
+        low = f"more than {self.low:g}" if self.is_open else f"at least {self.low:g}"
+        if self.high == INFINITY:
+            return low
+        return (
+            f"{low} and {'less than' if self.high_is_open else 'at most'} "
+            f"{self.high if isinstance(self.high, int) else f'{self.high:g}'}"
+        )
+
+
+FINITE, NOT_NEGATIVE, POSITIVE = Range(), Range(0), Range(0, is_open=True)
+COUNT, WHOLE, SEED = Range(1, LARGEST_COUNT), Range(0, LARGEST_COUNT), Range(0, LARGEST_SEED)
+FRACTION, DECAY = Range(0, 1), Range(0, 1, high_is_open=True)
+
+# By the last part of a key, or by its end where one word has two meanings. Numbers within a tuple
+# are looked at one by one; words and None have no range. tests/engine/test_config_ranges.py sees to it
+# that every number of every recipe is here.
+RANGES = {
+    # How long, how often, how many.
+    **dict.fromkeys(
+        ("steps", "max_loops", "batch_size", "init_batch_size", "reestimate_batch_size",
+         "eval_batch_size", "accumulate", "log_every", "checkpoint_every", "keep_checkpoints",
+         "keep_every", "every_steps", "ramp_steps", "num_classes", "source_per_class",
+         "target_per_class", "max_updates", "chunk_size", "num_k", "per_class", "size", "resize",
+         "crop", "target_hw", "widths", "head_widths", "width", "discriminator_width",
+         "aspp_branches", "aspp_rates", "kernel_num", "repeats", "scenes.source", "scenes.target",
+         "scenes.evaluation"), COUNT),
+    **dict.fromkeys(
+        ("devices", "evaluate_every", "horizon_steps", "warmup_steps", "min_count", "num_pictures",
+         "reestimate_batches", "bottleneck", "never", "target_bn", "randomized_dim"), WHOLE),
+    "seed": SEED, "report_seconds": NOT_NEGATIVE,
+    # Optimisers. A rate of 0 is legal: a stage that moves nothing.
+    **dict.fromkeys(
+        ("lr", "weight_decay", "lr_multipliers", "power", "alpha", "beta"), NOT_NEGATIVE
+    ),
+    "momentum": DECAY, "betas": DECAY, "dropout": DECAY,
+    "optimizer.gamma": Range(0, 1, is_open=True),
+    # Losses.
+    **dict.fromkeys(
+        ("weight", "aux_weight", "local_weight", "entropy_weight", "target_weight",
+         "contrast_weight", "lovasz_weight", "weight_loss", "epsilon", "loss.gamma",
+         "label_smoothing.threshold", "low", "high"), NOT_NEGATIVE),
+    **dict.fromkeys(
+        ("temperature", "logit_temperature", "source_temperature", "kernel_mul"), POSITIVE
+    ),
+    # Thresholds, shares and means.
+    **dict.fromkeys(("max_distance", "eps", "stop_thresholds"), NOT_NEGATIVE),
+    "update_fraction": POSITIVE,
+    "dynamic.threshold": Range(-1, 1),  # of a cosine
+    **dict.fromkeys(
+        (
+            "decay", "prototype_decay", "proportion", "cap", "share", "image_share",
+            "aggregation_alpha",
+        ),
+        FRACTION,
+    ),
+    # Views of images.
+    "mean": FINITE, "std": POSITIVE, "divisor": POSITIVE, "image_scales": POSITIVE,
+    "scale_range": Range(0, is_open=True, is_ordered=True),
+    "shorter_edge": Range(1, is_ordered=True),
+    **dict.fromkeys(
+        ("brightness", "contrast", "saturation", "rotate_rad", "shear", "shift_px"), NOT_NEGATIVE
+    ),
+    "hue": Range(0, 0.5),  # of a turn
+    "affine.scale": DECAY,
+}
+
+
+def range_of(key):
+    """The Range of "can.optimizer.lr"; None for a key that has none."""
+    parts = key.split(".")
+    return RANGES.get(".".join(parts[-2:])) or RANGES.get(parts[-1])
+
+
+def numbers_in(value):
+    """All numbers within a value of a config, which may be a tuple of tuples; truth values are
+    none.
+    """
+    if isinstance(value, (list, tuple)):
+        return [number for part in value for number in numbers_in(part)]
+    return [value] if isinstance(value, (int, float)) and not isinstance(value, bool) else []
+
+
+PAIRS = ("lr_multipliers", "repeats")  # of a pattern and a number
+
+
+def _check_kinds(key, value):
+    """Numbers within a tuple: the command line looks at the kind of single ones alone."""
+    if not isinstance(value, (list, tuple)) or range_of(key) is None:
+        return
+    parts = value
+    if key.split(".")[-1] in PAIRS:
+        if not all(
+            isinstance(pair, (list, tuple)) and len(pair) == 2 and isinstance(pair[0], str)
+            for pair in value
+        ):
+            raise UserError(
+                f"config.{key}={value}: expected pairs of a pattern and a number, (('/head/', "
+                "10.0),)"
+            )
+        parts = [pair[1] for pair in value]
+    for part in parts:
+        if isinstance(part, (list, tuple)):
+            _check_kinds(key, part)
+        elif isinstance(part, bool) or not isinstance(part, (int, float)):
+            raise UserError(f"config.{key}={value}: {part!r} is no number; correct --config.{key}")
+
+
+def check_writable(flat):
+    """Looks at the kind of every value: a tuple on the command line may hold any literal of Python.
+
+    Args:
+      flat: as of `check`, with tuples in place of lists.
+
+    Raises:
+      UserError: the first that config.json cannot hold.
+    """
+    for key, value in flat.items():
+        try:
+            json.dumps(value)
+        except (TypeError, ValueError) as error:
+            raise UserError(
+                f"config.{key}={value!r}: {error}; expected numbers, words and tuples of them; "
+                f"correct --config.{key}"
+            ) from error
+
+
+def check(flat):
+    """Looks at every number of a config.
+
+    Args:
+      flat: {"can.optimizer.lr": 0.001, ...}, see config_check.flatten.
+
+    Raises:
+      UserError: the first that lies outside of its range, or is none.
+    """
+    for key, value in flat.items():
+        _check_kinds(key, value)
+        numbers, allowed = numbers_in(value), range_of(key) or FINITE
+        for number in numbers:
+            if not allowed.has(number):
+                among = "" if number is value else f" of {value}"
+                raise UserError(
+                    f"config.{key}={number}{among}: expected {allowed}; correct --config.{key}"
+                )
+        if allowed.is_ordered and len(numbers) == 2 and numbers[0] > numbers[1]:
+            raise UserError(
+                f"config.{key}={value}: expected the smaller number first; correct --config.{key}"
+            )
+    for low in (key for key in flat if key.endswith("reversal.low")):
+        high = low.removesuffix("low") + "high"
+        if flat[low] > flat[high]:
+            raise UserError(
+                f"config.{low}={flat[low]} is above config.{high}={flat[high]}; correct one of them"
+            )

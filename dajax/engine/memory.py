@@ -1,0 +1,46 @@
+"""What a train step needs of a device's memory, told before the first one runs."""
+
+import os
+
+from dajax import console
+
+_MIB, _GIB = 2**20, 2**30
+
+
+def report(name, step, arguments, devices):
+    """Prints what one call of a compiled step needs, and warns where a device has less.
+
+    The figure is the compiler's own, for these shapes: nothing is run. The compilation is not lost, the first call takes it over.
+
+    Args:
+      name: of the stage.
+      step: from parallel.compile_train_step.
+      arguments: of its first call.
+      devices: that it runs on.
+    """
+    stats = step.lower(*arguments).compile().memory_analysis()
+    if stats is None:  # a backend that does not tell
+        return
+    held = stats.argument_size_in_bytes + stats.output_size_in_bytes - stats.alias_size_in_bytes
+    needed, available, where = held + stats.temp_size_in_bytes, *_available(devices)
+    console.say(
+        f"{name}: a step needs {_text(needed)} of memory on each device (parameters, optimiser and batch {_text(held)}, working memory "
+        f"{_text(stats.temp_size_in_bytes)}); {where} has {_text(available)} for each"
+    )
+    if needed > available:
+        console.say(
+            f"{name}: WARNING: that is more than there is, and the first step will probably fail. Make config.{name}.batch_size or the images "
+            "smaller, use more devices, or config.model.dtype=bfloat16"
+        )
+
+
+def _text(size):
+    return f"{size / _MIB:.0f} MiB" if size < _GIB else f"{size / _GIB:.1f} GiB"
+
+
+def _available(devices):
+    """(bytes for one device, what has them). CPU devices share the machine's."""
+    stats = devices[0].memory_stats()
+    if stats and "bytes_limit" in stats:
+        return stats["bytes_limit"], devices[0].device_kind
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // len(devices), "this machine"

@@ -1,0 +1,273 @@
+"""A run: its stages in order. Done? skip. Begun? resume. Else start, from `init_from` where the stage names one."""
+
+import json
+import pathlib
+
+import jax
+import jax.numpy as jnp
+
+from dajax import console, parallel, tasks
+from dajax.analysis import report
+from dajax.engine import checkpoint, config_ranges, environment, json_files, locations
+from dajax.engine.config_check import (
+    check_config,
+    check_data,
+    check_weights,
+    flatten,
+    forget_unless_begun,
+    remember_places,
+)
+from dajax.engine.signals import StopFlag
+from dajax.engine.train import Stage, fit
+from dajax.errors import UserError
+from dajax.methods import get as get_method
+from dajax.state import adopt
+
+PSEUDO_LABELS = "pseudo_labels"  # the method: no step, so its batches need not divide over devices
+
+
+def run(config, workdir, mode):
+    """Trains (mode "train") or evaluates what is there (mode "eval"), writes results and prints the table.
+
+    Args:
+      config: ConfigDict, see configs/base/common.py, which check_before_data has passed.
+      workdir: folder, created.
+      mode: "train" or "eval".
+
+    Raises:
+      UserError, data_pipeline DataError: a mistake that the user can mend.
+      StopRequested: stopped by a signal; everything is saved.
+    """
+    workdir = pathlib.Path(workdir)
+    devices = parallel.devices(config.runtime.devices)
+    _check_batches(config, len(devices))
+    if mode == "train":
+        _prepare(workdir)
+        forget_unless_begun(workdir)
+    elif not (workdir / "config.json").exists():
+        raise UserError(f"--workdir={workdir}: nothing to evaluate there; run --mode=train first")
+    places = check_config(config, workdir)
+    environment.check(workdir, mode)
+    environment.use_compilation_cache(config.runtime.compilation_cache)
+
+    task = tasks.get(config.task)
+    domains = task.open_data(config)
+    tasks.check_start(config, domains, training=mode == "train")
+    check_data(domains, workdir, mode)
+    if mode == "train":
+        _check_weights(config, workdir, places)
+        if places:
+            remember_places(config, workdir)
+    _print_header(config, workdir, devices, task.describe(config, domains))
+    for key, (there, now) in places.items():
+        console.say(f"moved: config.{key} was {there}, is {now}")
+
+    stop = StopFlag()
+    stages = [_make_stage(config, name, workdir, devices, task, domains, stop) for name in config.stages]
+    if mode == "train":
+        with stop.listening():
+            results = {stage.name: _train(stage) for stage in stages}
+    else:
+        results = {stage.name: _evaluate(stage) for stage in stages}
+    content = {
+        "stages": results, "config": json.loads(config.to_json()), "versions": report.versions(), "environment": environment.numerics(),
+        "devices": report.describe_devices(devices),
+    }
+    _write_results(workdir, mode, content)
+    _print_table(results, task, domains)
+
+
+def _write_results(workdir, mode, content):
+    if mode == "train":
+        json_files.write(workdir / "results.json", content)
+        return
+    try:
+        json_files.write(workdir / "eval.json", content)
+    except OSError as error:  # of somebody else, archived: the table is what was asked for
+        console.say(f"{workdir / 'eval.json'}: cannot be written ({error.strerror}); the figures are in the table alone")
+
+
+def check_before_data(config):
+    """Everything about a config that can be said without its data: addresses, ranges, stages, methods.
+
+    Raises:
+      UserError: the first mistake.
+    """
+    config_ranges.check_writable(flatten(config.to_dict()))
+    flat = flatten(json.loads(config.to_json()))
+    locations.check_config(flat)
+    config_ranges.check(flat)
+    tasks.get(config.task)
+    if not config.stages:
+        raise UserError(f"config.stages is empty; known: {', '.join(_stage_names(config))}")
+    seen = []
+    for name in config.stages:
+        if name not in _stage_names(config):  # which need be no word: --config.stages=(1,)
+            raise UserError(f"config.stages names '{name}', which is no stage of this config; known: {', '.join(_stage_names(config))}")
+        if name in seen:
+            raise UserError(f"config.stages names '{name}' twice; a stage has one folder and runs once: name each once")
+        get_method(config[name].method, config.task, f"config.{name}.method")
+        start = config[name].init_from
+        if start and start not in seen:
+            raise UserError(f"config.{name}.init_from='{start}' is not a stage before it; stages: {', '.join(config.stages)}")
+        _check_labels_from(config, name, seen)
+        seen.append(name)
+
+
+def _check_labels_from(config, name, before):
+    """Pseudo-labels are read from a stage that has made them, which is known hours before the loop asks for them."""
+    if "labels_from" in config[name]:
+        maker, makers = config[name].labels_from, [other for other in before if config[other].method == PSEUDO_LABELS]
+        if maker not in makers:
+            raise UserError(
+                f"config.{name}.labels_from='{maker}' is no stage of method {PSEUDO_LABELS} before it; such stages: {', '.join(makers) or 'none'}"
+            )
+
+
+def _check_batches(config, num_devices):
+    for name in config.stages:
+        if config[name].method != PSEUDO_LABELS:  # a pass over the images, whose last batch is filled up in any case
+            parallel.check_divides(config[name].batch_size, num_devices, f"config.{name}.batch_size")
+
+
+def _check_weights(config, workdir, places):
+    """The weights' file is the one that the workdir was begun with, where a stage has yet to load it."""
+    directories = {name: workdir / name for name in config.stages}
+    begun = {name for name, directory in directories.items() if (directory / "result.json").exists() or _has_checkpoint(directory)}
+    is_needed = any(not config[name].init_from and name not in begun for name in config.stages)
+    check_weights(config.model.weights, workdir, is_needed=is_needed, is_begun=bool(begun), places=places)
+
+
+def _has_checkpoint(directory):
+    return bool(checkpoint.steps(directory / "checkpoints"))
+
+
+def _stage_names(config):
+    return [name for name, value in config.items() if hasattr(value, "keys") and "method" in value]
+
+
+def _prepare(workdir):
+    """Creates the workdir and makes sure that it can be written to, before hours are spent."""
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        probe = workdir / ".writable"
+        probe.write_text("")
+        probe.unlink()
+    except OSError as error:
+        raise UserError(f"--workdir={workdir}: cannot be written to ({error.strerror}); choose another --workdir") from error
+
+
+def _make_stage(config, name, workdir, devices, task, domains, stop):
+    stage_config, directory = config[name], workdir / name
+    method = get_method(stage_config.method, config.task, f"config.{name}.method")
+    model = task.build_model(config, stage_config, domains)
+    data = task.make_feed(domains, config, name, directory=directory, devices=devices, check_stop=stop.check)
+    num_images = {"source": len(domains.source), "target": len(domains.target), "sources": len(domains.sources)}
+
+    def random_state():
+        images = jnp.zeros((2, *domains.image_shape), jnp.float32)
+        rng = jax.random.key(config.seed)  # the same for every stage: the same seed is the same random network
+        return method.init(rng, images, config=stage_config, model=model, num_images=num_images)
+
+    def initial_state():
+        if not stage_config.init_from:
+            return task.load_pretrained(config, random_state())
+        saved, _ = checkpoint.read(workdir / stage_config.init_from / "checkpoints")
+        return _begin_with(random_state(), saved, what=f"config.{name}.init_from={stage_config.init_from}")
+
+    console.say(f"{name}: {report.describe_parameters(jax.eval_shape(random_state).params, model.frozen_parameters())}")
+    return Stage(
+        name=name, run=config, config=stage_config, method=method, model=model, data=data, task=task,
+        directory=directory, initial_state=initial_state, random_state=random_state, stop=stop,
+    )
+
+
+def _begin_with(state, saved, *, what):
+    """`state` with the networks of a checkpoint; networks that the other stage did not have (a discriminator) stay as they are."""
+
+    def begin(trees, found):
+        return {name: adopt(tree, found[name], what=what) if name in found else tree for name, tree in trees.items()}
+
+    return state.replace(params=begin(state.params, saved["params"]), batch_stats=begin(state.batch_stats, saved["batch_stats"]))
+
+
+def _train(stage):
+    """The result of a stage, trained now or found finished."""
+    path = stage.directory / "result.json"
+    if path.exists():
+        result = _read_result(stage, path)
+        if result is not None and not _must_be_mended(stage, result["step"]):
+            console.say(f"{stage.name}: already finished")
+            return result
+    stage.stop.idle()  # what the stages before have made is saved
+    state, evaluation = fit(stage)
+    stage.stop.busy()
+    result = {"step": int(state.step), **(evaluation or {})}
+    json_files.write(path, result)
+    return result
+
+
+def _read_result(stage, path):
+    """What result.json holds; None where it is damaged and the checkpoint, which knows the same figures, is there.
+
+    Raises:
+      UserError: it is damaged, and there is no checkpoint.
+    """
+    try:
+        result = json_files.parse(path.read_bytes(), keys=("step",))
+        stage.task.check_result(result, stage.data.sets["source"].class_names)
+        return result
+    except (OSError, ValueError) as error:
+        problem = f"{path}: is damaged ({error})"
+        if _has_checkpoint(stage.directory):
+            console.say(f"{problem}; its figures are taken from the checkpoint again")
+            return None
+        raise UserError(f"{problem}, and there is no checkpoint to take its figures from; remove it, and the stage is trained again") from error
+
+
+def _must_be_mended(stage, last_step):
+    """Whether a finished stage's last checkpoint is damaged and a stage is still to begin with it; an older one would be another start."""
+    workdir = stage.directory.parent
+    heirs = [name for name in stage.run.stages if stage.run[name].init_from == stage.name]
+    if all((workdir / name / "result.json").exists() or checkpoint.steps(workdir / name / "checkpoints") for name in heirs):
+        return False
+    directory = stage.directory / "checkpoints"
+    return bool(checkpoint.steps(directory)) and checkpoint.newest_whole_step(directory) != last_step
+
+
+def _evaluate(stage):
+    """The result of a stage's newest checkpoint, evaluated now."""
+    directory = stage.directory / "checkpoints"
+    if not checkpoint.steps(directory):
+        remedy, result = "run --mode=train first", stage.directory / "result.json"
+        if result.exists():  # training would take it for finished
+            remedy = f"put them back from a copy, or remove {result} and run --mode=train to train the stage again"
+        raise UserError(f"{stage.name}: has no checkpoint under {directory}; {remedy}")
+    saved, _ = checkpoint.read(directory)
+    state = _begin_with(stage.random_state(), saved, what=f"the checkpoint of {stage.name}").replace(step=jnp.asarray(saved["step"]))
+    if not hasattr(stage.method, "train_step"):
+        return {"step": int(state.step)}
+    evaluation = stage.task.evaluate(state, data=stage.data, model=stage.model, config=stage.config, run=stage.run)
+    return {"step": int(state.step), **(evaluation.report or {})}
+
+
+def _print_header(config, workdir, devices, data_lines):
+    console.say("versions: " + ", ".join(f"{name} {version}" for name, version in report.versions().items()))
+    console.say(f"devices: {report.describe_devices(devices)}")
+    console.say(f"workdir: {workdir}")
+    console.say("environment: " + ", ".join(f"{name}={value}" for name, value in environment.numerics().items()))
+    console.say("config:")
+    for key, value in sorted(flatten(json.loads(config.to_json())).items()):
+        console.say(f"  {key} = {value}")
+    for line in data_lines:
+        console.say(line)
+    console.say(f"metric: {config.metric} on every evaluation image of the target, at the last step of each stage")
+
+
+def _print_table(results, task, domains):
+    evaluated = {name: result for name, result in results.items() if len(result) > 1}  # more than its step
+    console.say()
+    if not evaluated:
+        console.say(f"all {len(results)} stages are finished; {domains.evaluation.name} has no labels, so there is nothing to measure on")
+        return
+    console.say(task.table(evaluated, domains))

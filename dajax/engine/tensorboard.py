@@ -1,0 +1,108 @@
+"""A run's figures and pictures for TensorBoard, and pictures as files."""
+
+import io
+import os
+import time
+
+from PIL import Image
+from tensorboard.compat.proto import event_pb2, summary_pb2
+from tensorboard.summary.writer.event_file_writer import EventFileWriter
+
+from dajax import console
+from dajax.engine import storage
+
+
+class TensorBoard:
+    """Scalars as TensorBoard events, written by the tensorboard package alone: TensorFlow need not be there.
+
+    A checkpoint remembers how long each file was; resuming cuts what came after, as in `log.MetricsFile`. TensorBoard itself forgets by
+    step, which leaves what a stage writes at the very step of a checkpoint but after it (a refresh, an evaluation) there twice.
+
+    Args:
+      directory: of the event files.
+      restart_step: the first step that will be written.
+      lengths: {file name: bytes} that the checkpoint remembers; None when it is of a version that did not.
+
+    Raises:
+      UserError: it cannot be written to.
+    """
+
+    def __init__(self, directory, restart_step, lengths):
+        self._directory = directory
+        before = self._files()
+        with storage.told(directory):
+            if lengths is not None:
+                self._go_back_to(lengths, before)
+            self._writer = EventFileWriter(str(directory))
+        if before:  # a TensorBoard that is looking on forgets the steps that will be written again
+            session = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
+            self._add(event_pb2.Event(wall_time=time.time(), step=restart_step, session_log=session))
+
+    def _go_back_to(self, lengths, before):
+        """Cuts what came after the checkpoint; says where less is left than it remembers."""
+        found = {path.name: path.stat().st_size for path in before}
+        for path in before:
+            _cut(path, lengths.get(path.name, 0))
+        if short := sorted(name for name, length in lengths.items() if found.get(name, 0) < length):
+            console.say(
+                f"{self._directory}: of {', '.join(short)} less is left than the checkpoint remembers; TensorBoard "
+                "lacks those steps, metrics.jsonl is the record"
+            )
+
+    def scalars(self, step, prefix, figures):
+        """Writes every plain number among `figures` as "prefix/name"."""
+        values = [
+            summary_pb2.Summary.Value(tag=f"{prefix}/{name}", simple_value=value)
+            for name, value in figures.items()
+            if isinstance(value, (int, float))
+        ]
+        self._summary(step, values)
+
+    def picture(self, step, name, picture):
+        """Writes uint8 [H, W, 3] as an image."""
+        height, width, _ = picture.shape
+        image = summary_pb2.Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=_png(picture))
+        self._summary(step, [summary_pb2.Summary.Value(tag=f"pictures/{name}", image=image)])
+
+    def sync(self):
+        """{file name: bytes} of all event files, with everything so far in them."""
+        with storage.told(self._directory):
+            self._writer.flush()
+            return {path.name: path.stat().st_size for path in self._files()}
+
+    def close(self):
+        """Flushes and releases the file."""
+        with storage.told(self._directory):
+            self._writer.close()
+
+    def _files(self):
+        return sorted(self._directory.glob("events.out.tfevents.*"))
+
+    def _summary(self, step, values):
+        self._add(event_pb2.Event(wall_time=time.time(), step=step, summary=summary_pb2.Summary(value=values)))
+
+    def _add(self, event):
+        with storage.told(self._directory):
+            self._writer.add_event(event)
+
+
+def _cut(path, length):
+    """Makes a file at most so long; one of which nothing is left goes."""
+    if not length:
+        path.unlink()
+    elif path.stat().st_size > length:
+        os.truncate(path, length)
+
+
+def _png(picture):
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def save_picture(path, picture):
+    """Writes uint8 [H, W, 3] as a PNG file, whole or not at all; its folder is created."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_bytes(_png(picture))
+    os.replace(temporary, path)

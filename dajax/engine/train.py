@@ -1,0 +1,279 @@
+"""The only training loop: data -> train step -> log -> checkpoint -> evaluate, for every method and every stage."""
+
+import contextlib
+import dataclasses
+import math
+import pathlib
+import time
+import types
+import zlib
+from typing import Any
+
+import jax
+import numpy as np
+
+from dajax import console, parallel
+from dajax.engine import log, memory, tensorboard
+from dajax.engine.checkpoint import Checkpoints
+from dajax.engine.signals import StopFlag
+from dajax.errors import StopRequested, UserError
+from dajax.schedule import fixed_length
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """What `fit` needs to know of one stage.
+
+    Attributes:
+      name: key of the stage in the config.
+      run: the whole config; `config`: the stage's own part of it.
+      method: module of dajax.methods; `model`: its network; `data`: the task's feed; `task`: module of dajax.tasks.
+      directory: <workdir>/<name>.
+      initial_state: f() -> TrainState at step 0, with the weights that the stage begins with; not asked for when resuming.
+      random_state: f() -> TrainState of the same shapes, from random weights; the template of the checkpoints.
+      stop: StopFlag.
+    """
+
+    name: str
+    run: Any
+    config: Any
+    method: types.ModuleType
+    model: Any
+    data: Any
+    task: types.ModuleType
+    directory: pathlib.Path
+    initial_state: Any
+    random_state: Any
+    stop: StopFlag
+
+    def schedule(self, state):
+        """Where the stage stands."""
+        if hasattr(self.method, "schedule"):
+            return self.method.schedule(state, config=self.config)
+        return fixed_length(int(state.step), self.config.steps)
+
+    def is_boundary(self, step, where):
+        """Whether an evaluation is due after `step` steps: the end of the stage, of a loop, or every evaluate_every steps."""
+        every = self.config.evaluate_every
+        return step > 0 and (step in (where.refresh_at, where.last_step) or where.finished or (every > 0 and step % every == 0))
+
+    def next_boundary(self, step, where):
+        """The step at which the coming segment ends."""
+        ends = [where.last_step if where.refresh_at is None else where.refresh_at]
+        if self.config.evaluate_every > 0:
+            ends.append((step // self.config.evaluate_every + 1) * self.config.evaluate_every)
+        return min(ends)
+
+
+_MAX_TERMS = 8  # figures of a refresh on the terminal; the file has all
+
+
+# What a checkpoint's meta holds since the first version; one without checksums is held to it.
+_META_TYPES = {"metrics_bytes": int, "evaluated_at": int, "report": (dict, type(None))}
+
+
+class _Recorder:
+    """Metrics on their way from the device to the files: read late, so that the device never waits, but always before a checkpoint."""
+
+    def __init__(self, stage, step, meta):
+        self.file = log.MetricsFile(stage.directory / "metrics.jsonl", meta["metrics_bytes"])
+        self.board = tensorboard.TensorBoard(stage.directory, restart_step=step + 1, lengths=meta["event_bytes"])
+        self._stage, self._pending, self.latest = stage, [], {}
+
+    def add(self, step, metrics):
+        self._pending.append((step, metrics))
+        if len(self._pending) >= self._stage.run.runtime.log_every:
+            self.drain()
+
+    def drain(self):
+        """Writes what is pending. Raises UserError on the first step whose figures are not finite."""
+        pending, self._pending = self._pending, []
+        for step, metrics in pending:
+            self.latest = {name: float(value) for name, value in metrics.items()}
+            if not all(math.isfinite(value) for value in self.latest.values()):
+                terms = ", ".join(f"{name} {value:.6g}" for name, value in self.latest.items())
+                raise UserError(_not_finite(self._stage, f"step {step} is not finite ({terms})"))
+            if step % self._stage.run.runtime.log_every == 0:
+                self.write(step, "train", self.latest)
+
+    def write(self, step, kind, figures):
+        self.file.write(step, kind, figures)
+        self.board.scalars(step, kind, figures)
+
+    def pictures(self, step, pictures):
+        """PNG files of the newest evaluation, and TensorBoard images of all."""
+        for name, picture in pictures.items():
+            tensorboard.save_picture(self._stage.directory / "pictures" / f"{name}.png", picture)
+            self.board.picture(step, name, picture)
+
+    def lengths(self):
+        """What a checkpoint must know to go back to here: how long the files are, with everything so far on disk."""
+        return {"metrics_bytes": self.file.sync(), "event_bytes": self.board.sync()}
+
+    def close(self):
+        self.file.close()
+        self.board.close()
+
+
+def _not_finite(stage, what):
+    remedy = f"Lower --config.{stage.name}.optimizer.lr or look at the data of that step"
+    return f"{stage.name}: {what}; stopped before it reached a checkpoint. {remedy}"
+
+
+def compile_step(stage):
+    """The stage's train step, compiled for its devices; its random key is folded with the step, so nothing random is stored."""
+
+    def step(state, batch, rng, axis_name):
+        rng = jax.random.fold_in(rng, state.step)
+        return stage.method.train_step(state, batch, rng, config=stage.config, model=stage.model, axis_name=axis_name)
+
+    return parallel.compile_train_step(step, stage.data.devices)
+
+
+def fit(stage):
+    """Runs a stage to its end, from wherever it stands.
+
+    Everything that changes lives in the TrainState and every batch is a function of (seed, step), so a run that was stopped at any
+    moment, by whatever means, ends with the same bits as one that was not.
+
+    Returns:
+      (TrainState on the host, report of the last evaluation or None).
+
+    Raises:
+      StopRequested: SIGTERM or Ctrl-C; the state has been saved.
+      UserError: a non-finite loss, a full disk, data that cannot be read.
+    """
+    with Checkpoints(stage.directory / "checkpoints", stage.run.runtime.keep_checkpoints) as checkpoints:
+        if checkpoints.latest_step() is None:
+            state, meta = stage.initial_state(), {"metrics_bytes": 0, "event_bytes": {}, "evaluated_at": 0, "report": None}
+        else:
+            state, saved = checkpoints.restore(jax.eval_shape(stage.random_state), _META_TYPES)
+            meta = {"event_bytes": None} | saved  # a checkpoint of the version before knows nothing of event files
+            console.say(f"{stage.name}: continues at step {int(state.step)}")
+        recorder = _Recorder(stage, int(state.step), meta)
+        loop = _Loop(stage, checkpoints, recorder, state, meta)
+        try:
+            loop.run()
+        finally:
+            recorder.close()
+    return loop.state, loop.meta["report"]
+
+
+class _Loop:
+    """One call of `fit`: the state, where its files are, and what the last checkpoint knows."""
+
+    def __init__(self, stage, checkpoints, recorder, state, meta):
+        self.stage, self.checkpoints, self.recorder, self.state, self.meta = stage, checkpoints, recorder, state, meta
+        self.train_step = compile_step(stage)
+        self.rng = jax.random.fold_in(jax.random.key(stage.run.seed), zlib.crc32(stage.name.encode()))
+        self.progress = None
+        self.saved_at = int(state.step)  # a stage starts from this checkpoint, or at step 0, which needs none
+
+    def run(self):
+        stage = self.stage
+        try:
+            while True:
+                where, step = stage.schedule(self.state), int(self.state.step)
+                if stage.is_boundary(step, where) and self.meta["evaluated_at"] != step:
+                    self.evaluate(step)
+                if where.finished:
+                    return
+                if where.refresh_at == step:
+                    self.refresh(step)
+                else:
+                    self.segment(step, stage.next_boundary(step, where), where.last_step)
+        except StopRequested:
+            self.save()
+            self.checkpoints.wait()
+            raise
+        finally:
+            if self.progress is not None:
+                self.progress.close()
+
+    def segment(self, start, stop, last_step):
+        """Steps [start, stop); saves every runtime.checkpoint_every steps."""
+        stage = self.stage
+        plan = stage.method.plan(self.state, data=stage.data, config=stage.config)
+        with contextlib.closing(stage.data.steps(plan, start, stop)) as stream:
+            self.train(stream, start, stop, last_step)
+
+    def train(self, stream, start, stop, last_step):
+        """The steps [start, stop) on the batches of a stream."""
+        stage = self.stage
+        for step in range(start + 1, stop + 1):
+            asked = time.monotonic()
+            batch = next(stream)
+            waited = time.monotonic() - asked
+            arrays = {name: {key: value for key, value in part.items() if key != "index"} for name, part in batch.items()}
+            if self.progress is None:
+                memory.report(stage.name, self.train_step, (self.state, arrays, self.rng), stage.data.devices)
+                stage.stop.busy()  # until here a signal has nothing to wait for
+                rows = sum(len(part["mask"]) for part in batch.values())
+                self.progress = console.Progress(stage.name, start, rows, stage.run.runtime.report_seconds)
+            self.state, metrics = self.train_step(self.state, arrays, self.rng)
+            self.recorder.add(step, metrics)
+            self.progress.update(step, last_step, waited, self.recorder.latest)
+            stage.stop.check()
+            if step % stage.run.runtime.checkpoint_every == 0 and step != stop:
+                self.save()
+
+    @contextlib.contextmanager
+    def _between_steps(self):
+        """Time spent here is not the steps'."""
+        self.recorder.drain()
+        begin = time.monotonic()
+        yield
+        if self.progress is not None:
+            self.progress.pause(time.monotonic() - begin)
+
+    def evaluate(self, step):
+        """Evaluates on the target and saves; the report is for the log only, nothing in training reads it."""
+        stage = self.stage
+        if not hasattr(stage.method, "train_step"):  # nothing was trained
+            self.meta = self.meta | {"evaluated_at": step}
+            return self.save()
+        with self._between_steps():
+            evaluation = stage.task.evaluate(self.state, data=stage.data, model=stage.model, config=stage.config, run=stage.run)
+            report = evaluation.report
+            if report is not None:
+                self.recorder.write(step, "evaluation", {key: value for key, value in report.items() if key != "confusion"})
+                console.say(f"{stage.name}: step {step}, {evaluation.headline}")
+            self.recorder.pictures(step, evaluation.pictures)
+            self.meta = self.meta | {"evaluated_at": step, "report": report}
+            self.save()
+
+    def refresh(self, step):
+        """Lets the method recompute what it recomputes between loops (clustering, pseudo-labels)."""
+        stage = self.stage
+        with self._between_steps():
+            begin = time.monotonic()
+            self.state, summary, notes = stage.method.refresh(self.state, data=stage.data, config=stage.config, model=stage.model)
+            summary = stage.task.judge_refresh(self.state, data=stage.data) | summary
+            self.recorder.write(step, "refresh", summary)
+            terms = ", ".join(f"{name} {value:.4g}" for name, value in list(summary.items())[:_MAX_TERMS])
+            console.say(f"{stage.name}: refresh at step {step} in {time.monotonic() - begin:.1f} s: {terms}")
+            for note in notes:
+                console.say(f"{stage.name}: {note}")
+
+    def save(self):
+        """A checkpoint of this very step, unless there is one already.
+
+        Raises:
+          UserError: the disk is full, or what would be saved is not finite.
+        """
+        self.recorder.drain()
+        step = int(self.state.step)
+        if step == self.saved_at:
+            return
+        self._check_finite(step)
+        self.meta = self.meta | self.recorder.lengths()
+        self.checkpoints.save(self.state, self.meta)
+        self.saved_at = step
+
+    def _check_finite(self, step):
+        """The figures of a step are those before its update, so they do not tell whether the update has left numbers."""
+        networks = {"params": self.state.params, "batch_stats": self.state.batch_stats}
+        for path, leaf in jax.tree_util.tree_leaves_with_path(networks):
+            if not np.isfinite(np.asarray(leaf)).all():
+                name = jax.tree_util.keystr(path, simple=True, separator="/")
+                raise UserError(_not_finite(self.stage, f"{name} is not finite after step {step}"))

@@ -1,0 +1,165 @@
+"""One label an image: digits, and folders of photos. See dajax.tasks for what the functions are asked."""
+
+from collections import Counter
+
+from dajax.analysis.report import classification_table
+from dajax.models.build import build_model as build_network
+from dajax.models.build import load_pretrained as load_backbone
+from dajax.tasks.classification.evaluate import (
+    evaluate_classifier,
+    pseudo_label_accuracy,
+)
+from dajax.tasks.classification.feed import Feed
+from dajax.tasks.common import (
+    Domains,
+    Evaluation,
+    check_figures,
+    left_out_lines,
+    small_set_lines,
+)
+from data_pipeline import sources
+from data_pipeline.check.check_images import classes_without_images, listed_twice
+from data_pipeline.check.official import describe_other_count
+from data_pipeline.check.start_checks import image_set_problems
+from data_pipeline.classification.image_set import merged
+from data_pipeline.classification.list_files import left_out_of
+from data_pipeline.classification.transforms import from_config as make_transform
+from data_pipeline.errors import DataError, printable
+
+MAX_CLASSES_LISTED = 31  # at the head of a run; Office-31 has so many, DomainNet 345
+
+
+def open_data(config):
+    """See dajax.tasks."""
+    opened = sources.load_domains(config.data)
+    source = merged(opened.sources)
+    transform = make_transform(config.data.transform)
+    channels = 3 if source.images is None else source.images.shape[-1]  # files are read as RGB
+    return Domains(
+        source=source, target=opened.target, evaluation=opened.evaluation, sources=opened.sources,
+        transforms={"train": transform, "eval": transform.for_evaluation()},
+        image_shape=(*transform.size_hw, channels), class_names=tuple(source.class_names),
+    )
+
+
+def domains_to_check(config):
+    """See dajax.tasks."""
+    try:
+        opened = sources.load_domains(config.data)
+    except DataError as error:  # itself a finding of the check
+        return [("source and target", error)]
+    apart = [] if opened.evaluation is opened.target else [("evaluation", opened.evaluation)]
+    return [*(("source", images) for images in opened.sources), ("target", opened.target), *apart]
+
+
+def describe(config, domains):
+    """See dajax.tasks."""
+    lines, walked = [], set()
+    for domain, images in _sets(domains):
+        found = f"{len(images)} images, no labels"
+        if images.labels is not None:
+            counts = _describe_counts(images)
+            found = f"{len(images)} images ({counts}){'' if domain == 'source' else ' - labels for evaluation only'}"
+        lines.append(f"{domain}: {images.name}, {found}")
+        if images.listed is None or images.listed not in walked:  # splits of one domain have one folder, and a walk takes seconds
+            lines += left_out_lines(domain, left_out_of(images))
+        walked.add(images.listed)
+        lines += _notes(images)
+    for images in domains.sources:
+        if images.name == domains.target.name:
+            lines.append(f"note: {images.name} is source and target: its labels are trained on, so no figure of this run is one of adaptation")
+    sizes = {"source": len(domains.source), "target": len(domains.target)}
+    lines += small_set_lines(config, lambda stage: _DRAWN_FROM.get(stage.method, ("source", "target")), sizes)
+    return [printable(line) for line in lines]
+
+
+def problems(config, domains, *, files=True, training=True):
+    """See dajax.tasks."""
+    del config
+    found = []
+    for role, images in _sets(domains):
+        if not training and images is not domains.evaluation:
+            continue
+        views = ("eval",) if role == "evaluation" else tuple(domains.transforms)
+        found += image_set_problems(images, [domains.transforms[view] for view in views], files=files)
+    return list(dict.fromkeys(found))
+
+
+def _sets(domains):
+    """[(role, set)] of all the sets of a run, each once."""
+    apart = [] if domains.evaluation is domains.target else [("evaluation", domains.evaluation)]
+    return [*(("source", images) for images in domains.sources), ("target", domains.target), *apart]
+
+
+# Sets that the shuffled batches of a method come from, where these are not both.
+_DRAWN_FROM = {"source_only": ("source",), "can": ("source",), "mscan": ("source",), "adabn": ("target",)}
+
+
+def _notes(images):
+    """What does not stop a run and should be known: other counts than the official ones, classes without an image, doubly listed images."""
+    notes, official = [], describe_other_count(images.name, len(images))
+    if official:
+        notes.append(f"{images.name}: {official}")
+    absent = classes_without_images(images) if images.labels is not None else []
+    if absent:
+        more = f" and {len(absent) - MAX_CLASSES_LISTED} more" if len(absent) > MAX_CLASSES_LISTED else ""
+        notes.append(f"{images.name}: no image of class {', '.join(absent[:MAX_CLASSES_LISTED])}{more}")
+    cases = Counter(name.casefold() for name in images.class_names)
+    alike = [name for name in images.class_names if cases[name.casefold()] > 1]
+    if alike:
+        notes.append(f"{images.name}: classes that differ in case alone: {', '.join(alike[:MAX_CLASSES_LISTED])}; merge them if they are one")
+    twice = listed_twice(images)
+    if twice:
+        notes.append(f"{len(twice)} images are listed twice: {twice[0]}")
+    return [f"note: {line}" for line in notes]
+
+
+def _describe_counts(images):
+    counts = images.class_counts()
+    if len(counts) > MAX_CLASSES_LISTED:
+        return f"{len(counts)} classes of {counts.min()} to {counts.max()}"
+    return ", ".join(f"{name} {count}" for name, count in zip(images.class_names, counts))
+
+
+def make_feed(domains, config, name, *, directory, devices, check_stop):
+    """See dajax.tasks."""
+    del directory
+    return Feed(
+        domains.sources, domains.target, domains.evaluation, transforms=domains.transforms, seed=config.seed, stage=name, devices=devices,
+        check_stop=check_stop,
+    )
+
+
+def build_model(config, stage_config, domains):
+    """See dajax.tasks."""
+    return build_network(config.model, stage_config, num_classes=len(domains.class_names))
+
+
+def load_pretrained(config, state):
+    """See dajax.tasks."""
+    return load_backbone(config.model, state)
+
+
+def evaluate(state, *, data, model, config, run):
+    """See dajax.tasks. Report: accuracy, mean_class_accuracy, per_class, confusion."""
+    report = evaluate_classifier(state, data=data, model=model, config=config, batch_size=run.runtime.eval_batch_size)
+    if report is None:
+        return Evaluation(report=None)
+    return Evaluation(report, f"target accuracy {report['accuracy']:.2f} %, mean-class {report['mean_class_accuracy']:.2f} %")
+
+
+def judge_refresh(state, *, data):
+    """See dajax.tasks: the accuracy of the pseudo-labels."""
+    accuracy = pseudo_label_accuracy(state.extra["pseudo_labels"], data)
+    return {} if accuracy is None else {"pseudo_label_accuracy_evaluation_only": accuracy}
+
+
+def check_result(result, class_names):
+    """See dajax.tasks."""
+    check_figures(result, ("accuracy", "mean_class_accuracy"), "per_class", class_names)
+
+
+def table(results, domains):
+    """See dajax.tasks."""
+    del domains
+    return "target accuracy in %, last step\n" + classification_table(results)

@@ -1,0 +1,1 @@
+"""Finding out what is wrong with data: before the first step, and of every file."""

@@ -1,0 +1,1 @@
+"""Sets of images with one label each, and their batches."""

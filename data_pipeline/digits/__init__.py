@@ -1,0 +1,1 @@
+"""The embedded digits: rendered worlds as sources, real handwriting as target."""

@@ -1,0 +1,1 @@
+"""Folders, names and text files as people have them, whatever the task."""

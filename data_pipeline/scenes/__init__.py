@@ -1,0 +1,1 @@
+"""The embedded street scenes: a game world and a street world, drawn by this code."""

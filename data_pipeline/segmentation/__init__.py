@@ -1,0 +1,1 @@
+"""Sets of images with a label of every pixel, and their batches."""
