@@ -5,18 +5,23 @@ import numpy as np
 from benchmarks.harness import Prepared
 from dajax.ops.host_arrays import aligned_empty
 
-NUMPY_CHUNK = 4096  # rows; the fastest of 256 ... 4096 and no chunks for numpy with OpenBLAS at both sizes of can_ops.py
+# rows; the fastest of 256 ... 4096 and no chunks for numpy with OpenBLAS at both sizes of
+# can_ops.py
+NUMPY_CHUNK = 4096
 MIN_EQUAL_LABELS = 0.9999  # rows on the border between two clusters may fall either way
 MAX_DISTANCE_DIFFERENCE = 1e-5  # distances lie in [0, 1]; float32 on both sides
 
 
 def kmeans_data(rows, width, num_classes, separation):
-    """Clustered features that are never negative, float32 [N, D], and initial centres off the true ones, [C, D]."""
+    """Clustered features that are never negative, float32 [N, D], and initial centres off the true
+    ones, [C, D].
+    """
     rng = np.random.default_rng(0)
     true_centers = rng.standard_normal((num_classes, width), np.float32)
     labels = rng.integers(0, num_classes, rows)
     features = aligned_empty((rows, width))
-    for start in range(0, rows, 128):  # in blocks: a second copy, even for a moment, would hide the peak of what is measured
+    # in blocks: a second copy, even for a moment, would hide the peak of what is measured
+    for start in range(0, rows, 128):
         part = features[start : start + 128]
         rng.standard_normal(out=part, dtype=np.float32)
         part += np.float32(separation / width**0.5) * true_centers[labels[start : start + 128]]
@@ -30,10 +35,13 @@ def dajax_kmeans(rows, width, num_classes, separation, updates):
 
     from dajax.ops.clustering import cosine_kmeans
 
-    features, centers = jax.block_until_ready(jax.device_put(kmeans_data(rows, width, num_classes, separation)))
+    features, centers = jax.block_until_ready(
+        jax.device_put(kmeans_data(rows, width, num_classes, separation))
+    )
 
     def build():
-        compiled = cosine_kmeans.lower(features, centers, eps=-1.0, max_updates=updates).compile()  # below every move: never stops early
+        # below every move: never stops early
+        compiled = cosine_kmeans.lower(features, centers, eps=-1.0, max_updates=updates).compile()
 
         def run():
             out = jax.block_until_ready(compiled(features, centers, eps=-1.0))
@@ -57,19 +65,29 @@ def numpy_kmeans(rows, width, num_classes, separation, updates):
             sums = np.zeros_like(centers)
             for start in range(0, rows, NUMPY_CHUNK):
                 part = features[start : start + NUMPY_CHUNK]
-                labels[start : start + NUMPY_CHUNK] = np.matmul(part, unit, out=scores[: len(part)]).argmax(1)
+                labels[start : start + NUMPY_CHUNK] = np.matmul(
+                    part, unit, out=scores[: len(part)]
+                ).argmax(1)
                 if update < updates:
-                    members = np.ones(len(part), np.float32), labels[start : start + NUMPY_CHUNK], np.arange(len(part) + 1)
+                    members = (
+                        np.ones(len(part), np.float32),
+                        labels[start : start + NUMPY_CHUNK],
+                        np.arange(len(part) + 1),
+                    )
                     sums += scipy.sparse.csr_matrix(members, (len(part), num_classes)).T @ part
             if update < updates:
-                centers = np.where(np.bincount(labels, minlength=num_classes)[:, None] > 0, sums, init_centers)
+                centers = np.where(
+                    np.bincount(labels, minlength=num_classes)[:, None] > 0, sums, init_centers
+                )
         return {"labels": labels, "updates": updates}
 
     return Prepared(lambda: run)
 
 
 def sklearn_kmeans(rows, width, num_classes, separation, updates):
-    """The nearest that the library offers: Euclidean k-means on rows of length 1, normalised before the clock starts."""
+    """The nearest that the library offers: Euclidean k-means on rows of length 1, normalised before
+    the clock starts.
+    """
     import sklearn.cluster
 
     features, centers = kmeans_data(rows, width, num_classes, separation)
@@ -77,7 +95,15 @@ def sklearn_kmeans(rows, width, num_classes, separation, updates):
         array /= np.maximum(np.sqrt(np.einsum("nd,nd->n", array, array)), 1e-12)[:, None]
 
     def run():
-        kmeans = sklearn.cluster.KMeans(num_classes, init=centers, n_init=1, max_iter=updates, tol=0.0, algorithm="lloyd", copy_x=False)
+        kmeans = sklearn.cluster.KMeans(
+            num_classes,
+            init=centers,
+            n_init=1,
+            max_iter=updates,
+            tol=0.0,
+            algorithm="lloyd",
+            copy_x=False,
+        )
         kmeans.fit(features)
         return {"labels": kmeans.labels_, "updates": kmeans.n_iter_}
 
@@ -85,7 +111,9 @@ def sklearn_kmeans(rows, width, num_classes, separation, updates):
 
 
 def ensemble_data(rows, width, num_classes, separation, clusterings):
-    """Features as kmeans_data, and the centres of several clusterings, each off the true ones in its own way: float32 [E, K, D]."""
+    """Features as kmeans_data, and the centres of several clusterings, each off the true ones in
+    its own way: float32 [E, K, D].
+    """
     features, centers = kmeans_data(rows, width, num_classes, separation)
     noise = np.random.default_rng(1).standard_normal((clusterings, *centers.shape), np.float32)
     return features, np.maximum(centers + noise, 0.0)
@@ -96,10 +124,14 @@ def dajax_ensemble(rule, clusterings, chunk_size, **data):
 
     from dajax.ops.clustering_ensemble import ensemble_labels
 
-    features, centers = jax.block_until_ready(jax.device_put(ensemble_data(clusterings=clusterings, **data)))
+    features, centers = jax.block_until_ready(
+        jax.device_put(ensemble_data(clusterings=clusterings, **data))
+    )
 
     def build():
-        compiled = ensemble_labels.lower(features, centers, rule=rule, chunk_size=chunk_size).compile()
+        compiled = ensemble_labels.lower(
+            features, centers, rule=rule, chunk_size=chunk_size
+        ).compile()
 
         def run():
             labels, distances = jax.block_until_ready(compiled(features, centers))
@@ -123,7 +155,10 @@ def numpy_ensemble(rule, clusterings, chunk_size, **data):
             if rule == "mean":
                 score = mean = part @ mean_unit  # [n, K]
             else:
-                votes, mean = np.zeros((len(part), unit.shape[1]), np.float32), np.zeros((len(part), unit.shape[1]), np.float32)
+                votes, mean = (
+                    np.zeros((len(part), unit.shape[1]), np.float32),
+                    np.zeros((len(part), unit.shape[1]), np.float32),
+                )
                 for own in unit:
                     similarity = part @ own.T
                     votes[np.arange(len(part)), similarity.argmax(1)] += 1.0
@@ -131,7 +166,9 @@ def numpy_ensemble(rule, clusterings, chunk_size, **data):
                 score = votes + 0.4 * mean / norms[:, None]  # a vote outweighs any two similarities
             found = score.argmax(1)
             labels[start : start + chunk_size] = found
-            distances[start : start + chunk_size] = 0.5 * (1.0 - mean[np.arange(len(part)), found] / norms)
+            distances[start : start + chunk_size] = 0.5 * (
+                1.0 - mean[np.arange(len(part)), found] / norms
+            )
         return {"labels": labels, "distances": distances}
 
     return Prepared(lambda: run)
@@ -143,9 +180,16 @@ def labels_agreement(ours, theirs):
     remark, is_close = f"{equal.mean():.3%} of labels equal", equal.mean() >= MIN_EQUAL_LABELS
     if "distances" in ours:
         worst = np.abs(ours["distances"] - theirs["distances"])[equal].max()
-        return f"{remark}; distances differ by {worst:.0e}", is_close and worst <= MAX_DISTANCE_DIFFERENCE
+        return (
+            f"{remark}; distances differ by {worst:.0e}",
+            is_close and worst <= MAX_DISTANCE_DIFFERENCE,
+        )
     return f"{remark}; {int(theirs['updates'])} updates", is_close
 
 
-KMEANS = {"dajax": dajax_kmeans, "numpy": numpy_kmeans, "scikit-learn (Euclidean, rows of length 1)": sklearn_kmeans}
+KMEANS = {
+    "dajax": dajax_kmeans,
+    "numpy": numpy_kmeans,
+    "scikit-learn (Euclidean, rows of length 1)": sklearn_kmeans,
+}
 ENSEMBLE = {"dajax": dajax_ensemble, "numpy": numpy_ensemble}

@@ -2,10 +2,12 @@
 
     python benchmarks/lovasz.py [--size 730] [--repeats 5] [--threads 0] [--quick]
 
-"given probabilities": the loss and its gradient with respect to [1, 730, 730, 19] probabilities. "from logits": also the bilinear up-sampling
-of 92 x 92 logits and the softmax, on the way there and back, the same work for all. "argsort": jnp.argsort of the errors, class after class.
-Each contender runs in a process of its own, repeats interleaved; the last column has the CPU seconds of a call, the median too, which a busy
-machine falsifies less than the time. Memory is the process's peak beyond its data. Without torch its line is left out: `pip install torch`.
+"given probabilities": the loss and its gradient with respect to [1, 730, 730, 19] probabilities.
+"from logits": also the bilinear up-sampling of 92 x 92 logits and the softmax, on the way there and
+back, the same work for all. "argsort": jnp.argsort of the errors, class after class. Each contender
+runs in a process of its own, repeats interleaved; the last column has the CPU seconds of a call,
+the median too, which a busy machine falsifies less than the time. Memory is the process's peak
+beyond its data. Without torch its line is left out: `pip install torch`.
 """
 
 import argparse
@@ -20,7 +22,7 @@ import numpy as np
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-from benchmarks.harness import Prepared, markdown_table, race, table_row  # noqa: E402
+from benchmarks.harness import Prepared, markdown_table, race, table_row
 
 CLASSES = 19
 VOID = 255
@@ -30,13 +32,19 @@ def logits_and_labels(size):
     """float32 [1, h, h, K] at output stride 8, and int32 [1, size, size] in blocks, some void."""
     rng, small = np.random.default_rng(0), (size + 7) // 8
     logits = 2.0 * rng.standard_normal((1, small, small, CLASSES), np.float32)
-    labels = rng.integers(0, CLASSES, (1, size // 16 + 1, size // 16 + 1)).repeat(16, 1).repeat(16, 2)[:, :size, :size]
+    labels = (
+        rng.integers(0, CLASSES, (1, size // 16 + 1, size // 16 + 1))
+        .repeat(16, 1)
+        .repeat(16, 2)[:, :size, :size]
+    )
     labels[:, : size // 8] = VOID
     return logits, labels.astype(np.int32)
 
 
 def argsort_lovasz(probabilities, labels, valid):
-    """As one writes it: sort, differences of the Jaccard loss, which count as constant; classes in turn, for the memory's sake."""
+    """As one writes it: sort, differences of the Jaccard loss, which count as constant; classes in
+    turn, for the memory's sake.
+    """
     import jax
     import jax.numpy as jnp
 
@@ -100,13 +108,18 @@ def torch_loss(size, from_logits, threads):
     labels = torch.from_numpy(labels.astype(np.int64)).to(device).flatten()
 
     def upsampled(x):
-        return torch.softmax(functional.interpolate(x, (size, size), mode="bilinear", align_corners=False), 1)
+        return torch.softmax(
+            functional.interpolate(x, (size, size), mode="bilinear", align_corners=False), 1
+        )
 
     start = (logits if from_logits else upsampled(logits)).requires_grad_()
 
     def loss(probabilities):
         is_valid = labels != VOID
-        chosen, of_pixel = probabilities.permute(0, 2, 3, 1).reshape(-1, CLASSES)[is_valid], labels[is_valid]
+        chosen, of_pixel = (
+            probabilities.permute(0, 2, 3, 1).reshape(-1, CLASSES)[is_valid],
+            labels[is_valid],
+        )
         losses = []
         for k in of_pixel.unique():
             is_class = (of_pixel == k).float()
@@ -127,11 +140,17 @@ def torch_loss(size, from_logits, threads):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--size", type=int, default=730, help="height and width of the label; PLCA's crop")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--size", type=int, default=730, help="height and width of the label; PLCA's crop"
+    )
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=0, help="of torch; 0 for its own choice")
-    parser.add_argument("--quick", action="store_true", help="64x64: does everything run? The times mean nothing")
+    parser.add_argument(
+        "--quick", action="store_true", help="64x64: does everything run? The times mean nothing"
+    )
     args = parser.parse_args()
     size = 64 if args.quick else args.size
     contenders = {"dajax": dajax_loss, "argsort": argsort_loss}
@@ -143,9 +162,15 @@ def main():
         results = measure(dict(size=size, from_logits=from_logits, threads=args.threads))
         ours = results["dajax"]
         for name, result in results.items():
-            remark = f"loss {float(result.answer['loss']):.6f}, CPU {statistics.median(result.cpu_seconds):.3g} s"
+            remark = (
+                f"loss {float(result.answer['loss']):.6f}, CPU"
+                f" {statistics.median(result.cpu_seconds):.3g} s"
+            )
             rows.append(table_row(f"{case}, {size}x{size}", name, result, ours, remark))
-    print(f"dajax on {ours.device}; {os.cpu_count()} CPU cores; median of {args.repeats} interleaved repeats\n")
+    print(
+        f"dajax on {ours.device}; {os.cpu_count()} CPU cores; median of {args.repeats} interleaved"
+        " repeats\n"
+    )
     print(markdown_table(rows))
 
 

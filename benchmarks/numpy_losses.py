@@ -1,4 +1,6 @@
-"""Losses over pairs of rows as a numpy user would write them: distances from one Gram matrix, gradients in closed form."""
+"""Losses over pairs of rows as a numpy user would write them: distances from one Gram matrix,
+gradients in closed form.
+"""
 
 import numpy as np
 
@@ -16,16 +18,22 @@ def gram_distances(rows):
 
 
 def rows_gradient(rows, slopes):
-    """The gradient by the rows, of a value whose derivative by the distance of rows i and j is slopes[i, j]."""
+    """The gradient by the rows, of a value whose derivative by the distance of rows i and j is
+    slopes[i, j].
+    """
     slopes = slopes + slopes.T
     return 2.0 * (slopes.sum(1, keepdims=True) * rows - slopes @ rows)
 
 
 def numpy_kernel(distances, bandwidth):
-    """The multi-bandwidth kernel and its derivative by the distance; both shaped as their broadcast."""
+    """The multi-bandwidth kernel and its derivative by the distance; both shaped as their
+    broadcast.
+    """
     value, slope = np.float32(0.0), np.float32(0.0)
     for u in range(KERNEL_NUM):
-        scaled = np.maximum(bandwidth * np.float32(KERNEL_MUL ** (u - KERNEL_NUM // 2)), np.float32(CLIP[0]))
+        scaled = np.maximum(
+            bandwidth * np.float32(KERNEL_MUL ** (u - KERNEL_NUM // 2)), np.float32(CLIP[0])
+        )
         exponent = distances / scaled
         part = np.exp(-np.clip(exponent, *CLIP))
         value = value + part
@@ -34,7 +42,9 @@ def numpy_kernel(distances, bandwidth):
 
 
 def numpy_cdd_layer(source, target, num_classes):
-    """One layer's CDD and its gradients, by hand: every distance comes from one Gram matrix, every gradient from one product."""
+    """One layer's CDD and its gradients, by hand: every distance comes from one Gram matrix, every
+    gradient from one product.
+    """
     classes, n, width = source.shape
     stacked = np.concatenate([source.reshape(-1, width), target.reshape(-1, width)])
     distances = gram_distances(stacked)
@@ -45,9 +55,16 @@ def numpy_cdd_layer(source, target, num_classes):
     spread = d_ss.sum((1, 2))[:, None] + d_tt.sum((1, 2))[None] + 2.0 * d_st.sum((2, 3))
     bandwidth = (spread / np.float32(2 * n * (2 * n - 1)))[:, :, None, None]
     # Weight of D_ab: 1 / M within a class, -1 / (M (M - 1)) between two; a mean over n x n pairs.
-    pair_weight = np.where(np.eye(classes, dtype=bool), 1.0 / num_classes, -1.0 / (num_classes * (num_classes - 1))) / n**2
+    pair_weight = (
+        np.where(
+            np.eye(classes, dtype=bool), 1.0 / num_classes, -1.0 / (num_classes * (num_classes - 1))
+        )
+        / n**2
+    )
     pair_weight = pair_weight.astype(np.float32)[:, :, None, None]
-    (k_ss, slope_ss), (k_tt, slope_tt), (k_st, slope_st) = (numpy_kernel(d, bandwidth) for d in (d_ss[:, None], d_tt[None], d_st))
+    (k_ss, slope_ss), (k_tt, slope_tt), (k_st, slope_st) = (
+        numpy_kernel(d, bandwidth) for d in (d_ss[:, None], d_tt[None], d_st)
+    )
     value = (pair_weight * (k_ss + k_tt - 2.0 * k_st)).sum()
 
     slopes = np.zeros_like(blocks)  # d value / d distance
@@ -69,7 +86,8 @@ def numpy_gaussians(distances, spread):
 
 
 def numpy_quadratic(layers, pair_weights):
-    """DAN's MK-MMD of one layer, JAN's JMMD of two (features, probabilities): the value and a gradient for each layer.
+    """DAN's MK-MMD of one layer, JAN's JMMD of two (features, probabilities): the value and a
+    gradient for each layer.
 
     Args:
       layers: [2 n, d] each, source then target; pair_weights: [2 n, 2 n], see `quadratic_weights`.
@@ -91,11 +109,15 @@ def quadratic_weights(n):
 
 
 def numpy_can_mmd(layers, pair_weights, *, joint):
-    """The MMD of CAN's repository, or its JMMD: arguments and results as `numpy_quadratic`; the biased estimate's pair_weights."""
+    """The MMD of CAN's repository, or its JMMD: arguments and results as `numpy_quadratic`; the
+    biased estimate's pair_weights.
+    """
     kernels = []
     for rows in layers:
         distances = gram_distances(rows)
-        kernels.append(numpy_kernel(distances, distances.sum() / np.float32(len(rows) * (len(rows) - 1))))
+        kernels.append(
+            numpy_kernel(distances, distances.sum() / np.float32(len(rows) * (len(rows) - 1)))
+        )
     return _sum_of_kernels(layers, kernels, pair_weights, joint=joint)
 
 
@@ -108,14 +130,19 @@ def biased_weights(n):
 def _sum_of_kernels(layers, kernels, pair_weights, *, joint):
     if not joint or len(kernels) == 1:
         value = sum((pair_weights * kernel).sum() for kernel, _ in kernels)
-        return value, [rows_gradient(rows, pair_weights * slope) for rows, (_, slope) in zip(layers, kernels)]
+        return value, [
+            rows_gradient(rows, pair_weights * slope) for rows, (_, slope) in zip(layers, kernels)
+        ]
     (first, first_slope), (second, second_slope) = kernels
     slopes = first_slope * second, first * second_slope
-    return (pair_weights * first * second).sum(), [rows_gradient(rows, pair_weights * slope) for rows, slope in zip(layers, slopes)]
+    return (pair_weights * first * second).sum(), [
+        rows_gradient(rows, pair_weights * slope) for rows, slope in zip(layers, slopes)
+    ]
 
 
 def numpy_linear(rows):
-    """DAN's linear statistic, in time linear in the rows: only neighbours' distances, and the mean of all distances from the variance.
+    """DAN's linear statistic, in time linear in the rows: only neighbours' distances, and the mean
+    of all distances from the variance.
 
     Args:
       rows: [2 n, d], source then target.
@@ -126,7 +153,12 @@ def numpy_linear(rows):
     after = (np.arange(n) + 1) % n
     here = np.arange(n)
     grad, value = np.zeros_like(rows), 0.0
-    for left, right, sign in ((here, after, 1.0), (n + here, n + after, 1.0), (here, n + after, -1.0), (after, n + here, -1.0)):
+    for left, right, sign in (
+        (here, after, 1.0),
+        (n + here, n + after, 1.0),
+        (here, n + after, -1.0),
+        (after, n + here, -1.0),
+    ):
         differences = rows[left] - rows[right]  # [n, d]
         kernel, slope = numpy_gaussians(np.einsum("nd,nd->n", differences, differences), spread)
         value += sign / n * kernel.sum()

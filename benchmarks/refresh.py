@@ -1,4 +1,6 @@
-"""MSCAN's refresh as a run does it, over images made on the way: where its time goes, and what it holds beyond the target's features."""
+"""MSCAN's refresh as a run does it, over images made on the way: where its time goes, and what it
+holds beyond the target's features.
+"""
 
 import resource
 import time
@@ -18,14 +20,23 @@ from dajax.recipes.base import classification as cls_base
 from dajax.tasks.classification.feed import Feed
 
 IMAGE_SHAPE = (8, 8, 3)
-CLASS_SPREAD, DOMAIN_SPREAD = 1.0, 0.3  # of the patterns of classes and domains, against noise of 1 a pixel
+# of the patterns of classes and domains, against noise of 1 a pixel
+CLASS_SPREAD, DOMAIN_SPREAD = 1.0, 0.3
 MIN_ACCURACY = 0.9  # of the target's classes after one refresh from random weights
-# What is timed, as the modules name it; the rest of the refresh is the filter and the sampler of the next loop.
-PARTS = {"target_features": alternation, "source_centers": alternation, "cluster": alternation, "ensemble_labels": mscan}
+# What is timed, as the modules name it; the rest of the refresh is the filter and the sampler of
+# the next loop.
+PARTS = {
+    "target_features": alternation,
+    "source_centers": alternation,
+    "cluster": alternation,
+    "ensemble_labels": mscan,
+}
 
 
 class Network(nn.Module):
-    """One layer wide enough for ResNet-101's features, and a head; the images are tiny, for it is not the network that is measured."""
+    """One layer wide enough for ResNet-101's features, and a head; the images are tiny, for it is
+    not the network that is measured.
+    """
 
     num_classes: int
     width: int
@@ -52,16 +63,27 @@ class Images:
 
 
 class SyntheticFeed(Feed):
-    """dajax.tasks.classification.feed.Feed over images of no file: noise around a pattern of the class, moved by a pattern of the domain."""
+    """dajax.tasks.classification.feed.Feed over images of no file: noise around a pattern of the
+    class, moved by a pattern of the domain.
+    """
 
     def __init__(self, num_target, num_sources, per_source, num_classes):
         rng, names = np.random.default_rng(0), [f"source{i}" for i in range(num_sources)]
         self.devices = jax.devices()[:1]
-        self.labels = {name: rng.permutation(np.arange(per_source, dtype=np.int32) % num_classes) for name in names}
+        self.labels = {
+            name: rng.permutation(np.arange(per_source, dtype=np.int32) % num_classes)
+            for name in names
+        }
         self.labels["target"] = rng.permutation(np.arange(num_target, dtype=np.int32) % num_classes)
-        self.sets = {name: Images(per_source, self.labels[name]) for name in names} | {"target": Images(num_target, None)}
-        self.class_patterns = CLASS_SPREAD * rng.standard_normal((num_classes, *IMAGE_SHAPE), np.float32)
-        self.domain_patterns = {name: DOMAIN_SPREAD * rng.standard_normal(IMAGE_SHAPE, np.float32) for name in self.sets}
+        self.sets = {name: Images(per_source, self.labels[name]) for name in names} | {
+            "target": Images(num_target, None)
+        }
+        self.class_patterns = CLASS_SPREAD * rng.standard_normal(
+            (num_classes, *IMAGE_SHAPE), np.float32
+        )
+        self.domain_patterns = {
+            name: DOMAIN_SPREAD * rng.standard_normal(IMAGE_SHAPE, np.float32) for name in self.sets
+        }
 
     def sequence(self, domain, batch_size, *, views, name):
         del views, name
@@ -69,8 +91,14 @@ class SyntheticFeed(Feed):
         for first in range(0, count, batch_size):
             index = np.arange(first, first + batch_size)
             labels = self.labels[domain][np.minimum(index, count - 1)]
-            image = rng.standard_normal((batch_size, *IMAGE_SHAPE), np.float32) + self.class_patterns[labels] + self.domain_patterns[domain]
-            yield {"image": image, "mask": index < count} | ({} if domain == "target" else {"label": labels})
+            image = (
+                rng.standard_normal((batch_size, *IMAGE_SHAPE), np.float32)
+                + self.class_patterns[labels]
+                + self.domain_patterns[domain]
+            )
+            yield {"image": image, "mask": index < count} | (
+                {} if domain == "target" else {"label": labels}
+            )
 
 
 def peak_mib():
@@ -78,7 +106,9 @@ def peak_mib():
 
 
 class Timed:
-    """A function with the wall-clock and processor seconds of its calls, and the process's peak memory after the last, in MiB."""
+    """A function with the wall-clock and processor seconds of its calls, and the process's peak
+    memory after the last, in MiB.
+    """
 
     def __init__(self, function):
         self.function, self.measured = function, np.zeros(3)
@@ -92,13 +122,19 @@ class Timed:
 
 
 def prepare(rows, width, num_classes, sources, per_source, rule):
-    """The `mscan` stage of configs/mscan.py:domainnet, of so many target images, as a contender of benchmarks/harness.py."""
+    """The `mscan` stage of configs/mscan.py:domainnet, of so many target images, as a contender of
+    benchmarks/harness.py.
+    """
     arg = cls_base.parse("domainnet,weights=none")
     config = recipe.mscan_stage(arg, sources)
     config.clustering.ensemble = rule
     feed, model = SyntheticFeed(rows, sources, per_source, num_classes), Network(num_classes, width)
     state = mscan.init(
-        jax.random.key(0), jnp.zeros((1, *IMAGE_SHAPE)), config=config, model=model, num_images={"sources": sources, "target": rows}
+        jax.random.key(0),
+        jnp.zeros((1, *IMAGE_SHAPE)),
+        config=config,
+        model=model,
+        num_images={"sources": sources, "target": rows},
     )
     before = peak_mib()
     timed = {name: Timed(getattr(module, name)) for name, module in PARTS.items()}
@@ -124,14 +160,35 @@ def beyond_features(result, settings):
 
 
 def agreement(ours, theirs):
-    """Nothing to compare with but the classes that the images were made of; and whether most are found."""
+    """Nothing to compare with but the classes that the images were made of; and whether most are
+    found.
+    """
     del theirs
-    return f"{float(ours['accuracy']):.2%} of the classes found; at most {int(ours['updates'])} updates", bool(ours["accuracy"] > MIN_ACCURACY)
+    return (
+        (
+            f"{float(ours['accuracy']):.2%} of the classes found; at most {int(ours['updates'])}"
+            " updates"
+        ),
+        bool(ours["accuracy"] > MIN_ACCURACY),
+    )
 
 
 def parts_table(result, settings):
-    """Where time and memory of one refresh go, as Markdown. The features count as a whole from the first batch on."""
-    lines = ["", "| part of the refresh | ms | CPU ms | peak so far, MiB beyond the features |", "|---|---|---|---|"]
-    for name, (seconds, cpu_seconds, peak) in ((key.removeprefix("part "), x) for key, x in result.answer.items() if key.startswith("part ")):
-        lines.append(f"| {name} | {1e3 * seconds:.3g} | {1e3 * cpu_seconds:.3g} | {peak - features_mib(settings):.0f} |")
+    """Where time and memory of one refresh go, as Markdown. The features count as a whole from the
+    first batch on.
+    """
+    lines = [
+        "",
+        "| part of the refresh | ms | CPU ms | peak so far, MiB beyond the features |",
+        "|---|---|---|---|",
+    ]
+    for name, (seconds, cpu_seconds, peak) in (
+        (key.removeprefix("part "), x)
+        for key, x in result.answer.items()
+        if key.startswith("part ")
+    ):
+        lines.append(
+            f"| {name} | {1e3 * seconds:.3g} | {1e3 * cpu_seconds:.3g} |"
+            f" {peak - features_mib(settings):.0f} |"
+        )
     return "\n".join(lines)

@@ -9,8 +9,9 @@
   python benchmarks/seeds_table.py spcl --seeds=3                 about twenty
   python benchmarks/seeds_table.py bicl --seeds=3                 about twenty
 
-A sweep (`run.py --seeds`, dajax/cli/sweep.py) with rows titled as in README: once per seed, all rows of which start from the same source-only
-stage; skips what is finished, resumes what is not, prints Markdown. Figures are of the last step.
+A sweep (`run.py --seeds`, dajax/cli/sweep.py) with rows titled as in README: once per seed, all
+rows of which start from the same source-only stage; skips what is finished, resumes what is not,
+prints Markdown. Figures are of the last step.
 """
 
 import argparse
@@ -21,11 +22,15 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from dajax.analysis import sweep_tables
-from dajax.cli import sweep, sweep_plan  # noqa: E402
-from dajax.errors import StopRequested, UserError  # noqa: E402
+from dajax.cli import sweep, sweep_plan
+from dajax.errors import StopRequested, UserError
 
-MIOU = {figure: sweep_tables.SEGMENTATION[figure] for figure in (("miou",), ("reestimated", "miou"))}
-AGGREGATED = {figure: sweep_tables.SEGMENTATION[figure] for figure in (("reestimated_aggregated", "miou"),)}
+MIOU = {
+    figure: sweep_tables.SEGMENTATION[figure] for figure in (("miou",), ("reestimated", "miou"))
+}
+AGGREGATED = {
+    figure: sweep_tables.SEGMENTATION[figure] for figure in (("reestimated_aggregated", "miou"),)
+}
 ACCURACY = {("accuracy",): "accuracy in % on all 1,797 target images"}
 FLOOR = {"source_only": "source only", "adabn": "AdaBN"}
 # Recipe, the figures of a stage's result with their titles, and the stages with theirs.
@@ -33,55 +38,97 @@ TABLES = {
     "digits": (
         "configs/can.py:ablations",
         ACCURACY,
-        FLOOR | {"can_weight0": "CAN, CDD weight 0", "can_intra_only": "CAN, intra-class only", "can": "**CAN**"},
+        FLOOR
+        | {
+            "can_weight0": "CAN, CDD weight 0",
+            "can_intra_only": "CAN, intra-class only",
+            "can": "**CAN**",
+        },
     ),
     "compare": (
         "configs/compare_cls.py",
         ACCURACY,
-        FLOOR | {
-            "dann": "DANN", "cdan": "CDAN", "dan": "DAN", "jan": "JAN", "mcd": "MCD", "can_weight0": "CAN, CDD weight 0",
-            "can_intra_only": "CAN, intra-class only", "can": "**CAN**",
+        FLOOR
+        | {
+            "dann": "DANN",
+            "cdan": "CDAN",
+            "dan": "DAN",
+            "jan": "JAN",
+            "mcd": "MCD",
+            "can_weight0": "CAN, CDD weight 0",
+            "can_intra_only": "CAN, intra-class only",
+            "can": "**CAN**",
         },
     ),
     "mscan": (
         "configs/mscan.py",
         ACCURACY,
         {
-            "source_only": "source only, sources merged", "adabn": "AdaBN, sources merged", "can_merged": "CAN, sources merged",
-            "mscan_without_bsa": "MSCAN without BSA", "mscan": "**MSCAN**",
+            "source_only": "source only, sources merged",
+            "adabn": "AdaBN, sources merged",
+            "can_merged": "CAN, sources merged",
+            "mscan_without_bsa": "MSCAN without BSA",
+            "mscan": "**MSCAN**",
         },
     ),
     "scenes": (
         "configs/compare_seg.py",
         MIOU | AGGREGATED,
-        FLOOR | {
-            "control": "AdaptSegNet's control", "adaptsegnet": "**AdaptSegNet**", "plca_control": "PLCA's control", "plca": "**PLCA**",
+        FLOOR
+        | {
+            "control": "AdaptSegNet's control",
+            "adaptsegnet": "**AdaptSegNet**",
+            "plca_control": "PLCA's control",
+            "plca": "**PLCA**",
             "oracle": "oracle",
         },
     ),
-    "clan": ("configs/clan.py", MIOU, FLOOR | {"control": "CLAN's control", "clan": "**CLAN**", "oracle": "oracle"}),
+    "clan": (
+        "configs/clan.py",
+        MIOU,
+        FLOOR | {"control": "CLAN's control", "clan": "**CLAN**", "oracle": "oracle"},
+    ),
     "plca_ablations": (
         "configs/plca.py:ablations",
         MIOU | AGGREGATED,
-        FLOOR | {
-            "cross_entropy": "cross-entropy", "control": "+ Lovász", "feature_level": "+ feature level", "both_levels": "+ prediction level",
-            "plca": "+ LSR: **PLCA**", "similarity": "Sim-PLCA", "no_aggregation": "PLCA without aggregation", "oracle": "oracle",
+        FLOOR
+        | {
+            "cross_entropy": "cross-entropy",
+            "control": "+ Lovász",
+            "feature_level": "+ feature level",
+            "both_levels": "+ prediction level",
+            "plca": "+ LSR: **PLCA**",
+            "similarity": "Sim-PLCA",
+            "no_aggregation": "PLCA without aggregation",
+            "oracle": "oracle",
         },
     ),
     "spcl": (
         "configs/spcl.py:ablations",
         MIOU,
-        FLOOR | {
-            "control": "control", "warm_up": "warm-up (AdaptSegNet)", "no_contrast": "then without contrast", "contrast_source": "+ contrast, source",
-            "spcl": "+ contrast, target: **SPCL**", "self_training": "then **self-training**", "oracle": "oracle",
+        FLOOR
+        | {
+            "control": "control",
+            "warm_up": "warm-up (AdaptSegNet)",
+            "no_contrast": "then without contrast",
+            "contrast_source": "+ contrast, source",
+            "spcl": "+ contrast, target: **SPCL**",
+            "self_training": "then **self-training**",
+            "oracle": "oracle",
         },
     ),
     "bicl": (
         "configs/bicl.py:ablations",
         MIOU,
-        FLOOR | {
-            "control": "control", "base": "L_base, one round", "forward": "+ forward contrast", "forward_backward": "+ backward contrast",
-            "uncalibrated": "+ dynamic labels, not calibrated", "bicl_0": "+ calibrated: **BiCL**, one round", "bicl_1": "**BiCL**, two rounds",
+        FLOOR
+        | {
+            "control": "control",
+            "base": "L_base, one round",
+            "forward": "+ forward contrast",
+            "forward_backward": "+ backward contrast",
+            "uncalibrated": "+ dynamic labels, not calibrated",
+            "bicl_0": "+ calibrated: **BiCL**, one round",
+            "bicl_1": "**BiCL**, two rounds",
             "oracle": "oracle",
         },
     ),
@@ -90,15 +137,27 @@ TABLES = {
 
 def main():
     """Command line; flags that it does not know go to run.py."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("table", choices=TABLES)
     parser.add_argument("--seeds", default="3,4,5")
-    parser.add_argument("--folder", type=pathlib.Path, default=ROOT / "runs" / "seeds_table", help="one workdir a seed")
+    parser.add_argument(
+        "--folder",
+        type=pathlib.Path,
+        default=ROOT / "runs" / "seeds_table",
+        help="one workdir a seed",
+    )
     args, flags = parser.parse_known_args()
     recipe, figures, rows = TABLES[args.table]
     try:
         seeds = sweep_plan.parse_seeds(args.seeds)
-        runs = [sweep_plan.make_run("", seed, str(ROOT / recipe), flags, args.folder / f"{args.table}-seed{seed}") for seed in seeds]
+        runs = [
+            sweep_plan.make_run(
+                "", seed, str(ROOT / recipe), flags, args.folder / f"{args.table}-seed{seed}"
+            )
+            for seed in seeds
+        ]
         failures = sweep.execute(runs, args.folder)
         results = sweep.results_of(runs)
         for figure, title in figures.items():

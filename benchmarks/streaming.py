@@ -1,10 +1,13 @@
-"""Does the memory of prototypes and of pseudo-labels depend on the number of images? SPCL's code keeps every confidence, 18 GB for Cityscapes.
+"""Does the memory of prototypes and of pseudo-labels depend on the number of images? SPCL's code
+keeps every confidence, 18 GB for Cityscapes.
 
     python benchmarks/streaming.py [--images 100 1000 3000] [--quick]
 
-The real refreshes, that of the `spcl` stage (prototypes of the whole source set) and of the `pseudo_labels` stage (both rules), over images
-made on the way; labels are counted and dropped, where a run writes files. "list": thresholds from a list of all confidences, as the authors'
-codes take them, with the same network. Each figure is of a process of its own: its peak beyond what it held before it compiled. No TensorFlow.
+The real refreshes, that of the `spcl` stage (prototypes of the whole source set) and of the
+`pseudo_labels` stage (both rules), over images made on the way; labels are counted and dropped,
+where a run writes files. "list": thresholds from a list of all confidences, as the authors' codes
+take them, with the same network. Each figure is of a process of its own: its peak beyond what it
+held before it compiled. No TensorFlow.
 """
 
 import argparse
@@ -16,14 +19,21 @@ import numpy as np
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-from benchmarks.harness import Prepared, race  # noqa: E402
+from benchmarks.harness import Prepared, race
 
 SIZE_HW, BATCH = (64, 128), 4
-CASES = ("prototypes (spcl)", "thresholds and labels, rule quantile", "thresholds and labels, rule top", "thresholds, list")
+CASES = (
+    "prototypes (spcl)",
+    "thresholds and labels, rule quantile",
+    "thresholds and labels, rule top",
+    "thresholds, list",
+)
 
 
 class Frames:
-    """What a refresh asks of dajax.tasks.classification.feed.SegFeed, over images that are noise around a pattern of blocks."""
+    """What a refresh asks of dajax.tasks.classification.feed.SegFeed, over images that are noise
+    around a pattern of blocks.
+    """
 
     def __init__(self, count, devices):
         self.count, self.devices, self.labelled = count, devices, 0
@@ -32,8 +42,14 @@ class Frames:
     def source_pass(self, batch_size):
         for first in range(0, self.count, batch_size):
             rng = np.random.default_rng(first)
-            labels = rng.integers(0, 19, (batch_size, SIZE_HW[0] // 8, SIZE_HW[1] // 8)).repeat(8, 1).repeat(8, 2).astype(np.int32)
-            colours = np.random.default_rng(0).normal(0.0, 60.0, (19, 3))  # of the classes, the same in every image
+            labels = (
+                rng.integers(0, 19, (batch_size, SIZE_HW[0] // 8, SIZE_HW[1] // 8))
+                .repeat(8, 1)
+                .repeat(8, 2)
+                .astype(np.int32)
+            )
+            # of the classes, the same in every image
+            colours = np.random.default_rng(0).normal(0.0, 60.0, (19, 3))
             image = (colours[labels] + rng.normal(0.0, 20.0, (*labels.shape, 3))).astype(np.float32)
             index = np.arange(first, first + batch_size)
             yield {"image": image, "label": labels, "mask": index < self.count, "index": index}
@@ -63,12 +79,25 @@ def prepare(case, count):
     stage = config.spcl if case == CASES[0] else config.warm_up_labels
     stage.rule = "top" if case == CASES[2] else "quantile"
     if case != CASES[0]:
-        stage.statistics = "running"  # their re-estimation takes the same 50 batches whatever the number of images
-    model, data = build_segmenter(config.model, stage, num_classes=19), Frames(count, jax.devices()[:1])
+        # their re-estimation takes the same 50 batches whatever the number of images
+        stage.statistics = "running"
+    model, data = (
+        build_segmenter(config.model, stage, num_classes=19),
+        Frames(count, jax.devices()[:1]),
+    )
     method, devices = METHODS[stage.method], jax.devices()[:1]
-    state = method.init(jax.random.key(0), np.zeros((1, *SIZE_HW, 3), np.float32), config=stage, model=model, num_images={})
+    state = method.init(
+        jax.random.key(0),
+        np.zeros((1, *SIZE_HW, 3), np.float32),
+        config=stage,
+        model=model,
+        num_images={},
+    )
     if case != CASES[3]:
-        return Prepared(lambda: lambda: method.refresh(state, data=data, config=stage, model=model)[1], devices[0])
+        return Prepared(
+            lambda: lambda: method.refresh(state, data=data, config=stage, model=model)[1],
+            devices[0],
+        )
 
     @jax.jit
     def predict(image):
@@ -77,23 +106,47 @@ def prepare(case, count):
         return jax.nn.softmax(jax.image.resize(logits, (*image.shape[:3], 19), "bilinear")).max(-1)
 
     def collect():
-        confidences = np.concatenate([np.asarray(predict(batch["image"])).ravel() for batch in data.target_pass(BATCH)])
+        confidences = np.concatenate(
+            [np.asarray(predict(batch["image"])).ravel() for batch in data.target_pass(BATCH)]
+        )
         return {"threshold": np.median(confidences)}
 
     return Prepared(lambda: collect, devices[0])
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--images", type=int, nargs="+", default=[100, 1000, 3000])
-    parser.add_argument("--quick", action="store_true", help="4 and 8 images: does everything run? The figures mean nothing")
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="4 and 8 images: does everything run? The figures mean nothing",
+    )
     args = parser.parse_args()
     counts = [4, 8] if args.quick else args.images
-    print(f"peak memory in MiB beyond the start, and ms an image; {SIZE_HW[0]}x{SIZE_HW[1]}, the small network of the scenes\n")
-    print("| | " + " | ".join(f"{count:,} images" for count in counts) + " | ms an image |\n" + "|---" * (len(counts) + 2) + "|")
+    print(
+        f"peak memory in MiB beyond the start, and ms an image; {SIZE_HW[0]}x{SIZE_HW[1]}, the"
+        " small network of the scenes\n"
+    )
+    print(
+        "| | "
+        + " | ".join(f"{count:,} images" for count in counts)
+        + " | ms an image |\n"
+        + "|---" * (len(counts) + 2)
+        + "|"
+    )
     for case in CASES:
-        results = [race({case: functools.partial(prepare, case)}, {"count": count}, repeats=1, calls=1)[case] for count in counts]
-        cells = [f"{result.host_mib:.0f}" for result in results] + [f"{1e3 * results[-1].seconds[0] / counts[-1]:.1f}"]
+        results = [
+            race({case: functools.partial(prepare, case)}, {"count": count}, repeats=1, calls=1)[
+                case
+            ]
+            for count in counts
+        ]
+        cells = [f"{result.host_mib:.0f}" for result in results] + [
+            f"{1e3 * results[-1].seconds[0] / counts[-1]:.1f}"
+        ]
         print(f"| {case} | " + " | ".join(cells) + " |")
 
 

@@ -1,19 +1,24 @@
-"""BiCL (Lee et al., ECCV 2022): bi-directional contrastive learning with calibrated hybrid pseudo-labels, in rounds.
+"""BiCL (Lee et al., ECCV 2022): bi-directional contrastive learning with calibrated hybrid
+pseudo-labels, in rounds.
 
   python run.py --config=configs/bicl.py                           embedded scenes with every control; about 15 minutes on two cores
   python run.py --config=configs/bicl.py:ablations                 also the rows of the slides' ablation, one round each
   python run.py --config=configs/bicl.py:gta5_to_cityscapes,source=DIR,target=DIR,weights=DeepLab_resnet_pretrained_init-f81d91e8.pth
   ...,settings=code        what the released repository (DASS) does in its place: pairs, static labels, its double softmax; no contrast for SYNTHIA
   ...,density=0.343        the dynamic labels' threshold follows what share of the target's pixels they label; 0.343 is the slides' (table 4)
-  Weights: as for configs/adaptsegnet.py, which says where they are to be had. weights=none: random ones.
+  Weights: as for configs/adaptsegnet.py, which says where they are to be had. weights=none: random
+  ones.
 
-source_only -> rounds of (static pseudo-labels -> BiCL), ten with real data, two on the scenes: one command, restartable anywhere.
+source_only -> rounds of (static pseudo-labels -> BiCL), ten with real data, two on the scenes: one
+command, restartable anywhere.
 
-Published, ResNet-101, GTA5 -> Cityscapes 57.1 mIoU; SYNTHIA -> Cityscapes 55.6 over 16 classes, 62.9 over 13 (the slides' rows average to 56.3, 55.1
-and 62.8). Not reproduced here yet; 112,500 steps: about three days on one modern GPU, estimated, not measured.
+Published, ResNet-101, GTA5 -> Cityscapes 57.1 mIoU; SYNTHIA -> Cityscapes 55.6 over 16 classes,
+62.9 over 13 (the slides' rows average to 56.3, 55.1 and 62.8). Not reproduced here yet; 112,500
+steps: about three days on one modern GPU, estimated, not measured.
 
-Not as in the released code: no convolutions of each domain's own; a random shorter edge of 730 to 1,020, where it takes 680, 850 or 1,020 and
-enlarges a smaller crop (source only: 600 to 864; 576, 720 or 864); for SYNTHIA its counter of steps jumps to 20,000 after the first of two epochs.
+Not as in the released code: no convolutions of each domain's own; a random shorter edge of 730 to
+1,020, where it takes 680, 850 or 1,020 and enlarges a smaller crop (source only: 600 to 864; 576,
+720 or 864); for SYNTHIA its counter of steps jumps to 20,000 after the first of two epochs.
 """
 
 from dajax.recipes.base import segmentation as seg_base
@@ -26,12 +31,13 @@ CROP_HW, EVALUATION_HW = (730, 730), (730, 1460)
 SHORTER_EDGE = (730, 1020)  # 850 x 1.2
 SOURCE_ONLY_CROP_HW, SOURCE_ONLY_EDGE = (600, 600), (600, 864)  # 720 x 1.2
 ROUNDS = 10
-# Of a round, two epochs, each ended after 5,002 batches of GTA5 or with SYNTHIA's 4,700; and the horizon of poly within
-# it, num_steps x 2 x 1.2.
+# Of a round, two epochs, each ended after 5,002 batches of GTA5 or with SYNTHIA's 4,700; and the
+# horizon of poly within it, num_steps x 2 x 1.2.
 ROUND_STEPS = dict.fromkeys(seg_base.REAL_VARIANTS, 10_004) | {"synthia_to_cityscapes": 9_400}
-HORIZON = dict.fromkeys(seg_base.REAL_VARIANTS, 12_000) | {"synthia_to_cityscapes": 48_000}  # num_steps 5,000; 20,000
-# One pass over the source in batches of two. The code's poly over 12,000 turns complex in GTA5's last 483 batches, so it
-# ends there.
+# num_steps 5,000; 20,000
+HORIZON = dict.fromkeys(seg_base.REAL_VARIANTS, 12_000) | {"synthia_to_cityscapes": 48_000}
+# One pass over the source in batches of two. The code's poly over 12,000 turns complex in GTA5's
+# last 483 batches, so it ends there.
 SOURCE_ONLY_STEPS = dict.fromkeys(seg_base.REAL_VARIANTS, 12_000) | {"synthia_to_cityscapes": 4_700}
 SOURCE_ONLY_HORIZON = 12_000
 LR = 7.5e-5  # halved after every round; the head's is ten times that
@@ -42,30 +48,53 @@ def get_config(arg=None):
     """The recipe; see the module's docstring for the variants."""
     arg = seg_base.parse(arg, VARIANTS, settings=("slides", "code"), density=0.0)
     if not 0 <= arg.density < 1:
-        raise ValueError(f"density={arg.density}: a share of the target's pixels, from 0 (a fixed threshold) to below 1")
+        raise ValueError(
+            f"density={arg.density}: a share of the target's pixels, from 0 (a fixed threshold) to"
+            " below 1"
+        )
     if arg.density and arg.settings == "code":
-        raise ValueError(f"density={arg.density}: settings=code has no dynamic labels; leave one of them out")
+        raise ValueError(
+            f"density={arg.density}: settings=code has no dynamic labels; leave one of them out"
+        )
     name = seg_base.run_name(
-        "bicl", arg, "code" if arg.settings == "code" else "", f"density{arg.density}" if arg.density else ""
+        "bicl",
+        arg,
+        "code" if arg.settings == "code" else "",
+        f"density{arg.density}" if arg.density else "",
     )
     if arg.variant in ("scenes", "ablations"):
         return on_scenes(name, arg)
-    config = seg_base.segmentation(name, model=seg_base.deeplab("resnet101", "single", arg.weights), data=frames(arg))
+    config = seg_base.segmentation(
+        name, model=seg_base.deeplab("resnet101", "single", arg.weights), data=frames(arg)
+    )
     config.source_only = seg_base.supervised(
-        steps=SOURCE_ONLY_STEPS[arg.variant], batch_size=2, transform="source_only", loss=dict(kind="cross_entropy", aux_weight=0.0),
+        steps=SOURCE_ONLY_STEPS[arg.variant],
+        batch_size=2,
+        transform="source_only",
+        loss=dict(kind="cross_entropy", aux_weight=0.0),
         optimizer=sgd(LR, SOURCE_ONLY_HORIZON),
     )
-    never = (9, 14, 16) if arg.variant == "synthia_to_cityscapes" else ()  # terrain, truck, train: SYNTHIA has none
-    recipe = rounds(arg, ROUNDS, never, lambda i: dict(
-        steps=ROUND_STEPS[arg.variant], batch_size=2, optimizer=sgd(LR / 2**i, HORIZON[arg.variant])
-    ))
+    # terrain, truck, train: SYNTHIA has none
+    never = (9, 14, 16) if arg.variant == "synthia_to_cityscapes" else ()
+    recipe = rounds(
+        arg,
+        ROUNDS,
+        never,
+        lambda i: dict(
+            steps=ROUND_STEPS[arg.variant],
+            batch_size=2,
+            optimizer=sgd(LR / 2**i, HORIZON[arg.variant]),
+        ),
+    )
     config.update(recipe)
     config.stages = ("source_only", *recipe)
     return config
 
 
 def sgd(lr, horizon_steps):
-    """The code's, on lists of parameters that repeat (model/DeeplabV2.py), with either settings: the slides give no rate."""
+    """The code's, on lists of parameters that repeat (model/DeeplabV2.py), with either settings:
+    the slides give no rate.
+    """
     return seg_base.sgd_of("resnet101", lr, settings="code", horizon_steps=horizon_steps)
 
 
@@ -78,19 +107,33 @@ def frames(arg):
     training = whole | dict(size=CROP_HW, shorter_edge=SHORTER_EDGE, flip=True)
     source_only = training | dict(size=SOURCE_ONLY_CROP_HW, shorter_edge=SOURCE_ONLY_EDGE)
     return dict(
-        seg_base.domains(arg, synthia_space="synthia_clan"),  # a head of 19 classes even for SYNTHIA
-        transforms=dict(source=training, target=training, source_only=source_only, evaluation=whole),
+        # a head of 19 classes even for SYNTHIA
+        seg_base.domains(arg, synthia_space="synthia_clan"),
+        transforms=dict(
+            source=training, target=training, source_only=source_only, evaluation=whole
+        ),
     )
 
 
 def rounds(arg, count, never, settings):
-    """{stage: config} of `count` rounds, each from the network before; settings(i): steps, batch_size and optimizer of round i."""
+    """{stage: config} of `count` rounds, each from the network before; settings(i): steps,
+    batch_size and optimizer of round i.
+    """
     recipe, before = {}, "source_only"
     for i in range(count):
         labels, name = f"labels_{i}", f"bicl_{i}"
         recipe[labels] = seg_base.stage(
-            "pseudo_labels", init_from=before, steps=1, batch_size=4, rule="top", share=0.1, image_share=0.1, keep_every=5, never=never,
-            proportion=0.5, cap=0.9,  # read by rule="quantile" only
+            "pseudo_labels",
+            init_from=before,
+            steps=1,
+            batch_size=4,
+            rule="top",
+            share=0.1,
+            image_share=0.1,
+            keep_every=5,
+            never=never,
+            proportion=0.5,
+            cap=0.9,  # read by rule="quantile" only
             statistics="image",  # the code, whose network is in train mode when it makes labels
             reestimate_batches=50,  # read by statistics="reestimated" only
         )
@@ -103,45 +146,72 @@ def bicl_stage(arg, **settings):
     """The method's settings and where they come from."""
     stage = seg_base.stage(
         "bicl",
-        target_weight=0.3, entropy_weight=0.4,  # code: lambt, lamb; the slides leave L_base undefined
+        # code: lambt, lamb; the slides leave L_base undefined
+        target_weight=0.3,
+        entropy_weight=0.4,
         entropy="right",  # the code's "double_softmax" is a slip
-        contrast_weight=0.2,  # code: damnet_config_upsize.yml; 0.1 in damnet_config.yml, 0 in synthia_damnet_config.yml
-        contrast_kind="batch", forward=True, backward=True,  # slides
+        # code: damnet_config_upsize.yml; 0.1 in damnet_config.yml, 0 in synthia_damnet_config.yml
+        contrast_weight=0.2,
+        contrast_kind="batch",
+        forward=True,
+        backward=True,  # slides
         temperature=0.1,  # code: similarities times 10; not on the slides
         prototype_gradient=True,  # code: no detach; not on the slides
         decay=0.9,  # ours; lambda on the slides, without a value
-        # The threshold is ours; T on the slides, without a value; 0.55 and 0.9 ended alike on the scenes (seed 0: 38.4, 38.1).
-        # 0.8 with score="probability": a branch of the code that reaches no loss.
-        # share: of the target's pixels that dynamic labels are to have, in place of the threshold; 0 for the threshold.
+        # The threshold is ours; T on the slides, without a value; 0.55 and 0.9 ended alike on the
+        # scenes (seed 0: 38.4, 38.1). 0.8 with score="probability": a branch of the code that
+        # reaches no loss.
+        # share: of the target's pixels that dynamic labels are to have, in place of the threshold;
+        # 0 for the threshold.
         dynamic=dict(on=True, calibrate=True, threshold=0.55, share=arg.density, score="cosine"),
         priority="dynamic",  # slides
         **settings,
     )
     if arg.settings == "code":
-        stage.update_from_flattened_dict({"contrast_kind": "pair", "entropy": "double_softmax", "dynamic.on": False})
+        stage.update_from_flattened_dict(
+            {"contrast_kind": "pair", "entropy": "double_softmax", "dynamic.on": False}
+        )
         if arg.variant == "synthia_to_cityscapes":
             stage.contrast_weight = 0.0  # lamb_metric1, lamb_metric2 of synthia_damnet_config.yml
     return stage
 
 
 def on_scenes(name, arg):
-    """For the small network from random weights; the control takes as many steps as all rounds together."""
+    """For the small network from random weights; the control takes as many steps as all rounds
+    together.
+    """
     config = seg_base.segmentation(name, model=seg_base.small_network("single"), data=scenes())
     settings = seg_base.SCENES_ADAPTATION | dict(steps=SCENES_STEPS)
     del settings["init_from"]
-    recipe = rounds(arg, SCENES_ROUNDS, (), lambda i: settings | dict(optimizer=seg_base.scenes_optimizer(5e-4 / 2**i)))
+    recipe = rounds(
+        arg,
+        SCENES_ROUNDS,
+        (),
+        lambda i: settings | dict(optimizer=seg_base.scenes_optimizer(5e-4 / 2**i)),
+    )
     for i in range(SCENES_ROUNDS):
-        recipe[f"labels_{i}"].statistics = "reestimated"  # as configs/spcl.py on the scenes; a map of 16 x 32 is few pixels for statistics
-    without_target = {"target_weight": 0.0, "entropy_weight": 0.0, "contrast_weight": 0.0, "steps": SCENES_ROUNDS * SCENES_STEPS}
+        # as configs/spcl.py on the scenes; a map of 16 x 32 is few pixels for statistics
+        recipe[f"labels_{i}"].statistics = "reestimated"
+    without_target = {
+        "target_weight": 0.0,
+        "entropy_weight": 0.0,
+        "contrast_weight": 0.0,
+        "steps": SCENES_ROUNDS * SCENES_STEPS,
+    }
     control = seg_base.without(recipe["bicl_0"], **without_target)
     if arg.variant == "ablations":
         static = {"dynamic.on": False, "dynamic.share": 0.0}
         rows = dict(
-            base={"contrast_weight": 0.0} | static, forward={"backward": False} | static, forward_backward=static,
+            base={"contrast_weight": 0.0} | static,
+            forward={"backward": False} | static,
+            forward_backward=static,
             uncalibrated={"dynamic.calibrate": False},
         )
-        recipe |= {name: seg_base.without(recipe["bicl_0"], **changes) for name, changes in rows.items()}
+        recipe |= {
+            name: seg_base.without(recipe["bicl_0"], **changes) for name, changes in rows.items()
+        }
     seg_base.add_scenes_stages(config, control, **recipe)
-    first = ("source_only", "adabn", "labels_0", "control")  # the control reads labels, whose weight is 0
+    # the control reads labels, whose weight is 0
+    first = ("source_only", "adabn", "labels_0", "control")
     config.stages = first + tuple(stage for stage in config.stages if stage not in first)
     return config

@@ -1,4 +1,5 @@
-"""CDAN (Long et al., NeurIPS 2018), DANN whose discriminator sees the predicted class too. CDAN+E: --config.cdan.entropy_conditioning=True.
+"""CDAN (Long et al., NeurIPS 2018), DANN whose discriminator sees the predicted class too. CDAN+E:
+--config.cdan.entropy_conditioning=True.
 
   python run.py --config=configs/cdan.py                      rendered digits -> handwriting; no download, minutes on two cores
   python run.py --config=configs/cdan.py:digits,network=can   with CAN's network, as configs/compare_cls.py has it
@@ -8,8 +9,9 @@
   python run.py --config=configs/cdan.py:domainnet,root=DIR,target=clipart,weights=resnet101-5d3b4d8f.pth    (other domains: one source)
 
 No figure is on the slides of CAN.
-How such rows were run is not stated; the settings here are tllib's. Neither has been reproduced here yet. configs/base/classification.py says which
-settings are not tllib's, all arguments, and where the weights are to be had: https://download.pytorch.org/models/resnet50-19c8e357.pth for one.
+How such rows were run is not stated; the settings here are tllib's. Neither has been reproduced
+here yet. configs/base/classification.py says which settings are not tllib's, all arguments, and
+where the weights are to be had: https://download.pytorch.org/models/resnet50-19c8e357.pth for one.
 """
 
 from dajax.recipes.base import classification as cls_base

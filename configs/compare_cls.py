@@ -4,9 +4,11 @@
   python run.py --config=configs/compare_cls.py:folder,root=DIR,source=A,target=B,size=64    any folders, from random weights
   python run.py --config=configs/compare_cls.py:office31,root=DIR,source=amazon,target=webcam,weights=resnet50-19c8e357.pth
 
-configs/can.py says where the weights are to be had; how long the baselines take, configs/base/classification.py.
+configs/can.py says where the weights are to be had; how long the baselines take,
+configs/base/classification.py.
 
-Rows: source only, AdaBN, DANN, DAN, JAN, CDAN, MCD, CAN with weight 0 (its schedule without its loss), CAN intra-class only, CAN.
+Rows: source only, AdaBN, DANN, DAN, JAN, CDAN, MCD, CAN with weight 0 (its schedule without its
+loss), CAN intra-class only, CAN.
 """
 
 from dajax.recipes import can

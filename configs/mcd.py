@@ -1,4 +1,5 @@
-"""MCD (Saito et al., CVPR 2018), two classifiers whose disagreement on the target is maximised and minimised in turn.
+"""MCD (Saito et al., CVPR 2018), two classifiers whose disagreement on the target is maximised and
+minimised in turn.
 
   python run.py --config=configs/mcd.py                      rendered digits -> handwriting; no download, minutes on two cores
   python run.py --config=configs/mcd.py:digits,network=can   with CAN's network, as configs/compare_cls.py has it
@@ -8,8 +9,9 @@
   python run.py --config=configs/mcd.py:domainnet,root=DIR,target=clipart,weights=resnet101-5d3b4d8f.pth    (other domains: one source)
 
 VisDA-2017 mean-class, ResNet-101 (slides of CAN): 71.9.
-How such rows were run is not stated; the settings here are tllib's. Neither has been reproduced here yet. configs/base/classification.py says which
-settings are not tllib's, all arguments, and where the weights are to be had: https://download.pytorch.org/models/resnet50-19c8e357.pth for one.
+How such rows were run is not stated; the settings here are tllib's. Neither has been reproduced
+here yet. configs/base/classification.py says which settings are not tllib's, all arguments, and
+where the weights are to be had: https://download.pytorch.org/models/resnet50-19c8e357.pth for one.
 """
 
 from dajax.recipes.base import classification as cls_base

@@ -1,4 +1,6 @@
-"""dajax: unsupervised domain adaptation in JAX. `dajax.load(workdir)` opens a trained model; run.py trains one."""
+"""dajax: unsupervised domain adaptation in JAX. `dajax.load(workdir)` opens a trained model; run.py
+trains one.
+"""
 
 __version__ = "0.1.0"
 

@@ -1,8 +1,9 @@
 """`python -m dajax`, which is the command `dajax` and run.py.
 
-  dajax --config=can
-  dajax --config=can:office31,root=/data/office31,source=amazon,target=webcam,weights=resnet50-19c8e357.pth
-  dajax --config=can:ablations --seeds=0,1,2
+dajax --config=can
+dajax
+--config=can:office31,root=/data/office31,source=amazon,target=webcam,weights=resnet50-19c8e357.pth
+dajax --config=can:ablations --seeds=0,1,2
 """
 
 from dajax.cli.main import main

@@ -16,8 +16,8 @@ def say(text=""):
     """One line to the terminal, above a progress bar if there is one.
 
     Raises:
-      StopRequested: nobody reads standard output any more (`| head`), or the disk of a log file is full; the run then stops as it does
-        for a signal, with everything saved.
+      StopRequested: nobody reads standard output any more (`| head`), or the disk of a log file is
+        full; the run then stops as it does for a signal, with everything saved.
     """
     try:
         tqdm.write(str(text), file=sys.stdout)
@@ -48,7 +48,11 @@ class Progress:
         self._name, self._images, self._every = name, images_per_step, every_seconds
         self._first, self._waited, self._paused = step, 0.0, 0.0
         self._begin, self._spoken = None, time.monotonic()
-        self._bar = tqdm(desc=name, initial=step, unit="step", dynamic_ncols=True, leave=False) if sys.stderr.isatty() else None
+        self._bar = (
+            tqdm(desc=name, initial=step, unit="step", dynamic_ncols=True, leave=False)
+            if sys.stderr.isatty()
+            else None
+        )
 
     def update(self, step, total, waited, figures):
         """After a step: seconds waited for its batch, and figures to show."""
@@ -60,7 +64,9 @@ class Progress:
         elapsed = max(now - self._begin - self._paused, 1e-9)
         done = step - self._first
         rate = done / elapsed
-        extra = f"{rate * self._images:.0f} images/s, data wait {100 * self._waited / elapsed:.0f} %"
+        extra = (
+            f"{rate * self._images:.0f} images/s, data wait {100 * self._waited / elapsed:.0f} %"
+        )
         if self._bar is not None:
             self._bar.total = total
             self._bar.set_postfix_str(extra, refresh=False)
@@ -83,7 +89,8 @@ class Progress:
 
 
 class Counter:
-    """A bar for work that is not training, on a terminal; a log file gets a line when it begins and one when it ends.
+    """A bar for work that is not training, on a terminal; a log file gets a line when it begins and
+    one when it ends.
 
     Args:
       name: of the work.
@@ -95,7 +102,9 @@ class Counter:
     def update(self, done, total):
         """So many of so many are done."""
         if self._bar is None:
-            self._bar = tqdm(desc=self._name, dynamic_ncols=True, leave=False, disable=not sys.stderr.isatty())
+            self._bar = tqdm(
+                desc=self._name, dynamic_ncols=True, leave=False, disable=not sys.stderr.isatty()
+            )
             if self._bar.disable:
                 say(f"{self._name}: {total} to do")
         self._bar.total = self._total = total

@@ -1,16 +1,23 @@
-"""The exceptions that run.py shows to a person as a single line, without a stack trace, and how such a line is made."""
+"""The exceptions that run.py shows to a person as a single line, without a stack trace, and how
+such a line is made.
+"""
 
-# Characters of a line. Messages with two paths and a remedy take about 400; a path alone may have 4096.
+# Characters of a line. Messages with two paths and a remedy take about 400; a path alone may have
+# 4096.
 LONGEST_LINE = 1500
 _CUT = " [...] "
 
 
 class UserError(Exception):
-    """A mistake that the user can mend: names the file or key, what was found, what was expected, what to do."""
+    """A mistake that the user can mend: names the file or key, what was found, what was expected,
+    what to do.
+    """
 
 
 class StopRequested(Exception):
-    """Raised between two batches when Ctrl-C or SIGTERM has asked the run to stop; `signal` is its number."""
+    """Raised between two batches when Ctrl-C or SIGTERM has asked the run to stop; `signal` is its
+    number.
+    """
 
     def __init__(self, number):
         super().__init__(f"stopped by signal {number}")
@@ -33,10 +40,13 @@ def printable(text, longest=LONGEST_LINE):
     if len(text) > longest:
         head = (longest - len(_CUT)) * 2 // 3
         text = text[:head] + _CUT + text[len(text) - (longest - len(_CUT) - head) :]
-    return "".join(character if character.isprintable() else _escaped(character) for character in text)
+    return "".join(
+        character if character.isprintable() else _escaped(character) for character in text
+    )
 
 
 def _escaped(character):
-    if "\udc80" <= character <= "\udcff":  # how Python carries a byte of a file name that is no UTF-8
+    # how Python carries a byte of a file name that is no UTF-8
+    if "\udc80" <= character <= "\udcff":
         return f"\\x{ord(character) - 0xDC00:02x}"
     return character.encode("unicode_escape", "surrogatepass").decode("ascii")

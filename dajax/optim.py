@@ -1,6 +1,8 @@
-"""SGD and Adam as torch defines them, parameter groups by path, and the learning-rate schedules of the papers.
+"""SGD and Adam as torch defines them, parameter groups by path, and the learning-rate schedules of
+the papers.
 
-Stateless by design: a train step builds its optimiser from the config at trace time, which costs nothing at run time.
+Stateless by design: a train step builds its optimiser from the config at trace time, which costs
+nothing at run time.
 """
 
 import re
@@ -19,13 +21,16 @@ SCHEDULES = ("constant", "cosine", "exp", "inv", "poly")
 def make_schedule(config, steps):
     """Learning rate as a function of the 0-based global step, which is never reset.
 
-    `inv`: lr / (1 + alpha i)^beta and `exp`: lr * 0.1^(i // 30) are CAN's (solver/utils.py); `poly`: lr (1 - i / steps)^power is
-    DeepLab's; `cosine`: lr (1 + cos(pi i / steps)) / 2. `poly` may aim beyond the stage (`horizon_steps`; AdaptSegNet decays
-    over 250,000 steps and stops at 150,000) and warm up first: lr i / warmup_steps for i < warmup_steps, then the plain `poly` (CLAN).
+    `inv`: lr / (1 + alpha i)^beta and `exp`: lr * 0.1^(i // 30) are CAN's (solver/utils.py);
+    `poly`: lr (1 - i / steps)^power is DeepLab's; `cosine`: lr (1 + cos(pi i / steps)) / 2. `poly`
+    may aim beyond the stage (`horizon_steps`; AdaptSegNet decays over 250,000 steps and stops at
+    150,000) and warm up first: lr i / warmup_steps for i < warmup_steps, then the plain `poly`
+    (CLAN).
 
     Args:
-      config: needs `lr`, `schedule` and the schedule's own keys (`alpha`, `beta`; `gamma`, `every_steps`; `power`,
-        `horizon_steps`, 0 for the length of the stage, and `warmup_steps`, 0 for none).
+      config: needs `lr`, `schedule` and the schedule's own keys (`alpha`, `beta`; `gamma`,
+        `every_steps`; `power`, `horizon_steps`, 0 for the length of the stage, and `warmup_steps`,
+        0 for none).
       steps: length of the stage, read by `poly` and `cosine` only.
 
     Raises:
@@ -43,8 +48,11 @@ def make_schedule(config, steps):
             return config.lr * config.gamma ** jnp.floor(i / config.every_steps)
         if name == "poly":
             horizon = float(config.horizon_steps or steps)
-            decayed = config.lr * (jnp.maximum(horizon - i, 0.0) / horizon) ** config.power  # 1 - i / horizon would cancel near the end
-            return jnp.where(i < config.warmup_steps, config.lr * i / max(config.warmup_steps, 1), decayed)
+            # 1 - i / horizon would cancel near the end
+            decayed = config.lr * (jnp.maximum(horizon - i, 0.0) / horizon) ** config.power
+            return jnp.where(
+                i < config.warmup_steps, config.lr * i / max(config.warmup_steps, 1), decayed
+            )
         if name == "cosine":
             return config.lr * 0.5 * (1.0 + jnp.cos(jnp.pi * jnp.minimum(i / steps, 1.0)))
         return jnp.full_like(i, config.lr)
@@ -53,7 +61,8 @@ def make_schedule(config, steps):
 
 
 def sgd(schedule, *, momentum, weight_decay, nesterov=False):
-    """torch.optim.SGD: g += weight_decay * p; buffer = momentum * buffer + g; p -= lr * buffer (no dampening).
+    """torch.optim.SGD: g += weight_decay * p; buffer = momentum * buffer + g; p -= lr * buffer (no
+    dampening).
 
     The decay enters BEFORE the momentum and is scaled by the learning rate, unlike optax.adamw's.
     """
@@ -72,34 +81,50 @@ class RepeatedState(NamedTuple):
 
 
 def repeated_sgd(schedule, repeats, *, momentum, weight_decay):
-    """torch.optim.SGD on a parameter list that holds every tensor `repeats` times, as DeepLab's get_1x_lr_params_NOscale makes it.
+    """torch.optim.SGD on a parameter list that holds every tensor `repeats` times, as DeepLab's
+    get_1x_lr_params_NOscale makes it.
 
-    torch then steps each occurrence in turn with the same gradient: `repeats` times { buffer = momentum * buffer + g + weight_decay * p;
-    p -= lr * buffer }. In the very first update torch 2 starts a fresh buffer for every occurrence. (spec/clan.md, section 3.3)
+    torch then steps each occurrence in turn with the same gradient: `repeats` times { buffer =
+    momentum * buffer + g + weight_decay * p; p -= lr * buffer }. In the very first update torch 2
+    starts a fresh buffer for every occurrence. (spec/clan.md, section 3.3)
     """
 
     def init(params):
-        return RepeatedState(trace=jax.tree.map(jnp.zeros_like, params), count=jnp.zeros((), jnp.int32))
+        return RepeatedState(
+            trace=jax.tree.map(jnp.zeros_like, params), count=jnp.zeros((), jnp.int32)
+        )
 
     def update(grads, state, params):
         lr, keeps = schedule(state.count), jnp.where(state.count == 0, 0.0, momentum)
         moved, trace = params, state.trace
         for _ in range(repeats):
-            trace = jax.tree.map(lambda buffer, grad, param: keeps * buffer + grad + weight_decay * param, trace, grads, moved)
+            trace = jax.tree.map(
+                lambda buffer, grad, param: keeps * buffer + grad + weight_decay * param,
+                trace,
+                grads,
+                moved,
+            )
             moved = jax.tree.map(lambda param, buffer: param - lr * buffer, moved, trace)
-        return jax.tree.map(jnp.subtract, moved, params), RepeatedState(trace=trace, count=state.count + 1)
+        return jax.tree.map(jnp.subtract, moved, params), RepeatedState(
+            trace=trace, count=state.count + 1
+        )
 
     return optax.GradientTransformation(init, update)
 
 
 def adam(schedule, *, betas, weight_decay):
-    """torch.optim.Adam: weight decay is part of the gradient; epsilon 1e-8, torch's default, outside of the square root."""
+    """torch.optim.Adam: weight decay is part of the gradient; epsilon 1e-8, torch's default,
+    outside of the square root.
+    """
     chain = optax.chain(
-        optax.add_decayed_weights(weight_decay), optax.scale_by_adam(b1=betas[0], b2=betas[1], eps=1e-8), optax.scale_by_learning_rate(schedule)
+        optax.add_decayed_weights(weight_decay),
+        optax.scale_by_adam(b1=betas[0], b2=betas[1], eps=1e-8),
+        optax.scale_by_learning_rate(schedule),
     )
 
     def update(grads, state, params):
-        with jax.numpy_dtype_promotion("standard"):  # optax takes a float to the power of an integer count
+        # optax takes a float to the power of an integer count
+        with jax.numpy_dtype_promotion("standard"):
             return chain.update(grads, state, params)
 
     return optax.GradientTransformation(chain.init, update)
@@ -113,13 +138,15 @@ def make_optimizer(config, params, *, steps, frozen=()):
     """SGD or Adam with one learning rate per parameter group.
 
     Args:
-      config: `kind`, "sgd" or "adam"; `lr`, `schedule` (+ its keys), `weight_decay`; for "sgd" `momentum` and `nesterov`, for
-        "adam" `betas`; `lr_multipliers`, a tuple of (regular expression on the path "network/module/.../kernel", multiplier), where
-        the first match wins and no match means 1; for "sgd" `repeats`, a tuple of (regular expression, number), see `repeated_sgd`.
+      config: `kind`, "sgd" or "adam"; `lr`, `schedule` (+ its keys), `weight_decay`; for "sgd"
+        `momentum` and `nesterov`, for "adam" `betas`; `lr_multipliers`, a tuple of (regular
+        expression on the path "network/module/.../kernel", multiplier), where the first match wins
+        and no match means 1; for "sgd" `repeats`, a tuple of (regular expression, number), see
+        `repeated_sgd`.
       params: parameter tree, for its paths.
       steps: length of the stage, for schedules that need it.
-      frozen: regular expressions; these parameters never change, and take no weight decay either (torch skips parameters whose
-        gradient is None).
+      frozen: regular expressions; these parameters never change, and take no weight decay either
+        (torch skips parameters whose gradient is None).
 
     Raises:
       UserError: a pattern that matches no parameter, since it would silently do nothing.
@@ -127,17 +154,26 @@ def make_optimizer(config, params, *, steps, frozen=()):
     if config.kind not in KINDS:
         raise UserError(f"unknown optimizer kind '{config.kind}'; known: {', '.join(KINDS)}")
     repeats = tuple(config.repeats) if config.kind == "sgd" else ()
-    names = [jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in jax.tree_util.tree_leaves_with_path(params)]
+    names = [
+        jax.tree_util.keystr(path, simple=True, separator="/")
+        for path, _ in jax.tree_util.tree_leaves_with_path(params)
+    ]
     for pattern in [pattern for pattern, _ in (*config.lr_multipliers, *repeats)] + list(frozen):
         if not any(re.search(pattern, name) for name in names):
-            raise UserError(f"optimizer: the pattern '{pattern}' matches no parameter; parameters look like {names[0]}, {names[-1]}")
+            raise UserError(
+                f"optimizer: the pattern '{pattern}' matches no parameter; parameters look like"
+                f" {names[0]}, {names[-1]}"
+            )
     schedule = make_schedule(config, steps)
 
     def label(path, _):
         name = jax.tree_util.keystr(path, simple=True, separator="/")
         if any(re.search(pattern, name) for pattern in frozen):
             return "frozen"
-        return f"x{_first_match(config.lr_multipliers, name, 1.0):g}, stepped {_first_match(repeats, name, 1)}"
+        return (
+            f"x{_first_match(config.lr_multipliers, name, 1.0):g}, stepped"
+            f" {_first_match(repeats, name, 1)}"
+        )
 
     def group(multiplier, count):
         def scaled(step):
@@ -146,18 +182,30 @@ def make_optimizer(config, params, *, steps, frozen=()):
         if config.kind == "adam":
             return adam(scaled, betas=config.betas, weight_decay=config.weight_decay)
         if count == 1:
-            return sgd(scaled, momentum=config.momentum, weight_decay=config.weight_decay, nesterov=config.nesterov)
-        return repeated_sgd(scaled, count, momentum=config.momentum, weight_decay=config.weight_decay)
+            return sgd(
+                scaled,
+                momentum=config.momentum,
+                weight_decay=config.weight_decay,
+                nesterov=config.nesterov,
+            )
+        return repeated_sgd(
+            scaled, count, momentum=config.momentum, weight_decay=config.weight_decay
+        )
 
     multipliers = {1.0, *(value for _, value in config.lr_multipliers)}
     counts = {1, *(count for _, count in repeats)}
-    groups = {f"x{multiplier:g}, stepped {count}": group(multiplier, count) for multiplier in multipliers for count in counts}
+    groups = {
+        f"x{multiplier:g}, stepped {count}": group(multiplier, count)
+        for multiplier in multipliers
+        for count in counts
+    }
     labels = jax.tree_util.tree_map_with_path(label, params)
     return optax.multi_transform({"frozen": optax.set_to_zero(), **groups}, labels)
 
 
 def make_adversarial_optimizers(config, params, *, main, frozen):
-    """{network name: optimiser}: `config.optimizer` for the network `main`, `config.discriminator_optimizer` for every other one.
+    """{network name: optimiser}: `config.optimizer` for the network `main`,
+    `config.discriminator_optimizer` for every other one.
 
     Args:
       config: a stage's config, with `steps`.
@@ -166,7 +214,9 @@ def make_adversarial_optimizers(config, params, *, main, frozen):
     """
 
     def make(name):
-        settings, still = (config.optimizer, frozen) if name == main else (config.discriminator_optimizer, ())
+        settings, still = (
+            (config.optimizer, frozen) if name == main else (config.discriminator_optimizer, ())
+        )
         return make_optimizer(settings, {name: params[name]}, steps=config.steps, frozen=still)
 
     return {name: make(name) for name in params}
@@ -179,17 +229,23 @@ def update(optimizer, grads, opt_state, params):
 
 
 def apply_gradients(optimizer, state, grads, batch_stats):
-    """One update: the new TrainState and the global gradient norm (a cheap witness that nothing has gone non-finite)."""
+    """One update: the new TrainState and the global gradient norm (a cheap witness that nothing has
+    gone non-finite).
+    """
     params, opt_state = update(optimizer, grads, state.opt_state, state.params)
-    new_state = state.replace(step=state.step + 1, params=params, batch_stats=batch_stats, opt_state=opt_state)
+    new_state = state.replace(
+        step=state.step + 1, params=params, batch_stats=batch_stats, opt_state=opt_state
+    )
     return new_state, optax.global_norm(grads)
 
 
 def apply_network_gradients(optimizers, state, grads, batch_stats):
-    """One update of several networks that have an optimiser each: params, gradients and opt_state are {network: tree}.
+    """One update of several networks that have an optimiser each: params, gradients and opt_state
+    are {network: tree}.
 
     Args:
-      optimizers: {network name: optimiser over {network name: parameters}}, so that paths begin with the network's name.
+      optimizers: {network name: optimiser over {network name: parameters}}, so that paths begin
+        with the network's name.
       grads: {network name: tree}; networks without are left alone.
 
     Returns:
@@ -197,7 +253,14 @@ def apply_network_gradients(optimizers, state, grads, batch_stats):
     """
     params, opt_state = dict(state.params), dict(state.opt_state)
     for name, optimizer in optimizers.items():
-        own, opt_state[name] = update(optimizer, {name: grads[name]}, state.opt_state[name], {name: state.params[name]})
+        own, opt_state[name] = update(
+            optimizer, {name: grads[name]}, state.opt_state[name], {name: state.params[name]}
+        )
         params[name] = own[name]
     norms = {f"grad_norm_{name}": optax.global_norm(grads[name]) for name in optimizers}
-    return state.replace(step=state.step + 1, params=params, batch_stats=batch_stats, opt_state=opt_state), norms
+    return (
+        state.replace(
+            step=state.step + 1, params=params, batch_stats=batch_stats, opt_state=opt_state
+        ),
+        norms,
+    )

@@ -8,7 +8,8 @@ class Schedule(NamedTuple):
 
     Attributes:
       refresh_at: the step before which `refresh` runs, or None for a method without one.
-      last_step: the step after which the stage ends; an estimate while refreshes can still change it.
+      last_step: the step after which the stage ends; an estimate while refreshes can still change
+        it.
       finished: no step is left to do.
     """
 

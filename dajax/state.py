@@ -1,4 +1,6 @@
-"""TrainState: everything that changes while training, and nothing else. A checkpoint is this and the config."""
+"""TrainState: everything that changes while training, and nothing else. A checkpoint is this and
+the config.
+"""
 
 from typing import Any
 
@@ -19,7 +21,8 @@ class TrainState:
       params: {network name: parameter tree}, float32.
       batch_stats: {network name: running statistics of its normalisation layers}, float32.
       opt_state: optimiser state.
-      extra: {name: array} of whatever else a method carries from step to step (pseudo-labels, prototypes, loop counters).
+      extra: {name: array} of whatever else a method carries from step to step (pseudo-labels,
+        prototypes, loop counters).
     """
 
     step: jax.Array
@@ -31,19 +34,29 @@ class TrainState:
     @classmethod
     def create(cls, *, params, batch_stats, opt_state, extra=None):
         """A state at step 0."""
-        return cls(step=jnp.zeros((), jnp.int32), params=params, batch_stats=batch_stats, opt_state=opt_state, extra=extra or {})
+        return cls(
+            step=jnp.zeros((), jnp.int32),
+            params=params,
+            batch_stats=batch_stats,
+            opt_state=opt_state,
+            extra=extra or {},
+        )
 
 
 def to_host(tree):
-    """A copy in numpy. The copy is real: on CPU a plain `np.asarray` may be a view of a buffer that the next step donates."""
+    """A copy in numpy. The copy is real: on CPU a plain `np.asarray` may be a view of a buffer that
+    the next step donates.
+    """
     return jax.tree.map(lambda leaf: np.array(leaf, copy=True), tree)
 
 
 def adopt(template, saved, *, what):
-    """`saved` poured into the tree `template`; leaves of shape [1, ...] spread over a first axis of several domains.
+    """`saved` poured into the tree `template`; leaves of shape [1, ...] spread over a first axis of
+    several domains.
 
-    The spread is how a network trained with one set of normalisation statistics becomes one with a set per domain: "all copies
-    start from the same statistics" (CAN, model/domain_specific_module.py).
+    The spread is how a network trained with one set of normalisation statistics becomes one with a
+    set per domain: "all copies start from the same statistics" (CAN,
+    model/domain_specific_module.py).
 
     Args:
       template: tree of arrays with the shapes wanted.
@@ -53,18 +66,33 @@ def adopt(template, saved, *, what):
     Raises:
       UserError: an entry is missing, left over, or of another shape.
     """
-    wanted = {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(template)}
-    found = {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(saved)}
+    wanted = {
+        jax.tree_util.keystr(path, simple=True, separator="/"): leaf
+        for path, leaf in jax.tree_util.tree_leaves_with_path(template)
+    }
+    found = {
+        jax.tree_util.keystr(path, simple=True, separator="/"): leaf
+        for path, leaf in jax.tree_util.tree_leaves_with_path(saved)
+    }
     if wanted.keys() != found.keys():
         lacking, spare = sorted(wanted.keys() - found.keys()), sorted(found.keys() - wanted.keys())
-        raise UserError(f"{what}: does not fit this model; missing {lacking[:3]}, unexpected {spare[:3]}: the two models must be the same")
+        raise UserError(
+            f"{what}: does not fit this model; missing {lacking[:3]}, unexpected {spare[:3]}: the"
+            " two models must be the same"
+        )
 
     def fit(path, leaf):
         name = jax.tree_util.keystr(path, simple=True, separator="/")
         value = np.asarray(found[name])
-        spreads = value.ndim == np.ndim(leaf) and value.shape[:1] == (1,) and value.shape[1:] == np.shape(leaf)[1:]
+        spreads = (
+            value.ndim == np.ndim(leaf)
+            and value.shape[:1] == (1,)
+            and value.shape[1:] == np.shape(leaf)[1:]
+        )
         if value.shape != np.shape(leaf) and not spreads:
-            raise UserError(f"{what}: {name} has shape {value.shape}, this model needs {np.shape(leaf)}")
+            raise UserError(
+                f"{what}: {name} has shape {value.shape}, this model needs {np.shape(leaf)}"
+            )
         return jnp.asarray(np.broadcast_to(value, np.shape(leaf)))
 
     return jax.tree_util.tree_map_with_path(fit, template)

@@ -1,4 +1,6 @@
-"""A trained model in a notebook: config, parameters and predictions from a workdir, without its data and without TensorFlow."""
+"""A trained model in a notebook: config, parameters and predictions from a workdir, without its
+data and without TensorFlow.
+"""
 
 import dataclasses
 import functools
@@ -33,7 +35,8 @@ class Trained:
       params, batch_stats: {network name: tree of numpy arrays}.
       extra: {name: numpy array}, what the method carried besides (pseudo-labels, class centres).
       model: the Flax module; `transform`: the evaluation transform.
-      results: the stage's figures, None while it is unfinished, or when its last checkpoint is damaged and an older one is taken.
+      results: the stage's figures, None while it is unfinished, or when its last checkpoint is
+        damaged and an older one is taken.
       metrics: list of the objects of metrics.jsonl.
     """
 
@@ -55,15 +58,21 @@ class TrainedClassifier(Trained):
 
     def _outputs(self, images, domain, batch_size):
         target = self.config[self.stage].target_bn
-        domains = {"source": 0, "target": target} | {f"source{i}": i for i in range(target if target > 1 else 0)}  # of several sources
+        # of several sources
+        domains = {"source": 0, "target": target} | {
+            f"source{i}": i for i in range(target if target > 1 else 0)
+        }
         if domain not in domains:
             raise UserError(f"domain '{domain}': expected one of {', '.join(domains)}")
         run = inference(self.model, domains[domain])
         variables = {"params": self.params, "batch_stats": self.batch_stats}
         for start in range(0, len(images), batch_size):
-            prepared = preprocess.apply_evaluation(images[start : start + batch_size], self.transform)
+            prepared = preprocess.apply_evaluation(
+                images[start : start + batch_size], self.transform
+            )
             count = len(prepared)
-            padded = np.pad(prepared, ((0, batch_size - count), (0, 0), (0, 0), (0, 0)))  # one shape, one compilation
+            # one shape, one compilation
+            padded = np.pad(prepared, ((0, batch_size - count), (0, 0), (0, 0), (0, 0)))
             features, logits = run(variables, padded)
             yield np.asarray(features)[:count], np.asarray(logits)[:count]
 
@@ -71,8 +80,10 @@ class TrainedClassifier(Trained):
         """Class of each image.
 
         Args:
-          images: uint8 [N, H, W, C], or a list of N uint8 [H, W, C] of any sizes, as read from a file (RGB, or grey with C = 1).
-          domain: whose normalisation statistics to use: "source", "target", or of several sources (MSCAN) "source0", "source1" ...
+          images: uint8 [N, H, W, C], or a list of N uint8 [H, W, C] of any sizes, as read from a
+            file (RGB, or grey with C = 1).
+          domain: whose normalisation statistics to use: "source", "target", or of several sources
+            (MSCAN) "source0", "source1" ...
           batch_size: images at a time.
 
         Returns:
@@ -85,8 +96,12 @@ class TrainedClassifier(Trained):
         return np.concatenate([logits for _, logits in self._outputs(images, domain, batch_size)])
 
     def features(self, images, *, domain="target", batch_size=64):
-        """Float32 [N, D] pooled backbone features, the input of the linear head; arguments as `predict`."""
-        return np.concatenate([features for features, _ in self._outputs(images, domain, batch_size)])
+        """Float32 [N, D] pooled backbone features, the input of the linear head; arguments as
+        `predict`.
+        """
+        return np.concatenate(
+            [features for features, _ in self._outputs(images, domain, batch_size)]
+        )
 
 
 class TrainedSegmenter(Trained):
@@ -96,66 +111,105 @@ class TrainedSegmenter(Trained):
         """What `run` makes of the prepared images: trees of numpy arrays, batch by batch."""
         variables = {"params": self.params, "batch_stats": self.batch_stats}
         for start in range(0, len(images), batch_size):
-            prepared = seg_transforms.apply_evaluation(images[start : start + batch_size], self.transform)
-            padded = np.pad(prepared, ((0, batch_size - len(prepared)), (0, 0), (0, 0), (0, 0)))  # one shape, one compilation
-            yield jax.tree.map(lambda leaf: np.asarray(leaf)[: len(prepared)], run(variables, padded))
+            prepared = seg_transforms.apply_evaluation(
+                images[start : start + batch_size], self.transform
+            )
+            # one shape, one compilation
+            padded = np.pad(prepared, ((0, batch_size - len(prepared)), (0, 0), (0, 0), (0, 0)))
+            yield jax.tree.map(
+                lambda leaf: np.asarray(leaf)[: len(prepared)], run(variables, padded)
+            )
 
     def predict(self, images, *, batch_size=4, aggregation_alpha=0.0):
-        """Class of every pixel, as the evaluation does it: scores brought to the image's own size (bilinear), argmax.
+        """Class of every pixel, as the evaluation does it: scores brought to the image's own size
+        (bilinear), argmax.
 
         Args:
           images: uint8 [N, H, W, 3], or a list of N uint8 [H, W, 3] of any sizes, RGB.
           batch_size: images at a time.
-          aggregation_alpha: PLCA's spatial aggregation at test time; the authors' share of it is 0.5, and 0 is none.
+          aggregation_alpha: PLCA's spatial aggregation at test time; the authors' share of it is
+            0.5, and 0 is none.
 
         Returns:
           List of N uint8 [H, W], positions in `class_names`.
         """
-        run = segmenter_inference(self.model, self.config[self.stage].target_bn, float(aggregation_alpha))
+        run = segmenter_inference(
+            self.model, self.config[self.stage].target_bn, float(aggregation_alpha)
+        )
         scores = (row for batch in self._batches(run, images, batch_size) for row in batch)
-        resize = functools.partial(resize_bilinear, align_corners=self.config.evaluation.align_corners)
-        resized = (resize(jnp.asarray(row)[None], image.shape[:2])[0] for row, image in zip(scores, images, strict=True))
+        resize = functools.partial(
+            resize_bilinear, align_corners=self.config.evaluation.align_corners
+        )
+        resized = (
+            resize(jnp.asarray(row)[None], image.shape[:2])[0]
+            for row, image in zip(scores, images, strict=True)
+        )
         return [np.asarray(row.argmax(-1).astype(jnp.uint8)) for row in resized]
 
     def features(self, images, *, batch_size=4):
         """Float32 [N, h, w, D], the map that the heads see; arguments as `predict`."""
         run = inference(self.model, self.config[self.stage].target_bn)
-        return np.concatenate([output.features for output in self._batches(run, images, batch_size)])
+        return np.concatenate(
+            [output.features for output in self._batches(run, images, batch_size)]
+        )
 
 
 def open_workdir(workdir, stage=None):
-    """Opens a stage of a workdir, by default the last one that has a checkpoint: its newest that is whole.
+    """Opens a stage of a workdir, by default the last one that has a checkpoint: its newest that is
+    whole.
 
     Raises:
-      UserError: no workdir, no such stage, no checkpoint that is whole, or another file of it is damaged.
+      UserError: no workdir, no such stage, no checkpoint that is whole, or another file of it is
+        damaged.
     """
     workdir = pathlib.Path(workdir)
     if not (workdir / "config.json").exists():
-        raise UserError(f"{workdir}: is no workdir of dajax (it has no config.json); pass the --workdir of a run")
+        raise UserError(
+            f"{workdir}: is no workdir of dajax (it has no config.json); pass the --workdir of"
+            " a run"
+        )
     stored = json_files.read(
         workdir / "config.json", _REMEDY, keys=("stages", "task", "model", "data")
     )
     config = ConfigDict(with_added_keys(stored))
-    if not isinstance(config.stages, (list, tuple)) or not all(isinstance(name, str) for name in config.stages):
-        raise UserError(f"{workdir / 'config.json'}: is damaged (stages={stored['stages']}, expected a list of names); {_REMEDY}")
+    if not isinstance(config.stages, (list, tuple)) or not all(
+        isinstance(name, str) for name in config.stages
+    ):
+        raise UserError(
+            f"{workdir / 'config.json'}: is damaged (stages={stored['stages']}, expected a list of"
+            f" names); {_REMEDY}"
+        )
     begun = [name for name in config.stages if checkpoint.steps(workdir / name / "checkpoints")]
     if not begun:
         raise UserError(f"{workdir}: no stage has a checkpoint yet")
     stage = stage or begun[-1]
     if stage not in begun:
-        raise UserError(f"{workdir}: stage '{stage}' has no checkpoint; these have: {', '.join(begun)}")
+        raise UserError(
+            f"{workdir}: stage '{stage}' has no checkpoint; these have: {', '.join(begun)}"
+        )
     state, _ = checkpoint.read(workdir / stage / "checkpoints")
     dataset = json_files.read(workdir / "dataset.json", _REMEDY, keys=("class_names",))
     directory = workdir / stage
     result = _result(directory / "result.json", int(state["step"]))
     names = dataset["class_names"]
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise UserError(f"{workdir / 'dataset.json'}: is damaged (class_names={names}, expected a list of names); {_REMEDY}")
+        raise UserError(
+            f"{workdir / 'dataset.json'}: is damaged (class_names={names}, expected a list of"
+            f" names); {_REMEDY}"
+        )
     kind, model, transform = _built(config, stage, len(names), workdir / "config.json")
     return kind(
-        config=config, stage=stage, step=int(state["step"]), class_names=tuple(names), params=state["params"],
-        batch_stats=state["batch_stats"], extra=state["extra"], model=model, transform=transform,
-        results=result, metrics=log.read_metrics(directory / "metrics.jsonl"),
+        config=config,
+        stage=stage,
+        step=int(state["step"]),
+        class_names=tuple(names),
+        params=state["params"],
+        batch_stats=state["batch_stats"],
+        extra=state["extra"],
+        model=model,
+        transform=transform,
+        results=result,
+        metrics=log.read_metrics(directory / "metrics.jsonl"),
     )
 
 
@@ -181,6 +235,8 @@ def _built(config, stage, num_classes, path):
 
 
 def _result(path, step):
-    """The stage's figures where they are those of this step: an older checkpoint, taken for a damaged one, has none."""
+    """The stage's figures where they are those of this step: an older checkpoint, taken for a
+    damaged one, has none.
+    """
     result = json_files.read(path, _REMEDY, keys=("step",)) if path.exists() else None
     return result if result is not None and result["step"] == step else None

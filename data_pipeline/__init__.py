@@ -1,6 +1,8 @@
-"""Images for training and evaluation: which ones at which step, read, decoded and augmented. Knows nothing of jax.
+"""Images for training and evaluation: which ones at which step, read, decoded and augmented. Knows
+nothing of jax.
 
-Importing this package is cheap. TensorFlow is loaded by `pipeline`, `seg_pipeline` and `transforms` only (and for PNG files with 16 bits a channel).
+Importing this package is cheap. TensorFlow is loaded by `pipeline`, `seg_pipeline` and `transforms`
+only (and for PNG files with 16 bits a channel).
 
     sampling, class_aware                step number -> rows and random numbers, with nothing to remember
     names, text_files, folder_scan       what is called how, and what lies in a folder and is not read

@@ -1,4 +1,5 @@
-"""From the bytes of an image file to RGB pixels of 8 bits, with PIL: the one place where images are decoded, whatever the task.
+"""From the bytes of an image file to RGB pixels of 8 bits, with PIL: the one place where images are
+decoded, whatever the task.
 
 Formats: JPEG, PNG, BMP, GIF and WebP, known by their first bytes; the ending of the name need not
 agree. Nothing else is opened: PIL starts programs for some formats.
@@ -14,8 +15,8 @@ What a file says of its pixels beyond 8-bit RGB is kept, applied or refused, nev
     several frames                the first
     any other mode                refused
 
-`Picture.treatments` says which of it has happened, for check_data to count. 8-bit RGB and grey files
-without any of it give the values that they hold.
+`Picture.treatments` says which of it has happened, for check_data to count. 8-bit RGB and grey
+files without any of it give the values that they hold.
 """
 
 import io
@@ -36,8 +37,8 @@ from PIL import (
 from data_pipeline import png_chunks
 from data_pipeline.errors import DataError
 
-# 134 megapixels, 400 MB as RGB: 64 times a frame of Cityscapes, and more than cameras take; less than
-# the 179 from which PIL calls a file an attack.
+# 134 megapixels, 400 MB as RGB: 64 times a frame of Cityscapes, and more than cameras take; less
+# than the 179 from which PIL calls a file an attack.
 MAX_PIXELS = 2**27
 
 # Treatments, as a sentence that begins with a number of images.
@@ -50,7 +51,8 @@ PROFILE = "have a colour profile other than sRGB, which is not applied"
 
 _HEAD_BYTES = 64  # enough to know a format by
 
-_FORMATS = (  # first bytes -> class that reads it; the class itself, because Image.open asks all others too
+# first bytes -> class that reads it; the class itself, because Image.open asks all others too
+_FORMATS = (
     (png_chunks.SIGNATURE, PngImagePlugin.PngImageFile),
     (b"\xff\xd8\xff", JpegImagePlugin.JpegImageFile),
     (b"GIF87a", GifImagePlugin.GifImageFile),
@@ -59,9 +61,18 @@ _FORMATS = (  # first bytes -> class that reads it; the class itself, because Im
 )
 _EXPECTED = "expected JPEG, PNG, BMP, GIF or WebP"
 _FOREIGN = (  # first bytes -> what lies in image folders besides
-    (b"II*\0", "TIFF"), (b"MM\0*", "TIFF"), (b"%!PS", "PostScript"), (b"\xc5\xd0\xd3\xc6", "PostScript"), (b"%PDF", "PDF"),
-    (b"\0\0\0\x0cjP  ", "JPEG 2000"), (b"\xff\x4f\xff\x51", "JPEG 2000"), (b"8BPS", "Photoshop's PSD"), (b"PK", "a ZIP archive"),
-    (b"\x1f\x8b", "gzip"), (b"version https://git-lfs", "a Git LFS pointer without its file"), (b"<", "HTML or XML, as an error page is"),
+    (b"II*\0", "TIFF"),
+    (b"MM\0*", "TIFF"),
+    (b"%!PS", "PostScript"),
+    (b"\xc5\xd0\xd3\xc6", "PostScript"),
+    (b"%PDF", "PDF"),
+    (b"\0\0\0\x0cjP  ", "JPEG 2000"),
+    (b"\xff\x4f\xff\x51", "JPEG 2000"),
+    (b"8BPS", "Photoshop's PSD"),
+    (b"PK", "a ZIP archive"),
+    (b"\x1f\x8b", "gzip"),
+    (b"version https://git-lfs", "a Git LFS pointer without its file"),
+    (b"<", "HTML or XML, as an error page is"),
 )
 
 # EXIF 2.32, tag 0x0112: what brings an array [H, W, C] upright. 1 is upright.
@@ -75,7 +86,8 @@ _TURNS = {
     7: lambda pixels: pixels.swapaxes(0, 1)[::-1, ::-1],
     8: lambda pixels: np.rot90(pixels, 1),
 }
-_ORIENTING_INFO = ("exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif")  # keys of PIL's info
+# keys of PIL's info
+_ORIENTING_INFO = ("exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif")
 
 _FILE_REMEDY, _RECORD_REMEDY = "replace or remove the file", "prepare the data set again"
 
@@ -92,15 +104,20 @@ class Picture(NamedTuple):
 
 
 def read_picture(path: str | os.PathLike) -> Picture:
-    """Decodes a file. Raises DataError, naming the file, when it is missing, cannot be decoded, or is of a kind that is refused."""
+    """Decodes a file. Raises DataError, naming the file, when it is missing, cannot be decoded, or
+    is of a kind that is refused.
+    """
     return _read(path, lambda file: _decode(file, str(path), _FILE_REMEDY))
 
 
-def read_image(path: str | os.PathLike, plain_png: Callable[[bytes], np.ndarray] | None = None) -> np.ndarray:
+def read_image(
+    path: str | os.PathLike, plain_png: Callable[[bytes], np.ndarray] | None = None
+) -> np.ndarray:
     """The pixels of `read_picture`, uint8 [H, W, 3].
 
     Args:
-      plain_png: a faster decoder for PNG files of 8-bit RGB and nothing else; PIL decodes those for which it raises anything.
+      plain_png: a faster decoder for PNG files of 8-bit RGB and nothing else; PIL decodes those for
+        which it raises anything.
     """
 
     def decode(file):
@@ -121,9 +138,11 @@ def decode_image(encoded: bytes, name: str) -> np.ndarray:
 
 
 def image_size_hw(path: str | os.PathLike) -> tuple[int, int]:
-    """Height and width that read_image gives, from the file's header alone where it has no orientation.
+    """Height and width that read_image gives, from the file's header alone where it has no
+    orientation.
 
-    Raises: DataError, naming the file, for one that is missing or whose header cannot be read, and for an image that is too large.
+    Raises: DataError, naming the file, for one that is missing or whose header cannot be read, and
+    for an image that is too large.
     """
 
     def size_of(file):
@@ -131,7 +150,11 @@ def image_size_hw(path: str | os.PathLike) -> tuple[int, int]:
             if image.format == "PNG" and png_chunks.read_extras(file).orientation:
                 file.seek(0)
                 return _decode(file, str(path), _FILE_REMEDY).pixels.shape[:2]
-            return (image.width, image.height) if orientation_of(image) in (5, 6, 7, 8) else (image.height, image.width)
+            return (
+                (image.width, image.height)
+                if orientation_of(image) in (5, 6, 7, 8)
+                else (image.height, image.width)
+            )
 
     return _read(path, lambda file: _named(lambda: size_of(file), str(path), _FILE_REMEDY))
 
@@ -139,7 +162,8 @@ def image_size_hw(path: str | os.PathLike) -> tuple[int, int]:
 def describe_error(error: Exception) -> str:
     """What an image library complains of, in one short line."""
     text = " ".join(str(error).split())[:200]
-    if isinstance(error, Image.DecompressionBombError):  # which PIL raises for some formats before their size can be looked at
+    # which PIL raises for some formats before their size can be looked at
+    if isinstance(error, Image.DecompressionBombError):
         return f"it has more than {MAX_PIXELS:,} pixels"
     if text == "not identified by this driver":  # PIL's, of a file that begins as its format does
         return "its header is broken"
@@ -148,11 +172,14 @@ def describe_error(error: Exception) -> str:
 
 
 def check_num_pixels(width: int, height: int, name: str) -> None:
-    """Raises DataError, naming the file, for an image larger than MAX_PIXELS. To be called before memory is taken for its pixels."""
+    """Raises DataError, naming the file, for an image larger than MAX_PIXELS. To be called before
+    memory is taken for its pixels.
+    """
     if width * height > MAX_PIXELS:
         raise DataError(
-            f"{name}: {width}x{height} pixels (width x height), {width * height:,} in all; expected at most {MAX_PIXELS:,}: make it smaller, "
-            f"cut it into tiles, or remove it")
+            f"{name}: {width}x{height} pixels (width x height), {width * height:,} in all; expected"
+            f" at most {MAX_PIXELS:,}: make it smaller, cut it into tiles, or remove it"
+        )
 
 
 def _read(path, function):
@@ -167,12 +194,18 @@ def _read(path, function):
 def unreadable_file(path: str | os.PathLike, error: OSError) -> DataError:
     """What opening or reading a file has raised, as a line with a remedy for it."""
     if isinstance(error, FileNotFoundError):
-        return DataError(f"{path}: no such file; unpack the download again, or take it off the list that names it")
-    return DataError(f"{path}: cannot be read: {error.strerror or error}; make it readable, replace or remove it")
+        return DataError(
+            f"{path}: no such file; unpack the download again, or take it off the list that"
+            " names it"
+        )
+    return DataError(
+        f"{path}: cannot be read: {error.strerror or error}; make it readable, replace or remove it"
+    )
 
 
 def check_rows(image: Image.Image, source: "BinaryIO | bytes") -> None:
-    """Raises OSError for a loaded PNG whose last rows are missing, which PIL has left at zero. One that ends otherwise costs nothing.
+    """Raises OSError for a loaded PNG whose last rows are missing, which PIL has left at zero. One
+    that ends otherwise costs nothing.
 
     Args:
       source: the file that it was loaded from, or its bytes.
@@ -193,19 +226,25 @@ def _named(function, name, remedy):
         return function()
     except DataError:
         raise
-    except Exception as error:  # of a broken file PIL raises anything: struct.error, KeyError, zlib.error, DecompressionBombError ...
+    # of a broken file PIL raises anything: struct.error, KeyError, zlib.error,
+    # DecompressionBombError ...
+    except Exception as error:
         raise DataError(f"{name}: cannot be decoded: {describe_error(error)}; {remedy}") from error
 
 
 def _open(file: BinaryIO, name, remedy):
-    """PIL's image, of which only the header has been read. Raises DataError for another format, and for too many pixels."""
+    """PIL's image, of which only the header has been read. Raises DataError for another format, and
+    for too many pixels.
+    """
     head = file.read(_HEAD_BYTES)
     file.seek(0)
     reader = next((reader for magic, reader in _FORMATS if head.startswith(magic)), None)
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         reader = WebPImagePlugin.WebPImageFile
     if reader is None:
-        raise DataError(f"{name}: cannot be decoded: {_describe_format(head)}; {_EXPECTED}: {remedy}")
+        raise DataError(
+            f"{name}: cannot be decoded: {_describe_format(head)}; {_EXPECTED}: {remedy}"
+        )
     header = png_chunks.read_header(head)
     if header:  # before PIL looks at it, which has a bound of its own for some of the chunks
         check_num_pixels(header.width, header.height, name)
@@ -244,7 +283,9 @@ def _decode(file: BinaryIO, name, remedy) -> Picture:
 
 
 def _decode_plain_png(file, decoder) -> np.ndarray | None:
-    """Of a PNG file of 8-bit RGB and nothing else; None for any other, and for one that the decoder refuses."""
+    """Of a PNG file of 8-bit RGB and nothing else; None for any other, and for one that the decoder
+    refuses.
+    """
     header = png_chunks.read_header(file.read(_HEAD_BYTES))
     pixels = None
     if header and header[2:] == (8, png_chunks.RGB) and header.width * header.height <= MAX_PIXELS:
@@ -252,7 +293,8 @@ def _decode_plain_png(file, decoder) -> np.ndarray | None:
             file.seek(0)
             try:
                 pixels = decoder(file.read())
-            except Exception:  # of another library, for a broken file; PIL says what is wrong with it
+            # of another library, for a broken file; PIL says what is wrong with it
+            except Exception:
                 pixels = None
     file.seek(0)
     return pixels
@@ -267,7 +309,11 @@ def _to_rgb(image, file, name) -> tuple[np.ndarray, list[str]]:
     if image.mode in ("1", "L", "RGB"):
         pixels = np.asarray(image.convert("RGB"))
         key = image.info.get("transparency")
-        return (pixels, []) if key is None else _over_white(pixels, 255 * _is_opaque(pixels, key, header), name)
+        return (
+            (pixels, [])
+            if key is None
+            else _over_white(pixels, 255 * _is_opaque(pixels, key, header), name)
+        )
     if image.mode == "CMYK":
         return np.asarray(image.convert("RGB")), [CMYK]
     if image.mode in ("LA", "RGBA") or (image.mode == "P" and image.has_transparency_data):
@@ -275,20 +321,36 @@ def _to_rgb(image, file, name) -> tuple[np.ndarray, list[str]]:
         return _over_white(rgba[..., :3], rgba[..., 3], name)
     if image.mode == "P":
         return np.asarray(image.convert("RGB")), []
-    raise DataError(f"{name}: its pixels are of mode {image.mode}, which has no one meaning as RGB; save it as 8-bit RGB PNG")
+    raise DataError(
+        f"{name}: its pixels are of mode {image.mode}, which has no one meaning as RGB; save it as"
+        " 8-bit RGB PNG"
+    )
 
 
 def _is_opaque(pixels, key, header) -> np.ndarray:
-    """bool [H, W]: where RGB pixels are not the one transparent colour, which is a grey value or a triple as the file has it."""
-    if header and header.bits < 8 and header.color_type == png_chunks.GREY and np.isscalar(key) and header.bits > 1:
-        key = key * 255 // (2**header.bits - 1)  # PIL brings pixels of 2 and 4 bits to 0..255, and leaves the key (of 1 bit it does not)
+    """bool [H, W]: where RGB pixels are not the one transparent colour, which is a grey value or a
+    triple as the file has it.
+    """
+    if (
+        header
+        and header.bits < 8
+        and header.color_type == png_chunks.GREY
+        and np.isscalar(key)
+        and header.bits > 1
+    ):
+        # PIL brings pixels of 2 and 4 bits to 0..255, and leaves the key (of 1 bit it does not)
+        key = key * 255 // (2**header.bits - 1)
     return (pixels != np.asarray(key, np.int64)).any(-1)
 
 
 def _sixteen_bits_to_rgb(file, name):
-    """A PNG file of 16 bits a channel. TensorFlow decodes it: PIL keeps the high byte alone of colours and alpha."""
+    """A PNG file of 16 bits a channel. TensorFlow decodes it: PIL keeps the high byte alone of
+    colours and alpha.
+    """
     from data_pipeline.stream import (
-        tf,  # here, because TensorFlow takes seconds to import; there, because that hides the GPUs from it
+        # here, because TensorFlow takes seconds to import; there, because that hides the GPUs from
+        # it
+        tf,
     )
 
     file.seek(0)
@@ -304,31 +366,42 @@ def _sixteen_bits_to_rgb(file, name):
 
 
 def _over_white(color, alpha, name):
-    """Composes uint8 [H, W, 3] with alpha [H, W] in 0..255: (color * alpha + 255 * (255 - alpha)) / 255, rounded."""
+    """Composes uint8 [H, W, 3] with alpha [H, W] in 0..255: (color * alpha + 255 * (255 - alpha)) /
+    255, rounded.
+    """
     if alpha.min() == 255:
         return np.ascontiguousarray(color), []
     _check_visible(alpha, name)
     alpha = alpha.astype(np.uint16)[..., None]
-    laid = (color * alpha + 255 * (255 - alpha) + 127) // 255  # at most 255 * 255 + 127, which 16 bits hold
+    # at most 255 * 255 + 127, which 16 bits hold
+    laid = (color * alpha + 255 * (255 - alpha) + 127) // 255
     return laid.astype(np.uint8), [TRANSPARENT]
 
 
 def _check_visible(alpha, name):
     if not alpha.any():
-        raise DataError(f"{name}: every pixel is transparent, so there is nothing to see; save it without its alpha channel, or remove it")
+        raise DataError(
+            f"{name}: every pixel is transparent, so there is nothing to see; save it without its"
+            " alpha channel, or remove it"
+        )
 
 
 def orientation_of(image: Image.Image) -> int:
-    """1..8 of a loaded image's EXIF, or XMP where that has none; 1, upright, for an image with neither, or a broken one."""
+    """1..8 of a loaded image's EXIF, or XMP where that has none; 1, upright, for an image with
+    neither, or a broken one.
+    """
     if not any(key in image.info for key in _ORIENTING_INFO):
         return 1
     try:
-        value = Image.Image.getexif(image).get(_ORIENTATION_TAG)  # not PNG's own, which loads the image first
+        # not PNG's own, which loads the image first
+        value = Image.Image.getexif(image).get(_ORIENTATION_TAG)
         return value if value in _TURNS else 1
     except Exception:  # the pixels are sound all the same
         return 1
 
 
 def _is_srgb(profile: bytes | None) -> bool:
-    """Whether a profile calls itself sRGB, in ASCII (ICC version 2) or UTF-16 (4); an image without one counts as sRGB."""
+    """Whether a profile calls itself sRGB, in ASCII (ICC version 2) or UTF-16 (4); an image without
+    one counts as sRGB.
+    """
     return not profile or b"sRGB" in profile or "sRGB".encode("utf-16-be") in profile

@@ -11,11 +11,16 @@ from data_pipeline.errors import DataError
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp")
 
 
-def resize(image: np.ndarray, size_hw: tuple[int, int], resample: Image.Resampling = Image.Resampling.BICUBIC) -> np.ndarray:
+def resize(
+    image: np.ndarray,
+    size_hw: tuple[int, int],
+    resample: Image.Resampling = Image.Resampling.BICUBIC,
+) -> np.ndarray:
     """PIL's antialiased resize of uint8 [H, W, C], first along the width, then along the height.
 
-    One axis at a time, because Pillow 13 goes along the height first where that is cheaper (its pull request 9549), which moves
-    values by up to 20; this order is that of all the earlier versions, with which the papers' numbers were made.
+    One axis at a time, because Pillow 13 goes along the height first where that is cheaper (its
+    pull request 9549), which moves values by up to 20; this order is that of all the earlier
+    versions, with which the papers' numbers were made.
     """
     height, width = size_hw
     channels = image[:, :, 0] if image.shape[2] == 1 else image
@@ -24,7 +29,9 @@ def resize(image: np.ndarray, size_hw: tuple[int, int], resample: Image.Resampli
 
 
 def checked_keys(config: Mapping, names: tuple[str, ...], where: str) -> dict:
-    """The items of a mapping that has exactly the keys `names`. Raises: DataError for a missing or unknown key."""
+    """The items of a mapping that has exactly the keys `names`. Raises: DataError for a missing or
+    unknown key.
+    """
     values = dict(config.items())
     for name in names:
         if name not in values:

@@ -19,7 +19,8 @@ KNOWN = ("digits", "folder", "office31", "visda2017", "domainnet", "tfds")
 
 
 class Opened(NamedTuple):
-    """The sets of a config: labelled sources, the target to adapt to, and the target images that figures are measured on.
+    """The sets of a config: labelled sources, the target to adapt to, and the target images that
+    figures are measured on.
 
     `evaluation` is the object `target` where the same images serve both.
     """
@@ -32,27 +33,41 @@ class Opened(NamedTuple):
 def load_domains(data_config) -> Opened:
     """The source sets and the target sets of a config.
 
-    data_config.dataset, and what else is read besides source, the name of one domain or of several, "amazon+dslr", and target:
+    data_config.dataset, and what else is read besides source, the name of one domain or of several,
+    "amazon+dslr", and target:
       "digits": seed, per_class, size.
       "folder", "office31", "visda2017": root.
       "domainnet": root, source_split, target_split, evaluation_split.
       "tfds": these and download; root may be "".
-    The target keeps its labels where it has any, for evaluation; training must take `target.without_labels()`.
+    The target keeps its labels where it has any, for evaluation; training must take
+    `target.without_labels()`.
     Raises: DataError for an unknown name, and whatever the reader finds wrong.
     """
     dataset = data_config.dataset
     if dataset not in KNOWN:
-        raise DataError(f"unknown data set {dataset!r}; known: {', '.join(KNOWN)}; set config.data.dataset")
+        raise DataError(
+            f"unknown data set {dataset!r}; known: {', '.join(KNOWN)}; set config.data.dataset"
+        )
     names = _names(data_config.source)
     if dataset == "digits":
-        sources, target = digits.read_domains(names, data_config.seed, data_config.per_class, data_config.size)
+        sources, target = digits.read_domains(
+            names, data_config.seed, data_config.per_class, data_config.size
+        )
         return Opened(sources, target, target)
     if dataset == "domainnet":
         _check_domains(dataset, names, data_config.target, domainnet.DOMAINS)
-        return Opened(*domainnet.read_domains(data_config.root, names, data_config.target, **_splits(data_config)))
+        return Opened(
+            *domainnet.read_domains(
+                data_config.root, names, data_config.target, **_splits(data_config)
+            )
+        )
     if dataset == "tfds":
         splits = _splits(data_config)
-        return Opened(*tfds_sets.read_domains(data_config.root, names, data_config.target, **splits, download=data_config.download))
+        return Opened(
+            *tfds_sets.read_domains(
+                data_config.root, names, data_config.target, **splits, download=data_config.download
+            )
+        )
     if dataset == "office31":
         _check_domains(dataset, names, data_config.target, office31.DOMAINS)
         sources, target = office31.read_domains(data_config.root, names, data_config.target)
@@ -71,16 +86,21 @@ def load_domains(data_config) -> Opened:
 def _check_domains(dataset, sources, target, known):
     for key, name in (*(("source", name) for name in sources), ("target", target)):
         if name not in known:
-            raise DataError(f"config.data.{key}: {dataset} has no domain {name!r}; known: {', '.join(known)}")
+            raise DataError(
+                f"config.data.{key}: {dataset} has no domain {name!r}; known: {', '.join(known)}"
+            )
 
 
 def _splits(data_config):
     return dict(
-        source_split=data_config.source_split, target_split=data_config.target_split, evaluation_split=data_config.evaluation_split)
+        source_split=data_config.source_split,
+        target_split=data_config.target_split,
+        evaluation_split=data_config.evaluation_split,
+    )
 
 
 def _names(source) -> tuple[str, ...]:
-    """"a+b" -> ("a", "b")."""
+    """ "a+b" -> ("a", "b")."""
     names = tuple(name.strip() for name in source.split("+"))
     _check_different(source, names)
     return names
@@ -89,7 +109,9 @@ def _names(source) -> tuple[str, ...]:
 def _check_different(source, names):
     for i, name in enumerate(names):
         if name in names[:i]:
-            raise DataError(f"config.data.source={source!r}: {name!r} stands there twice; name each source once")
+            raise DataError(
+                f"config.data.source={source!r}: {name!r} stands there twice; name each source once"
+            )
 
 
 def _plain(folder) -> str:

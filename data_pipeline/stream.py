@@ -1,4 +1,5 @@
-"""The tf.data side of both tasks: TensorFlow as every module here imports it, and batches as a stream.
+"""The tf.data side of both tasks: TensorFlow as every module here imports it, and batches as a
+stream.
 
 A batch is a pure function of its step: Python decides the rows and the random numbers of each step
 (see `sampling`), tf.data's threads read and transform ahead of time. So `batches(parts, 700, 800)`
@@ -28,10 +29,10 @@ from typing import Any, Protocol
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 
-import numpy as np  # noqa: E402
-import tensorflow as tf  # noqa: E402
+import numpy as np
+import tensorflow as tf
 
-from data_pipeline.errors import DataError  # noqa: E402
+from data_pipeline.errors import DataError
 
 # Elements that may still come out of a pipeline that is told to end: images under way in its
 # threads, and batches that are prefetched. Far fewer than this; a pipeline that has not ended by
@@ -122,8 +123,12 @@ class BatchStream(Iterator):
     """
 
     def __init__(
-        self, make_dataset: Callable[[Closing], tf.data.Dataset], start: int, stop: int,
-        redo: Callable[[int, int], None], prefetch: int,
+        self,
+        make_dataset: Callable[[Closing], tf.data.Dataset],
+        start: int,
+        stop: int,
+        redo: Callable[[int, int], None],
+        prefetch: int,
     ):
         self._closing, self._pipeline = Closing(), None
         self._step, self._stop, self._redo, self._prefetch = start, stop, redo, prefetch
@@ -259,9 +264,7 @@ def checked_rows(rows: np.ndarray, step: int, num_rows: int, name: str) -> np.nd
     """
     rows = np.asarray(rows)
     if len(rows) != num_rows:
-        raise DataError(
-            f"{name}: {len(rows)} rows at step {step}, {num_rows} before; pad with -1"
-        )
+        raise DataError(f"{name}: {len(rows)} rows at step {step}, {num_rows} before; pad with -1")
     return rows
 
 

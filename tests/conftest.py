@@ -1,7 +1,8 @@
 """Every test sees four CPU devices and JAX at its strictest.
 
-Rank promotion and implicit dtype promotion are errors: most silently wrong losses begin as a [N] array that
-broadcasts against an [N, 1] one. Matmuls run at full float32, the precision that the golden tolerances assume.
+Rank promotion and implicit dtype promotion are errors: most silently wrong losses begin as a [N]
+array that broadcasts against an [N, 1] one. Matmuls run at full float32, the precision that the
+golden tolerances assume.
 """
 
 import atexit
@@ -16,15 +17,16 @@ import time
 # Before jax is imported: the tests are about CPU numerics, whatever accelerator the machine has.
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-# Most of the suite's time is XLA compiling programs that then run for milliseconds; unoptimised code halves it. The children inherit it.
+# Most of the suite's time is XLA compiling programs that then run for milliseconds; unoptimised
+# code halves it. The children inherit it.
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_backend_optimization_level=0"
 if "DAJAX_TESTS_CACHE" not in os.environ:  # the process that starts the workers, which inherit it
     os.environ["DAJAX_TESTS_CACHE"] = tempfile.mkdtemp(prefix="dajax-tests-")
     atexit.register(shutil.rmtree, os.environ["DAJAX_TESTS_CACHE"], ignore_errors=True)
 
-import jax  # noqa: E402
-import numpy as np  # noqa: E402
-import pytest  # noqa: E402
+import jax
+import numpy as np
+import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "support")]
@@ -35,9 +37,15 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_default_matmul_precision", "highest")
 
 
-# The files that take longest, first: a worker takes a file at a time, and the last one should not be minutes long.
+# The files that take longest, first: a worker takes a file at a time, and the last one should not
+# be minutes long.
 LONGEST_FIRST = (
-    "test_resume.py", "test_every_method.py", "test_seg_command_line.py", "test_command_line.py", "test_seg_golden.py", "test_bicl_steps.py",
+    "test_resume.py",
+    "test_every_method.py",
+    "test_seg_command_line.py",
+    "test_command_line.py",
+    "test_seg_golden.py",
+    "test_bicl_steps.py",
 )
 
 
@@ -63,7 +71,9 @@ def golden():
 
 @pytest.fixture(scope="session")
 def shared_data():
-    """The folder of real pictures beside a developer's checkout; tests that need it are skipped where it is absent."""
+    """The folder of real pictures beside a developer's checkout; tests that need it are skipped
+    where it is absent.
+    """
     folder = ROOT.parent / "shared" / "data"
     if not folder.is_dir():
         pytest.skip("needs the real pictures in ../shared/data, which this checkout does not have")
@@ -72,7 +82,9 @@ def shared_data():
 
 @pytest.fixture(scope="session")
 def tiny_run():
-    """(workdir, CompletedProcess) of a tiny run that nothing interrupted: one for all workers, so leave its results as they are."""
+    """(workdir, CompletedProcess) of a tiny run that nothing interrupted: one for all workers, so
+    leave its results as they are.
+    """
     import tiny
 
     folder = pathlib.Path(os.environ["DAJAX_TESTS_CACHE"]) / "tiny_run"
@@ -82,7 +94,9 @@ def tiny_run():
     except FileExistsError:  # another worker's, perhaps still under way
         deadline = time.monotonic() + 300
         while not done.exists():
-            assert time.monotonic() < deadline, f"{folder} is not finished: its test has failed in another worker"
+            assert time.monotonic() < deadline, (
+                f"{folder} is not finished: its test has failed in another worker"
+            )
             time.sleep(0.2)
     else:
         result = tiny.run(folder / "run")

@@ -7,7 +7,8 @@ from dajax import parallel
 from dajax.errors import UserError
 
 VALUES = jnp.arange(8.0)
-UNEVEN = jnp.asarray([True, False, False, False, True, True, True, False])  # 1, 0, 2, 1 valid entries on four devices
+# 1, 0, 2, 1 valid entries on four devices
+UNEVEN = jnp.asarray([True, False, False, False, True, True, True, False])
 
 
 def on_four(function):
@@ -41,7 +42,9 @@ def test_masked_mean_needs_equal_shapes():
 
 
 def test_an_indivisible_batch_is_one_clear_line():
-    with pytest.raises(UserError, match=r"config.can.batch_size=30 does not divide over 4 devices: use 28 or 32"):
+    with pytest.raises(
+        UserError, match=r"config.can.batch_size=30 does not divide over 4 devices: use 28 or 32"
+    ):
         parallel.check_divides(30, 4, "config.can.batch_size")
 
 

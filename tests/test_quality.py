@@ -11,7 +11,12 @@ pytestmark = pytest.mark.slow
 
 
 def run(workdir, *flags):
-    subprocess.run([sys.executable, "run.py", f"--workdir={workdir}", *flags], cwd=tiny.ROOT, env=tiny.environment(), check=True)
+    subprocess.run(
+        [sys.executable, "run.py", f"--workdir={workdir}", *flags],
+        cwd=tiny.ROOT,
+        env=tiny.environment(),
+        check=True,
+    )
     return json.loads((workdir / "results.json").read_text())["stages"]
 
 
@@ -24,6 +29,10 @@ def test_the_main_command_adapts_type_to_handwriting(tmp_path, seed):
 
 def test_real_photos_run_to_their_table(shared_data, tmp_path):
     root = shared_data / "office_caltech10"
-    stages = run(tmp_path / "run", f"--config=configs/can.py:folder,root={root},source=amazon,target=webcam,size=64", "--config.can.max_loops=2")
+    stages = run(
+        tmp_path / "run",
+        f"--config=configs/can.py:folder,root={root},source=amazon,target=webcam,size=64",
+        "--config.can.max_loops=2",
+    )
     assert set(stages) == {"source_only", "can"} and len(stages["can"]["per_class"]) == 10
     assert stages["can"]["accuracy"] > 10.0, "better than chance among ten classes"

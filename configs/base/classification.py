@@ -37,7 +37,8 @@ With network=can they get CAN's network instead, normalisation per domain and no
 views and optimiser and, for dan and jan, the kernels and the weight of its repository's MMD files.
 All take as many steps as these: 51 loops of one epoch of the larger domain (solver/mmd_solver.py),
 so that a comparison is of the alignment alone; that repository has no dann, cdan or mcd. Where the
-number of images is not known here, it is Office-31's amazon (folder, tfds), VisDA's train (domainnet).
+number of images is not known here, it is Office-31's amazon (folder, tfds), VisDA's train
+(domainnet).
 """
 
 from ml_collections import ConfigDict
@@ -47,12 +48,19 @@ from dajax.recipes.base import common as base
 _PHOTOS = ("root", "source", "target", "weights")
 _ANY_SIZE = (*_PHOTOS, "backbone", "size")
 USES = {
-    "digits": ("source",), "folder": _ANY_SIZE, "tfds": _ANY_SIZE, "office31": _PHOTOS, "visda2017": _PHOTOS, "domainnet": _PHOTOS,
+    "digits": ("source",),
+    "folder": _ANY_SIZE,
+    "tfds": _ANY_SIZE,
+    "office31": _PHOTOS,
+    "visda2017": _PHOTOS,
+    "domainnet": _PHOTOS,
 }
 PRETRAINED = ("office31", "visda2017", "domainnet")
 NETWORKS = ("own", "can")
 # "" and 0: what the variant has.
-ARGS = dict(root="", source="", target="", weights="", backbone=("", "resnet50", "resnet101"), size=0)
+ARGS = dict(
+    root="", source="", target="", weights="", backbone=("", "resnet50", "resnet101"), size=0
+)
 DOMAINNET = ("clipart", "infograph", "painting", "quickdraw", "real", "sketch")
 SIZE_FROM_SCRATCH, SIZE_WITH_WEIGHTS = 64, 224
 # Of a baseline on the digits and small folders: about what CAN's eight loops take.
@@ -72,7 +80,11 @@ def parse(arg, *, networks=NETWORKS, uses=USES):
     """
     if networks:
         parsed = base.parse_arg(
-            arg, {variant: (*keys, "network") for variant, keys in uses.items()}, pretrained=PRETRAINED, **ARGS, network=networks
+            arg,
+            {variant: (*keys, "network") for variant, keys in uses.items()},
+            pretrained=PRETRAINED,
+            **ARGS,
+            network=networks,
         )
     else:
         parsed = base.parse_arg(arg, uses, pretrained=PRETRAINED, **ARGS)
@@ -81,8 +93,8 @@ def parse(arg, *, networks=NETWORKS, uses=USES):
         raise ValueError(f"configuration argument 'size={parsed.size}': expected pixels, above 0")
     if parsed.backbone and from_scratch(parsed):
         raise ValueError(
-            f"configuration argument 'backbone={parsed.backbone}': variant {parsed.variant} uses backbone with weights=FILE only; "
-            "without, it trains a small network"
+            f"configuration argument 'backbone={parsed.backbone}': variant {parsed.variant} uses"
+            " backbone with weights=FILE only; without, it trains a small network"
         )
     return parsed
 
@@ -93,7 +105,8 @@ def from_scratch(arg):
 
 
 def name_of(recipe, arg, data, *, show_network):
-    """The run's name, a folder's: everything of `arg` that changes the network or the data, but for where files lie.
+    """The run's name, a folder's: everything of `arg` that changes the network or the data, but for
+    where files lie.
 
     Args:
       data: the config's, for the domains that the argument left to the variant.
@@ -116,7 +129,9 @@ def _default_size(arg):
 
 
 def start(name, arg, *, show_network=True):
-    """A config with the data and the backbone of a variant, and stage source_only where nothing is pretrained."""
+    """A config with the data and the backbone of a variant, and stage source_only where nothing is
+    pretrained.
+    """
     config = base.base(name)
     if arg.variant not in ("digits", "ablations"):
         config.data = ConfigDict(_photos(arg))
@@ -127,7 +142,9 @@ def start(name, arg, *, show_network=True):
         config.source_only = source_only_from_scratch()
         return config
     config.model.weights, config.runtime.eval_batch_size = arg.weights, 100
-    config.model.backbone = arg.backbone or ("resnet101" if arg.variant in ("visda2017", "domainnet") else "resnet50")
+    config.model.backbone = arg.backbone or (
+        "resnet101" if arg.variant in ("visda2017", "domainnet") else "resnet50"
+    )
     if arg.variant == "visda2017":
         config.metric = "mean-class accuracy"
     return config
@@ -147,24 +164,35 @@ def _photos(arg):
         data = base.visda2017(arg.root, arg.source or "train", arg.target or "validation")
     else:
         target = arg.target or "clipart"
-        data = base.domainnet(arg.root, arg.source or "+".join(name for name in DOMAINNET if name != target), target)
+        data = base.domainnet(
+            arg.root, arg.source or "+".join(name for name in DOMAINNET if name != target), target
+        )
     if arg.network == "own" and not from_scratch(arg):
         data["transform"]["crop"] = tllib_crop(arg)
     return data
 
 
 def tllib_crop(arg):
-    """How tllib crops the image that it has resized to a square (utils.get_train_transform); evaluation takes the centre."""
+    """How tllib crops the image that it has resized to a square (utils.get_train_transform);
+    evaluation takes the centre.
+    """
     if arg.variant == "visda2017":
         return "center"  # *.sh: --train-resizing cen.crop
-    return dict(scale=(0.08, 1.0), ratio=(3 / 4, 4 / 3))  # RandomResizedCrop with torchvision's defaults, which are *.py's too
+    # RandomResizedCrop with torchvision's defaults, which are *.py's too
+    return dict(scale=(0.08, 1.0), ratio=(3 / 4, 4 / 3))
 
 
 def source_only_from_scratch():
     """A small network on labelled images, from random weights."""
     return ConfigDict(
         dict(
-            method="source_only", init_from="", steps=300, batch_size=64, target_bn=0, stop_gradient_after="", evaluate_every=0,
+            method="source_only",
+            init_from="",
+            steps=300,
+            batch_size=64,
+            target_bn=0,
+            stop_gradient_after="",
+            evaluate_every=0,
             optimizer=base.sgd(lr=0.05, schedule="cosine"),
         )
     )
@@ -173,34 +201,64 @@ def source_only_from_scratch():
 def adabn():
     """Statistics of the target in the source-only network."""
     return ConfigDict(
-        dict(method="adabn", init_from="source_only", steps=100, batch_size=64, target_bn=0, stop_gradient_after="", evaluate_every=0)
+        dict(
+            method="adabn",
+            init_from="source_only",
+            steps=100,
+            batch_size=64,
+            target_bn=0,
+            stop_gradient_after="",
+            evaluate_every=0,
+        )
     )
 
 
 # Images of a domain (CAN's paper; the sets' own READMEs).
 COUNTS = {
-    "office31": {"amazon": 2817, "dslr": 498, "webcam": 795}, "visda2017": {"train": 152_397, "validation": 55_388, "test": 72_372},
+    "office31": {"amazon": 2817, "dslr": 498, "webcam": 795},
+    "visda2017": {"train": 152_397, "validation": 55_388, "test": 72_372},
 }
-CAN_BATCH, CAN_EPOCHS = 30, 51  # config/config.py: SOURCE_BATCH_SIZE; MAX_LOOP 50, which SourceOnly and MMD run one beyond (loop > 50)
+# config/config.py: SOURCE_BATCH_SIZE; MAX_LOOP 50, which SourceOnly and MMD run one beyond (loop >
+# 50)
+CAN_BATCH, CAN_EPOCHS = 30, 51
 
 
 def authors_epochs(arg, *domains):
-    """Steps of CAN's SourceOnly and MMD files: 51 epochs of the largest of `domains`. Of unknown numbers see the module's docstring."""
+    """Steps of CAN's SourceOnly and MMD files: 51 epochs of the largest of `domains`. Of unknown
+    numbers see the module's docstring.
+    """
     images = COUNTS.get(arg.variant, {})
     counts = [sum(images.get(name, 0) for name in domain.split("+")) for domain in domains]
     if not all(counts):
-        counts = [COUNTS["visda2017"]["train"] if arg.variant == "domainnet" else COUNTS["office31"]["amazon"]]
+        counts = [
+            (
+                COUNTS["visda2017"]["train"]
+                if arg.variant == "domainnet"
+                else COUNTS["office31"]["amazon"]
+            )
+        ]
     return CAN_EPOCHS * (max(counts) // CAN_BATCH)
 
 
 def _optimizer(lr, alpha, weight_decay):
     """tllib's: the backbone at a tenth of the rate of what is new; inv with 0.75."""
-    return base.sgd(lr=lr, schedule="inv", alpha=alpha, beta=0.75, nesterov=True, weight_decay=weight_decay, lr_multipliers=(("/backbone/", 0.1),))
+    return base.sgd(
+        lr=lr,
+        schedule="inv",
+        alpha=alpha,
+        beta=0.75,
+        nesterov=True,
+        weight_decay=weight_decay,
+        lr_multipliers=(("/backbone/", 0.1),),
+    )
 
 
 # steps: epochs x iterations an epoch of the scripts, for Office-31.
 _ADVERSARIAL = dict(
-    steps=20_000, joint_pass=True, discriminator_width=1024, reversal=dict(low=0.0, high=1.0, alpha=1.0, ramp_steps=1000),
+    steps=20_000,
+    joint_pass=True,
+    discriminator_width=1024,
+    reversal=dict(low=0.0, high=1.0, alpha=1.0, ramp_steps=1000),
     optimizer=_optimizer(0.01, 0.001, 1e-3),
 )
 _KERNEL = dict(steps=10_000, kernel="tllib", optimizer=_optimizer(0.003, 0.0003, 5e-4))
@@ -209,25 +267,41 @@ BASELINES = {
     "dann": _ADVERSARIAL,
     # entropy_conditioning=True: CDAN+E.
     "cdan": _ADVERSARIAL | dict(entropy_conditioning=False, randomized_dim=0),
-    # joint_pass: dan.py passes the domains one after the other, jan.py in one batch. statistic="quadratic": dan.py's --non-linear.
+    # joint_pass: dan.py passes the domains one after the other, jan.py in one batch.
+    # statistic="quadratic": dan.py's --non-linear.
     "dan": _KERNEL | dict(joint_pass=False, statistic="linear"),
     "jan": _KERNEL | dict(joint_pass=True, statistic="quadratic"),
     "mcd": dict(
-        steps=10_000, joint_pass=True, weight=10.0, entropy_weight=0.01, num_k=4,  # weight: Office-31
-        optimizer=base.sgd(**_FIXED) | dict(momentum=0.0), classifier_optimizer=base.sgd(**_FIXED),
+        # weight: Office-31
+        steps=10_000,
+        joint_pass=True,
+        weight=10.0,
+        entropy_weight=0.01,
+        num_k=4,
+        optimizer=base.sgd(**_FIXED) | dict(momentum=0.0),
+        classifier_optimizer=base.sgd(**_FIXED),
     ),
 }
 
 
 def baseline(method, arg):
     """A stage of one of BASELINES for a variant."""
-    common = dict(method=method, init_from="", target_bn=0, stop_gradient_after="", evaluate_every=0, batch_size=32, weight=1.0)
+    common = dict(
+        method=method,
+        init_from="",
+        target_bn=0,
+        stop_gradient_after="",
+        evaluate_every=0,
+        batch_size=32,
+        weight=1.0,
+    )
     stage = ConfigDict(common | BASELINES[method])
     if method == "mcd":
         stage.weight = {"visda2017": 1.0, "domainnet": 120.0}.get(arg.variant, stage.weight)
     if arg.variant == "domainnet":
         from_one_source = method == "mcd" or (arg.source and "+" not in arg.source)
-        stage.steps = 75_000 if from_one_source else 200_000  # 30 x 2,500; 40 x 5,000 from several sources
+        # 30 x 2,500; 40 x 5,000 from several sources
+        stage.steps = 75_000 if from_one_source else 200_000
         if method == "cdan":
             stage.randomized_dim = 51_200  # cdan.sh: -r -rd 51200
     elif arg.variant == "visda2017" and method in ("dann", "cdan"):
@@ -240,26 +314,35 @@ def baseline(method, arg):
 
 
 def with_cans_network(stage, arg):
-    """Normalisation per domain, CAN's gradient stop, optimiser and number of steps and, for dan and jan, kernels and weight (its MMD files)."""
+    """Normalisation per domain, CAN's gradient stop, optimiser and number of steps and, for dan and
+    jan, kernels and weight (its MMD files).
+    """
     if not from_scratch(arg):
         data = _photos(arg)
         stage.steps = authors_epochs(arg, data["source"], data["target"])
     stage.target_bn, stage.joint_pass, stage.batch_size = 1, False, CAN_BATCH
     stage.stop_gradient_after = "" if from_scratch(arg) else "layer1"
     alpha, beta = (0.0005, 2.25) if arg.variant == "visda2017" else (0.001, 0.75)
-    stage.optimizer = ConfigDict(base.sgd(lr=0.001, schedule="inv", alpha=alpha, beta=beta, lr_multipliers=(("head/", 10.0),)))
+    stage.optimizer = ConfigDict(
+        base.sgd(
+            lr=0.001, schedule="inv", alpha=alpha, beta=beta, lr_multipliers=(("head/", 10.0),)
+        )
+    )
     if "kernel" in stage:
         stage.kernel, stage.weight = "can", 0.3
     if "reversal" in stage:
         stage.optimizer.lr_multipliers = (("head/", 10.0), ("^discriminator/", 10.0))
-    if stage.method == "mcd":  # its features without momentum, as in its own; the heads are the other optimiser's
+    # its features without momentum, as in its own; the heads are the other optimiser's
+    if stage.method == "mcd":
         stage.classifier_optimizer = stage.optimizer.copy_and_resolve_references()
         stage.optimizer.update(momentum=0.0, lr_multipliers=())
         stage.classifier_optimizer.update(lr=0.01, lr_multipliers=())
 
 
 def on_small_images(stage):
-    """For a network that a source-only stage has trained from scratch: one rate for all of it, ten times fine-tuning's, as can.py has it."""
+    """For a network that a source-only stage has trained from scratch: one rate for all of it, ten
+    times fine-tuning's, as can.py has it.
+    """
     stage.init_from, stage.steps = "source_only", SMALL_STEPS
     stage.optimizer.update(lr=0.01, lr_multipliers=())
     if stage.method == "mcd":
@@ -269,7 +352,9 @@ def on_small_images(stage):
 
 
 def own_network(config, method, arg):
-    """tllib's bottleneck, or the hidden layers of its MCD (tllib/alignment/METHOD.py, ImageClassifier), for network=own."""
+    """tllib's bottleneck, or the hidden layers of its MCD (tllib/alignment/METHOD.py,
+    ImageClassifier), for network=own.
+    """
     if arg.network != "own":
         return
     config.model.update(head_init="torch", dropout=0.5 if method in ("dan", "jan", "mcd") else 0.0)
@@ -277,7 +362,9 @@ def own_network(config, method, arg):
         config.model.head_widths = (1024, 1024)
     else:
         # *.sh: --bottleneck-dim 1024 for DomainNet.
-        config.model.update(bottleneck=1024 if arg.variant == "domainnet" else 256, bottleneck_norm=method != "dan")
+        config.model.update(
+            bottleneck=1024 if arg.variant == "domainnet" else 256, bottleneck_norm=method != "dan"
+        )
 
 
 def recipe(method, arg):

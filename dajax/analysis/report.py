@@ -7,7 +7,16 @@ from importlib import metadata
 
 import jax
 
-PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "ml-collections", "tensorflow-cpu")
+PACKAGES = (
+    "jax",
+    "jaxlib",
+    "flax",
+    "optax",
+    "orbax-checkpoint",
+    "numpy",
+    "ml-collections",
+    "tensorflow-cpu",
+)
 
 
 def versions():
@@ -34,13 +43,19 @@ def describe_parameters(params, frozen):
       frozen: regular expressions on paths, as optim.make_optimizer takes them.
     """
     leaves = jax.tree_util.tree_leaves_with_path(params)
-    sizes = {jax.tree_util.keystr(path, simple=True, separator="/"): math.prod(leaf.shape) for path, leaf in leaves}
-    still = sum(size for name, size in sizes.items() if any(re.search(pattern, name) for pattern in frozen))
+    sizes = {
+        jax.tree_util.keystr(path, simple=True, separator="/"): math.prod(leaf.shape)
+        for path, leaf in leaves
+    }
+    still = sum(
+        size for name, size in sizes.items() if any(re.search(pattern, name) for pattern in frozen)
+    )
     return f"{sum(sizes.values()):,} parameters in {len(sizes)} arrays, {still:,} of them frozen"
 
 
 def classification_table(stages):
-    """The stages side by side: per class, overall and mean-class accuracy in per cent at the LAST step of each.
+    """The stages side by side: per class, overall and mean-class accuracy in per cent at the LAST
+    step of each.
 
     Args:
       stages: {stage name: result with "step", "accuracy", "mean_class_accuracy", "per_class"}.
@@ -49,42 +64,67 @@ def classification_table(stages):
       str, lines of equal width.
     """
     summary = {"mean-class accuracy": "mean_class_accuracy", "accuracy": "accuracy"}
-    return _table(stages, "per_class", [[title, *(_cell(result[key]) for result in stages.values())] for title, key in summary.items()])
+    return _table(
+        stages,
+        "per_class",
+        [
+            [title, *(_cell(result[key]) for result in stages.values())]
+            for title, key in summary.items()
+        ],
+    )
 
 
 # Further measurements of a segmenter, and how the table calls them.
-VARIANTS = {"aggregated": "aggregated", "reestimated": "target BN", "reestimated_aggregated": "both"}
+VARIANTS = {
+    "aggregated": "aggregated",
+    "reestimated": "target BN",
+    "reestimated_aggregated": "both",
+}
 
 
 def segmentation_table(stages, subsets):
-    """The stages side by side: IoU per class, mIoU over all classes and over subsets, in per cent at the LAST step of each.
+    """The stages side by side: IoU per class, mIoU over all classes and over subsets, in per cent
+    at the LAST step of each.
 
     Args:
-      stages: {stage name: result with "step", "miou", "iou", "miou_<subset>" and, with the same figures, those of VARIANTS that were
-        measured}.
+      stages: {stage name: result with "step", "miou", "iou", "miou_<subset>" and, with the same
+        figures, those of VARIANTS that were measured}.
       subsets: names of class subsets.
 
     Returns:
-      str, lines of equal width; figures use the statistics as trained but for the rows that say otherwise.
+      str, lines of equal width; figures use the statistics as trained but for the rows that say
+        otherwise.
     """
     keys = {"mIoU": "miou", **{f"mIoU {name}": f"miou_{name}" for name in subsets}}
-    rows = [[title, *(_cell(result[key]) for result in stages.values())] for title, key in keys.items()]
+    rows = [
+        [title, *(_cell(result[key]) for result in stages.values())] for title, key in keys.items()
+    ]
     for variant, remark in VARIANTS.items():
         if any(variant in result for result in stages.values()):
             again = [result.get(variant, {}) for result in stages.values()]
-            rows += [[f"{title}, {remark}", *(_cell(figures.get(key)) for figures in again)] for title, key in keys.items()]
+            rows += [
+                [f"{title}, {remark}", *(_cell(figures.get(key)) for figures in again)]
+                for title, key in keys.items()
+            ]
     return _table(stages, "iou", rows)
 
 
 def _table(stages, per_class, summary):
     """Classes, a rule, `summary` rows and the step."""
     classes = list(next(iter(stages.values()))[per_class])
-    rows = [["class", *stages]] + [[name, *(_cell(result[per_class][name]) for result in stages.values())] for name in classes]
+    rows = [["class", *stages]] + [
+        [name, *(_cell(result[per_class][name]) for result in stages.values())] for name in classes
+    ]
     bottom = [*summary, ["after step", *(str(result["step"]) for result in stages.values())]]
     widths = [max(len(row[i]) for row in rows + bottom) for i in range(len(rows[0]))]
 
     def line(row):
-        return "  ".join([row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:]))])
+        return "  ".join(
+            [
+                row[0].ljust(widths[0]),
+                *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:])),
+            ]
+        )
 
     rule = "-" * (sum(widths) + 2 * (len(widths) - 1))
     return "\n".join([line(rows[0]), rule, *map(line, rows[1:]), rule, *map(line, bottom)])

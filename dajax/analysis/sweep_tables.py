@@ -1,7 +1,9 @@
-"""Runs over seeds and tasks as tables like those of papers: rows are stages, columns tasks, cells mean ± sample standard deviation.
+"""Runs over seeds and tasks as tables like those of papers: rows are stages, columns tasks, cells
+mean ± sample standard deviation.
 
-`results` everywhere: {task: {seed: {stage: result}}}, tasks and seeds in the order of the columns; what has not been run is absent.
-A figure is the keys that lead to a number in a result, ("reestimated", "miou").
+`results` everywhere: {task: {seed: {stage: result}}}, tasks and seeds in the order of the columns;
+what has not been run is absent. A figure is the keys that lead to a number in a result,
+("reestimated", "miou").
 """
 
 import csv
@@ -15,22 +17,34 @@ CLASSIFICATION = {
 SEGMENTATION = {
     ("miou",): "mIoU in % on the target, BN statistics as trained",
     ("reestimated", "miou"): "the same, BN statistics re-estimated on unlabelled target images",
-    ("aggregated", "miou"): "the same, BN statistics as trained, with spatial aggregation at test time",
-    ("reestimated_aggregated", "miou"): "the same, BN statistics re-estimated, with spatial aggregation at test time",
+    (
+        "aggregated",
+        "miou",
+    ): "the same, BN statistics as trained, with spatial aggregation at test time",
+    (
+        "reestimated_aggregated",
+        "miou",
+    ): "the same, BN statistics re-estimated, with spatial aggregation at test time",
 }
 MISSING = "-"
 
 
 def figures_of(config, results):
-    """{figure: title} of what was measured; the recipe's own metric comes first and is there in any case."""
+    """{figure: title} of what was measured; the recipe's own metric comes first and is there in any
+    case.
+    """
     if config.task == "segmentation":
         titles = dict(SEGMENTATION)
     else:
         first = CLASSIFICATION[config.metric]
         titles = dict([first, *(other for other in CLASSIFICATION.values() if other != first)])
-    stages = [stage for seeds in results.values() for run in seeds.values() for stage in run.values()]
+    stages = [
+        stage for seeds in results.values() for run in seeds.values() for stage in run.values()
+    ]
     return {
-        figure: title for i, (figure, title) in enumerate(titles.items()) if i == 0 or any(number(stage, figure) is not None for stage in stages)
+        figure: title
+        for i, (figure, title) in enumerate(titles.items())
+        if i == 0 or any(number(stage, figure) is not None for stage in stages)
     }
 
 
@@ -42,7 +56,9 @@ def number(result, figure):
 
 
 def mean_and_spread(values):
-    """"71.6 ± 3.1": mean and sample standard deviation of those that are not None; how many they are where some are."""
+    """ "71.6 ± 3.1": mean and sample standard deviation of those that are not None; how many they
+    are where some are.
+    """
     found = [value for value in values if value is not None]
     if not found:
         return MISSING
@@ -53,12 +69,19 @@ def mean_and_spread(values):
 
 def rows_of(stages, results):
     """{stage: title}, but for stages that ran and have nothing to measure (pseudo-labels)."""
-    ran = {name: result for seeds in results.values() for run in seeds.values() for name, result in run.items()}
-    return {name: name for name in stages if name not in ran or len(ran[name]) > 1}  # more than its step
+    ran = {
+        name: result
+        for seeds in results.values()
+        for run in seeds.values()
+        for name, result in run.items()
+    }
+    # more than its step
+    return {name: name for name in stages if name not in ran or len(ran[name]) > 1}
 
 
 def markdown(results, figure, rows):
-    """A table of one figure: seeds side by side where there is one task; tasks, and their average, where there are several.
+    """A table of one figure: seeds side by side where there is one task; tasks, and their average,
+    where there are several.
 
     Args:
       rows: {stage: title}.
@@ -68,18 +91,28 @@ def markdown(results, figure, rows):
     """
     columns = {stage: _values(results, figure, stage) for stage in rows}
     if len(results) == 1:
-        (task, seeds), = results.items()
+        ((task, seeds),) = results.items()
         head = [*(f"seed {seed}" for seed in seeds), "mean ± std"]
-        body = {stage: [*map(_cell, values[task]), mean_and_spread(values[task])] for stage, values in columns.items()}
+        body = {
+            stage: [*map(_cell, values[task]), mean_and_spread(values[task])]
+            for stage, values in columns.items()
+        }
     else:
         head = [*results, "average"]
-        body = {stage: [*map(mean_and_spread, values.values()), mean_and_spread(_average(values))] for stage, values in columns.items()}
+        body = {
+            stage: [*map(mean_and_spread, values.values()), mean_and_spread(_average(values))]
+            for stage, values in columns.items()
+        }
     lines = [f"| | {' | '.join(head)} |", "|---" * (len(head) + 1) + "|"]
-    return "\n".join(lines + [f"| {rows[stage]} | {' | '.join(cells)} |" for stage, cells in body.items()])
+    return "\n".join(
+        lines + [f"| {rows[stage]} | {' | '.join(cells)} |" for stage, cells in body.items()]
+    )
 
 
 def comma_separated(results, figures, rows):
-    """Every table in one: a line for each figure, stage and task (and "average"), unrounded numbers, nothing where one is missing."""
+    """Every table in one: a line for each figure, stage and task (and "average"), unrounded
+    numbers, nothing where one is missing.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     seeds = list(next(iter(results.values())))
@@ -91,18 +124,26 @@ def comma_separated(results, figures, rows):
                 values = values | {"average": _average(values)}
             for task, row in values.items():
                 found = [value for value in row if value is not None]
-                mean, spread = (statistics.mean(found) if found else None), (statistics.stdev(found) if len(found) > 1 else None)
+                mean, spread = (
+                    (statistics.mean(found) if found else None),
+                    (statistics.stdev(found) if len(found) > 1 else None),
+                )
                 writer.writerow(["/".join(figure), stage, task, *row, mean, spread])
     return text.getvalue()
 
 
 def _values(results, figure, stage):
     """{task: [a number or None for each seed]}."""
-    return {task: [number(run.get(stage, {}), figure) for run in seeds.values()] for task, seeds in results.items()}
+    return {
+        task: [number(run.get(stage, {}), figure) for run in seeds.values()]
+        for task, seeds in results.items()
+    }
 
 
 def _average(values):
-    """Over tasks, seed by seed; None for a seed that lacks a task, whose average would be over other tasks."""
+    """Over tasks, seed by seed; None for a seed that lacks a task, whose average would be over
+    other tasks.
+    """
     return [None if None in column else statistics.mean(column) for column in zip(*values.values())]
 
 

@@ -9,7 +9,8 @@ from data_pipeline.errors import DataError
 
 
 def run(config):
-    """Prints a report on every domain of the config, and on what training would say of them before its first step.
+    """Prints a report on every domain of the config, and on what training would say of them before
+    its first step.
 
     Returns:
       Whether nothing is wrong.
@@ -20,8 +21,15 @@ def run(config):
     bar.close()
     problems, notes = _begin(config)
     problems = [line for line in problems if _without_count(line) not in "\n".join(lines)]
-    lines += ["training:", *(f"  {line}" for line in notes if line.partition(": ")[2] not in "\n".join(lines))]
-    lines += checking.list_problems({"would stop": problems}) if problems else [f"  nothing{'' if is_ok else ' else'} stops it"]
+    lines += [
+        "training:",
+        *(f"  {line}" for line in notes if line.partition(": ")[2] not in "\n".join(lines)),
+    ]
+    lines += (
+        checking.list_problems({"would stop": problems})
+        if problems
+        else [f"  nothing{'' if is_ok else ' else'} stops it"]
+    )
     for line in lines:
         indent = line[: len(line) - len(line.lstrip())]
         console.say(indent + printable(line))  # file names may hold anything
@@ -31,7 +39,9 @@ def run(config):
 
 
 def _begin(config):
-    """(what stops the run, notes on it): all that training does with the data before its first step, short of decoding a file."""
+    """(what stops the run, notes on it): all that training does with the data before its first
+    step, short of decoding a file.
+    """
     task = tasks.get(config.task)
     try:
         domains = task.open_data(config)

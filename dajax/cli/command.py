@@ -13,34 +13,63 @@ from dajax.cli import failures, recipe
 from dajax.engine import locations
 from dajax.errors import StopRequested, UserError, printable
 
-_CONFIG = config_flags.DEFINE_config_file("config", None, "NAME or configs/NAME.py[:variant][,key=value...]", lock_config=True)
-_WORKDIR = flags.DEFINE_string("workdir", None, "where results go; runs/<name of the config> by default")
-_SEEDS = flags.DEFINE_string("seeds", None, "0,1,2: one run for each, and one table of them all")
-_TASKS = flags.DEFINE_string("tasks", None, "source=a,target=b;source=b,target=a: the same for arguments of the config, [variant,]key=value,...")
-_MODE = flags.DEFINE_enum(
-    "mode", "train", ["train", "eval", "check_data", "show"],
-    "train (and resume), evaluate the newest checkpoints, read every file of the data, or show the settings of the recipe"
+_CONFIG = config_flags.DEFINE_config_file(
+    "config", None, "NAME or configs/NAME.py[:variant][,key=value...]", lock_config=True
 )
-_DEBUG = flags.DEFINE_bool("debug", False, "show the traceback of whatever ends the run, above the line that says what it was")
+_WORKDIR = flags.DEFINE_string(
+    "workdir", None, "where results go; runs/<name of the config> by default"
+)
+_SEEDS = flags.DEFINE_string("seeds", None, "0,1,2: one run for each, and one table of them all")
+_TASKS = flags.DEFINE_string(
+    "tasks",
+    None,
+    "source=a,target=b;source=b,target=a: the same for arguments of the config,"
+    " [variant,]key=value,...",
+)
+_MODE = flags.DEFINE_enum(
+    "mode",
+    "train",
+    ["train", "eval", "check_data", "show"],
+    "train (and resume), evaluate the newest checkpoints, read every file of the data, or show the"
+    " settings of the recipe",
+)
+_DEBUG = flags.DEFINE_bool(
+    "debug",
+    False,
+    "show the traceback of whatever ends the run, above the line that says what it was",
+)
 
 
 def _parse_flags(argv):
-    """absl's own parsing, with a mistake shown as one line. ml_collections raises the rest: unknown keys, wrong types."""
+    """absl's own parsing, with a mistake shown as one line. ml_collections raises the rest: unknown
+    keys, wrong types.
+    """
     try:
         rest = flags.FLAGS(argv)
         if len(rest) > 1:
-            raise flags.Error(f"unexpected argument '{rest[1]}'; overrides are written --config.key=value")
+            raise flags.Error(
+                f"unexpected argument '{rest[1]}'; overrides are written --config.key=value"
+            )
         if _CONFIG.value is None:
             raise flags.Error("--config is missing, for example --config=configs/can.py")
-        getattr(_CONFIG.value, "stages", None)  # a file that could not be read complains here, at the first use
+        # a file that could not be read complains here, at the first use
+        getattr(_CONFIG.value, "stages", None)
         if not isinstance(_CONFIG.value, ConfigDict):
-            raise flags.Error("--config: get_config of that file gives no ConfigDict; see configs/base/common.py")
+            raise flags.Error(
+                "--config: get_config of that file gives no ConfigDict; see configs/base/common.py"
+            )
         if _is_sweep() and _MODE.value != "train":
-            raise flags.Error(f"--seeds and --tasks are for training; leave them out with --mode={_MODE.value}")
+            raise flags.Error(
+                f"--seeds and --tasks are for training; leave them out with --mode={_MODE.value}"
+            )
     except recipe.MISTAKES as error:
         _fail(error, recipe.one_line(error))
     except Exception as error:  # a config is a program of its own
-        _fail(error, f"the file that --config names cannot be read: {type(error).__name__}: {error}; correct it, --debug shows where")
+        _fail(
+            error,
+            f"the file that --config names cannot be read: {type(error).__name__}: {error}; correct"
+            " it, --debug shows where",
+        )
     return rest
 
 
@@ -49,7 +78,9 @@ def _is_sweep():
 
 
 def main(_):
-    """Runs the stages of the config; exit status 0 done, 1 a mistake to mend, 128 + signal when stopped."""
+    """Runs the stages of the config; exit status 0 done, 1 a mistake to mend, 128 + signal when
+    stopped.
+    """
     config = _CONFIG.value
     if _MODE.value == "show":
         print("\n".join(recipe.lines_of(config)), flush=True)
@@ -63,26 +94,34 @@ def main(_):
     except StopRequested as stop:
         where = sys.stderr if stop.signal == signal.SIGPIPE else sys.stdout
         again = f"to continue, run the same command again:\n  {shlex.join(sys.orig_argv)}"
-        print(f"stopped; everything so far is saved under {workdir}; {again}", file=where, flush=True)
+        print(
+            f"stopped; everything so far is saved under {workdir}; {again}", file=where, flush=True
+        )
         sys.exit(128 + stop.signal)
 
 
 def _default_workdir(config):
-    return os.path.join("runs", f"{config.name}-sweep" if _is_sweep() else f"{config.name}-seed{config.seed}")
+    return os.path.join(
+        "runs", f"{config.name}-sweep" if _is_sweep() else f"{config.name}-seed{config.seed}"
+    )
 
 
 def _run(config, workdir):
     try:
         import jax
     except ValueError as error:  # JAX reads JAX_ENABLE_X64 and its like when it is imported
-        raise UserError(f"JAX does not take a variable of the environment: {error}; correct or unset it") from error
+        raise UserError(
+            f"JAX does not take a variable of the environment: {error}; correct or unset it"
+        ) from error
 
     from dajax.cli import check_data
     from dajax.engine import stages
 
-    logging.set_verbosity(logging.FATAL)  # Orbax logs its housekeeping, and whole stack traces of errors that it also raises
+    # Orbax logs its housekeeping, and whole stack traces of errors that it also raises
+    logging.set_verbosity(logging.FATAL)
     stages.check_before_data(config)
-    if config.runtime.devices > 1:  # a CPU passes for as many devices as asked; other platforms have what they have
+    # a CPU passes for as many devices as asked; other platforms have what they have
+    if config.runtime.devices > 1:
         jax.config.update("jax_num_cpu_devices", config.runtime.devices)
     if _MODE.value == "check_data":
         sys.exit(0 if check_data.run(config) else 1)
@@ -98,7 +137,9 @@ def _sweep(config, workdir):
 
 
 def _fail(error, line=None):
-    """Ends the process with one line, and the traceback above it where --debug asks for it, also where flags could not be parsed."""
+    """Ends the process with one line, and the traceback above it where --debug asks for it, also
+    where flags could not be parsed.
+    """
     if _DEBUG.value if flags.FLAGS.is_parsed() else "--debug" in sys.argv:
         traceback.print_exception(error)
     sys.exit(f"error: {failures.describe(error) if line is None else printable(line)}")
@@ -106,7 +147,8 @@ def _fail(error, line=None):
 
 def run():
     """Parses the command line, runs it, and ends the process with what came of it."""
-    for stream in (sys.stdout, sys.stderr):  # a file name, or the terminal's own encoding, must not end a run
+    # a file name, or the terminal's own encoding, must not end a run
+    for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")
     try:
         for flag in (_CONFIG, _WORKDIR, _SEEDS, _TASKS, _MODE, _DEBUG):  # what --help shows
@@ -117,7 +159,12 @@ def run():
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         sys.exit(128 + signal.SIGPIPE)
     except KeyboardInterrupt:  # the second Ctrl-C
-        os.write(2, b"interrupted; what the last checkpoint has is saved; to continue, run the same command again\n")
+        os.write(
+            2,
+            b"interrupted; what the last checkpoint has is saved; to continue, run the same command"
+            b" again\n",
+        )
         os._exit(128 + signal.SIGINT)  # threads that still write would be waited for
-    except Exception as error:  # the one place that does: a person gets a line, and the rest with --debug
+    # the one place that does: a person gets a line, and the rest with --debug
+    except Exception as error:
         _fail(error)

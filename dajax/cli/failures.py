@@ -101,8 +101,10 @@ def _describe_os_error(error):
     what = error.strerror or str(error) or type(error).__name__
     remedy = _REMEDIES.get(
         error.errno,
-        "look at the file, the disk or the network"
-        if files
-        else "run with --debug for the traceback",
+        (
+            "look at the file, the disk or the network"
+            if files
+            else "run with --debug for the traceback"
+        ),
     )
     return f"{' and '.join(files) + ': ' if files else ''}{what}; {remedy}"

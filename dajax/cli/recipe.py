@@ -1,4 +1,6 @@
-"""Recipes on a command line: reading one anywhere, varying its argument, and its mistakes as one line."""
+"""Recipes on a command line: reading one anywhere, varying its argument, and its mistakes as one
+line.
+"""
 
 import pathlib
 import re
@@ -10,7 +12,8 @@ from dajax import recipes
 from dajax.errors import UserError
 
 _OVERRIDE = re.compile(r"--?(no)?config\.")
-MISTAKES = (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError)  # what absl and ml_collections raise for a wrong command line
+# what absl and ml_collections raise for a wrong command line
+MISTAKES = (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError)
 
 
 def read(recipe, overrides):
@@ -24,7 +27,9 @@ def read(recipe, overrides):
       UserError: in one line, what is wrong with them.
     """
     argv, values = ["run.py", *with_paths([f"--config={recipe}"]), *overrides], flags.FlagValues()
-    config_flags.DEFINE_config_file("config", None, "", lock_config=True, flag_values=values, sys_argv=argv)
+    config_flags.DEFINE_config_file(
+        "config", None, "", lock_config=True, flag_values=values, sys_argv=argv
+    )
     try:
         values(argv)
         _ = values.config.stages  # a config file that could not be read complains at the first use
@@ -34,27 +39,36 @@ def read(recipe, overrides):
 
 
 def one_line(error):
-    """The message of an error; of those that config_flags wraps with their stack trace, the message of the innermost one."""
+    """The message of an error; of those that config_flags wraps with their stack trace, the message
+    of the innermost one.
+    """
     prefix = "unknown key: " if isinstance(error, (KeyError, AttributeError)) else ""
     text = error.args[0] if error.args else error
-    text = str(text.args[0] if isinstance(text, KeyError) else text)  # str of a KeyError is quoted; ml_collections nests them
+    # str of a KeyError is quoted; ml_collections nests them
+    text = str(text.args[0] if isinstance(text, KeyError) else text)
     if "Traceback (most recent call last)" in text:
         text = text.strip().splitlines()[-1].partition(": ")[2]
     return prefix + " ".join(text.split())
 
 
 def overrides_in(words):
-    """Those words of a command line that override single settings, as they stand there: "--config.a=1", or "--config.a" "1"."""
+    """Those words of a command line that override single settings, as they stand there:
+    "--config.a=1", or "--config.a" "1".
+    """
     found = []
     for before, word in zip(["", *words], words):
-        is_value = _OVERRIDE.match(before) and "=" not in before and not re.match("--?[a-zA-Z]", word)
+        is_value = (
+            _OVERRIDE.match(before) and "=" not in before and not re.match("--?[a-zA-Z]", word)
+        )
         if _OVERRIDE.match(word) or is_value:
             found.append(word)
     return found
 
 
 def with_argument(recipe, items):
-    """The recipe with more in its argument: "key=value,..." is appended; a first item without "=" replaces the variant."""
+    """The recipe with more in its argument: "key=value,..." is appended; a first item without "="
+    replaces the variant.
+    """
     path, _, argument = recipe.partition(":")
     old, new = (list(filter(None, text.split(","))) for text in (argument, items))
     if new and "=" not in new[0] and old and "=" not in old[0]:
@@ -64,7 +78,8 @@ def with_argument(recipe, items):
 
 
 def with_paths(words):
-    """Words of a command line, with the file of a recipe in place of its name: "--config=can:digits".
+    """Words of a command line, with the file of a recipe in place of its name:
+    "--config=can:digits".
 
     Raises:
       UserError: a name that is neither a recipe's nor a file's.

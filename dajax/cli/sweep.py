@@ -1,6 +1,8 @@
-"""`run.py --seeds=... --tasks=...`: one recipe over seeds and tasks, a subprocess of run.py for each, and one table of them all.
+"""`run.py --seeds=... --tasks=...`: one recipe over seeds and tasks, a subprocess of run.py for
+each, and one table of them all.
 
-Nothing about a sweep is remembered but the workdirs of its runs: the same command skips what is finished and resumes what is not.
+Nothing about a sweep is remembered but the workdirs of its runs: the same command skips what is
+finished and resumes what is not.
 """
 
 import contextlib
@@ -28,7 +30,8 @@ _POLL_SECONDS = 0.2
 
 
 def run(name, seeds, tasks, overrides, workdir, default_seed, flags=()):
-    """Trains every task with every seed, prints their table and writes it to `workdir`: table.md, table.csv, sweep.json.
+    """Trains every task with every seed, prints their table and writes it to `workdir`: table.md,
+    table.csv, sweep.json.
 
     Args:
       name: the recipe, "configs/can.py:ablations".
@@ -39,13 +42,17 @@ def run(name, seeds, tasks, overrides, workdir, default_seed, flags=()):
       flags: further words for every run that are no part of its config, "--debug".
 
     Raises:
-      UserError: a mistake in the arguments, before anything runs; or at the end, naming the runs that failed.
+      UserError: a mistake in the arguments, before anything runs; or at the end, naming the runs
+        that failed.
       StopRequested: stopped by a signal; everything is saved.
     """
     workdir = pathlib.Path(workdir)
     runs = sweep_plan.plan(name, seeds, tasks, overrides, workdir, default_seed)
     failures = execute(runs, workdir, lambda: _write(workdir, name, overrides, runs), flags)
-    console.say(f"\n{_write(workdir, name, overrides, runs)}\nwritten to {workdir}: table.md, table.csv, sweep.json")
+    console.say(
+        f"\n{_write(workdir, name, overrides, runs)}\nwritten to {workdir}: table.md, table.csv,"
+        " sweep.json"
+    )
     report_failures(failures, runs)
 
 
@@ -75,7 +82,11 @@ def execute(runs, folder, after_each=lambda: None, flags=()):
             status = _train(one, lock, stop, flags)
             after_each()
             if status and stop.signal is None:
-                failures[one] = f"killed by {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
+                failures[one] = (
+                    f"killed by {signal.Signals(-status).name}"
+                    if status < 0
+                    else f"exit status {status}"
+                )
                 console.say(f"{title}: failed, {failures[one]}")
             elif status:
                 raise StopRequested(stop.signal)
@@ -83,11 +94,15 @@ def execute(runs, folder, after_each=lambda: None, flags=()):
 
 
 def results_of(runs):
-    """{task: {seed: {stage: result}}}: of every stage that is finished, also where the run as a whole is not; without damaged ones."""
+    """{task: {seed: {stage: result}}}: of every stage that is finished, also where the run as a
+    whole is not; without damaged ones.
+    """
     results = {}
     for one in runs:
         found = {stage: one.result_of(stage) for stage in one.config.stages}
-        results.setdefault(one.task, {})[one.seed] = {stage: result for stage, result in found.items() if result is not None}
+        results.setdefault(one.task, {})[one.seed] = {
+            stage: result for stage, result in found.items() if result is not None
+        }
     return results
 
 
@@ -95,15 +110,22 @@ def report_failures(failures, runs):
     """Raises UserError, one line, where there are any."""
     if failures:
         named = "; ".join(f"{one.label()} ({how})" for one, how in failures.items())
-        raise UserError(f"{len(failures)} of {len(runs)} runs failed: {named}; what they said is above; the same command tries them again")
+        raise UserError(
+            f"{len(failures)} of {len(runs)} runs failed: {named}; what they said is above; the"
+            " same command tries them again"
+        )
 
 
 def _train(one, lock, stop, flags):
-    """Exit status of one run; a signal that stops the sweep is handed on to it once, and a second Ctrl-C too."""
+    """Exit status of one run; a signal that stops the sweep is handed on to it once, and a second
+    Ctrl-C too.
+    """
     command = [*RUN, f"--config={one.recipe}", *one.overrides, f"--workdir={one.workdir}", *flags]
-    # A process group of its own: Ctrl-C reaches it through us only, since two of them would stop it at once, nothing saved. The lock is
-    # inherited, so that it holds for as long as the run lives.
-    child = subprocess.Popen(command, process_group=0, pass_fds=[lock.fileno()], preexec_fn=_stop_with_parent)
+    # A process group of its own: Ctrl-C reaches it through us only, since two of them would stop it
+    # at once, nothing saved. The lock is inherited, so that it holds for as long as the run lives.
+    child = subprocess.Popen(
+        command, process_group=0, pass_fds=[lock.fileno()], preexec_fn=_stop_with_parent
+    )
     is_told = False
     try:
         while True:
@@ -120,22 +142,31 @@ def _train(one, lock, stop, flags):
 
 
 def _stop_with_parent():
-    """A sweep that is killed outright takes its run along (Linux); elsewhere the run goes on, and the lock makes the next sweep wait."""
+    """A sweep that is killed outright takes its run along (Linux); elsewhere the run goes on, and
+    the lock makes the next sweep wait.
+    """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # 1: PR_SET_PDEATHSIG
 
 
 @contextlib.contextmanager
 def _locked(folder, stop):
-    """Holds `folder`/.lock, and waits for it where another sweep, or the run that a killed one left, has it."""
+    """Holds `folder`/.lock, and waits for it where another sweep, or the run that a killed one
+    left, has it.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = open(folder / ".lock", "w")
     except OSError as error:
-        raise UserError(f"--workdir={folder}: cannot be written to ({error.strerror}); choose another --workdir") from error
+        raise UserError(
+            f"--workdir={folder}: cannot be written to ({error.strerror}); choose another --workdir"
+        ) from error
     with lock:
         if not _try_lock(lock):
-            console.say(f"another sweep is at work in {folder}, or a run that it left; waiting for it to end (Ctrl-C gives up)")
+            console.say(
+                f"another sweep is at work in {folder}, or a run that it left; waiting for it to"
+                " end (Ctrl-C gives up)"
+            )
             while not _try_lock(lock):
                 stop.check()
                 time.sleep(_POLL_SECONDS)
@@ -156,21 +187,47 @@ def _write(workdir, name, overrides, runs):
     stages = dict.fromkeys(stage for one in runs for stage in one.config.stages)
     rows, figures = sweep_tables.rows_of(stages, results), sweep_tables.figures_of(config, results)
     seeds = list(dict.fromkeys(one.seed for one in runs))
-    over = f"mean ± sample standard deviation over seeds {', '.join(map(str, seeds))}" if len(seeds) > 1 else f"seed {seeds[0]}"
-    parts = [f"{title}, at the last step; {over}\n\n{sweep_tables.markdown(results, figure, rows)}" for figure, title in figures.items()]
-    text = f"`{shlex.join(['run.py', f'--config={name}', *overrides])}`\n\n" + "\n\n".join(parts) + "\n"
+    over = (
+        f"mean ± sample standard deviation over seeds {', '.join(map(str, seeds))}"
+        if len(seeds) > 1
+        else f"seed {seeds[0]}"
+    )
+    parts = [
+        f"{title}, at the last step; {over}\n\n{sweep_tables.markdown(results, figure, rows)}"
+        for figure, title in figures.items()
+    ]
+    text = (
+        f"`{shlex.join(['run.py', f'--config={name}', *overrides])}`\n\n"
+        + "\n\n".join(parts)
+        + "\n"
+    )
     _replace(workdir / "table.md", text)
     _replace(workdir / "table.csv", sweep_tables.comma_separated(results, figures, rows))
-    raw = {task: {seed: {stage: _without_confusion(result) for stage, result in run.items()} for seed, run in of_task.items()}
-           for task, of_task in results.items()}
+    raw = {
+        task: {
+            seed: {stage: _without_confusion(result) for stage, result in run.items()}
+            for seed, run in of_task.items()
+        }
+        for task, of_task in results.items()
+    }
     recipes = {one.task: one.recipe for one in runs}
-    json_files.write(workdir / "sweep.json", {
-        "recipe": name, "recipes": recipes, "overrides": list(overrides), "metric": config.metric, "seeds": seeds, "results": raw})
+    json_files.write(
+        workdir / "sweep.json",
+        {
+            "recipe": name,
+            "recipes": recipes,
+            "overrides": list(overrides),
+            "metric": config.metric,
+            "seeds": seeds,
+            "results": raw,
+        },
+    )
     return text
 
 
 def _without_confusion(result):
-    return {key: value for key, value in result.items() if key != "confusion"}  # the runs' own results.json has it
+    # the runs' own results.json has it
+    return {key: value for key, value in result.items() if key != "confusion"}
 
 
 def _replace(path, text):

@@ -1,1 +1,3 @@
-"""The training loop, the stages of a run, and all that keeps a run safe: checkpoints, checks, signals."""
+"""The training loop, the stages of a run, and all that keeps a run safe: checkpoints, checks,
+signals.
+"""

@@ -1,4 +1,5 @@
-"""Orbax, in one file. A checkpoint is a TrainState as plain numpy (no device, no sharding), a small JSON beside it, and the
+"""Orbax, in one file. A checkpoint is a TrainState as plain numpy (no device, no sharding), a small
+JSON beside it, and the
 checksums of all its files, without which no reader takes it."""
 
 import concurrent.futures
@@ -21,24 +22,30 @@ from dajax.engine.checksums import Damaged
 from dajax.errors import UserError
 from dajax.state import to_host
 
-# Index files, and the JSON: what a checkpoint needs beyond its arrays. Generous; a run that stops early beats a torn disk.
+# Index files, and the JSON: what a checkpoint needs beyond its arrays. Generous; a run that stops
+# early beats a torn disk.
 _SPARE_BYTES = 4 * 2**20
-# Names in a folder of checkpoints. Only <step> is a checkpoint; the others are on their way in, on their way out, or set aside.
+# Names in a folder of checkpoints. Only <step> is a checkpoint; the others are on their way in, on
+# their way out, or set aside.
 _UNFINISHED, _REMOVED, _DAMAGED = ".unfinished", ".removed", ".damaged"
-_REMAINS = (f"*{_UNFINISHED}*", f"*{_REMOVED}", "*.orbax-checkpoint-tmp*")  # the last: of the versions before checksums
-_HAS_CHECKSUMS = "checksums"  # key of the JSON: tells a list that is lost from a checkpoint that is older than such lists
+# the last: of the versions before checksums
+_REMAINS = (f"*{_UNFINISHED}*", f"*{_REMOVED}", "*.orbax-checkpoint-tmp*")
+# key of the JSON: tells a list that is lost from a checkpoint that is older than such lists
+_HAS_CHECKSUMS = "checksums"
 
 
 class Checkpoints:
     """The last `keep` checkpoints of one stage, written in the background by a thread of its own.
 
-    A checkpoint appears under its final name by one rename, after everything in it, its checksums included, is on disk: killing
-    the process half-way leaves the previous ones untouched, and the remains are swept away at the next start. Leaving the context
-    waits for what is being written; an error on the way out is the first one.
+    A checkpoint appears under its final name by one rename, after everything in it, its checksums
+    included, is on disk: killing the process half-way leaves the previous ones untouched, and the
+    remains are swept away at the next start. Leaving the context waits for what is being written;
+    an error on the way out is the first one.
 
     Args:
       directory: folder of this stage's checkpoints, created.
-      keep: how many to keep; the newest ones. Never "the best": in unsupervised adaptation there is no label to choose by.
+      keep: how many to keep; the newest ones. Never "the best": in unsupervised adaptation there is
+        no label to choose by.
 
     Raises:
       UserError: the folder cannot be made, or not be written to.
@@ -71,14 +78,19 @@ class Checkpoints:
         return max(steps(self.directory), default=None)
 
     def save(self, state, meta):
-        """Begins to write `state` and the JSON-able `meta`; returns once the state is copied, the writing goes on in the background.
+        """Begins to write `state` and the JSON-able `meta`; returns once the state is copied, the
+        writing goes on in the background.
 
         Raises:
-          UserError: the disk is too full, or an earlier write has failed. Checkpoints written before stay.
+          UserError: the disk is too full, or an earlier write has failed. Checkpoints written
+            before stay.
         """
         self.wait()
         tree = flax.serialization.to_state_dict(to_host(state))
-        needed, free = sum(leaf.nbytes for leaf in jax.tree.leaves(tree)) + _SPARE_BYTES, shutil.disk_usage(self.directory).free
+        needed, free = (
+            sum(leaf.nbytes for leaf in jax.tree.leaves(tree)) + _SPARE_BYTES,
+            shutil.disk_usage(self.directory).free,
+        )
         if free < needed:
             raise UserError(self._lament(*storage.full_disk(free, needed)))
         self._writing = self._thread.submit(self._write, int(state.step), tree, meta)
@@ -93,7 +105,8 @@ class Checkpoints:
         try:
             if writing is not None:
                 writing.result()
-        except (OSError, ValueError) as error:  # TensorStore passes the system's errors on as the latter
+        # TensorStore passes the system's errors on as the latter
+        except (OSError, ValueError) as error:
             raise UserError(self._lament(*storage.cause(error))) from error
 
     def close(self):
@@ -106,7 +119,8 @@ class Checkpoints:
     def restore(self, template, meta_types=None):
         """(state, meta) of the newest checkpoint that is whole, in the structure of `template`.
 
-        Newer ones that are damaged are said, and set aside under another name, so that the steps that come again can be saved.
+        Newer ones that are damaged are said, and set aside under another name, so that the steps
+        that come again can be saved.
 
         Args:
           template: TrainState, or the same tree of `jax.ShapeDtypeStruct`.
@@ -120,21 +134,37 @@ class Checkpoints:
         try:
             state = flax.serialization.from_state_dict(template, found.tree)
         except (ValueError, KeyError) as error:
-            raise UserError(f"{self.directory}: is not a checkpoint of this method and model ({str(error).splitlines()[0]})") from error
-        for (path, wanted), leaf in zip(jax.tree_util.tree_leaves_with_path(template), jax.tree.leaves(state), strict=True):
+            raise UserError(
+                f"{self.directory}: is not a checkpoint of this method and model"
+                f" ({str(error).splitlines()[0]})"
+            ) from error
+        for (path, wanted), leaf in zip(
+            jax.tree_util.tree_leaves_with_path(template), jax.tree.leaves(state), strict=True
+        ):
             if wanted.shape != np.shape(leaf):
                 name = jax.tree_util.keystr(path, simple=True, separator="/")
-                raise UserError(f"{self.directory}: {name} has shape {np.shape(leaf)}, this run needs {wanted.shape}; has the data changed?")
+                raise UserError(
+                    f"{self.directory}: {name} has shape {np.shape(leaf)}, this run needs"
+                    f" {wanted.shape}; has the data changed?"
+                )
         for step, why in found.damaged.items():
             kept = self._set_aside(step)
-            console.say(_damage(self.directory, step, why) + f"; it is kept as {kept}, and the stage goes on from step {found.step}")
+            console.say(
+                _damage(self.directory, step, why)
+                + f"; it is kept as {kept}, and the stage goes on from step {found.step}"
+            )
         return state, found.meta
 
     def _write(self, step, tree, meta):
-        """In the thread. Orbax takes its own name for what is unfinished, and renames; the checksums come before ours."""
+        """In the thread. Orbax takes its own name for what is unfinished, and renames; the
+        checksums come before ours.
+        """
         _WithoutLateCallbacks.install()
         unfinished = self.directory / f"{step}{_UNFINISHED}"
-        args = ocp.args.Composite(state=ocp.args.StandardSave(tree), meta=ocp.args.JsonSave({_HAS_CHECKSUMS: checksums.NAME} | meta))
+        args = ocp.args.Composite(
+            state=ocp.args.StandardSave(tree),
+            meta=ocp.args.JsonSave({_HAS_CHECKSUMS: checksums.NAME} | meta),
+        )
         try:
             with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as orbax:
                 orbax.save(unfinished, args=args, force=True)
@@ -143,16 +173,20 @@ class Checkpoints:
             os.rename(unfinished, self.directory / str(step))
             _sync(self.directory)
         except BaseException:
-            for remains in self.directory.glob(f"{unfinished.name}*"):  # what is half written may be what fills the disk
+            # what is half written may be what fills the disk
+            for remains in self.directory.glob(f"{unfinished.name}*"):
                 shutil.rmtree(remains, ignore_errors=True)
             raise
         for old in steps(self.directory)[: -self._keep]:
             gone = self.directory / f"{old}{_REMOVED}"
-            os.rename(self.directory / str(old), gone)  # never half a checkpoint under the name of a whole one
+            # never half a checkpoint under the name of a whole one
+            os.rename(self.directory / str(old), gone)
             shutil.rmtree(gone)
 
     def _set_aside(self, step):
-        """Renames a damaged checkpoint, which may still be worth something to its owner; its new name."""
+        """Renames a damaged checkpoint, which may still be worth something to its owner; its new
+        name.
+        """
         taken = sum(1 for _ in self.directory.glob(f"{step}{_DAMAGED}*"))
         name = f"{step}{_DAMAGED}" + (f"-{taken + 1}" if taken else "")
         try:
@@ -166,16 +200,25 @@ class Checkpoints:
         for step in reversed(steps(self.directory)):
             with contextlib.suppress(Damaged, OSError):
                 is_verified = checksums.verify(self.directory / str(step))
-                kept = f"the checkpoint of step {step} " + ("is complete" if is_verified else "stays, without checksums")
+                kept = f"the checkpoint of step {step} " + (
+                    "is complete" if is_verified else "stays, without checksums"
+                )
                 break
             kept = "no checkpoint is whole"
-        return f"cannot write a checkpoint under {self.directory}: {reason}; {kept}. To go on, {remedy}, then run the same command again"
+        return (
+            f"cannot write a checkpoint under {self.directory}: {reason}; {kept}. To go on,"
+            f" {remedy}, then run the same command again"
+        )
 
 
 def steps(directory):
-    """Steps of the checkpoints in a folder, ascending; whether they are whole is for their reader to find out."""
+    """Steps of the checkpoints in a folder, ascending; whether they are whole is for their reader
+    to find out.
+    """
     directory = pathlib.Path(directory)
-    names = [path.name for path in directory.iterdir() if path.is_dir()] if directory.is_dir() else []
+    names = (
+        [path.name for path in directory.iterdir() if path.is_dir()] if directory.is_dir() else []
+    )
     return sorted(int(name) for name in names if name.isdecimal() and name == str(int(name)))
 
 
@@ -191,11 +234,13 @@ def newest_whole_step(directory):
 
 
 def read(directory, step=None):
-    """The raw content of a checkpoint, with numpy alone: no model, no template, any number of devices. Writes nothing.
+    """The raw content of a checkpoint, with numpy alone: no model, no template, any number of
+    devices. Writes nothing.
 
     Args:
       directory: a stage's `checkpoints` folder.
-      step: which one; when None, the newest that is whole, and newer ones that are damaged are said.
+      step: which one; when None, the newest that is whole, and newer ones that are damaged are
+        said.
 
     Returns:
       (nested dict of numpy arrays with the fields of TrainState, meta dict).
@@ -212,13 +257,17 @@ def read(directory, step=None):
         raise UserError(f"no complete checkpoint{which} under {directory}; found steps {known}")
     found = _newest_whole(directory, known if step is None else [step], {})
     for damaged, why in found.damaged.items():
-        console.say(_damage(directory, damaged, why) + f"; that of step {found.step} is taken instead")
+        console.say(
+            _damage(directory, damaged, why) + f"; that of step {found.step} is taken instead"
+        )
     return found.tree, found.meta
 
 
 @dataclasses.dataclass(frozen=True)
 class _Found:
-    """A checkpoint that is whole, as far as its checksums can tell. `damaged`: {step: what is wrong} of the newer ones."""
+    """A checkpoint that is whole, as far as its checksums can tell. `damaged`: {step: what is
+    wrong} of the newer ones.
+    """
 
     step: int
     tree: Any
@@ -227,7 +276,9 @@ class _Found:
 
 
 def _newest_whole(directory, candidates, meta_types):
-    """The _Found of the newest of `candidates`, ascending steps. Raises UserError when none is whole."""
+    """The _Found of the newest of `candidates`, ascending steps. Raises UserError when none is
+    whole.
+    """
     damaged = {}
     for step in reversed(candidates):
         try:
@@ -237,12 +288,16 @@ def _newest_whole(directory, candidates, meta_types):
             damaged[step] = str(error)
             continue
         if not is_verified:
-            console.say(f"{directory}: the checkpoint of step {step} has no checksums, an earlier version of dajax wrote it; taken as it is")
+            console.say(
+                f"{directory}: the checkpoint of step {step} has no checksums, an earlier version"
+                " of dajax wrote it; taken as it is"
+            )
         return _Found(step, tree, meta, damaged)
     reasons = ", ".join(f"step {step} ({why})" for step, why in damaged.items())
     raise UserError(
-        f"{directory}: no checkpoint is left that is whole, damaged are {reasons}; put the files back from a copy, "
-        f"or move {directory.parent} away to train that stage again from its beginning"
+        f"{directory}: no checkpoint is left that is whole, damaged are {reasons}; put the files"
+        f" back from a copy, or move {directory.parent} away to train that stage again from its"
+        " beginning"
     )
 
 
@@ -260,8 +315,8 @@ def _damage(directory, step, why):
 def _open(folder):
     """(tree, meta, whether checksums vouch for them) of one checkpoint.
 
-    Nothing is parsed before its checksum is right. A checkpoint of the versions before checksums is read for what it says; of its
-    damage only what stops the parsers is noticed.
+    Nothing is parsed before its checksum is right. A checkpoint of the versions before checksums is
+    read for what it says; of its damage only what stops the parsers is noticed.
 
     Raises:
       Damaged: naming the file.
@@ -274,12 +329,13 @@ def _open(folder):
             args = ocp.args.Composite(state=ocp.args.StandardRestore(), meta=ocp.args.JsonRestore())
             restored = orbax.restore(folder, args=args)
         tree, meta, step = restored["state"], dict(restored["meta"]), int(restored["state"]["step"])
-    except Exception as error:  # bytes that nothing vouches for make half a dozen parsers raise whatever they like
+    # bytes that nothing vouches for make half a dozen parsers raise whatever they like
+    except Exception as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
         if is_verified:
             raise UserError(
-                f"{folder}: is what was written, but orbax-checkpoint {ocp.__version__} cannot read it ({reason}); "
-                "install the version that results.json names"
+                f"{folder}: is what was written, but orbax-checkpoint {ocp.__version__} cannot read"
+                f" it ({reason}); install the version that results.json names"
             ) from error
         raise Damaged(f"it cannot be read: {reason}") from error
     if meta.pop(_HAS_CHECKSUMS, None) and not is_verified:
@@ -299,18 +355,26 @@ def _verify(folder):
 
 def _unwritable(directory, error):
     reason, remedy = storage.cause(error)
-    return f"{directory}: cannot be written to: {reason}. To go on, {remedy}, then run the same command again"
+    return (
+        f"{directory}: cannot be written to: {reason}. To go on, {remedy}, then run the same"
+        " command again"
+    )
 
 
 class _WithoutLateCallbacks:
-    """A `sys.unraisablehook` that leaves out one kind of noise: when one array of a checkpoint cannot be written or read, Orbax closes
-    its event loop while TensorStore is still at the others, and each of those then prints a stack trace that nobody can act on."""
+    """A `sys.unraisablehook` that leaves out one kind of noise: when one array of a checkpoint
+    cannot be written or read, Orbax closes
+    its event loop while TensorStore is still at the others, and each of those then prints a stack
+    trace that nobody can act on."""
 
     def __init__(self, hook):
         self._hook = hook
 
     def __call__(self, unraisable):
-        if not (unraisable.exc_type is RuntimeError and str(unraisable.exc_value) == "Event loop is closed"):
+        if not (
+            unraisable.exc_type is RuntimeError
+            and str(unraisable.exc_value) == "Event loop is closed"
+        ):
             self._hook(unraisable)
 
     @classmethod
@@ -321,7 +385,9 @@ class _WithoutLateCallbacks:
 
 
 def _sync(folder):
-    """Makes the names in a folder outlive a power failure, as `os.fsync` does for the bytes of a file."""
+    """Makes the names in a folder outlive a power failure, as `os.fsync` does for the bytes of a
+    file.
+    """
     number = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(number)

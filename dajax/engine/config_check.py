@@ -1,6 +1,7 @@
 """Whether a workdir belongs to the config, the data and the weights that a run was started with.
 
-Where data and weights lie is not what they are: those keys may differ from call to call, and what is compared is fingerprints.
+Where data and weights lie is not what they are: those keys may differ from call to call, and what
+is compared is fingerprints.
 """
 
 import hashlib
@@ -12,13 +13,20 @@ from dajax.engine import json_files
 from dajax.engine.old_config import with_added_keys
 from dajax.errors import UserError
 
-# Everything under this key may differ between two calls on one workdir: it changes what is printed and kept, not what is computed.
+# Everything under this key may differ between two calls on one workdir: it changes what is printed
+# and kept, not what is computed.
 FREE_KEY = "runtime"
 # These say where something lies; dataset.json and weights.json say what it is.
-PLACES = re.compile(r"data\.((source|target|evaluation|scenes)\.)?root|data\.download|model\.weights")
-# Of the fingerprints in dataset.json. 1: names and labels (workdirs without a number); 2: sizes of files, too.
+PLACES = re.compile(
+    r"data\.((source|target|evaluation|scenes)\.)?root|data\.download|model\.weights"
+)
+# Of the fingerprints in dataset.json. 1: names and labels (workdirs without a number); 2: sizes of
+# files, too.
 FINGERPRINT_VERSION = 2
-_REMEDY = "the checkpoints are whole: remove that file, and the same command writes it anew from what it is given"
+_REMEDY = (
+    "the checkpoints are whole: remove that file, and the same command writes it anew from what it"
+    " is given"
+)
 _CHUNK_BYTES = 2**20
 
 
@@ -41,7 +49,8 @@ def check_config(config, workdir):
     """Writes config.json into a new workdir; refuses another config in an old one.
 
     Returns:
-      {key: (value there, value now)} of the PLACES that have changed, which is for check_data and check_weights to judge.
+      {key: (value there, value now)} of the PLACES that have changed, which is for check_data and
+        check_weights to judge.
 
     Raises:
       UserError: naming the keys that differ and both values; or config.json is damaged.
@@ -53,20 +62,37 @@ def check_config(config, workdir):
     wanted, found = _fixed(tree), _fixed(with_added_keys(json_files.read(path, _REMEDY)))
     changed = {
         key: (found.get(key, "absent"), wanted.get(key, "absent"))
-        for key in sorted(wanted.keys() | found.keys()) if found.get(key, "absent") != wanted.get(key, "absent")
+        for key in sorted(wanted.keys() | found.keys())
+        if found.get(key, "absent") != wanted.get(key, "absent")
     }
-    places = {key: values for key, values in changed.items() if PLACES.fullmatch(key) and _is_another_place(key, *values)}
-    differing = [f"{key}={there} there, {now} now" for key, (there, now) in changed.items() if key not in places]
+    places = {
+        key: values
+        for key, values in changed.items()
+        if PLACES.fullmatch(key) and _is_another_place(key, *values)
+    }
+    differing = [
+        f"{key}={there} there, {now} now"
+        for key, (there, now) in changed.items()
+        if key not in places
+    ]
     if differing:
         more = f" and {len(differing) - 6} more" if len(differing) > 6 else ""
-        raise UserError(f"{workdir} was begun with another config: {', '.join(differing[:6])}{more}; use the same config, or another --workdir")
+        raise UserError(
+            f"{workdir} was begun with another config: {', '.join(differing[:6])}{more}; use the"
+            " same config, or another --workdir"
+        )
     return places
 
 
 def is_begun(workdir):
     """Whether a stage of a workdir has saved anything: a checkpoint, or its result."""
-    saved = (path for pattern in ("*/checkpoints/*", "*/result.json") for path in workdir.glob(pattern))
-    return any(path.name == "result.json" or re.fullmatch(r"\d+(\.damaged.*)?", path.name) for path in saved)
+    saved = (
+        path for pattern in ("*/checkpoints/*", "*/result.json") for path in workdir.glob(pattern)
+    )
+    return any(
+        path.name == "result.json" or re.fullmatch(r"\d+(\.damaged.*)?", path.name)
+        for path in saved
+    )
 
 
 def forget_unless_begun(workdir):
@@ -88,12 +114,16 @@ def forget_unless_begun(workdir):
 
 
 def _is_another_place(key, there, now):
-    """Whether both values name something: weights or none is no question of where. The scenes and tfds have a root of their own."""
+    """Whether both values name something: weights or none is no question of where. The scenes and
+    tfds have a root of their own.
+    """
     return "absent" not in (there, now) and (key != "model.weights" or bool(there) == bool(now))
 
 
 def remember_places(config, workdir):
-    """Writes into config.json where data and weights lie now, once they have been found to be the same."""
+    """Writes into config.json where data and weights lie now, once they have been found to be the
+    same.
+    """
     path = workdir / "config.json"
     tree, now = json_files.read(path, _REMEDY), json.loads(config.to_json())
     for key in filter(PLACES.fullmatch, flatten(now)):
@@ -108,7 +138,8 @@ def remember_places(config, workdir):
 def check_data(domains, workdir, mode="train"):
     """Writes dataset.json into a new workdir; refuses an old one whose data were others.
 
-    A dataset.json of a version that did not look at the sizes of files is compared as that version did, then written anew.
+    A dataset.json of a version that did not look at the sizes of files is compared as that version
+    did, then written anew.
 
     Args:
       mode: "eval" writes nothing.
@@ -118,11 +149,20 @@ def check_data(domains, workdir, mode="train"):
     """
     path, content = workdir / "dataset.json", _describe(domains, FINGERPRINT_VERSION)
     if path.exists():
-        stored = json_files.read(path, _REMEDY, keys=[key for key in content if key != "fingerprint_version"])
+        stored = json_files.read(
+            path, _REMEDY, keys=[key for key in content if key != "fingerprint_version"]
+        )
         version = stored.get("fingerprint_version", 1)
         if version not in (1, FINGERPRINT_VERSION):
-            raise UserError(f"{path}: fingerprints of version {version}, which a newer dajax has written; use that one, or another --workdir")
-        _compare(stored, content if version == FINGERPRINT_VERSION else _describe(domains, version), workdir)
+            raise UserError(
+                f"{path}: fingerprints of version {version}, which a newer dajax has written; use"
+                " that one, or another --workdir"
+            )
+        _compare(
+            stored,
+            content if version == FINGERPRINT_VERSION else _describe(domains, version),
+            workdir,
+        )
         if version == FINGERPRINT_VERSION:
             return
     if mode == "train":
@@ -131,10 +171,22 @@ def check_data(domains, workdir, mode="train"):
 
 def _describe(domains, version):
     sets = {
-        domain: {"name": images.name, "count": len(images), "fingerprint": images.fingerprint(version)}
-        for domain, images in (("source", domains.source), ("target", domains.target), ("evaluation", domains.evaluation))
+        domain: {
+            "name": images.name,
+            "count": len(images),
+            "fingerprint": images.fingerprint(version),
+        }
+        for domain, images in (
+            ("source", domains.source),
+            ("target", domains.target),
+            ("evaluation", domains.evaluation),
+        )
     }
-    described = {"class_names": list(domains.class_names), "image_shape": list(domains.image_shape), **sets}
+    described = {
+        "class_names": list(domains.class_names),
+        "image_shape": list(domains.image_shape),
+        **sets,
+    }
     return described if version == 1 else {"fingerprint_version": version, **described}
 
 
@@ -145,15 +197,28 @@ def _compare(stored, content, workdir):
             continue
         what = f"{key} was {found}, is {value}"
         if isinstance(value, dict) and isinstance(found, dict):
-            pairs = {name: (found.get(name), value[name]) for name in value if found.get(name) != value[name]}
-            what = f"the {key} set is another: " + ", ".join(f"{name} was {old}, is {new}" for name, (old, new) in pairs.items())
+            pairs = {
+                name: (found.get(name), value[name])
+                for name in value
+                if found.get(name) != value[name]
+            }
+            what = f"the {key} set is another: " + ", ".join(
+                f"{name} was {old}, is {new}" for name, (old, new) in pairs.items()
+            )
             if set(pairs) == {"fingerprint"}:
-                what = f"as many images of {value['name']} ({key}), but other files or labels: their names, order, sizes or classes have changed"
-        raise UserError(f"{workdir} was begun with other data: {what}; restore the data, or use another --workdir")
+                what = (
+                    f"as many images of {value['name']} ({key}), but other files or labels: their"
+                    " names, order, sizes or classes have changed"
+                )
+        raise UserError(
+            f"{workdir} was begun with other data: {what}; restore the data, or use another"
+            " --workdir"
+        )
 
 
 def check_weights(path, workdir, *, is_needed, is_begun, places):
-    """Writes weights.json into a new workdir; refuses other weights in an old one that has yet to load them.
+    """Writes weights.json into a new workdir; refuses other weights in an old one that has yet to
+    load them.
 
     Args:
       path: config.model.weights, "" for none.
@@ -171,14 +236,16 @@ def check_weights(path, workdir, *, is_needed, is_begun, places):
         stored = json_files.read(record, _REMEDY, keys=("file", "bytes", "sha256"))
         if (stored["bytes"], stored["sha256"]) != (now["bytes"], now["sha256"]):
             raise UserError(
-                f"{workdir} was begun with the weights {stored['file']} ({stored['bytes']:,} bytes, sha256 {stored['sha256'][:8]}); "
-                f"config.model.weights={path} holds others ({now['bytes']:,} bytes, sha256 {now['sha256'][:8]}): give it the same file, or use "
-                "another --workdir"
+                f"{workdir} was begun with the weights {stored['file']} ({stored['bytes']:,} bytes,"
+                f" sha256 {stored['sha256'][:8]}); config.model.weights={path} holds others"
+                f" ({now['bytes']:,} bytes, sha256 {now['sha256'][:8]}): give it the same file, or"
+                " use another --workdir"
             )
     elif is_begun and "model.weights" in places:
         raise UserError(
-            f"{workdir} was begun with config.model.weights={places['model.weights'][0]}, and no weights.json says what that held: give the file "
-            "under that path, or use another --workdir"
+            f"{workdir} was begun with config.model.weights={places['model.weights'][0]}, and no"
+            " weights.json says what that held: give the file under that path, or use another"
+            " --workdir"
         )
     json_files.write(record, now)
 
@@ -192,5 +259,7 @@ def _digest(path):
                 digest.update(chunk)
                 size += len(chunk)
     except OSError as error:
-        raise UserError(f"config.model.weights={path}: cannot be read ({error.strerror}); correct the path") from error
+        raise UserError(
+            f"config.model.weights={path}: cannot be read ({error.strerror}); correct the path"
+        ) from error
     return {"file": str(path), "bytes": size, "sha256": digest.hexdigest()}

@@ -48,33 +48,95 @@ COUNT, WHOLE, SEED = Range(1, LARGEST_COUNT), Range(0, LARGEST_COUNT), Range(0, 
 FRACTION, DECAY = Range(0, 1), Range(0, 1, high_is_open=True)
 
 # By the last part of a key, or by its end where one word has two meanings. Numbers within a tuple
-# are looked at one by one; words and None have no range. tests/engine/test_config_ranges.py sees to it
-# that every number of every recipe is here.
+# are looked at one by one; words and None have no range. tests/engine/test_config_ranges.py sees to
+# it that every number of every recipe is here.
 RANGES = {
     # How long, how often, how many.
     **dict.fromkeys(
-        ("steps", "max_loops", "batch_size", "init_batch_size", "reestimate_batch_size",
-         "eval_batch_size", "accumulate", "log_every", "checkpoint_every", "keep_checkpoints",
-         "keep_every", "every_steps", "ramp_steps", "num_classes", "source_per_class",
-         "target_per_class", "max_updates", "chunk_size", "num_k", "per_class", "size", "resize",
-         "crop", "target_hw", "widths", "head_widths", "width", "discriminator_width",
-         "aspp_branches", "aspp_rates", "kernel_num", "repeats", "scenes.source", "scenes.target",
-         "scenes.evaluation"), COUNT),
+        (
+            "steps",
+            "max_loops",
+            "batch_size",
+            "init_batch_size",
+            "reestimate_batch_size",
+            "eval_batch_size",
+            "accumulate",
+            "log_every",
+            "checkpoint_every",
+            "keep_checkpoints",
+            "keep_every",
+            "every_steps",
+            "ramp_steps",
+            "num_classes",
+            "source_per_class",
+            "target_per_class",
+            "max_updates",
+            "chunk_size",
+            "num_k",
+            "per_class",
+            "size",
+            "resize",
+            "crop",
+            "target_hw",
+            "widths",
+            "head_widths",
+            "width",
+            "discriminator_width",
+            "aspp_branches",
+            "aspp_rates",
+            "kernel_num",
+            "repeats",
+            "scenes.source",
+            "scenes.target",
+            "scenes.evaluation",
+        ),
+        COUNT,
+    ),
     **dict.fromkeys(
-        ("devices", "evaluate_every", "horizon_steps", "warmup_steps", "min_count", "num_pictures",
-         "reestimate_batches", "bottleneck", "never", "target_bn", "randomized_dim"), WHOLE),
-    "seed": SEED, "report_seconds": NOT_NEGATIVE,
+        (
+            "devices",
+            "evaluate_every",
+            "horizon_steps",
+            "warmup_steps",
+            "min_count",
+            "num_pictures",
+            "reestimate_batches",
+            "bottleneck",
+            "never",
+            "target_bn",
+            "randomized_dim",
+        ),
+        WHOLE,
+    ),
+    "seed": SEED,
+    "report_seconds": NOT_NEGATIVE,
     # Optimisers. A rate of 0 is legal: a stage that moves nothing.
     **dict.fromkeys(
         ("lr", "weight_decay", "lr_multipliers", "power", "alpha", "beta"), NOT_NEGATIVE
     ),
-    "momentum": DECAY, "betas": DECAY, "dropout": DECAY,
+    "momentum": DECAY,
+    "betas": DECAY,
+    "dropout": DECAY,
     "optimizer.gamma": Range(0, 1, is_open=True),
     # Losses.
     **dict.fromkeys(
-        ("weight", "aux_weight", "local_weight", "entropy_weight", "target_weight",
-         "contrast_weight", "lovasz_weight", "weight_loss", "epsilon", "loss.gamma",
-         "label_smoothing.threshold", "low", "high"), NOT_NEGATIVE),
+        (
+            "weight",
+            "aux_weight",
+            "local_weight",
+            "entropy_weight",
+            "target_weight",
+            "contrast_weight",
+            "lovasz_weight",
+            "weight_loss",
+            "epsilon",
+            "loss.gamma",
+            "label_smoothing.threshold",
+            "low",
+            "high",
+        ),
+        NOT_NEGATIVE,
+    ),
     **dict.fromkeys(
         ("temperature", "logit_temperature", "source_temperature", "kernel_mul"), POSITIVE
     ),
@@ -84,13 +146,21 @@ RANGES = {
     "dynamic.threshold": Range(-1, 1),  # of a cosine
     **dict.fromkeys(
         (
-            "decay", "prototype_decay", "proportion", "cap", "share", "image_share",
+            "decay",
+            "prototype_decay",
+            "proportion",
+            "cap",
+            "share",
+            "image_share",
             "aggregation_alpha",
         ),
         FRACTION,
     ),
     # Views of images.
-    "mean": FINITE, "std": POSITIVE, "divisor": POSITIVE, "image_scales": POSITIVE,
+    "mean": FINITE,
+    "std": POSITIVE,
+    "divisor": POSITIVE,
+    "image_scales": POSITIVE,
     "scale_range": Range(0, is_open=True, is_ordered=True),
     "shorter_edge": Range(1, is_ordered=True),
     **dict.fromkeys(

@@ -17,11 +17,20 @@ FILE = "environment.json"
 # Of jax.config, those that change what is computed: number types, products, random numbers, how
 # programs are compiled.
 JAX_SETTINGS = (
-    "jax_enable_x64", "jax_default_matmul_precision", "jax_default_prng_impl",
-    "jax_threefry_partitionable", "jax_random_seed_offset", "jax_enable_custom_prng",
-    "jax_high_dynamic_range_gumbel", "jax_softmax_custom_jvp", "jax_allow_f16_reductions",
-    "jax_use_direct_linearize", "jax_disable_jit", "jax_disable_most_optimizations",
-    "jax_optimization_level", "jax_exec_time_optimization_effort",
+    "jax_enable_x64",
+    "jax_default_matmul_precision",
+    "jax_default_prng_impl",
+    "jax_threefry_partitionable",
+    "jax_random_seed_offset",
+    "jax_enable_custom_prng",
+    "jax_high_dynamic_range_gumbel",
+    "jax_softmax_custom_jvp",
+    "jax_allow_f16_reductions",
+    "jax_use_direct_linearize",
+    "jax_disable_jit",
+    "jax_disable_most_optimizations",
+    "jax_optimization_level",
+    "jax_exec_time_optimization_effort",
 )
 VARIABLES = ("NVIDIA_TF32_OVERRIDE", "LIBTPU_INIT_ARGS")
 # Every other flag of XLA may change a sum's order or its type. These say what is written, watched

@@ -1,5 +1,5 @@
-"""The JSON files of a workdir, in one place: written whole or not at all, and a damaged one is a line
-that names it.
+"""The JSON files of a workdir, in one place: written whole or not at all, and a damaged one is a
+line that names it.
 """
 
 import json

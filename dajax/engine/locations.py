@@ -53,7 +53,7 @@ def _refuse_address(text, key):
     if found is None:
         return
     if found[1].lower() == "file":
-        raise UserError(f"{key}={text}: write the path alone, {text[len(found[0]):] or '/...'}")
+        raise UserError(f"{key}={text}: write the path alone, {text[len(found[0]) :] or '/...'}")
     raise UserError(
         f"{key}={text}: {found[0]} is not supported; dajax reads and writes local or mounted "
         "folders: mount the bucket (gcsfuse, s3fs, "

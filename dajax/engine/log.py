@@ -8,10 +8,12 @@ from dajax.engine import json_files, storage
 
 
 class MetricsFile:
-    """`metrics.jsonl`: one object a line, {"step", "kind", figures...}; no times in it, so that an interrupted run writes the same file.
+    """`metrics.jsonl`: one object a line, {"step", "kind", figures...}; no times in it, so that an
+    interrupted run writes the same file.
 
-    A checkpoint remembers how long the file was; resuming cuts what came after, because those steps will be run, and written, again.
-    What a power failure or an editor has done to the part before is said; its whole lines stay.
+    A checkpoint remembers how long the file was; resuming cuts what came after, because those steps
+    will be run, and written, again. What a power failure or an editor has done to the part before
+    is said; its whole lines stay.
 
     Args:
       path: of the file; its folder is created.
@@ -30,7 +32,10 @@ class MetricsFile:
             kept = b"".join(line + b"\n" for line, _ in lines)
             if len(found) < length or kept != found:
                 lost = f"its {len(lines)} whole lines are kept, the others are lost"
-                console.say(f"{path}: has {len(found)} of the {length} bytes that the checkpoint remembers, or holds what is no metric; {lost}")
+                console.say(
+                    f"{path}: has {len(found)} of the {length} bytes that the checkpoint remembers,"
+                    f" or holds what is no metric; {lost}"
+                )
             if kept != found:
                 json_files.replace_file(path, kept)
             self._file = open(path, "ab")
@@ -57,7 +62,9 @@ class MetricsFile:
 
 
 def read_metrics(path):
-    """List of the objects of a metrics.jsonl; [] where there is none. Lines that are not whole are left out, and said."""
+    """List of the objects of a metrics.jsonl; [] where there is none. Lines that are not whole are
+    left out, and said.
+    """
     content = path.read_bytes() if path.exists() else b""
     lines = list(_whole_lines(content))
     if b"".join(line + b"\n" for line, _ in lines) != content:
@@ -66,7 +73,9 @@ def read_metrics(path):
 
 
 def _whole_lines(content):
-    """(line, its object) of every line that ends and is a metric. NULs, which versions before put where bytes were lost, are taken off."""
+    """(line, its object) of every line that ends and is a metric. NULs, which versions before put
+    where bytes were lost, are taken off.
+    """
     for line in content.split(b"\n")[:-1]:
         line = line.strip(b"\0")
         try:

@@ -10,7 +10,8 @@ _MIB, _GIB = 2**20, 2**30
 def report(name, step, arguments, devices):
     """Prints what one call of a compiled step needs, and warns where a device has less.
 
-    The figure is the compiler's own, for these shapes: nothing is run. The compilation is not lost, the first call takes it over.
+    The figure is the compiler's own, for these shapes: nothing is run. The compilation is not lost,
+    the first call takes it over.
 
     Args:
       name: of the stage.
@@ -24,13 +25,15 @@ def report(name, step, arguments, devices):
     held = stats.argument_size_in_bytes + stats.output_size_in_bytes - stats.alias_size_in_bytes
     needed, available, where = held + stats.temp_size_in_bytes, *_available(devices)
     console.say(
-        f"{name}: a step needs {_text(needed)} of memory on each device (parameters, optimiser and batch {_text(held)}, working memory "
-        f"{_text(stats.temp_size_in_bytes)}); {where} has {_text(available)} for each"
+        f"{name}: a step needs {_text(needed)} of memory on each device (parameters, optimiser and"
+        f" batch {_text(held)}, working memory {_text(stats.temp_size_in_bytes)}); {where} has"
+        f" {_text(available)} for each"
     )
     if needed > available:
         console.say(
-            f"{name}: WARNING: that is more than there is, and the first step will probably fail. Make config.{name}.batch_size or the images "
-            "smaller, use more devices, or config.model.dtype=bfloat16"
+            f"{name}: WARNING: that is more than there is, and the first step will probably fail."
+            f" Make config.{name}.batch_size or the images smaller, use more devices, or"
+            " config.model.dtype=bfloat16"
         )
 
 

@@ -1,4 +1,6 @@
-"""Ctrl-C and SIGTERM: at once while nothing has to be saved, a flag that is read between two steps while something has."""
+"""Ctrl-C and SIGTERM: at once while nothing has to be saved, a flag that is read between two steps
+while something has.
+"""
 
 import contextlib
 import os
@@ -8,11 +10,14 @@ import threading
 from dajax.errors import StopRequested
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
-_listening = []  # the StopFlags that now take signals; a list, since a change of it is one operation
+# the StopFlags that now take signals; a list, since a change of it is one operation
+_listening = []
 
 
 class StopFlag:
-    """Turns SIGTERM and Ctrl-C into a flag that the loop reads between steps; a second Ctrl-C interrupts at once."""
+    """Turns SIGTERM and Ctrl-C into a flag that the loop reads between steps; a second Ctrl-C
+    interrupts at once.
+    """
 
     def __init__(self):
         self.signal, self.is_idle = None, False
@@ -28,7 +33,8 @@ class StopFlag:
         self.signal = number
 
     def idle(self):
-        """From now on nothing is unsaved: a signal need not wait for what is under way, such as a compilation of minutes.
+        """From now on nothing is unsaved: a signal need not wait for what is under way, such as a
+        compilation of minutes.
 
         Raises:
           StopRequested: a signal has come already.
@@ -50,17 +56,19 @@ class StopFlag:
         finally:
             for number, handler in previous.items():
                 signal.signal(number, handler)
-            if self.signal is None:  # else the process is on its way out, and says more than `_end` would
+            # else the process is on its way out, and says more than `_end` would
+            if self.signal is None:
                 _listening.remove(self)
 
 
 def end_at_once():
-    """From now on a signal ends the process with one line and exit status 128 + signal, but for the time in which a StopFlag listens
-    and is not idle.
+    """From now on a signal ends the process with one line and exit status 128 + signal, but for the
+    time in which a StopFlag listens and is not idle.
 
-    Python runs its handlers between two of its instructions, and a compilation or an import of a large library is a single one for a
-    minute; so a thread waits for the byte that the interpreter writes the moment a signal arrives. Nothing is lost: files are written
-    under other names and renamed, and a checkpoint that is not finished is swept away at the next start.
+    Python runs its handlers between two of its instructions, and a compilation or an import of a
+    large library is a single one for a minute; so a thread waits for the byte that the interpreter
+    writes the moment a signal arrives. Nothing is lost: files are written under other names and
+    renamed, and a checkpoint that is not finished is swept away at the next start.
     """
     received, sent = os.pipe()
     os.set_blocking(sent, False)
@@ -81,9 +89,13 @@ _ending = threading.Lock()
 
 
 def _end(number):
-    if not _ending.acquire(blocking=False):  # the other thread is at it, or the handler has interrupted itself
+    # the other thread is at it, or the handler has interrupted itself
+    if not _ending.acquire(blocking=False):
         return
-    line = f"stopped by {signal.Signals(number).name}, with nothing unsaved; to continue, run the same command again\n"
+    line = (
+        f"stopped by {signal.Signals(number).name}, with nothing unsaved; to continue, run the same"
+        " command again\n"
+    )
     with contextlib.suppress(OSError):  # standard output may be closed
         os.write(1, line.encode())
     os._exit(128 + number)

@@ -1,4 +1,6 @@
-"""A run: its stages in order. Done? skip. Begun? resume. Else start, from `init_from` where the stage names one."""
+"""A run: its stages in order. Done? skip. Begun? resume. Else start, from `init_from` where the
+stage names one.
+"""
 
 import json
 import pathlib
@@ -27,7 +29,8 @@ PSEUDO_LABELS = "pseudo_labels"  # the method: no step, so its batches need not 
 
 
 def run(config, workdir, mode):
-    """Trains (mode "train") or evaluates what is there (mode "eval"), writes results and prints the table.
+    """Trains (mode "train") or evaluates what is there (mode "eval"), writes results and prints the
+    table.
 
     Args:
       config: ConfigDict, see configs/base/common.py, which check_before_data has passed.
@@ -63,14 +66,19 @@ def run(config, workdir, mode):
         console.say(f"moved: config.{key} was {there}, is {now}")
 
     stop = StopFlag()
-    stages = [_make_stage(config, name, workdir, devices, task, domains, stop) for name in config.stages]
+    stages = [
+        _make_stage(config, name, workdir, devices, task, domains, stop) for name in config.stages
+    ]
     if mode == "train":
         with stop.listening():
             results = {stage.name: _train(stage) for stage in stages}
     else:
         results = {stage.name: _evaluate(stage) for stage in stages}
     content = {
-        "stages": results, "config": json.loads(config.to_json()), "versions": report.versions(), "environment": environment.numerics(),
+        "stages": results,
+        "config": json.loads(config.to_json()),
+        "versions": report.versions(),
+        "environment": environment.numerics(),
         "devices": report.describe_devices(devices),
     }
     _write_results(workdir, mode, content)
@@ -84,11 +92,15 @@ def _write_results(workdir, mode, content):
     try:
         json_files.write(workdir / "eval.json", content)
     except OSError as error:  # of somebody else, archived: the table is what was asked for
-        console.say(f"{workdir / 'eval.json'}: cannot be written ({error.strerror}); the figures are in the table alone")
+        console.say(
+            f"{workdir / 'eval.json'}: cannot be written ({error.strerror}); the figures are in the"
+            " table alone"
+        )
 
 
 def check_before_data(config):
-    """Everything about a config that can be said without its data: addresses, ranges, stages, methods.
+    """Everything about a config that can be said without its data: addresses, ranges, stages,
+    methods.
 
     Raises:
       UserError: the first mistake.
@@ -103,39 +115,65 @@ def check_before_data(config):
     seen = []
     for name in config.stages:
         if name not in _stage_names(config):  # which need be no word: --config.stages=(1,)
-            raise UserError(f"config.stages names '{name}', which is no stage of this config; known: {', '.join(_stage_names(config))}")
+            raise UserError(
+                f"config.stages names '{name}', which is no stage of this config; known:"
+                f" {', '.join(_stage_names(config))}"
+            )
         if name in seen:
-            raise UserError(f"config.stages names '{name}' twice; a stage has one folder and runs once: name each once")
+            raise UserError(
+                f"config.stages names '{name}' twice; a stage has one folder and runs once: name"
+                " each once"
+            )
         get_method(config[name].method, config.task, f"config.{name}.method")
         start = config[name].init_from
         if start and start not in seen:
-            raise UserError(f"config.{name}.init_from='{start}' is not a stage before it; stages: {', '.join(config.stages)}")
+            raise UserError(
+                f"config.{name}.init_from='{start}' is not a stage before it; stages:"
+                f" {', '.join(config.stages)}"
+            )
         _check_labels_from(config, name, seen)
         seen.append(name)
 
 
 def _check_labels_from(config, name, before):
-    """Pseudo-labels are read from a stage that has made them, which is known hours before the loop asks for them."""
+    """Pseudo-labels are read from a stage that has made them, which is known hours before the loop
+    asks for them.
+    """
     if "labels_from" in config[name]:
-        maker, makers = config[name].labels_from, [other for other in before if config[other].method == PSEUDO_LABELS]
+        maker, makers = (
+            config[name].labels_from,
+            [other for other in before if config[other].method == PSEUDO_LABELS],
+        )
         if maker not in makers:
             raise UserError(
-                f"config.{name}.labels_from='{maker}' is no stage of method {PSEUDO_LABELS} before it; such stages: {', '.join(makers) or 'none'}"
+                f"config.{name}.labels_from='{maker}' is no stage of method {PSEUDO_LABELS} before"
+                f" it; such stages: {', '.join(makers) or 'none'}"
             )
 
 
 def _check_batches(config, num_devices):
     for name in config.stages:
-        if config[name].method != PSEUDO_LABELS:  # a pass over the images, whose last batch is filled up in any case
-            parallel.check_divides(config[name].batch_size, num_devices, f"config.{name}.batch_size")
+        # a pass over the images, whose last batch is filled up in any case
+        if config[name].method != PSEUDO_LABELS:
+            parallel.check_divides(
+                config[name].batch_size, num_devices, f"config.{name}.batch_size"
+            )
 
 
 def _check_weights(config, workdir, places):
-    """The weights' file is the one that the workdir was begun with, where a stage has yet to load it."""
+    """The weights' file is the one that the workdir was begun with, where a stage has yet to load
+    it.
+    """
     directories = {name: workdir / name for name in config.stages}
-    begun = {name for name, directory in directories.items() if (directory / "result.json").exists() or _has_checkpoint(directory)}
+    begun = {
+        name
+        for name, directory in directories.items()
+        if (directory / "result.json").exists() or _has_checkpoint(directory)
+    }
     is_needed = any(not config[name].init_from and name not in begun for name in config.stages)
-    check_weights(config.model.weights, workdir, is_needed=is_needed, is_begun=bool(begun), places=places)
+    check_weights(
+        config.model.weights, workdir, is_needed=is_needed, is_begun=bool(begun), places=places
+    )
 
 
 def _has_checkpoint(directory):
@@ -154,41 +192,73 @@ def _prepare(workdir):
         probe.write_text("")
         probe.unlink()
     except OSError as error:
-        raise UserError(f"--workdir={workdir}: cannot be written to ({error.strerror}); choose another --workdir") from error
+        raise UserError(
+            f"--workdir={workdir}: cannot be written to ({error.strerror}); choose another"
+            " --workdir"
+        ) from error
 
 
 def _make_stage(config, name, workdir, devices, task, domains, stop):
     stage_config, directory = config[name], workdir / name
     method = get_method(stage_config.method, config.task, f"config.{name}.method")
     model = task.build_model(config, stage_config, domains)
-    data = task.make_feed(domains, config, name, directory=directory, devices=devices, check_stop=stop.check)
-    num_images = {"source": len(domains.source), "target": len(domains.target), "sources": len(domains.sources)}
+    data = task.make_feed(
+        domains, config, name, directory=directory, devices=devices, check_stop=stop.check
+    )
+    num_images = {
+        "source": len(domains.source),
+        "target": len(domains.target),
+        "sources": len(domains.sources),
+    }
 
     def random_state():
         images = jnp.zeros((2, *domains.image_shape), jnp.float32)
-        rng = jax.random.key(config.seed)  # the same for every stage: the same seed is the same random network
+        # the same for every stage: the same seed is the same random network
+        rng = jax.random.key(config.seed)
         return method.init(rng, images, config=stage_config, model=model, num_images=num_images)
 
     def initial_state():
         if not stage_config.init_from:
             return task.load_pretrained(config, random_state())
         saved, _ = checkpoint.read(workdir / stage_config.init_from / "checkpoints")
-        return _begin_with(random_state(), saved, what=f"config.{name}.init_from={stage_config.init_from}")
+        return _begin_with(
+            random_state(), saved, what=f"config.{name}.init_from={stage_config.init_from}"
+        )
 
-    console.say(f"{name}: {report.describe_parameters(jax.eval_shape(random_state).params, model.frozen_parameters())}")
+    console.say(
+        f"{name}:"
+        f" {report.describe_parameters(jax.eval_shape(random_state).params, model.frozen_parameters())}"
+    )
     return Stage(
-        name=name, run=config, config=stage_config, method=method, model=model, data=data, task=task,
-        directory=directory, initial_state=initial_state, random_state=random_state, stop=stop,
+        name=name,
+        run=config,
+        config=stage_config,
+        method=method,
+        model=model,
+        data=data,
+        task=task,
+        directory=directory,
+        initial_state=initial_state,
+        random_state=random_state,
+        stop=stop,
     )
 
 
 def _begin_with(state, saved, *, what):
-    """`state` with the networks of a checkpoint; networks that the other stage did not have (a discriminator) stay as they are."""
+    """`state` with the networks of a checkpoint; networks that the other stage did not have (a
+    discriminator) stay as they are.
+    """
 
     def begin(trees, found):
-        return {name: adopt(tree, found[name], what=what) if name in found else tree for name, tree in trees.items()}
+        return {
+            name: adopt(tree, found[name], what=what) if name in found else tree
+            for name, tree in trees.items()
+        }
 
-    return state.replace(params=begin(state.params, saved["params"]), batch_stats=begin(state.batch_stats, saved["batch_stats"]))
+    return state.replace(
+        params=begin(state.params, saved["params"]),
+        batch_stats=begin(state.batch_stats, saved["batch_stats"]),
+    )
 
 
 def _train(stage):
@@ -208,7 +278,8 @@ def _train(stage):
 
 
 def _read_result(stage, path):
-    """What result.json holds; None where it is damaged and the checkpoint, which knows the same figures, is there.
+    """What result.json holds; None where it is damaged and the checkpoint, which knows the same
+    figures, is there.
 
     Raises:
       UserError: it is damaged, and there is no checkpoint.
@@ -222,17 +293,28 @@ def _read_result(stage, path):
         if _has_checkpoint(stage.directory):
             console.say(f"{problem}; its figures are taken from the checkpoint again")
             return None
-        raise UserError(f"{problem}, and there is no checkpoint to take its figures from; remove it, and the stage is trained again") from error
+        raise UserError(
+            f"{problem}, and there is no checkpoint to take its figures from; remove it, and the"
+            " stage is trained again"
+        ) from error
 
 
 def _must_be_mended(stage, last_step):
-    """Whether a finished stage's last checkpoint is damaged and a stage is still to begin with it; an older one would be another start."""
+    """Whether a finished stage's last checkpoint is damaged and a stage is still to begin with it;
+    an older one would be another start.
+    """
     workdir = stage.directory.parent
     heirs = [name for name in stage.run.stages if stage.run[name].init_from == stage.name]
-    if all((workdir / name / "result.json").exists() or checkpoint.steps(workdir / name / "checkpoints") for name in heirs):
+    if all(
+        (workdir / name / "result.json").exists()
+        or checkpoint.steps(workdir / name / "checkpoints")
+        for name in heirs
+    ):
         return False
     directory = stage.directory / "checkpoints"
-    return bool(checkpoint.steps(directory)) and checkpoint.newest_whole_step(directory) != last_step
+    return (
+        bool(checkpoint.steps(directory)) and checkpoint.newest_whole_step(directory) != last_step
+    )
 
 
 def _evaluate(stage):
@@ -241,33 +323,52 @@ def _evaluate(stage):
     if not checkpoint.steps(directory):
         remedy, result = "run --mode=train first", stage.directory / "result.json"
         if result.exists():  # training would take it for finished
-            remedy = f"put them back from a copy, or remove {result} and run --mode=train to train the stage again"
+            remedy = (
+                f"put them back from a copy, or remove {result} and run --mode=train to train the"
+                " stage again"
+            )
         raise UserError(f"{stage.name}: has no checkpoint under {directory}; {remedy}")
     saved, _ = checkpoint.read(directory)
-    state = _begin_with(stage.random_state(), saved, what=f"the checkpoint of {stage.name}").replace(step=jnp.asarray(saved["step"]))
+    state = _begin_with(
+        stage.random_state(), saved, what=f"the checkpoint of {stage.name}"
+    ).replace(step=jnp.asarray(saved["step"]))
     if not hasattr(stage.method, "train_step"):
         return {"step": int(state.step)}
-    evaluation = stage.task.evaluate(state, data=stage.data, model=stage.model, config=stage.config, run=stage.run)
+    evaluation = stage.task.evaluate(
+        state, data=stage.data, model=stage.model, config=stage.config, run=stage.run
+    )
     return {"step": int(state.step), **(evaluation.report or {})}
 
 
 def _print_header(config, workdir, devices, data_lines):
-    console.say("versions: " + ", ".join(f"{name} {version}" for name, version in report.versions().items()))
+    console.say(
+        "versions: " + ", ".join(f"{name} {version}" for name, version in report.versions().items())
+    )
     console.say(f"devices: {report.describe_devices(devices)}")
     console.say(f"workdir: {workdir}")
-    console.say("environment: " + ", ".join(f"{name}={value}" for name, value in environment.numerics().items()))
+    console.say(
+        "environment: "
+        + ", ".join(f"{name}={value}" for name, value in environment.numerics().items())
+    )
     console.say("config:")
     for key, value in sorted(flatten(json.loads(config.to_json())).items()):
         console.say(f"  {key} = {value}")
     for line in data_lines:
         console.say(line)
-    console.say(f"metric: {config.metric} on every evaluation image of the target, at the last step of each stage")
+    console.say(
+        f"metric: {config.metric} on every evaluation image of the target, at the last step of each"
+        " stage"
+    )
 
 
 def _print_table(results, task, domains):
-    evaluated = {name: result for name, result in results.items() if len(result) > 1}  # more than its step
+    # more than its step
+    evaluated = {name: result for name, result in results.items() if len(result) > 1}
     console.say()
     if not evaluated:
-        console.say(f"all {len(results)} stages are finished; {domains.evaluation.name} has no labels, so there is nothing to measure on")
+        console.say(
+            f"all {len(results)} stages are finished; {domains.evaluation.name} has no labels, so"
+            " there is nothing to measure on"
+        )
         return
     console.say(task.table(evaluated, domains))

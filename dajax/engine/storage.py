@@ -76,4 +76,6 @@ def told(path):
         yield
     except OSError as error:
         reason, remedy = cause(error)
-        raise UserError(f"cannot write {path}: {reason}. To go on, {remedy}, then run the same command again") from error
+        raise UserError(
+            f"cannot write {path}: {reason}. To go on, {remedy}, then run the same command again"
+        ) from error

@@ -13,15 +13,18 @@ from dajax.engine import storage
 
 
 class TensorBoard:
-    """Scalars as TensorBoard events, written by the tensorboard package alone: TensorFlow need not be there.
+    """Scalars as TensorBoard events, written by the tensorboard package alone: TensorFlow need not
+    be there.
 
-    A checkpoint remembers how long each file was; resuming cuts what came after, as in `log.MetricsFile`. TensorBoard itself forgets by
-    step, which leaves what a stage writes at the very step of a checkpoint but after it (a refresh, an evaluation) there twice.
+    A checkpoint remembers how long each file was; resuming cuts what came after, as in
+    `log.MetricsFile`. TensorBoard itself forgets by step, which leaves what a stage writes at the
+    very step of a checkpoint but after it (a refresh, an evaluation) there twice.
 
     Args:
       directory: of the event files.
       restart_step: the first step that will be written.
-      lengths: {file name: bytes} that the checkpoint remembers; None when it is of a version that did not.
+      lengths: {file name: bytes} that the checkpoint remembers; None when it is of a version that
+        did not.
 
     Raises:
       UserError: it cannot be written to.
@@ -36,7 +39,9 @@ class TensorBoard:
             self._writer = EventFileWriter(str(directory))
         if before:  # a TensorBoard that is looking on forgets the steps that will be written again
             session = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
-            self._add(event_pb2.Event(wall_time=time.time(), step=restart_step, session_log=session))
+            self._add(
+                event_pb2.Event(wall_time=time.time(), step=restart_step, session_log=session)
+            )
 
     def _go_back_to(self, lengths, before):
         """Cuts what came after the checkpoint; says where less is left than it remembers."""
@@ -45,8 +50,8 @@ class TensorBoard:
             _cut(path, lengths.get(path.name, 0))
         if short := sorted(name for name, length in lengths.items() if found.get(name, 0) < length):
             console.say(
-                f"{self._directory}: of {', '.join(short)} less is left than the checkpoint remembers; TensorBoard "
-                "lacks those steps, metrics.jsonl is the record"
+                f"{self._directory}: of {', '.join(short)} less is left than the checkpoint"
+                " remembers; TensorBoard lacks those steps, metrics.jsonl is the record"
             )
 
     def scalars(self, step, prefix, figures):
@@ -61,7 +66,9 @@ class TensorBoard:
     def picture(self, step, name, picture):
         """Writes uint8 [H, W, 3] as an image."""
         height, width, _ = picture.shape
-        image = summary_pb2.Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=_png(picture))
+        image = summary_pb2.Summary.Image(
+            height=height, width=width, colorspace=3, encoded_image_string=_png(picture)
+        )
         self._summary(step, [summary_pb2.Summary.Value(tag=f"pictures/{name}", image=image)])
 
     def sync(self):
@@ -79,7 +86,11 @@ class TensorBoard:
         return sorted(self._directory.glob("events.out.tfevents.*"))
 
     def _summary(self, step, values):
-        self._add(event_pb2.Event(wall_time=time.time(), step=step, summary=summary_pb2.Summary(value=values)))
+        self._add(
+            event_pb2.Event(
+                wall_time=time.time(), step=step, summary=summary_pb2.Summary(value=values)
+            )
+        )
 
     def _add(self, event):
         with storage.told(self._directory):

@@ -1,4 +1,6 @@
-"""The only training loop: data -> train step -> log -> checkpoint -> evaluate, for every method and every stage."""
+"""The only training loop: data -> train step -> log -> checkpoint -> evaluate, for every method and
+every stage.
+"""
 
 import contextlib
 import dataclasses
@@ -27,10 +29,13 @@ class Stage:
     Attributes:
       name: key of the stage in the config.
       run: the whole config; `config`: the stage's own part of it.
-      method: module of dajax.methods; `model`: its network; `data`: the task's feed; `task`: module of dajax.tasks.
+      method: module of dajax.methods; `model`: its network; `data`: the task's feed; `task`: module
+        of dajax.tasks.
       directory: <workdir>/<name>.
-      initial_state: f() -> TrainState at step 0, with the weights that the stage begins with; not asked for when resuming.
-      random_state: f() -> TrainState of the same shapes, from random weights; the template of the checkpoints.
+      initial_state: f() -> TrainState at step 0, with the weights that the stage begins with; not
+        asked for when resuming.
+      random_state: f() -> TrainState of the same shapes, from random weights; the template of the
+        checkpoints.
       stop: StopFlag.
     """
 
@@ -53,9 +58,15 @@ class Stage:
         return fixed_length(int(state.step), self.config.steps)
 
     def is_boundary(self, step, where):
-        """Whether an evaluation is due after `step` steps: the end of the stage, of a loop, or every evaluate_every steps."""
+        """Whether an evaluation is due after `step` steps: the end of the stage, of a loop, or
+        every evaluate_every steps.
+        """
         every = self.config.evaluate_every
-        return step > 0 and (step in (where.refresh_at, where.last_step) or where.finished or (every > 0 and step % every == 0))
+        return step > 0 and (
+            step in (where.refresh_at, where.last_step)
+            or where.finished
+            or (every > 0 and step % every == 0)
+        )
 
     def next_boundary(self, step, where):
         """The step at which the coming segment ends."""
@@ -73,11 +84,15 @@ _META_TYPES = {"metrics_bytes": int, "evaluated_at": int, "report": (dict, type(
 
 
 class _Recorder:
-    """Metrics on their way from the device to the files: read late, so that the device never waits, but always before a checkpoint."""
+    """Metrics on their way from the device to the files: read late, so that the device never waits,
+    but always before a checkpoint.
+    """
 
     def __init__(self, stage, step, meta):
         self.file = log.MetricsFile(stage.directory / "metrics.jsonl", meta["metrics_bytes"])
-        self.board = tensorboard.TensorBoard(stage.directory, restart_step=step + 1, lengths=meta["event_bytes"])
+        self.board = tensorboard.TensorBoard(
+            stage.directory, restart_step=step + 1, lengths=meta["event_bytes"]
+        )
         self._stage, self._pending, self.latest = stage, [], {}
 
     def add(self, step, metrics):
@@ -107,7 +122,9 @@ class _Recorder:
             self.board.picture(step, name, picture)
 
     def lengths(self):
-        """What a checkpoint must know to go back to here: how long the files are, with everything so far on disk."""
+        """What a checkpoint must know to go back to here: how long the files are, with everything
+        so far on disk.
+        """
         return {"metrics_bytes": self.file.sync(), "event_bytes": self.board.sync()}
 
     def close(self):
@@ -121,11 +138,15 @@ def _not_finite(stage, what):
 
 
 def compile_step(stage):
-    """The stage's train step, compiled for its devices; its random key is folded with the step, so nothing random is stored."""
+    """The stage's train step, compiled for its devices; its random key is folded with the step, so
+    nothing random is stored.
+    """
 
     def step(state, batch, rng, axis_name):
         rng = jax.random.fold_in(rng, state.step)
-        return stage.method.train_step(state, batch, rng, config=stage.config, model=stage.model, axis_name=axis_name)
+        return stage.method.train_step(
+            state, batch, rng, config=stage.config, model=stage.model, axis_name=axis_name
+        )
 
     return parallel.compile_train_step(step, stage.data.devices)
 
@@ -133,8 +154,9 @@ def compile_step(stage):
 def fit(stage):
     """Runs a stage to its end, from wherever it stands.
 
-    Everything that changes lives in the TrainState and every batch is a function of (seed, step), so a run that was stopped at any
-    moment, by whatever means, ends with the same bits as one that was not.
+    Everything that changes lives in the TrainState and every batch is a function of (seed, step),
+    so a run that was stopped at any moment, by whatever means, ends with the same bits as one that
+    was not.
 
     Returns:
       (TrainState on the host, report of the last evaluation or None).
@@ -143,12 +165,23 @@ def fit(stage):
       StopRequested: SIGTERM or Ctrl-C; the state has been saved.
       UserError: a non-finite loss, a full disk, data that cannot be read.
     """
-    with Checkpoints(stage.directory / "checkpoints", stage.run.runtime.keep_checkpoints) as checkpoints:
+    with Checkpoints(
+        stage.directory / "checkpoints", stage.run.runtime.keep_checkpoints
+    ) as checkpoints:
         if checkpoints.latest_step() is None:
-            state, meta = stage.initial_state(), {"metrics_bytes": 0, "event_bytes": {}, "evaluated_at": 0, "report": None}
+            state, meta = (
+                stage.initial_state(),
+                {
+                    "metrics_bytes": 0,
+                    "event_bytes": {},
+                    "evaluated_at": 0,
+                    "report": None,
+                },
+            )
         else:
             state, saved = checkpoints.restore(jax.eval_shape(stage.random_state), _META_TYPES)
-            meta = {"event_bytes": None} | saved  # a checkpoint of the version before knows nothing of event files
+            # a checkpoint of the version before knows nothing of event files
+            meta = {"event_bytes": None} | saved
             console.say(f"{stage.name}: continues at step {int(state.step)}")
         recorder = _Recorder(stage, int(state.step), meta)
         loop = _Loop(stage, checkpoints, recorder, state, meta)
@@ -163,11 +196,20 @@ class _Loop:
     """One call of `fit`: the state, where its files are, and what the last checkpoint knows."""
 
     def __init__(self, stage, checkpoints, recorder, state, meta):
-        self.stage, self.checkpoints, self.recorder, self.state, self.meta = stage, checkpoints, recorder, state, meta
+        self.stage, self.checkpoints, self.recorder, self.state, self.meta = (
+            stage,
+            checkpoints,
+            recorder,
+            state,
+            meta,
+        )
         self.train_step = compile_step(stage)
-        self.rng = jax.random.fold_in(jax.random.key(stage.run.seed), zlib.crc32(stage.name.encode()))
+        self.rng = jax.random.fold_in(
+            jax.random.key(stage.run.seed), zlib.crc32(stage.name.encode())
+        )
         self.progress = None
-        self.saved_at = int(state.step)  # a stage starts from this checkpoint, or at step 0, which needs none
+        # a stage starts from this checkpoint, or at step 0, which needs none
+        self.saved_at = int(state.step)
 
     def run(self):
         stage = self.stage
@@ -204,12 +246,19 @@ class _Loop:
             asked = time.monotonic()
             batch = next(stream)
             waited = time.monotonic() - asked
-            arrays = {name: {key: value for key, value in part.items() if key != "index"} for name, part in batch.items()}
+            arrays = {
+                name: {key: value for key, value in part.items() if key != "index"}
+                for name, part in batch.items()
+            }
             if self.progress is None:
-                memory.report(stage.name, self.train_step, (self.state, arrays, self.rng), stage.data.devices)
+                memory.report(
+                    stage.name, self.train_step, (self.state, arrays, self.rng), stage.data.devices
+                )
                 stage.stop.busy()  # until here a signal has nothing to wait for
                 rows = sum(len(part["mask"]) for part in batch.values())
-                self.progress = console.Progress(stage.name, start, rows, stage.run.runtime.report_seconds)
+                self.progress = console.Progress(
+                    stage.name, start, rows, stage.run.runtime.report_seconds
+                )
             self.state, metrics = self.train_step(self.state, arrays, self.rng)
             self.recorder.add(step, metrics)
             self.progress.update(step, last_step, waited, self.recorder.latest)
@@ -227,16 +276,24 @@ class _Loop:
             self.progress.pause(time.monotonic() - begin)
 
     def evaluate(self, step):
-        """Evaluates on the target and saves; the report is for the log only, nothing in training reads it."""
+        """Evaluates on the target and saves; the report is for the log only, nothing in training
+        reads it.
+        """
         stage = self.stage
         if not hasattr(stage.method, "train_step"):  # nothing was trained
             self.meta = self.meta | {"evaluated_at": step}
             return self.save()
         with self._between_steps():
-            evaluation = stage.task.evaluate(self.state, data=stage.data, model=stage.model, config=stage.config, run=stage.run)
+            evaluation = stage.task.evaluate(
+                self.state, data=stage.data, model=stage.model, config=stage.config, run=stage.run
+            )
             report = evaluation.report
             if report is not None:
-                self.recorder.write(step, "evaluation", {key: value for key, value in report.items() if key != "confusion"})
+                self.recorder.write(
+                    step,
+                    "evaluation",
+                    {key: value for key, value in report.items() if key != "confusion"},
+                )
                 console.say(f"{stage.name}: step {step}, {evaluation.headline}")
             self.recorder.pictures(step, evaluation.pictures)
             self.meta = self.meta | {"evaluated_at": step, "report": report}
@@ -247,11 +304,17 @@ class _Loop:
         stage = self.stage
         with self._between_steps():
             begin = time.monotonic()
-            self.state, summary, notes = stage.method.refresh(self.state, data=stage.data, config=stage.config, model=stage.model)
+            self.state, summary, notes = stage.method.refresh(
+                self.state, data=stage.data, config=stage.config, model=stage.model
+            )
             summary = stage.task.judge_refresh(self.state, data=stage.data) | summary
             self.recorder.write(step, "refresh", summary)
-            terms = ", ".join(f"{name} {value:.4g}" for name, value in list(summary.items())[:_MAX_TERMS])
-            console.say(f"{stage.name}: refresh at step {step} in {time.monotonic() - begin:.1f} s: {terms}")
+            terms = ", ".join(
+                f"{name} {value:.4g}" for name, value in list(summary.items())[:_MAX_TERMS]
+            )
+            console.say(
+                f"{stage.name}: refresh at step {step} in {time.monotonic() - begin:.1f} s: {terms}"
+            )
             for note in notes:
                 console.say(f"{stage.name}: {note}")
 
@@ -271,7 +334,9 @@ class _Loop:
         self.saved_at = step
 
     def _check_finite(self, step):
-        """The figures of a step are those before its update, so they do not tell whether the update has left numbers."""
+        """The figures of a step are those before its update, so they do not tell whether the update
+        has left numbers.
+        """
         networks = {"params": self.state.params, "batch_stats": self.state.batch_stats}
         for path, leaf in jax.tree_util.tree_leaves_with_path(networks):
             if not np.isfinite(np.asarray(leaf)).all():

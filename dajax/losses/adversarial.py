@@ -1,4 +1,5 @@
-"""Adversarial losses on a discriminator's map, and what CLAN adds: where two classifiers disagree, and how different they are.
+"""Adversarial losses on a discriminator's map, and what CLAN adds: where two classifiers disagree,
+and how different they are.
 
 Unreduced where a mean follows: reduce with `parallel.masked_mean`.
 """
@@ -6,15 +7,16 @@ Unreduced where a mean follows: reduce with `parallel.masked_mean`.
 import jax
 import jax.numpy as jnp
 
-SOURCE_LABEL, TARGET_LABEL = 0.0, 1.0  # both repositories; the papers write them the other way round, which is only naming
+# both repositories; the papers write them the other way round, which is only naming
+SOURCE_LABEL, TARGET_LABEL = 0.0, 1.0
 GAN_KINDS = ("vanilla", "least_squares")
 
 
 def discriminator_map(logits, label, kind):
     """Loss of every position of a discriminator's output against one constant label.
 
-    "vanilla": binary cross-entropy with logits, log(1 + exp(x)) - x t. "least_squares": (x - t)^2 on the raw
-    output (AdaptSegNet, `--gan LS`).
+    "vanilla": binary cross-entropy with logits, log(1 + exp(x)) - x t. "least_squares": (x - t)^2
+    on the raw output (AdaptSegNet, `--gan LS`).
 
     Args:
       logits: float32 [N, h, w].
@@ -35,7 +37,8 @@ def discriminator_map(logits, label, kind):
 
 
 def discrepancy_map(logits_a, logits_b):
-    """1 - cosine of the two classifiers' class probabilities (CLAN, eq. 5 and CLAN_train.weightmap); large where they disagree.
+    """1 - cosine of the two classifiers' class probabilities (CLAN, eq. 5 and
+    CLAN_train.weightmap); large where they disagree.
 
     Args:
       logits_a, logits_b: float32 [N, H, W, K].
@@ -49,12 +52,15 @@ def discrepancy_map(logits_a, logits_b):
 
 
 def self_adaptive_weights(disagreement, *, epsilon, local_weight):
-    """epsilon + lambda_local * M, the weights of CLAN's adversarial loss (eq. 5; `Epsilon` and `Lambda_local` in CLAN_train.py)."""
+    """epsilon + lambda_local * M, the weights of CLAN's adversarial loss (eq. 5; `Epsilon` and
+    `Lambda_local` in CLAN_train.py).
+    """
     return epsilon + local_weight * disagreement
 
 
 def weight_cosine(head_a, head_b, *, with_biases):
-    """Cosine between all parameters of two classifiers (CLAN, eq. 4), to be driven down so that they see differently.
+    """Cosine between all parameters of two classifiers (CLAN, eq. 4), to be driven down so that
+    they see differently.
 
     Args:
       head_a, head_b: parameter trees of the same structure.
@@ -65,8 +71,12 @@ def weight_cosine(head_a, head_b, *, with_biases):
     """
     pairs = [
         (a, b)
-        for (path, a), b in zip(jax.tree_util.tree_leaves_with_path(head_a), jax.tree.leaves(head_b), strict=True)
+        for (path, a), b in zip(
+            jax.tree_util.tree_leaves_with_path(head_a), jax.tree.leaves(head_b), strict=True
+        )
         if with_biases or path[-1].key != "bias"
     ]
     dot = sum(jnp.vdot(a, b) for a, b in pairs)
-    return dot / jnp.sqrt(sum(jnp.vdot(a, a) for a, _ in pairs) * sum(jnp.vdot(b, b) for _, b in pairs))
+    return dot / jnp.sqrt(
+        sum(jnp.vdot(a, a) for a, _ in pairs) * sum(jnp.vdot(b, b) for _, b in pairs)
+    )

@@ -9,7 +9,8 @@ def cross_entropy(logits, labels):
 
     Args:
       logits: float32 [N, K].
-      labels: int32 [N]; entries of padded rows may be -1, their loss is meaningless and must be masked.
+      labels: int32 [N]; entries of padded rows may be -1, their loss is meaningless and must be
+        masked.
 
     Returns:
       float32 [N].

@@ -9,12 +9,15 @@ _LOG_FLOOR = 1e-6  # tllib
 
 
 def classifier_discrepancy(probabilities_a, probabilities_b):
-    """mean_k |p_a - p_b| of each row: float32 [N, K], [N, K] -> float32 [N]; reduce it with `parallel.masked_mean`."""
+    """mean_k |p_a - p_b| of each row: float32 [N, K], [N, K] -> float32 [N]; reduce it with
+    `parallel.masked_mean`.
+    """
     return jnp.abs(probabilities_a - probabilities_b).mean(-1)
 
 
 def negative_log_balance(probabilities, mask):
-    """-mean_k log(mean_i p_ik + 1e-6): small where all classes are predicted equally often over the batch.
+    """-mean_k log(mean_i p_ik + 1e-6): small where all classes are predicted equally often over the
+    batch.
 
     Args:
       probabilities: float32 [N, K], the WHOLE batch (`parallel.gather`); mask: bool [N].
@@ -24,4 +27,6 @@ def negative_log_balance(probabilities, mask):
     """
     weights = mask.astype(jnp.float32)[:, None]
     mean = (probabilities * weights).sum(0) / jnp.maximum(weights.sum(), 1.0)  # [K]
-    return jnp.where(mask.any(), -jnp.log(jnp.where(mask.any(), mean, 1.0) + _LOG_FLOOR).mean(), 0.0)
+    return jnp.where(
+        mask.any(), -jnp.log(jnp.where(mask.any(), mean, 1.0) + _LOG_FLOOR).mean(), 0.0
+    )

@@ -1,7 +1,9 @@
-"""Adversarial alignment of features: DANN's gradient reversal and its domain loss, CDAN's conditioning.
+"""Adversarial alignment of features: DANN's gradient reversal and its domain loss, CDAN's
+conditioning.
 
-Ganin and Lempitsky, ICML 2015 (RevGrad); Ganin et al., JMLR 2016 (DANN); Long et al., NeurIPS 2018 (CDAN). As in
-thuml/Transfer-Learning-Library (tllib/modules/grl.py, alignment/dann.py, alignment/cdan.py). The source's label is 1.
+Ganin and Lempitsky, ICML 2015 (RevGrad); Ganin et al., JMLR 2016 (DANN); Long et al., NeurIPS 2018
+(CDAN). As in thuml/Transfer-Learning-Library (tllib/modules/grl.py, alignment/dann.py,
+alignment/cdan.py). The source's label is 1.
 """
 
 import math
@@ -36,16 +38,19 @@ reverse_gradient.defvjp(_reverse_forward, _reverse_backward)
 
 
 def reversal_coefficient(step, *, low, high, alpha, ramp_steps):
-    """2 (high - low) / (1 + exp(-alpha step / ramp_steps)) - (high - low) + low: from `low` at step 0 towards `high`.
+    """2 (high - low) / (1 + exp(-alpha step / ramp_steps)) - (high - low) + low: from `low` at step
+    0 towards `high`.
 
-    tllib's WarmStartGradientReverseLayer; alpha=1 over 1,000 steps there, alpha=10 over the whole training in the DANN paper.
+    tllib's WarmStartGradientReverseLayer; alpha=1 over 1,000 steps there, alpha=10 over the whole
+    training in the DANN paper.
     """
     progress = jnp.asarray(step).astype(jnp.float32) / ramp_steps
     return 2.0 * (high - low) / (1.0 + jnp.exp(-alpha * progress)) - (high - low) + low
 
 
 def domain_losses(logits, is_source):
-    """Binary cross-entropy of the domain discriminator, label 1 for the source and 0 for the target.
+    """Binary cross-entropy of the domain discriminator, label 1 for the source and 0 for the
+    target.
 
     Args:
       logits: float32 [N], before the sigmoid.
@@ -58,7 +63,8 @@ def domain_losses(logits, is_source):
 
 
 def conditioned_features(features, logits):
-    """CDAN's multilinear map: the outer product of class probabilities, which get no gradient, and features.
+    """CDAN's multilinear map: the outer product of class probabilities, which get no gradient, and
+    features.
 
     Args:
       features: float32 [N, D]; logits: float32 [N, K].
@@ -71,7 +77,8 @@ def conditioned_features(features, logits):
 
 
 def randomized_features(features, logits, of_features, of_classes):
-    """CDAN's randomised multilinear map: features and class probabilities, projected at random, multiplied.
+    """CDAN's randomised multilinear map: features and class probabilities, projected at random,
+    multiplied.
 
     The probabilities get no gradient.
 
@@ -85,11 +92,15 @@ def randomized_features(features, logits, of_features, of_classes):
       float32 [N, d].
     """
     probabilities = jax.lax.stop_gradient(jax.nn.softmax(logits))
-    return (features @ of_features) * (probabilities @ of_classes) / math.sqrt(of_features.shape[-1])
+    return (
+        (features @ of_features) * (probabilities @ of_classes) / math.sqrt(of_features.shape[-1])
+    )
 
 
 def entropy_weights(logits, mask):
-    """CDAN+E: 1 + exp(-H) of each row, 0 outside of the mask; sure predictions weigh up to twice unsure ones. float32 [N], without a gradient."""
+    """CDAN+E: 1 + exp(-H) of each row, 0 outside of the mask; sure predictions weigh up to twice
+    unsure ones. float32 [N], without a gradient.
+    """
     probabilities = jax.lax.stop_gradient(jax.nn.softmax(logits))
     entropy = -(probabilities * jnp.log(probabilities + _LOG_FLOOR)).sum(-1)
     return jnp.where(mask, 1.0 + jnp.exp(-entropy), 0.0)

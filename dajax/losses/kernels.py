@@ -3,8 +3,9 @@
 import jax
 import jax.numpy as jnp
 
-# discrepancy/cdd.py: the exponent d / bandwidth is clipped to this range, with zero gradient outside of it, and a bandwidth never
-# falls below the lower end. The lower clip is what silences the gradient of the diagonal, where d = 0.
+# discrepancy/cdd.py: the exponent d / bandwidth is clipped to this range, with zero gradient
+# outside of it, and a bandwidth never falls below the lower end. The lower clip is what silences
+# the gradient of the diagonal, where d = 0.
 CLIP = (1e-5, 1e5)
 
 
@@ -12,9 +13,10 @@ CLIP = (1e-5, 1e5)
 def squared_distances(x, y):
     """Squared Euclidean distances between the rows of x and y.
 
-    Explicit differences, not |x|^2 + |y|^2 - 2xy: that form leaves rounding noise on the diagonal, the clip at 1e-5 no longer
-    silences it, and its gradient explodes between identical features. The gradient is written out: autodiff keeps the
-    [..., n, m, d] differences and sums them along both row axes, 15 times slower on a CPU. Reverse mode only.
+    Explicit differences, not |x|^2 + |y|^2 - 2xy: that form leaves rounding noise on the diagonal,
+    the clip at 1e-5 no longer silences it, and its gradient explodes between identical features.
+    The gradient is written out: autodiff keeps the [..., n, m, d] differences and sums them along
+    both row axes, 15 times slower on a CPU. Reverse mode only.
 
     Args:
       x: float32 [..., n, d].
@@ -33,17 +35,23 @@ def _squared_distances_forward(x, y):
 
 def _weighted_differences(x, y, weights):
     """sum_j w_ij (x_i - y_j): x [..., n, d], y [..., m, d], w [..., n, m] -> [..., n, d]."""
-    # One row of y at a time keeps the work in cache. The two-product form, x sum_j w_ij - w y, saves a quarter of CDD's time and
-    # loses the digits of near-identical features, whose weights are the largest (up to 1 / CLIP[0]).
+
+    # One row of y at a time keeps the work in cache. The two-product form, x sum_j w_ij - w y,
+    # saves a quarter of CDD's time and loses the digits of near-identical features, whose weights
+    # are the largest (up to 1 / CLIP[0]).
     def add(j, total):
-        return total + jax.lax.dynamic_index_in_dim(weights, j, -1) * (x - jax.lax.dynamic_index_in_dim(y, j, -2))
+        return total + jax.lax.dynamic_index_in_dim(weights, j, -1) * (
+            x - jax.lax.dynamic_index_in_dim(y, j, -2)
+        )
 
     return jax.lax.fori_loop(0, y.shape[-2], add, jnp.zeros_like(x), unroll=10)
 
 
 def _squared_distances_backward(rows, cotangent):
     x, y = rows
-    return 2.0 * _weighted_differences(x, y, cotangent), 2.0 * _weighted_differences(y, x, jnp.swapaxes(cotangent, -1, -2))
+    return 2.0 * _weighted_differences(x, y, cotangent), 2.0 * _weighted_differences(
+        y, x, jnp.swapaxes(cotangent, -1, -2)
+    )
 
 
 squared_distances.defvjp(_squared_distances_forward, _squared_distances_backward)
@@ -51,11 +59,13 @@ squared_distances.defvjp(_squared_distances_forward, _squared_distances_backward
 
 @jax.custom_vjp
 def distances_within(rows):
-    """Squared Euclidean distances between all rows of one set, where ONE bandwidth of their own scale follows (MMD); reverse mode only.
+    """Squared Euclidean distances between all rows of one set, where ONE bandwidth of their own
+    scale follows (MMD); reverse mode only.
 
-    From one Gram matrix of the rows around their mean, so that rounding is relative to the spread of the rows and not to their length: it stays
-    below 1e-6 of the mean distance. CDD's classes each have a bandwidth, which may be far smaller than that: `squared_distances`, which takes three
-    to twelve times as long on a CPU.
+    From one Gram matrix of the rows around their mean, so that rounding is relative to the spread
+    of the rows and not to their length: it stays below 1e-6 of the mean distance. CDD's classes
+    each have a bandwidth, which may be far smaller than that: `squared_distances`, which takes
+    three to twelve times as long on a CPU.
 
     Args:
       rows: float32 [n, d].
@@ -69,20 +79,25 @@ def distances_within(rows):
 def _distances_within_forward(rows):
     rows = rows - rows.mean(0, keepdims=True)
     squares = jnp.square(rows).sum(1)
-    distances = jnp.maximum(squares[:, None] + squares[None, :] - 2.0 * jnp.dot(rows, rows.T, precision="highest"), 0.0)
+    distances = jnp.maximum(
+        squares[:, None] + squares[None, :] - 2.0 * jnp.dot(rows, rows.T, precision="highest"), 0.0
+    )
     return jnp.where(jnp.eye(len(rows), dtype=bool), 0.0, distances), rows
 
 
 def _distances_within_backward(rows, cotangent):
     weights = cotangent + cotangent.T
-    return (2.0 * (weights.sum(1, keepdims=True) * rows - jnp.dot(weights, rows, precision="highest")),)
+    return (
+        2.0 * (weights.sum(1, keepdims=True) * rows - jnp.dot(weights, rows, precision="highest")),
+    )
 
 
 distances_within.defvjp(_distances_within_forward, _distances_within_backward)
 
 
 def multi_kernel(distances, bandwidth, *, num, mul):
-    """sum_u exp(-clip(d / bandwidth_u)), bandwidth_u = bandwidth / mul^(num // 2) * mul^u, u = 0 .. num - 1.
+    """sum_u exp(-clip(d / bandwidth_u)), bandwidth_u = bandwidth / mul^(num // 2) * mul^u, u = 0 ..
+    num - 1.
 
     Args:
       distances: float32, broadcastable against bandwidth.

@@ -1,18 +1,23 @@
-"""Adaptive label smoothing: PLCA's regulariser of predictions that are too sure or not sure enough (Kang et al., NeurIPS 2020)."""
+"""Adaptive label smoothing: PLCA's regulariser of predictions that are too sure or not sure enough
+(Kang et al., NeurIPS 2020).
+"""
 
 import jax
 
 
 def adaptive_label_smoothing(logits, threshold):
-    """sg(l / threshold - 1) l of every pixel, with l = -mean_k log p_k, the cross-entropy against the uniform distribution.
+    """sg(l / threshold - 1) l of every pixel, with l = -mean_k log p_k, the cross-entropy against
+    the uniform distribution.
 
-    The factor is a constant for the gradient. It draws l towards the threshold: it is negative, and so pushes l up, until a prediction is
-    that sure, and keeps it from becoming surer. Unreduced: take `parallel.masked_mean`. PLCA's code averages over all pixels, void ones
-    included, of the logits before up-sampling (spec/plca.md, section 7).
+    The factor is a constant for the gradient. It draws l towards the threshold: it is negative, and
+    so pushes l up, until a prediction is that sure, and keeps it from becoming surer. Unreduced:
+    take `parallel.masked_mean`. PLCA's code averages over all pixels, void ones included, of the
+    logits before up-sampling (spec/plca.md, section 7).
 
     Args:
       logits: float32 [..., K].
-      threshold: 10 in PLCA, by its paper a largest probability of about 0.999; 0 for l itself, plain label smoothing.
+      threshold: 10 in PLCA, by its paper a largest probability of about 0.999; 0 for l itself,
+        plain label smoothing.
 
     Returns:
       float32 [...]; usually negative where threshold > 0.

@@ -1,11 +1,13 @@
-"""Lovász-softmax, the convex surrogate of the mean intersection over union (Berman, Triki and Blaschko, CVPR 2018).
+"""Lovász-softmax, the convex surrogate of the mean intersection over union (Berman, Triki and
+Blaschko, CVPR 2018).
 
-Of class c the error of a pixel is e = |[y = c] - p_c|. With the errors in descending order, loss_c = sum_r e_r (J_r - J_(r-1)), where J_r is
-the Jaccard loss of c if exactly the first r pixels were wrong. The order, and so J, counts as constant: the gradient goes through e alone.
+Of class c the error of a pixel is e = |[y = c] - p_c|. With the errors in descending order, loss_c
+= sum_r e_r (J_r - J_(r-1)), where J_r is the Jaccard loss of c if exactly the first r pixels were
+wrong. The order, and so J, counts as constant: the gradient goes through e alone.
 
-Here the increments are written out instead of being differences of J, which float32 would cancel to nothing for half a million pixels:
-with G pixels of the class, F of them and B others among the first r, a pixel of the class adds 1 / (G + B), any other
-(G - F) / ((G + B - 1) (G + B)).
+Here the increments are written out instead of being differences of J, which float32 would cancel to
+nothing for half a million pixels: with G pixels of the class, F of them and B others among the
+first r, a pixel of the class adds 1 / (G + B), any other (G - F) / ((G + B - 1) (G + B)).
 """
 
 import functools
@@ -17,22 +19,26 @@ CLASSES = ("present", "all")
 
 
 def lovasz_softmax(probabilities, labels, valid, *, classes="present", per_image=False):
-    """Mean over classes of the Lovász extension of the Jaccard loss: lovasz_softmax of the authors' code, and of PLCA.
+    """Mean over classes of the Lovász extension of the Jaccard loss: lovasz_softmax of the authors'
+    code, and of PLCA.
 
-    It is a loss of the whole batch, and of no pixel: with several devices call it on what `parallel.gather` returns of all three, and take
-    `parallel.share` of the result. Of two pixels with the same error the one of the class comes first, then the earlier one.
+    It is a loss of the whole batch, and of no pixel: with several devices call it on what
+    `parallel.gather` returns of all three, and take `parallel.share` of the result. Of two pixels
+    with the same error the one of the class comes first, then the earlier one.
 
-    On a CPU the sorts, one a class, take nearly all of the time: 0.6 s for 730x730 pixels of 19 classes on one core, where torch takes 1.4
-    (benchmarks/lovasz.py, the gradient included). Memory: one array of the size of the probabilities is kept for the gradient, one more is
-    a temporary; beyond these some 40 bytes a pixel, since classes take turns.
+    On a CPU the sorts, one a class, take nearly all of the time: 0.6 s for 730x730 pixels of 19
+    classes on one core, where torch takes 1.4 (benchmarks/lovasz.py, the gradient included).
+    Memory: one array of the size of the probabilities is kept for the gradient, one more is a
+    temporary; beyond these some 40 bytes a pixel, since classes take turns.
 
     Args:
       probabilities: float [N, H, W, K], of a softmax; computed in float32.
       labels: int32 [N, H, W]; anything where not valid.
       valid: bool [N, H, W], see segmentation.valid_pixels.
-      classes: "present": the mean is over classes that some valid pixel has; "all": over all K, where an absent class costs its largest
-        probability.
-      per_image: the mean of each image's own loss, over images with a valid pixel, instead of one loss of all pixels together.
+      classes: "present": the mean is over classes that some valid pixel has; "all": over all K,
+        where an absent class costs its largest probability.
+      per_image: the mean of each image's own loss, over images with a valid pixel, instead of one
+        loss of all pixels together.
 
     Returns:
       float32 scalar; 0 with zero gradient if no pixel is valid.
@@ -43,13 +49,19 @@ def lovasz_softmax(probabilities, labels, valid, *, classes="present", per_image
     if classes not in CLASSES:
         raise ValueError(f"unknown classes '{classes}'; known: {', '.join(CLASSES)}")
     if not probabilities.shape[:-1] == labels.shape == valid.shape:
-        raise ValueError(f"lovasz_softmax: probabilities {probabilities.shape}, labels {labels.shape} and valid {valid.shape} must agree")
+        raise ValueError(
+            f"lovasz_softmax: probabilities {probabilities.shape}, labels {labels.shape} and valid"
+            f" {valid.shape} must agree"
+        )
     only_present = classes == "present"
     probabilities = probabilities.astype(jnp.float32)
     if not per_image:
         return _pooled(probabilities, labels, valid, only_present)
     has_valid = valid.any((1, 2)).astype(jnp.float32)  # [N]
-    losses = jax.lax.map(lambda image: _pooled(*image, only_present), (probabilities, labels, valid))  # [N]
+    # [N]
+    losses = jax.lax.map(
+        lambda image: _pooled(*image, only_present), (probabilities, labels, valid)
+    )
     return (losses * has_valid).sum() / jnp.maximum(has_valid.sum(), 1.0)
 
 
@@ -75,7 +87,10 @@ def _forward(probabilities, labels, valid, only_present):
         return weight * loss, slope, weight
 
     by_class = jnp.moveaxis(probabilities, -1, 0).reshape(num_classes, -1)  # [K, P]
-    losses, slopes, weights = jax.lax.map(of_class, (jnp.arange(num_classes, dtype=labels.dtype), by_class))  # [K], [K, P], [K]
+    # [K], [K, P], [K]
+    losses, slopes, weights = jax.lax.map(
+        of_class, (jnp.arange(num_classes, dtype=labels.dtype), by_class)
+    )
     scale = 1.0 / jnp.maximum(weights.sum(), 1.0)
     slopes = jnp.moveaxis((scale * slopes).reshape(num_classes, *probabilities.shape[:-1]), 0, -1)
     return scale * losses.sum(), slopes
@@ -92,7 +107,8 @@ def _loss_and_increments(errors, is_class, count):
     """One class: its loss, and every pixel's increment in the order of the pixels.
 
     Args:
-      errors: float32 [P] >= 0, and 0 for void pixels, which thereby come last with an increment of 0.
+      errors: float32 [P] >= 0, and 0 for void pixels, which thereby come last with an increment of
+        0.
       is_class: bool [P].
       count: float32, the number of pixels of the class (G).
 
@@ -103,25 +119,42 @@ def _loss_and_increments(errors, is_class, count):
     others = jnp.cumsum(1.0 - sorted_is_class)  # B; exact in float32 up to 2^24 pixels
     union = count + others
     hits_left = count - (jnp.arange(1.0, errors.size + 1.0) - others)  # G - F
-    sorted_increments = jnp.where(sorted_is_class > 0, 1.0, hits_left / jnp.maximum(union - 1.0, 1.0)) / jnp.maximum(union, 1.0)
+    sorted_increments = jnp.where(
+        sorted_is_class > 0, 1.0, hits_left / jnp.maximum(union - 1.0, 1.0)
+    ) / jnp.maximum(union, 1.0)
     # An absent class: J jumps to 1 at the first pixel and stays.
-    sorted_increments = jnp.where(count > 0, sorted_increments, jnp.where(jnp.arange(errors.size) == 0, 1.0, 0.0))
-    increments = jnp.zeros_like(errors).at[pixels].set(sorted_increments, unique_indices=True, mode="promise_in_bounds")
+    sorted_increments = jnp.where(
+        count > 0, sorted_increments, jnp.where(jnp.arange(errors.size) == 0, 1.0, 0.0)
+    )
+    increments = (
+        jnp.zeros_like(errors)
+        .at[pixels]
+        .set(sorted_increments, unique_indices=True, mode="promise_in_bounds")
+    )
     return (sorted_errors * sorted_increments).sum(), increments
 
 
 def _sort_descending(errors, is_class):
-    """errors [P], whether of the class as float32 [P], and the pixels they came from [P], by descending error.
+    """errors [P], whether of the class as float32 [P], and the pixels they came from [P], by
+    descending error.
 
-    All three travel in one 64-bit integer, high to low: the bits of the error, which ascend with it for floats >= 0 and leave the sign's
-    place free; is_class in the place so gained; the pixel. XLA's CPU sort of plain integers takes 30 ms for 730x730 of them; of floats or
-    of (key, index) pairs, for which it calls a comparison function, 120 ms and more. Integers of 64 bits exist in this function only.
+    All three travel in one 64-bit integer, high to low: the bits of the error, which ascend with it
+    for floats >= 0 and leave the sign's place free; is_class in the place so gained; the pixel.
+    XLA's CPU sort of plain integers takes 30 ms for 730x730 of them; of floats or of (key, index)
+    pairs, for which it calls a comparison function, 120 ms and more. Integers of 64 bits exist in
+    this function only.
     """
     keys = (jax.lax.bitcast_convert_type(errors, jnp.uint32) << 1) | is_class.astype(jnp.uint32)
     pixels = jax.lax.iota(jnp.uint32, errors.size)
     with jax.enable_x64(True):
-        packed = (jax.lax.convert_element_type(~keys, jnp.uint64) << jnp.uint64(32)) | jax.lax.convert_element_type(pixels, jnp.uint64)
+        packed = (
+            jax.lax.convert_element_type(~keys, jnp.uint64) << jnp.uint64(32)
+        ) | jax.lax.convert_element_type(pixels, jnp.uint64)
         packed = jax.lax.sort(packed)  # the inverted keys, ascending
         keys = ~jax.lax.convert_element_type(packed >> jnp.uint64(32), jnp.uint32)
         pixels = jax.lax.convert_element_type(packed, jnp.uint32)
-    return jax.lax.bitcast_convert_type(keys >> 1, jnp.float32), (keys & 1).astype(jnp.float32), pixels
+    return (
+        jax.lax.bitcast_convert_type(keys >> 1, jnp.float32),
+        (keys & 1).astype(jnp.float32),
+        pixels,
+    )

@@ -1,7 +1,9 @@
-"""Similarity of associated pixels, without contrast to all others: Sim-PLCA, a row of PLCA's Table 1 (Kang et al., NeurIPS 2020).
+"""Similarity of associated pixels, without contrast to all others: Sim-PLCA, a row of PLCA's Table
+1 (Kang et al., NeurIPS 2020).
 
-The authors' code has no Sim-PLCA and the paper names it in a sentence, so this is a reading: the pixels that a cycle joins are
-drawn together, D(source, target) + D(target, end) in the metric of the level, and nothing is pushed apart.
+The authors' code has no Sim-PLCA and the paper names it in a sentence, so this is a reading: the
+pixels that a cycle joins are drawn together, D(source, target) + D(target, end) in the metric of
+the level, and nothing is pushed apart.
 """
 
 import jax.numpy as jnp
@@ -31,6 +33,8 @@ def _similarity(a, b, metric):
     """Row by row: [N, L, C] twice -> [N, L]."""
     query, own_key = factors(a, metric)
     similarity = (query * factors(b, metric)[1]).sum(-1)
-    if metric == "negative_kl":  # the product lacks the entropy, which a whole row of the matrix shares and a single pair does not
+    # the product lacks the entropy, which a whole row of the matrix shares and a single pair does
+    # not
+    if metric == "negative_kl":
         similarity = similarity - (query * own_key).sum(-1)
     return similarity

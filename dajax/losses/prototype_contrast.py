@@ -1,11 +1,14 @@
-"""Contrast of pixels against class prototypes: the cross-entropy of a pixel's similarities to all of them.
+"""Contrast of pixels against class prototypes: the cross-entropy of a pixel's similarities to all
+of them.
 
     l(u, c) = -log softmax_k(s(u, mu_k) / temperature)[c]
 
-SPCL (Xie et al.), eq. 4 and 6: s is the dot product of the pixel at length 1 with a prototype as it is, prototypes are constants, and the
-released temperature is 100, at which the loss stays within 0.4 % of ln K whatever happens: watch gradients, not values. BiCL (Lee et al.,
-ECCV 2022): s is the cosine; forward contrast has target pixels and source prototypes, backward contrast source pixels and target
-prototypes. A small class counts for as many pixels as it has: the loss is a mean over pixels, not over classes.
+SPCL (Xie et al.), eq. 4 and 6: s is the dot product of the pixel at length 1 with a prototype as it
+is, prototypes are constants, and the released temperature is 100, at which the loss stays within
+0.4 % of ln K whatever happens: watch gradients, not values. BiCL (Lee et al., ECCV 2022): s is the
+cosine; forward contrast has target pixels and source prototypes, backward contrast source pixels
+and target prototypes. A small class counts for as many pixels as it has: the loss is a mean over
+pixels, not over classes.
 """
 
 import jax
@@ -16,33 +19,45 @@ from dajax.ops.labels import IGNORED
 from dajax.ops.prototypes import prototype_similarities
 
 
-def prototype_contrast(features, prototypes, labels, *, temperature, present=None, normalize_prototypes):
-    """The contrast of every pixel; the loss is its mean over `valid`, of each domain by itself (`parallel.masked_mean`).
+def prototype_contrast(
+    features, prototypes, labels, *, temperature, present=None, normalize_prototypes
+):
+    """The contrast of every pixel; the loss is its mean over `valid`, of each domain by itself
+    (`parallel.masked_mean`).
 
-    Gradients reach the features and the prototypes: take `stop_gradient` of what is to be constant. SPCL's prototypes are.
+    Gradients reach the features and the prototypes: take `stop_gradient` of what is to be constant.
+    SPCL's prototypes are.
 
     Args:
       features: float [N, h, w, D].
-      prototypes, present, normalize_prototypes: see prototype_similarities. Absent classes stay in the softmax, at their least.
-      labels: int32 [N, h, w], on the grid of the features (ops.resize.resize_nearest_legacy); 255 or negative: ignored.
+      prototypes, present, normalize_prototypes: see prototype_similarities. Absent classes stay in
+        the softmax, at their least.
+      labels: int32 [N, h, w], on the grid of the features (ops.resize.resize_nearest_legacy); 255
+        or negative: ignored.
       temperature: tau; 100 in SPCL's code, 0.1 in DASS's.
 
     Returns:
-      (float32 [N, h, w], 0 where not valid; bool [N, h, w], valid: pixels with a class that has a prototype).
+      (float32 [N, h, w], 0 where not valid; bool [N, h, w], valid: pixels with a class that has a
+        prototype).
     """
-    similarities = prototype_similarities(features, prototypes, present=present, normalize_prototypes=normalize_prototypes)
+    similarities = prototype_similarities(
+        features, prototypes, present=present, normalize_prototypes=normalize_prototypes
+    )
     return _contrast(similarities, labels, present, temperature)
 
 
 def overlap_contrast(similarities, labels, overlap, *, temperature):
-    """The contrast of DASS's released code (damnet_trainer.py, metric_loss): one value for each pair of images.
+    """The contrast of DASS's released code (damnet_trainer.py, metric_loss): one value for each
+    pair of images.
 
-    The mean over those pixels of an image whose class both images of the pair have. The code brings the similarities to the size of the
-    label first (resize_nearest_legacy), which weighs every pixel of the label alike. Take the mean over pairs where `has_pixels`: a pair
-    without common class counts nowhere, while the code's loss is NaN then.
+    The mean over those pixels of an image whose class both images of the pair have. The code brings
+    the similarities to the size of the label first (resize_nearest_legacy), which weighs every
+    pixel of the label alike. Take the mean over pairs where `has_pixels`: a pair without common
+    class counts nowhere, while the code's loss is NaN then.
 
     Args:
-      similarities: float32 [N, H, W, K], from prototype_similarities, with the prototypes of the other image of the pair; resized.
+      similarities: float32 [N, H, W, K], from prototype_similarities, with the prototypes of the
+        other image of the pair; resized.
       labels: int32 [N, H, W]; 255 or negative: ignored.
       overlap: bool [N, K], the classes that both images have at the size of the features.
       temperature: 0.1 in the code.
@@ -50,13 +65,17 @@ def overlap_contrast(similarities, labels, overlap, *, temperature):
     Returns:
       (float32 [N], 0 without pixels; bool [N], has_pixels).
     """
-    values, valid = jax.vmap(lambda *image: _contrast(*(x[None] for x in image[:2]), image[2], temperature))(similarities, labels, overlap)
+    values, valid = jax.vmap(
+        lambda *image: _contrast(*(x[None] for x in image[:2]), image[2], temperature)
+    )(similarities, labels, overlap)
     counts = valid.sum((1, 2, 3), dtype=jnp.float32)  # [N]
     return values.sum((1, 2, 3)) / jnp.maximum(counts, 1.0), counts > 0
 
 
 def _contrast(similarities, labels, counted, temperature):
-    """Values and validity [N, h, w] of the pixels whose class is `counted`, bool [K] or None for all."""
+    """Values and validity [N, h, w] of the pixels whose class is `counted`, bool [K] or None for
+    all.
+    """
     valid = (labels >= 0) & (labels != IGNORED)
     if counted is not None:
         valid &= jnp.take(counted, jnp.where(valid, labels, 0))

@@ -1,4 +1,6 @@
-"""Per-pixel losses of semantic segmentation. All unreduced: reduce them with `parallel.masked_mean` over `valid_pixels`."""
+"""Per-pixel losses of semantic segmentation. All unreduced: reduce them with `parallel.masked_mean`
+over `valid_pixels`.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -33,9 +35,11 @@ def cross_entropy_map(logits, labels):
 
 
 def focal_map(logits, labels, *, gamma):
-    """Focal loss of every pixel, -(1 - p_y)^gamma log p_y, the segmentation loss of CLAN's released code with gamma = 2.
+    """Focal loss of every pixel, -(1 - p_y)^gamma log p_y, the segmentation loss of CLAN's released
+    code with gamma = 2.
 
-    The code clamps p to [1e-9, 1 - 1e-9], which also cuts the gradient off outside; reproduced. (In float32 the upper end is 1.)
+    The code clamps p to [1e-9, 1 - 1e-9], which also cuts the gradient off outside; reproduced. (In
+    float32 the upper end is 1.)
 
     Args:
       logits: float32 [N, H, W, K].
@@ -48,7 +52,8 @@ def focal_map(logits, labels, *, gamma):
     log_prob = _at_label(jax.nn.log_softmax(logits), labels)
     floor = jnp.log(jnp.asarray(_SMALLEST, log_prob.dtype))
     log_prob = jnp.where(log_prob > floor, log_prob, floor)  # a constant where clamped: no gradient
-    # -expm1 keeps the digits of 1 - p where p is nearly 1. Its power has no finite gradient at 0 for gamma < 1, hence the floor.
+    # -expm1 keeps the digits of 1 - p where p is nearly 1. Its power has no finite gradient at 0
+    # for gamma < 1, hence the floor.
     miss = jnp.maximum(-jnp.expm1(log_prob), _SMALLEST)
     return -jnp.where(_has_class(labels), miss**gamma * log_prob, 0.0)
 
@@ -58,7 +63,9 @@ def _has_class(labels):
 
 
 def _at_label(values, labels):
-    """values [N, H, W, K] at each pixel's label; class 0's where it has none. A masked sum, since gathers are slow backwards."""
+    """values [N, H, W, K] at each pixel's label; class 0's where it has none. A masked sum, since
+    gathers are slow backwards.
+    """
     classes = jnp.arange(values.shape[-1], dtype=labels.dtype).reshape(1, 1, 1, -1)
     is_label = jnp.where(_has_class(labels), labels, 0)[..., None] == classes  # [N, H, W, K]
     return jnp.where(is_label, values, 0.0).sum(-1)

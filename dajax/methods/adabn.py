@@ -1,6 +1,8 @@
-"""AdaBN (Li et al., 2016): nothing is trained; the normalisation statistics are re-estimated on unlabelled target images.
+"""AdaBN (Li et al., 2016): nothing is trained; the normalisation statistics are re-estimated on
+unlabelled target images.
 
-The honest floor for every method that shows the network target images: what those images do through the statistics alone.
+The honest floor for every method that shows the network target images: what those images do through
+the statistics alone.
 """
 
 import jax.numpy as jnp
@@ -23,8 +25,16 @@ def plan(state, *, data, config):
 
 
 def train_step(state, batch, rng, *, config, model, axis_name=None):
-    """Moves the running statistics of the target's set towards this batch's; parameters stay. batch["target"]: image, mask."""
+    """Moves the running statistics of the target's set towards this batch's; parameters stay.
+    batch["target"]: image, mask.
+    """
     _, batch_stats = forward_train(
-        model, state.params, state.batch_stats, batch["target"], domain=config.target_bn, axis_name=axis_name, rng=rng
+        model,
+        state.params,
+        state.batch_stats,
+        batch["target"],
+        domain=config.target_bn,
+        axis_name=axis_name,
+        rng=rng,
     )
     return state.replace(step=state.step + 1, batch_stats=batch_stats), {"loss": jnp.zeros(())}

@@ -1,15 +1,20 @@
-"""Pseudo-labels for every target training image, from the network of the stage before, written as files that a later stage trains on.
+"""Pseudo-labels for every target training image, from the network of the stage before, written as
+files that a later stage trains on.
 
-rule="quantile": SPCL's (pseudo_label.py; eq. 5 of the paper). A pixel keeps its predicted class where its confidence reaches the threshold of
-that class, min(cap, the class's median confidence). rule="top": DASS's, the static labels of BiCL (gene_thres, save_pred): any class above
-the confidence of its top share, or among the most confident share of the image.
+rule="quantile": SPCL's (pseudo_label.py; eq. 5 of the paper). A pixel keeps its predicted class
+where its confidence reaches the threshold of that class, min(cap, the class's median confidence).
+rule="top": DASS's, the static labels of BiCL (gene_thres, save_pred): any class above the
+confidence of its top share, or among the most confident share of the image.
 
-Two passes over the target, one for thresholds at the network's input size, one for labels at the images' own, as both codes do it; a
-histogram in place of their lists, so memory does not grow with the set.
+Two passes over the target, one for thresholds at the network's input size, one for labels at the
+images' own, as both codes do it; a histogram in place of their lists, so memory does not grow with
+the set.
 
-`statistics` says what normalises the target's features. "running": what training left (SPCL, whose own are frozen). "image": each image's own
-(DASS's code, which leaves the network in train mode; here the running ones do not move). "reestimated": running ones, first re-estimated on
-`reestimate_batches` batches of unlabelled target images (AdaBN; ours), for networks whose training mixes both domains' statistics.
+`statistics` says what normalises the target's features. "running": what training left (SPCL, whose
+own are frozen). "image": each image's own (DASS's code, which leaves the network in train mode;
+here the running ones do not move). "reestimated": running ones, first re-estimated on
+`reestimate_batches` batches of unlabelled target images (AdaBN; ours), for networks whose training
+mixes both domains' statistics.
 """
 
 import functools
@@ -46,10 +51,14 @@ def init(rng, images, *, config, model, num_images):
     del num_images
     for key, known in (("rule", RULES), ("statistics", STATISTICS)):
         if config[key] not in known:
-            raise UserError(f"unknown {key} '{config[key]}' of pseudo-labels; known: {', '.join(known)}")
+            raise UserError(
+                f"unknown {key} '{config[key]}' of pseudo-labels; known: {', '.join(known)}"
+            )
     params, batch_stats = init_network(rng, images, model=model)
     thresholds = jnp.zeros(model.num_classes, jnp.float32)
-    return TrainState.create(params=params, batch_stats=batch_stats, opt_state={}, extra={"thresholds": thresholds})
+    return TrainState.create(
+        params=params, batch_stats=batch_stats, opt_state={}, extra={"thresholds": thresholds}
+    )
 
 
 def schedule(state, *, config):
@@ -66,7 +75,10 @@ def _compiled_histogram(model, predict, keep_every, devices):
         mask = jnp.broadcast_to(batch["mask"][:, None, None], probabilities.shape[:3])
         settings = dict(num_classes=model.num_classes, keep_every=keep_every)
         rows = probabilities.max(-1), probabilities.argmax(-1).astype(jnp.int32), mask
-        return jax.lax.map(lambda row: confidence_histogram(*(x[None] for x in row), **settings), rows)  # [N, K, B]
+        # [N, K, B]
+        return jax.lax.map(
+            lambda row: confidence_histogram(*(x[None] for x in row), **settings), rows
+        )
 
     return parallel.compile_map(count, devices)
 
@@ -77,7 +89,9 @@ def _compiled_labels(predict, size_hw, image_share, devices):
         probabilities = _probabilities(predict, variables["network"], batch, size_hw)
         if image_share is None:
             return confident_labels(probabilities, variables["thresholds"]).astype(jnp.uint8)
-        return static_labels(probabilities, variables["thresholds"], image_share=image_share)[0].astype(jnp.uint8)
+        return static_labels(probabilities, variables["thresholds"], image_share=image_share)[
+            0
+        ].astype(jnp.uint8)
 
     return parallel.compile_map(label, devices)
 
@@ -89,18 +103,26 @@ def _probabilities(predict, variables, batch, size_hw):
 
 @functools.lru_cache(maxsize=16)
 def _predict(model, domain, statistics):
-    """f(variables, images) -> scores; one object for each choice, since it is a key of the compiled functions above."""
-    return functools.partial(predict_scores_by_image if statistics == "image" else predict_scores, model, domain=domain)
+    """f(variables, images) -> scores; one object for each choice, since it is a key of the compiled
+    functions above.
+    """
+    return functools.partial(
+        predict_scores_by_image if statistics == "image" else predict_scores, model, domain=domain
+    )
 
 
 def refresh(state, *, data, config, model):
-    """See dajax.methods: thresholds, then labels, below the stage's directory. Finds what a killed run has finished."""
+    """See dajax.methods: thresholds, then labels, below the stage's directory. Finds what a killed
+    run has finished.
+    """
     variables = {"params": state.params, "batch_stats": state.batch_stats}
     devices, is_top = tuple(data.devices), config.rule == "top"
     predict = _predict(model, config.target_bn, config.statistics)
     if config.statistics == "reestimated":
         estimation = dict(batch_size=config.batch_size, num_batches=config.reestimate_batches)
-        variables = reestimate_statistics(variables, data=data, model=model, domain=config.target_bn, **estimation)
+        variables = reestimate_statistics(
+            variables, data=data, model=model, domain=config.target_bn, **estimation
+        )
     count = _compiled_histogram(model, predict, config.keep_every if is_top else 1, devices)
     histogram = 0
     for batch in data.target_pass(config.batch_size):
@@ -116,11 +138,21 @@ def refresh(state, *, data, config, model):
         for batch in data.target_pass(config.batch_size):
             real = batch["index"][batch["mask"]]
             size_hw = data.target_size(int(real[0]))
-            label = _compiled_labels(predict, size_hw, config.image_share if is_top else None, devices)
-            made = label({"network": variables, "thresholds": thresholds}, {"image": batch["image"]})
+            label = _compiled_labels(
+                predict, size_hw, config.image_share if is_top else None, devices
+            )
+            made = label(
+                {"network": variables, "thresholds": thresholds}, {"image": batch["image"]}
+            )
             yield from np.asarray(made)[batch["mask"]]
 
     origin = {"rule": config.rule, "thresholds": thresholds.tolist()}
     data.write_pseudo_labels(labels(), origin)
-    summary = {f"threshold_{name}": float(value) for name, value in zip(data.class_names, thresholds)}
-    return state.replace(step=state.step + 1, extra={"thresholds": jnp.asarray(thresholds)}), summary, []
+    summary = {
+        f"threshold_{name}": float(value) for name, value in zip(data.class_names, thresholds)
+    }
+    return (
+        state.replace(step=state.step + 1, extra={"thresholds": jnp.asarray(thresholds)}),
+        summary,
+        [],
+    )

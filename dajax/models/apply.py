@@ -1,6 +1,8 @@
-"""How the rest of dajax calls a network: initialise it, run it while training, run it for inference.
+"""How the rest of dajax calls a network: initialise it, run it while training, run it for
+inference.
 
-The main network of a run, a classifier or a segmenter, stands in TrainState.params under `model.network`.
+The main network of a run, a classifier or a segmenter, stands in TrainState.params under
+`model.network`.
 """
 
 import functools
@@ -28,7 +30,9 @@ def init_network(rng, images, *, model):
 
 
 def feature_width(model, params, batch_stats, images):
-    """Channels of the model's features, D, without computing any. Trees by network name; images as the model takes them."""
+    """Channels of the model's features, D, without computing any. Trees by network name; images as
+    the model takes them.
+    """
     variables = {"params": params, "batch_stats": batch_stats}
     return jax.eval_shape(lambda: inference(model, 0)(variables, images)).features.shape[-1]
 
@@ -47,11 +51,13 @@ def forward_train(model, params, batch_stats, part, *, domain, axis_name, rng=No
 
     Args:
       params, batch_stats: as in TrainState, by network name.
-      part: image float32 [N, H, W, C], mask bool [N]: rows outside of it do not count in the statistics.
+      part: image float32 [N, H, W, C], mask bool [N]: rows outside of it do not count in the
+        statistics.
       domain: which set of normalisation parameters and statistics.
       axis_name: device axis over which statistics are synchronised, or None.
       rng: key of this pass, the same on every device; needed where the network has dropout.
-      rows: see Mode; None where `part` is this device's share of a batch that is split over the devices in order.
+      rows: see Mode; None where `part` is this device's share of a batch that is split over the
+        devices in order.
 
     Returns:
       (Output, batch_stats with the running statistics of `domain` moved once).
@@ -59,26 +65,32 @@ def forward_train(model, params, batch_stats, part, *, domain, axis_name, rng=No
     rows = parallel.row_numbers(len(part["mask"]), axis_name) if rows is None else rows
     mode = Mode(train=True, domain=domain, mask=part["mask"], axis_name=axis_name, rows=rows)
     variables = {"params": params[model.network], "batch_stats": batch_stats[model.network]}
-    output, updated = model.apply(variables, part["image"], mode, mutable=["batch_stats"], rngs=_streams(rng))
+    output, updated = model.apply(
+        variables, part["image"], mode, mutable=["batch_stats"], rngs=_streams(rng)
+    )
     return output, {**batch_stats, model.network: updated.get("batch_stats", {})}
 
 
 def forward_segmenter(model, params, batch_stats, part, *, size_hw, domain, axis_name):
-    """`forward_train` of a segmenter, its logits brought to `size_hw` (bilinear, corners aligned: nn.Upsample of all the authors' code).
+    """`forward_train` of a segmenter, its logits brought to `size_hw` (bilinear, corners aligned:
+    nn.Upsample of all the authors' code).
 
     Returns:
       (main float32 [N, H, W, K], the auxiliary head's or None, batch_stats).
     """
-    output, batch_stats = forward_train(model, params, batch_stats, part, domain=domain, axis_name=axis_name)
+    output, batch_stats = forward_train(
+        model, params, batch_stats, part, domain=domain, axis_name=axis_name
+    )
     aux = None if output.aux_logits is None else resize_bilinear(output.aux_logits, size_hw)
     return resize_bilinear(output.logits, size_hw), aux, batch_stats
 
 
 def prediction_scores(model, params, output, *, aggregation_alpha):
-    """What a segmenter's prediction is the largest of, at the backbone's stride: float32 [N, h, w, K].
+    """What a segmenter's prediction is the largest of, at the backbone's stride: float32 [N, h, w,
+    K].
 
-    Logits; with spatial aggregation (PLCA, tools/test.py) class probabilities: features are blended with their aggregate, classified, and the
-    softmax of that is blended with its own.
+    Logits; with spatial aggregation (PLCA, tools/test.py) class probabilities: features are blended
+    with their aggregate, classified, and the softmax of that is blended with its own.
 
     Args:
       params: of the segmenter; output: SegOutput.
@@ -92,7 +104,9 @@ def prediction_scores(model, params, output, *, aggregation_alpha):
 
 
 def predict_scores(model, variables, images, *, domain, aggregation_alpha=0.0):
-    """`prediction_scores` of images float32 [N, H, W, 3], with running statistics. variables: {"params", "batch_stats"} by network."""
+    """`prediction_scores` of images float32 [N, H, W, 3], with running statistics. variables:
+    {"params", "batch_stats"} by network.
+    """
     own = {name: tree[model.network] for name, tree in variables.items()}
     output = model.apply(own, images, Mode(train=False, domain=domain))
     return prediction_scores(model, own["params"], output, aggregation_alpha=aggregation_alpha)
@@ -105,11 +119,15 @@ def init_discriminator(rng, *, num_classes, width):
 
 @functools.lru_cache(maxsize=8)
 def _compiled_discriminator_init(num_classes, width):
-    return jax.jit(lambda rng: Discriminator(width).init(rng, jnp.zeros((1, 64, 64, num_classes)))["params"])
+    return jax.jit(
+        lambda rng: Discriminator(width).init(rng, jnp.zeros((1, 64, 64, num_classes)))["params"]
+    )
 
 
 def discriminate(params, probabilities, *, width):
-    """The patch discriminator's raw output: float32 [N, H, W, K] class probabilities -> [N, H / 32, W / 32]."""
+    """The patch discriminator's raw output: float32 [N, H, W, K] class probabilities -> [N, H / 32,
+    W / 32].
+    """
     return Discriminator(width).apply({"params": params}, probabilities)
 
 
@@ -121,10 +139,14 @@ def init_domain_discriminator(rng, *, width, num_inputs):
 
 
 def discriminate_domains(params, batch_stats, features, mask, *, width, axis_name):
-    """The domain discriminator with batch statistics: float32 [N, D], bool [N] -> (logits float32 [N], batch_stats moved once)."""
+    """The domain discriminator with batch statistics: float32 [N, D], bool [N] -> (logits float32
+    [N], batch_stats moved once).
+    """
     mode = Mode(train=True, mask=mask, axis_name=axis_name)
     variables = {"params": params, "batch_stats": batch_stats}
-    logits, updated = DomainDiscriminator(width).apply(variables, features, mode, mutable=["batch_stats"])
+    logits, updated = DomainDiscriminator(width).apply(
+        variables, features, mode, mutable=["batch_stats"]
+    )
     return logits, updated["batch_stats"]
 
 
@@ -135,25 +157,36 @@ def init_head(rng, *, model, num_inputs):
     return variables["params"], variables.get("batch_stats", {})
 
 
-def apply_head(model, params, batch_stats, features, mask, *, domain, axis_name, rng=None, rows=None):
-    """A second head with batch statistics: (logits float32 [N, K], batch_stats); rng and rows as forward_train takes them."""
+def apply_head(
+    model, params, batch_stats, features, mask, *, domain, axis_name, rng=None, rows=None
+):
+    """A second head with batch statistics: (logits float32 [N, K], batch_stats); rng and rows as
+    forward_train takes them.
+    """
     rows = parallel.row_numbers(len(mask), axis_name) if rows is None else rows
     mode = Mode(train=True, domain=domain, mask=mask, axis_name=axis_name, rows=rows)
     variables = {"params": params, "batch_stats": batch_stats}
-    logits, updated = model.another_head().apply(variables, features, mode, mutable=["batch_stats"], rngs=_streams(rng))
+    logits, updated = model.another_head().apply(
+        variables, features, mode, mutable=["batch_stats"], rngs=_streams(rng)
+    )
     return logits, updated.get("batch_stats", {})
 
 
 @functools.lru_cache(maxsize=32)
 def _compiled(model, domain, devices):
     def forward(variables, images):
-        return model.apply({name: tree[model.network] for name, tree in variables.items()}, images, Mode(train=False, domain=domain))
+        return model.apply(
+            {name: tree[model.network] for name, tree in variables.items()},
+            images,
+            Mode(train=False, domain=domain),
+        )
 
     return parallel.compile_map(forward, devices)
 
 
 def inference(model, domain, devices=None):
-    """f({"params", "batch_stats"}, images [N, H, W, C]) -> Output, with running statistics; compiled once per model and domain.
+    """f({"params", "batch_stats"}, images [N, H, W, C]) -> Output, with running statistics;
+    compiled once per model and domain.
 
     Args:
       devices: split the rows over these; on the default device when None.
@@ -163,5 +196,9 @@ def inference(model, domain, devices=None):
 
 @functools.lru_cache(maxsize=32)
 def segmenter_inference(model, domain, aggregation_alpha):
-    """f({"params", "batch_stats"}, images [N, H, W, 3]) -> float32 [N, h, w, K], see prediction_scores; compiled once, on the default device."""
-    return jax.jit(functools.partial(predict_scores, model, domain=domain, aggregation_alpha=aggregation_alpha))
+    """f({"params", "batch_stats"}, images [N, H, W, 3]) -> float32 [N, h, w, K], see
+    prediction_scores; compiled once, on the default device.
+    """
+    return jax.jit(
+        functools.partial(predict_scores, model, domain=domain, aggregation_alpha=aggregation_alpha)
+    )

@@ -1,4 +1,6 @@
-"""What segmenters give out, and DeepLab-v2's classifier: parallel dilated 3x3 convolutions, summed (ASPP-L; the authors' Classifier_Module)."""
+"""What segmenters give out, and DeepLab-v2's classifier: parallel dilated 3x3 convolutions, summed
+(ASPP-L; the authors' Classifier_Module).
+"""
 
 from typing import NamedTuple
 
@@ -8,13 +10,15 @@ import jax.numpy as jnp
 
 from dajax.models.layers import torch_bias_init, torch_init
 
-# AdaptSegNet and CLAN: conv.weight.data.normal_(0, 0.01). PLCA leaves its head at torch's default for convolutions.
+# AdaptSegNet and CLAN: conv.weight.data.normal_(0, 0.01). PLCA leaves its head at torch's default
+# for convolutions.
 KERNEL_INITS = {"normal": nn.initializers.normal(0.01), "torch": torch_init}
 
 
 class SegOutput(NamedTuple):
-    """What a segmenter computes, all float32: `features` [N, h, w, D], the input of the last head; `logits` [N, h, w, K] of the main
-    head; `aux_logits` [N, h, w, K] of the other one, or None where there is one head only.
+    """What a segmenter computes, all float32: `features` [N, h, w, D], the input of the last head;
+    `logits` [N, h, w, K] of the main head; `aux_logits` [N, h, w, K] of the other one, or None
+    where there is one head only.
     """
 
     features: jax.Array
@@ -23,7 +27,9 @@ class SegOutput(NamedTuple):
 
 
 class Branch(nn.Module):
-    """The parameters of one 3x3 convolution, under the name that the authors' state dicts have for it."""
+    """The parameters of one 3x3 convolution, under the name that the authors' state dicts have for
+    it.
+    """
 
     in_channels: int
     features: int
@@ -33,18 +39,26 @@ class Branch(nn.Module):
     @nn.compact
     def __call__(self):
         """(kernel [3, 3, in, features], bias [features] or None)."""
-        kernel = self.param("kernel", KERNEL_INITS[self.kernel_init], (3, 3, self.in_channels, self.features))
-        return kernel, self.param("bias", torch_bias_init(9 * self.in_channels), (self.features,)) if self.use_bias else None
+        kernel = self.param(
+            "kernel", KERNEL_INITS[self.kernel_init], (3, 3, self.in_channels, self.features)
+        )
+        return kernel, (
+            self.param("bias", torch_bias_init(9 * self.in_channels), (self.features,))
+            if self.use_bias
+            else None
+        )
 
 
 class ASPP(nn.Module):
-    """Sum over the rates of 3x3 convolutions with that dilation and padding. Submodules conv2d_list_0, conv2d_list_1, ...
+    """Sum over the rates of 3x3 convolutions with that dilation and padding. Submodules
+    conv2d_list_0, conv2d_list_1, ...
 
     Attributes:
       num_classes: K.
       rates: dilations.
-      branches: how many of them count, from the first. AdaptSegNet's code returns inside of its loop and so sums two of four; the
-        other two are in its files all the same, and get no gradient. Its released weights need 2 (spec/clan.md, 1.2).
+      branches: how many of them count, from the first. AdaptSegNet's code returns inside of its
+        loop and so sums two of four; the other two are in its files all the same, and get no
+        gradient. Its released weights need 2 (spec/clan.md, 1.2).
       use_bias: False in PLCA.
       kernel_init: of the kernels, one of KERNEL_INITS.
     """
@@ -59,17 +73,23 @@ class ASPP(nn.Module):
     def __call__(self, x):
         """float [N, h, w, D] -> float32 [N, h, w, K]."""
         channels = x.shape[-1]
-        parameters = [Branch(channels, self.num_classes, self.use_bias, self.kernel_init, name=f"conv2d_list_{i}")() for i in range(len(self.rates))]
+        parameters = [
+            Branch(
+                channels, self.num_classes, self.use_bias, self.kernel_init, name=f"conv2d_list_{i}"
+            )()
+            for i in range(len(self.rates))
+        ]
         used = parameters[: self.branches]
         y = _sum_of_dilated(x, [kernel for kernel, _ in used], self.rates[: self.branches])
         return y + sum(bias for _, bias in used).reshape(1, 1, 1, -1) if self.use_bias else y
 
 
 def _sum_of_dilated(x, kernels, rates):
-    """The 3x3 convolutions as one matrix product over all taps, whose results are shifted and added.
+    """The 3x3 convolutions as one matrix product over all taps, whose results are shifted and
+    added.
 
-    With D = 2048 and K = 19 there is little to shift. At 33 x 65, four rates, two cores: 32 ms, and 67 ms for the gradients; with
-    one dilated convolution per rate 99 ms and 251 ms.
+    With D = 2048 and K = 19 there is little to shift. At 33 x 65, four rates, two cores: 32 ms, and
+    67 ms for the gradients; with one dilated convolution per rate 99 ms and 251 ms.
 
     Args:
       x: float [N, h, w, D].
@@ -82,14 +102,20 @@ def _sum_of_dilated(x, kernels, rates):
     n, h, w, depth = x.shape
     taps = []  # (vertical offset, horizontal offset, matrix [D, K])
     for kernel, rate in zip(kernels, rates, strict=True):
-        offsets = [((i - 1) * rate, (j - 1) * rate, kernel[i, j]) for i in range(3) for j in range(3)]
-        taps += [tap for tap in offsets if abs(tap[0]) < h and abs(tap[1]) < w]  # the others see padding only
+        offsets = [
+            ((i - 1) * rate, (j - 1) * rate, kernel[i, j]) for i in range(3) for j in range(3)
+        ]
+        # the others see padding only
+        taps += [tap for tap in offsets if abs(tap[0]) < h and abs(tap[1]) < w]
     matrix = jnp.concatenate([tap[2] for tap in taps], -1).astype(x.dtype)  # [D, taps * K]
-    products = jnp.dot(x.reshape(n * h * w, depth), matrix, preferred_element_type=jnp.float32)  # [N*h*w, taps * K]
+    # [N*h*w, taps * K]
+    products = jnp.dot(x.reshape(n * h * w, depth), matrix, preferred_element_type=jnp.float32)
 
     def shifted(part, down, right):
         padding = ((0, 0, 0), (-down, down, 0), (-right, right, 0), (0, 0, 0))
         return jax.lax.pad(part.reshape(n, h, w, -1), jnp.zeros((), jnp.float32), padding)
 
     parts = jnp.split(products, len(taps), axis=-1)
-    return sum(shifted(part, down, right) for part, (down, right, _) in zip(parts, taps, strict=True))
+    return sum(
+        shifted(part, down, right) for part, (down, right, _) in zip(parts, taps, strict=True)
+    )

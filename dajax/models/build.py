@@ -12,20 +12,27 @@ from dajax.models.weights import from_torch_resnet
 
 
 def build_model(model_config, stage_config, *, num_classes):
-    """The classifier of a stage: the run's network, with this stage's gradient stop and as many domains as it has statistics for.
+    """The classifier of a stage: the run's network, with this stage's gradient stop and as many
+    domains as it has statistics for.
 
     Raises:
       UserError: unknown backbone or layer.
     """
     num_domains = max(stage_config.target_bn, 0) + 1
     try:
-        return build_classifier(model_config, num_classes, num_domains, stop_gradient_after=stage_config.stop_gradient_after or None)
+        return build_classifier(
+            model_config,
+            num_classes,
+            num_domains,
+            stop_gradient_after=stage_config.stop_gradient_after or None,
+        )
     except ValueError as error:
         raise UserError(f"config.model: {error}") from error
 
 
 def load_pretrained(model_config, state):
-    """`state` with the backbone of `config.model.weights`, or as it is where that is empty; prints what was loaded.
+    """`state` with the backbone of `config.model.weights`, or as it is where that is empty; prints
+    what was loaded.
 
     Raises:
       UserError: the file cannot be read, or is of another architecture.
@@ -35,7 +42,9 @@ def load_pretrained(model_config, state):
     network = Classifier.network
     params, batch_stats = state.params[network], state.batch_stats[network]
     try:
-        backbone, statistics, report = from_torch_resnet(load_torch_file(model_config.weights), params["backbone"], batch_stats["backbone"])
+        backbone, statistics, report = from_torch_resnet(
+            load_torch_file(model_config.weights), params["backbone"], batch_stats["backbone"]
+        )
     except (WeightsError, OSError) as error:
         raise UserError(f"config.model.weights={model_config.weights}: {error}") from error
     console.say(f"weights: {model_config.weights}\n{report}")
@@ -54,7 +63,8 @@ def build_segmenter(model_config, stage_config, *, num_classes):
 
     Args:
       model_config: config.model.
-      stage_config: of a stage; its `norm`, and its `norm_affine`, "trained" or "frozen", come before the model's where they are not "".
+      stage_config: of a stage; its `norm`, and its `norm_affine`, "trained" or "frozen", come
+        before the model's where they are not "".
       num_classes: K.
 
     Raises:
@@ -65,7 +75,10 @@ def build_segmenter(model_config, stage_config, *, num_classes):
     if stage_config.norm_affine:
         if stage_config.norm_affine not in NORM_AFFINE:
             known = ", ".join(NORM_AFFINE)
-            raise UserError(f"unknown norm_affine '{stage_config.norm_affine}' of a stage; known: {known}, or '' for the model's")
+            raise UserError(
+                f"unknown norm_affine '{stage_config.norm_affine}' of a stage; known: {known}, or"
+                " '' for the model's"
+            )
         settings.train_norm_affine = NORM_AFFINE[stage_config.norm_affine]
     try:
         return deeplab.build_segmenter(settings, num_classes, max(stage_config.target_bn, 0) + 1)
@@ -74,7 +87,8 @@ def build_segmenter(model_config, stage_config, *, num_classes):
 
 
 def load_segmenter_weights(model_config, state):
-    """`state` with what `config.model.weights` holds of the segmenter, or as it is where that is empty; prints what was loaded.
+    """`state` with what `config.model.weights` holds of the segmenter, or as it is where that is
+    empty; prints what was loaded.
 
     Raises:
       UserError: the file cannot be read, or is of another architecture.
@@ -84,10 +98,16 @@ def load_segmenter_weights(model_config, state):
     network = deeplab.DeepLab.network
     try:
         params, statistics, report = from_torch_segmenter(
-            load_torch_file(model_config.weights), state.params[network], state.batch_stats[network],
-            skip_heads=model_config.skip_heads, allow_partial=model_config.allow_partial,
+            load_torch_file(model_config.weights),
+            state.params[network],
+            state.batch_stats[network],
+            skip_heads=model_config.skip_heads,
+            allow_partial=model_config.allow_partial,
         )
     except (WeightsError, OSError) as error:
         raise UserError(f"config.model.weights={model_config.weights}: {error}") from error
     console.say(f"weights: {model_config.weights}\n{report}")
-    return state.replace(params={**state.params, network: params}, batch_stats={**state.batch_stats, network: statistics})
+    return state.replace(
+        params={**state.params, network: params},
+        batch_stats={**state.batch_stats, network: statistics},
+    )

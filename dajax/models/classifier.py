@@ -10,20 +10,33 @@ from dajax.models.norm import DomainBatchNorm
 from dajax.models.resnet import ResNet, resnet50, resnet101, resnet_small
 
 BACKBONES = ("resnet_small", "resnet50", "resnet101")
-# How a head's last layer begins: "kaiming", CAN's (model/model.py); "torch", torch.nn.Linear's own, which tllib leaves as it is.
+# How a head's last layer begins: "kaiming", CAN's (model/model.py); "torch", torch.nn.Linear's own,
+# which tllib leaves as it is.
 HEAD_INITS = ("kaiming", "torch")
-SETTINGS = ("backbone", "widths", "bottleneck", "bottleneck_norm", "head_widths", "dropout", "head_init")
+SETTINGS = (
+    "backbone",
+    "widths",
+    "bottleneck",
+    "bottleneck_norm",
+    "head_widths",
+    "dropout",
+    "head_init",
+)
 
 
 class Output(NamedTuple):
-    """What a classifier computes: `features` float32 [N, D], the input of the head, and `logits` float32 [N, num_classes]."""
+    """What a classifier computes: `features` float32 [N, D], the input of the head, and `logits`
+    float32 [N, num_classes].
+    """
 
     features: jax.Array
     logits: jax.Array
 
 
 class Hidden(nn.Module):
-    """Dense, batch norm with a set of parameters and statistics per domain unless `norm` is False, ReLU: [N, D] -> [N, width]."""
+    """Dense, batch norm with a set of parameters and statistics per domain unless `norm` is False,
+    ReLU: [N, D] -> [N, width].
+    """
 
     width: int
     num_domains: int
@@ -32,19 +45,27 @@ class Hidden(nn.Module):
     @nn.compact
     def __call__(self, x, mode):
         """float32 [N, D], Mode -> float32 [N, width]."""
-        x = nn.Dense(self.width, kernel_init=torch_init, bias_init=torch_bias_init(x.shape[-1]), name="dense")(x)
-        return nn.relu(DomainBatchNorm(num_domains=self.num_domains, name="norm")(x, mode) if self.norm else x)
+        x = nn.Dense(
+            self.width, kernel_init=torch_init, bias_init=torch_bias_init(x.shape[-1]), name="dense"
+        )(x)
+        return nn.relu(
+            DomainBatchNorm(num_domains=self.num_domains, name="norm")(x, mode) if self.norm else x
+        )
 
 
 def last_layer(num_classes, num_inputs, init, name):
     """The linear layer of a head, whose parameters begin as `init`, one of HEAD_INITS, says."""
     if init == "torch":
-        return nn.Dense(num_classes, kernel_init=torch_init, bias_init=torch_bias_init(num_inputs), name=name)
+        return nn.Dense(
+            num_classes, kernel_init=torch_init, bias_init=torch_bias_init(num_inputs), name=name
+        )
     return nn.Dense(num_classes, kernel_init=head_init, name=name)
 
 
 class DeepHead(nn.Module):
-    """Hidden layers, each with dropout before it, then the linear layer: MCD's classifiers (tllib/alignment/mcd.py)."""
+    """Hidden layers, each with dropout before it, then the linear layer: MCD's classifiers
+    (tllib/alignment/mcd.py).
+    """
 
     num_classes: int
     widths: tuple[int, ...]
@@ -62,13 +83,16 @@ class DeepHead(nn.Module):
 
 
 class Classifier(nn.Module):
-    """Params {"backbone": {...}, "head": {"kernel" [D, num_classes], "bias" [num_classes]}} and, where there is one, "bottleneck".
+    """Params {"backbone": {...}, "head": {"kernel" [D, num_classes], "bias" [num_classes]}} and,
+    where there is one, "bottleneck".
 
     Attributes:
-      bottleneck: width of a hidden layer after the backbone, whose output is then the features; 0 for none, as in CAN.
+      bottleneck: width of a hidden layer after the backbone, whose output is then the features; 0
+        for none, as in CAN.
       bottleneck_norm: whether that layer has batch norm; tllib's DAN has none.
       head_widths: hidden layers of the head; none in CAN.
-      dropout: share of the bottleneck's outputs, and of the inputs of the head's hidden layers, that a training step drops.
+      dropout: share of the bottleneck's outputs, and of the inputs of the head's hidden layers,
+        that a training step drops.
       head_init: one of HEAD_INITS.
     """
 
@@ -86,7 +110,9 @@ class Classifier(nn.Module):
         """Images float32 [N, H, W, C], Mode -> Output."""
         features = self.backbone(images, mode)
         if self.bottleneck:
-            hidden = Hidden(self.bottleneck, self.backbone.num_domains, self.bottleneck_norm, name="bottleneck")
+            hidden = Hidden(
+                self.bottleneck, self.backbone.num_domains, self.bottleneck_norm, name="bottleneck"
+            )
             features = Dropout(self.dropout, name="dropout")(hidden(features, mode), mode)
         if self.head_widths:
             return Output(features=features, logits=self._deep_head(name="head")(features, mode))
@@ -94,16 +120,27 @@ class Classifier(nn.Module):
         return Output(features=features, logits=head(features))
 
     def _deep_head(self, **place):
-        return DeepHead(self.num_classes, self.head_widths, self.backbone.num_domains, self.dropout, self.head_init, **place)
+        return DeepHead(
+            self.num_classes,
+            self.head_widths,
+            self.backbone.num_domains,
+            self.dropout,
+            self.head_init,
+            **place,
+        )
 
     def another_head(self):
-        """A module of the head's shape, to be initialised and applied by itself: f(features, Mode) -> logits."""
+        """A module of the head's shape, to be initialised and applied by itself: f(features, Mode)
+        -> logits.
+        """
         return self._deep_head(parent=None)
 
     def frozen_parameters(self):
-        """Regular expressions on parameter paths "network/backbone/conv1/kernel" for what the gradient stop leaves without a gradient.
+        """Regular expressions on parameter paths "network/backbone/conv1/kernel" for what the
+        gradient stop leaves without a gradient.
 
-        For optim.make_optimizer: torch takes no weight decay on these either, since their gradient is None.
+        For optim.make_optimizer: torch takes no weight decay on these either, since their gradient
+        is None.
         """
         return tuple(rf"/backbone/{name}/" for name in self.backbone.frozen_parameters())
 
@@ -112,15 +149,16 @@ def build_classifier(config_model, num_classes, num_domains, *, stop_gradient_af
     """The classifier that a config describes.
 
     Args:
-      config_model: `backbone`, one of BACKBONES; `widths`, a width per stage, read by resnet_small only; the others of SETTINGS, see
-        Classifier.
+      config_model: `backbone`, one of BACKBONES; `widths`, a width per stage, read by resnet_small
+        only; the others of SETTINGS, see Classifier.
       num_classes: K.
       num_domains: sets of normalisation parameters and statistics.
-      stop_gradient_after: a stage such as "layer1", or None; a stage's own setting, since source-only and adaptation differ in it.
+      stop_gradient_after: a stage such as "layer1", or None; a stage's own setting, since
+        source-only and adaptation differ in it.
 
     Raises:
-      ValueError: unknown backbone, stage or head_init, another number of widths than stages, dropout out of range or without a
-        layer that has it, a setting that is missing.
+      ValueError: unknown backbone, stage or head_init, another number of widths than stages,
+        dropout out of range or without a layer that has it, a setting that is missing.
     """
     _check_settings(config_model)
     settings = {"num_domains": num_domains, "stop_gradient_after": stop_gradient_after}
@@ -131,20 +169,35 @@ def build_classifier(config_model, num_classes, num_domains, *, stop_gradient_af
     elif config_model.backbone == "resnet101":
         backbone = resnet101(**settings)
     else:
-        raise ValueError(f"unknown backbone '{config_model.backbone}'; known: {', '.join(BACKBONES)}")
+        raise ValueError(
+            f"unknown backbone '{config_model.backbone}'; known: {', '.join(BACKBONES)}"
+        )
     return Classifier(
-        backbone=backbone, num_classes=num_classes, bottleneck=config_model.bottleneck, bottleneck_norm=config_model.bottleneck_norm,
-        head_widths=tuple(config_model.head_widths), dropout=config_model.dropout, head_init=config_model.head_init,
+        backbone=backbone,
+        num_classes=num_classes,
+        bottleneck=config_model.bottleneck,
+        bottleneck_norm=config_model.bottleneck_norm,
+        head_widths=tuple(config_model.head_widths),
+        dropout=config_model.dropout,
+        head_init=config_model.head_init,
     )
 
 
 def _check_settings(config_model):
     missing = [name for name in SETTINGS if name not in config_model]
     if missing:
-        raise ValueError(f"{', '.join(missing)} missing: the config was written by another version; begin a new workdir")
+        raise ValueError(
+            f"{', '.join(missing)} missing: the config was written by another version; begin a new"
+            " workdir"
+        )
     if config_model.head_init not in HEAD_INITS:
-        raise ValueError(f"unknown head_init '{config_model.head_init}'; known: {', '.join(HEAD_INITS)}")
+        raise ValueError(
+            f"unknown head_init '{config_model.head_init}'; known: {', '.join(HEAD_INITS)}"
+        )
     if not 0 <= config_model.dropout < 1:
         raise ValueError(f"dropout={config_model.dropout}: expected a share, 0 <= dropout < 1")
     if config_model.dropout and not (config_model.bottleneck or config_model.head_widths):
-        raise ValueError(f"dropout={config_model.dropout} needs a layer to drop from: set bottleneck or head_widths, or dropout=0")
+        raise ValueError(
+            f"dropout={config_model.dropout} needs a layer to drop from: set bottleneck or"
+            " head_widths, or dropout=0"
+        )

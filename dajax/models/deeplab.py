@@ -1,4 +1,6 @@
-"""DeepLab-v2 (Chen et al., TPAMI 2018) as AdaptSegNet, CLAN, PLCA, SPCL and DASS have it; which differs in what: spec/clan.md, section 1."""
+"""DeepLab-v2 (Chen et al., TPAMI 2018) as AdaptSegNet, CLAN, PLCA, SPCL and DASS have it; which
+differs in what: spec/clan.md, section 1.
+"""
 
 from typing import ClassVar
 
@@ -16,16 +18,18 @@ DTYPES = ("float32", "bfloat16")
 
 
 class DeepLab(nn.Module):
-    """Params {"backbone", "layer5"} and, with two heads, "layer6"; names as in the authors' state dicts.
+    """Params {"backbone", "layer5"} and, with two heads, "layer6"; names as in the authors' state
+    dicts.
 
     Attributes:
       backbone: a ResNet or a VGG, dilated.
       num_classes: K.
-      heads: "single", layer5 on the last stage (AdaptSegNet's Res_Deeplab). "multi", the auxiliary layer5 on the last stage but one,
-        the main layer6 on the last (DeeplabMulti). "twin", layer5 (auxiliary) and layer6 (main) both on the last; predictions are
-        their sum (CLAN).
+      heads: "single", layer5 on the last stage (AdaptSegNet's Res_Deeplab). "multi", the auxiliary
+        layer5 on the last stage but one, the main layer6 on the last (DeeplabMulti). "twin", layer5
+        (auxiliary) and layer6 (main) both on the last; predictions are their sum (CLAN).
       aspp_rates, aspp_branches, head_bias, head_init: of the heads, see ASPP.
-      dtype: "float32" or "bfloat16", in which convolutions compute; parameters, statistics, normalisation and outputs stay float32.
+      dtype: "float32" or "bfloat16", in which convolutions compute; parameters, statistics,
+        normalisation and outputs stay float32.
     """
 
     backbone: nn.Module
@@ -53,29 +57,47 @@ class DeepLab(nn.Module):
         stages = list(self.backbone.stage_outputs(images.astype(self.dtype), mode).values())
         features = stages[-1]
         first = head("layer5", stages[-2] if self.heads == "multi" else features)
-        logits, aux_logits = (first, None) if self.heads == "single" else (head("layer6", features), first)
+        logits, aux_logits = (
+            (first, None) if self.heads == "single" else (head("layer6", features), first)
+        )
         return SegOutput(features.astype(jnp.float32), logits, aux_logits)
 
     def _head(self, **placing):
-        return ASPP(self.num_classes, self.aspp_rates, self.aspp_branches, self.head_bias, self.head_init, **placing)
+        return ASPP(
+            self.num_classes,
+            self.aspp_rates,
+            self.aspp_branches,
+            self.head_bias,
+            self.head_init,
+            **placing,
+        )
 
     def classify(self, params, features):
-        """What the last heads make of other features than their own: float32 [N, h, w, D] -> `prediction_logits`, [N, h, w, K].
+        """What the last heads make of other features than their own: float32 [N, h, w, D] ->
+        `prediction_logits`, [N, h, w, K].
 
         Args:
           params: of this segmenter.
         """
-        last = {"single": ("layer5",), "multi": ("layer6",), "twin": ("layer5", "layer6")}[self.heads]
-        return sum(self._head(parent=None).apply({"params": params[name]}, features) for name in last)
+        last = {"single": ("layer5",), "multi": ("layer6",), "twin": ("layer5", "layer6")}[
+            self.heads
+        ]
+        return sum(
+            self._head(parent=None).apply({"params": params[name]}, features) for name in last
+        )
 
     def prediction_logits(self, output):
-        """SegOutput -> float32 [N, h, w, K], what the authors evaluate: of twin heads the sum, else the main head."""
+        """SegOutput -> float32 [N, h, w, K], what the authors evaluate: of twin heads the sum, else
+        the main head.
+        """
         return output.logits + output.aux_logits if self.heads == "twin" else output.logits
 
     def frozen_parameters(self):
-        """Regular expressions on parameter paths "segmenter/backbone/bn1/scale" for what gets no gradient, and no weight decay in torch.
+        """Regular expressions on parameter paths "segmenter/backbone/bn1/scale" for what gets no
+        gradient, and no weight decay in torch.
 
-        Scale and bias of the normalisation where they are not trained, and the branches that two-branch ASPP leaves out.
+        Scale and bias of the normalisation where they are not trained, and the branches that
+        two-branch ASPP leaves out.
         """
         branches = "".join(str(i) for i in range(self.aspp_branches, len(self.aspp_rates)))
         unused = (rf"/layer[56]/conv2d_list_[{branches}]/",) if branches else ()
@@ -86,9 +108,10 @@ def build_segmenter(config_model, num_classes, num_domains):
     """The segmenter that a config describes.
 
     Args:
-      config_model: `backbone`, one of BACKBONES; `heads`, one of HEADS; `aspp_rates`; `aspp_branches`, 4, or 2 as in AdaptSegNet's
-        released code; `head_bias`; `head_init`, one of KERNEL_INITS; `dtype`, one of DTYPES; and of ResNets `topology`, one of
-        TOPOLOGIES; `norm`, one of NORMS; `train_norm_affine`; `widths`, a width per stage, read by resnet_small only.
+      config_model: `backbone`, one of BACKBONES; `heads`, one of HEADS; `aspp_rates`;
+        `aspp_branches`, 4, or 2 as in AdaptSegNet's released code; `head_bias`; `head_init`, one of
+        KERNEL_INITS; `dtype`, one of DTYPES; and of ResNets `topology`, one of TOPOLOGIES; `norm`,
+        one of NORMS; `train_norm_affine`; `widths`, a width per stage, read by resnet_small only.
       num_classes: K.
       num_domains: sets of normalisation parameters and statistics.
 
@@ -98,39 +121,77 @@ def build_segmenter(config_model, num_classes, num_domains):
     Raises:
       ValueError: an unknown value, more branches than rates, or two heads on a VGG.
     """
-    choices = {"backbone": BACKBONES, "topology": TOPOLOGIES, "heads": HEADS, "head_init": KERNEL_INITS, "norm": NORMS, "dtype": DTYPES}
+    choices = {
+        "backbone": BACKBONES,
+        "topology": TOPOLOGIES,
+        "heads": HEADS,
+        "head_init": KERNEL_INITS,
+        "norm": NORMS,
+        "dtype": DTYPES,
+    }
     for key, known in choices.items():
         if config_model[key] not in known:
             raise ValueError(f"unknown {key} '{config_model[key]}'; known: {', '.join(known)}")
-    name, heads, rates, branches = (config_model[key] for key in ("backbone", "heads", "aspp_rates", "aspp_branches"))
+    name, heads, rates, branches = (
+        config_model[key] for key in ("backbone", "heads", "aspp_rates", "aspp_branches")
+    )
     if not 1 <= branches <= len(rates):
-        raise ValueError(f"aspp_branches={branches} of {len(rates)} aspp_rates {tuple(rates)}: set it from 1 to {len(rates)}")
+        raise ValueError(
+            f"aspp_branches={branches} of {len(rates)} aspp_rates {tuple(rates)}: set it from 1 to"
+            f" {len(rates)}"
+        )
     if name.startswith("vgg16") and heads != "single":
-        raise ValueError(f"heads='{heads}' on {name}: its authors have one head, set heads='single' or choose a ResNet")
+        raise ValueError(
+            f"heads='{heads}' on {name}: its authors have one head, set heads='single' or choose a"
+            " ResNet"
+        )
     if name == "vgg16_fcn8s":
         return FCN8s(num_classes, dtype=config_model.dtype)
     return DeepLab(
-        VGG() if name == "vgg16" else _dilated_resnet(name, config_model, num_domains), num_classes, heads=heads, aspp_rates=tuple(rates),
-        aspp_branches=branches, head_bias=config_model.head_bias, head_init=config_model.head_init, dtype=config_model.dtype,
+        VGG() if name == "vgg16" else _dilated_resnet(name, config_model, num_domains),
+        num_classes,
+        heads=heads,
+        aspp_rates=tuple(rates),
+        aspp_branches=branches,
+        head_bias=config_model.head_bias,
+        head_init=config_model.head_init,
+        dtype=config_model.dtype,
     )
 
 
 def _dilated_resnet(name, config_model, num_domains):
     is_caffe = config_model.topology == "caffe"
-    settings = {"num_domains": num_domains, "norm": config_model.norm, "train_norm_affine": config_model.train_norm_affine}
+    settings = {
+        "num_domains": num_domains,
+        "norm": config_model.norm,
+        "train_norm_affine": config_model.train_norm_affine,
+    }
     if name == "resnet_small":
         return resnet_small_dilated(widths=tuple(config_model.widths), **settings)
     return (resnet50 if name == "resnet50" else resnet101)(
-        strides=(1, 2, 1, 1), dilations=(1, 1, 2, 4), first_block_dilation="full" if is_caffe else "previous",  # spec/clan.md, 1.6
-        stride_in_1x1=is_caffe, ceil_pool=is_caffe, **settings,
+        # spec/clan.md, 1.6
+        strides=(1, 2, 1, 1),
+        dilations=(1, 1, 2, 4),
+        first_block_dilation="full" if is_caffe else "previous",
+        stride_in_1x1=is_caffe,
+        ceil_pool=is_caffe,
+        **settings,
     )
 
 
 def resnet_small_dilated(*, widths=(16, 32, 64, 64), **settings):
-    """A residual network of 17 convolutions and output stride 4 for images of about 64x128 pixels on a CPU; D is the last width.
+    """A residual network of 17 convolutions and output stride 4 for images of about 64x128 pixels
+    on a CPU; D is the last width.
 
     The stem and one stage halve; the last two are dilated by 2 and 4 instead, as DeepLab does it.
     """
     return ResNet(
-        stage_sizes=(2, 2, 2, 2), block="basic", widths=widths, stem="small", stem_stride=2, strides=(1, 2, 1, 1), dilations=(1, 1, 2, 4), **settings
+        stage_sizes=(2, 2, 2, 2),
+        block="basic",
+        widths=widths,
+        stem="small",
+        stem_stride=2,
+        strides=(1, 2, 1, 1),
+        dilations=(1, 1, 2, 4),
+        **settings,
     )

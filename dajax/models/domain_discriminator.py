@@ -7,7 +7,8 @@ from dajax.models.norm import DomainBatchNorm
 
 
 class DomainDiscriminator(nn.Module):
-    """Dense, batch norm, ReLU, twice, then one output (tllib/modules/domain_discriminator.py, without the sigmoid).
+    """Dense, batch norm, ReLU, twice, then one output (tllib/modules/domain_discriminator.py,
+    without the sigmoid).
 
     Attributes:
       width: of both hidden layers; 1,024 in tllib's scripts.
@@ -17,10 +18,18 @@ class DomainDiscriminator(nn.Module):
 
     @nn.compact
     def __call__(self, x, mode):
-        """float32 [N, D], Mode -> logits float32 [N]; positive: from the source. Both domains in one batch, so one set of statistics."""
+        """float32 [N, D], Mode -> logits float32 [N]; positive: from the source. Both domains in
+        one batch, so one set of statistics.
+        """
         for i in range(2):
-            x = nn.relu(DomainBatchNorm(name=f"norm{i + 1}")(self._dense(self.width, x, f"dense{i + 1}"), mode))
+            x = nn.relu(
+                DomainBatchNorm(name=f"norm{i + 1}")(
+                    self._dense(self.width, x, f"dense{i + 1}"), mode
+                )
+            )
         return self._dense(1, x, "output")[:, 0]
 
     def _dense(self, features, x, name):
-        return nn.Dense(features, kernel_init=torch_init, bias_init=torch_bias_init(x.shape[-1]), name=name)(x)
+        return nn.Dense(
+            features, kernel_init=torch_init, bias_init=torch_bias_init(x.shape[-1]), name=name
+        )(x)

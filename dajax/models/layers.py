@@ -1,30 +1,39 @@
-"""Convolution and pooling with torch's padding, dropout, and the initialisers of torchvision and CAN."""
+"""Convolution and pooling with torch's padding, dropout, and the initialisers of torchvision and
+CAN.
+"""
 
-from typing import Callable
+from collections.abc import Callable
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-# torchvision ResNet: kaiming_normal_(mode="fan_out", nonlinearity="relu"), std sqrt(2 / (out * kh * kw)).
+# torchvision ResNet: kaiming_normal_(mode="fan_out", nonlinearity="relu"), std sqrt(2 / (out * kh *
+# kw)).
 conv_init = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 # CAN, model/model.py: kaiming_normal_ of the linear head, std sqrt(2 / fan_in); its bias is 0.
 head_init = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
-# torch.nn.Conv2d's own default: kaiming_uniform_(a=sqrt(5)), that is U(-b, b) with b = 1 / sqrt(fan_in); its bias has the same bound.
+# torch.nn.Conv2d's own default: kaiming_uniform_(a=sqrt(5)), that is U(-b, b) with b = 1 /
+# sqrt(fan_in); its bias has the same bound.
 torch_init = nn.initializers.variance_scaling(1.0 / 3.0, "fan_in", "uniform")
 
 
 def torch_bias_init(fan_in):
-    """The initialiser of a bias in torch.nn.Conv2d: U(-b, b) with b = 1 / sqrt(fan_in), fan_in = in * kh * kw."""
+    """The initialiser of a bias in torch.nn.Conv2d: U(-b, b) with b = 1 / sqrt(fan_in), fan_in = in
+    * kh * kw.
+    """
     bound = fan_in**-0.5
-    return lambda rng, shape, dtype=jnp.float32: jax.random.uniform(rng, shape, dtype, -bound, bound)
+    return lambda rng, shape, dtype=jnp.float32: jax.random.uniform(
+        rng, shape, dtype, -bound, bound
+    )
 
 
 class Dropout(nn.Module):
-    """torch.nn.Dropout: in training an entry is 0 with probability `rate`, else divided by 1 - rate.
+    """torch.nn.Dropout: in training an entry is 0 with probability `rate`, else divided by 1 -
+    rate.
 
-    What falls out is a function of the random stream "dropout", of this layer and of a row's number in the whole batch,
-    so that several devices drop what one would.
+    What falls out is a function of the random stream "dropout", of this layer and of a row's number
+    in the whole batch, so that several devices drop what one would.
     """
 
     rate: float
@@ -66,23 +75,37 @@ class Conv(nn.Module):
 
     @nn.compact
     def __call__(self, x):
-        """float [N, H, W, in] -> [N, h, w, out], h = (H + 2 padding - dilation (kh - 1) - 1) // stride + 1."""
-        kernel = self.param("kernel", self.kernel_init, (self.kernel_size, self.kernel_size, x.shape[-1], self.features))
+        """float [N, H, W, in] -> [N, h, w, out], h = (H + 2 padding - dilation (kh - 1) - 1) //
+        stride + 1.
+        """
+        kernel = self.param(
+            "kernel",
+            self.kernel_init,
+            (self.kernel_size, self.kernel_size, x.shape[-1], self.features),
+        )
         kernel = kernel.astype(x.dtype)
         if self.kernel_size == 1 and self.padding == 0:
             y = _pointwise(x, kernel, self.stride)
         else:
             y = jax.lax.conv_general_dilated(
-                x, kernel, window_strides=(self.stride,) * 2, padding=((self.padding,) * 2,) * 2, rhs_dilation=(self.dilation,) * 2,
+                x,
+                kernel,
+                window_strides=(self.stride,) * 2,
+                padding=((self.padding,) * 2,) * 2,
+                rhs_dilation=(self.dilation,) * 2,
                 dimension_numbers=("NHWC", "HWIO", "NHWC"),
             )
         if self.use_bias:
-            y = y + self.param("bias", self.bias_init, (self.features,)).astype(x.dtype).reshape(1, 1, 1, -1)
+            y = y + self.param("bias", self.bias_init, (self.features,)).astype(x.dtype).reshape(
+                1, 1, 1, -1
+            )
         return y
 
 
 def _pointwise(x, kernel, stride):
-    """A 1x1 convolution as a matrix product, since XLA's CPU convolutions are slow for it, backwards most of all."""
+    """A 1x1 convolution as a matrix product, since XLA's CPU convolutions are slow for it,
+    backwards most of all.
+    """
     x = x[:, ::stride, ::stride]
     n, h, w, channels = x.shape
     y = jnp.dot(x.reshape(n * h * w, channels), kernel.reshape(channels, -1))  # [N*h*w, out]
@@ -92,8 +115,9 @@ def _pointwise(x, kernel, stride):
 def add_relu(x, y):
     """relu(x + y), the end of a residual block, in a form that XLA's CPU compiler stores.
 
-    It takes maximum(x + y, 0) for cheap enough to be computed anew by every reader, and as the next block's sum is such a reader,
-    each block of ResNet-101 would add up all blocks of its stage before it: 0.8 s of 8.1 s, forward and backward, one core, 257x513.
+    It takes maximum(x + y, 0) for cheap enough to be computed anew by every reader, and as the next
+    block's sum is such a reader, each block of ResNet-101 would add up all blocks of its stage
+    before it: 0.8 s of 8.1 s, forward and backward, one core, 257x513.
     """
     z = x + y
     return jnp.where(z <= 0, jnp.zeros((), z.dtype), z)  # not `z > 0`: a NaN must stay one
@@ -104,7 +128,8 @@ def max_pool(x, *, ceil_mode=False):
 
     Args:
       x: float [N, H, W, C].
-      ceil_mode: False, torchvision: h = (H - 1) // 2 + 1. True, caffe and DeepLab-v2: h = ceil((H - 1) / 2) + 1, one more where H is even.
+      ceil_mode: False, torchvision: h = (H - 1) // 2 + 1. True, caffe and DeepLab-v2: h = ceil((H -
+        1) / 2) + 1, one more where H is even.
 
     Returns:
       float [N, h, w, C].

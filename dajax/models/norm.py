@@ -1,6 +1,9 @@
-"""Batch normalisation as torch computes it, with one set of parameters and statistics per domain, over several devices, with a mask."""
+"""Batch normalisation as torch computes it, with one set of parameters and statistics per domain,
+over several devices, with a mask.
+"""
 
-from typing import Callable, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
@@ -13,9 +16,11 @@ class Mode(NamedTuple):
     Attributes:
       train: batch statistics, and move the running ones; else normalise with the running ones.
       domain: which set of parameters and statistics; a Python int, static under jit.
-      mask: bool [N], the rows that count in the batch statistics; None for all. The others are normalised with those statistics too.
+      mask: bool [N], the rows that count in the batch statistics; None for all. The others are
+        normalised with those statistics too.
       axis_name: the device axis over which batch statistics are synchronised, or None.
-      rows: int32 [N], a number for each row that no other row of the whole batch has, on any device; read by dropout alone.
+      rows: int32 [N], a number for each row that no other row of the whole batch has, on any
+        device; read by dropout alone.
     """
 
     train: bool = False
@@ -26,10 +31,12 @@ class Mode(NamedTuple):
 
 
 class DomainBatchNorm(nn.Module):
-    """Batch normalisation with a complete set of parameters and statistics per domain (CAN, model/domain_specific_module.py).
+    """Batch normalisation with a complete set of parameters and statistics per domain (CAN,
+    model/domain_specific_module.py).
 
-    Params `scale`, `bias` and batch_stats `mean`, `var`, all float32 [num_domains, C]. As in torch, the biased batch variance
-    normalises and the UNBIASED one enters the running variance; flax's own BatchNorm stores the biased one.
+    Params `scale`, `bias` and batch_stats `mean`, `var`, all float32 [num_domains, C]. As in torch,
+    the biased batch variance normalises and the UNBIASED one enters the running variance; flax's
+    own BatchNorm stores the biased one.
 
     Attributes:
       num_domains: sets of parameters and statistics.
@@ -56,13 +63,17 @@ class DomainBatchNorm(nn.Module):
           mode: Mode. In training the collection batch_stats must be mutable.
 
         Returns:
-          Like x. Where no row counts on any device, the running statistics normalise, and stay as they are.
+          Like x. Where no row counts on any device, the running statistics normalise, and stay as
+            they are.
 
         Raises:
           ValueError: the layer has no such domain, or the mask does not fit x.
         """
         if not 0 <= mode.domain < self.num_domains:
-            raise ValueError(f"domain {mode.domain}: this network normalises {self.num_domains} domain(s); build it with more num_domains")
+            raise ValueError(
+                f"domain {mode.domain}: this network normalises {self.num_domains} domain(s); build"
+                " it with more num_domains"
+            )
         shape = (self.num_domains, x.shape[-1])
         scale = self.param("scale", self.scale_init, shape)
         bias = self.param("bias", nn.initializers.zeros_init(), shape)
@@ -76,22 +87,27 @@ class DomainBatchNorm(nn.Module):
             batch_mean, batch_var, count = _batch_statistics(x, mode.mask, mode.axis_name)
             unbiased = batch_var * count / jnp.maximum(count - 1.0, 1.0)
             new_mean = jnp.where(count > 0, mean + self.momentum * (batch_mean - mean), mean)
-            new_var = jnp.where(count > 1, var + self.momentum * (unbiased - var), var)  # one position has no unbiased variance
+            # one position has no unbiased variance
+            new_var = jnp.where(count > 1, var + self.momentum * (unbiased - var), var)
             running_mean.value = running_mean.value.at[mode.domain].set(new_mean)
             running_var.value = running_var.value.at[mode.domain].set(new_var)
-            # Without this, var = 0 would multiply by 1 / sqrt(epsilon) in each of a hundred layers: inf, and NaN gradients.
+            # Without this, var = 0 would multiply by 1 / sqrt(epsilon) in each of a hundred layers:
+            # inf, and NaN gradients.
             mean, var = jnp.where(count > 0, batch_mean, mean), jnp.where(count > 0, batch_var, var)
 
         over_rows = (1,) * (x.ndim - 1) + (-1,)
         gain = scale[mode.domain] * jax.lax.rsqrt(var + self.epsilon)  # [C]
-        y = (x.astype(jnp.float32) - mean.reshape(over_rows)) * gain.reshape(over_rows) + bias[mode.domain].reshape(over_rows)
+        y = (x.astype(jnp.float32) - mean.reshape(over_rows)) * gain.reshape(over_rows) + bias[
+            mode.domain
+        ].reshape(over_rows)
         return y.astype(x.dtype)
 
 
 def _batch_statistics(x, mask, axis_name):
     """Mean and biased variance of the rows in `mask` over all devices.
 
-    Two passes, since E[x^2] - E[x]^2 cancels in float32 where the mean is large. The price is a second psum of [C].
+    Two passes, since E[x^2] - E[x]^2 cancels in float32 where the mean is large. The price is a
+    second psum of [C].
 
     Args:
       x: float [N, ..., C].
@@ -99,7 +115,8 @@ def _batch_statistics(x, mask, axis_name):
       axis_name: device axis, or None.
 
     Returns:
-      mean [C], variance [C], number of positions that count (scalar), float32; zeros where there are none.
+      mean [C], variance [C], number of positions that count (scalar), float32; zeros where there
+        are none.
     """
     x = x.astype(jnp.float32)
     axes = tuple(range(x.ndim - 1))

@@ -1,7 +1,9 @@
-"""ResNet (He et al., CVPR 2016) with torchvision's names, for images of ImageNet's size and for small ones."""
+"""ResNet (He et al., CVPR 2016) with torchvision's names, for images of ImageNet's size and for
+small ones.
+"""
 
 import functools
-from typing import Callable
+from collections.abc import Callable
 
 import flax.linen as nn
 import jax
@@ -17,14 +19,16 @@ EXPANSION = {"basic": 1, "bottleneck": 4}  # output channels of a block over its
 
 
 class Block(nn.Module):
-    """One residual block. Submodules: conv1, bn1, ..., and downsample_conv, downsample_bn where the shortcut changes shape.
+    """One residual block. Submodules: conv1, bn1, ..., and downsample_conv, downsample_bn where the
+    shortcut changes shape.
 
     Attributes:
       kind: "basic" (3x3, 3x3) or "bottleneck" (1x1, 3x3, 1x1).
       width: channels inside; a bottleneck gives out four times as many.
       stride: of the block.
       dilation: of its 3x3 convolutions.
-      stride_in_1x1: the stride of a bottleneck is in its first 1x1 convolution (caffe), not in the 3x3 (torchvision v1.5).
+      stride_in_1x1: the stride of a bottleneck is in its first 1x1 convolution (caffe), not in the
+        3x3 (torchvision v1.5).
       norm: makes a normalisation layer of a name.
     """
 
@@ -42,9 +46,17 @@ class Block(nn.Module):
         def norm(name, y):
             return self.norm(name=name)(y, mode)
 
-        out_channels, around = self.width * EXPANSION[self.kind], {"padding": self.dilation, "dilation": self.dilation}
+        out_channels, around = (
+            self.width * EXPANSION[self.kind],
+            {
+                "padding": self.dilation,
+                "dilation": self.dilation,
+            },
+        )
         if self.kind == "basic":
-            y = nn.relu(norm("bn1", Conv(self.width, 3, stride=self.stride, **around, name="conv1")(x)))
+            y = nn.relu(
+                norm("bn1", Conv(self.width, 3, stride=self.stride, **around, name="conv1")(x))
+            )
             y = norm("bn2", Conv(self.width, 3, **around, name="conv2")(y))
         else:
             first, second = (self.stride, 1) if self.stride_in_1x1 else (1, self.stride)
@@ -52,14 +64,18 @@ class Block(nn.Module):
             y = nn.relu(norm("bn2", Conv(self.width, 3, stride=second, **around, name="conv2")(y)))
             y = norm("bn3", Conv(out_channels, 1, name="conv3")(y))
         if self.stride != 1 or x.shape[-1] != out_channels:
-            x = norm("downsample_bn", Conv(out_channels, 1, stride=self.stride, name="downsample_conv")(x))
+            x = norm(
+                "downsample_bn",
+                Conv(out_channels, 1, stride=self.stride, name="downsample_conv")(x),
+            )
         return add_relu(x, y)
 
 
 class ResNet(nn.Module):
     """Residual network without its classification layer.
 
-    Submodules: conv1, bn1, layer1_0, layer1_1, ..., so that torchvision's "layer1.0.conv1.weight" is "layer1_0/conv1/kernel".
+    Submodules: conv1, bn1, layer1_0, layer1_1, ..., so that torchvision's "layer1.0.conv1.weight"
+    is "layer1_0/conv1/kernel".
 
     Attributes:
       stage_sizes: blocks in each stage.
@@ -69,18 +85,21 @@ class ResNet(nn.Module):
       stem_stride: stride of the "small" stem's convolution.
       strides: stride of the first block of each stage; () for 1, 2, 2, ...
       dilations: dilation of the 3x3 convolutions of each stage; () for 1.
-      first_block_dilation: "full", a stage's first block has the stage's dilation (DeepLab-v2); "previous", that of the stage before
-        (torchvision's replace_stride_with_dilation, SPCL).
-      stride_in_1x1, ceil_pool: caffe's variants, see Block and layers.max_pool; False is torchvision.
+      first_block_dilation: "full", a stage's first block has the stage's dilation (DeepLab-v2);
+        "previous", that of the stage before (torchvision's replace_stride_with_dilation, SPCL).
+      stride_in_1x1, ceil_pool: caffe's variants, see Block and layers.max_pool; False is
+        torchvision.
       num_domains: of the normalisation layers.
-      norm: "train"; "frozen", running statistics also in training; "frozen_no_eps", the same with epsilon 0 (the FrozenBatchNorm2d
-        of SPCL's code).
-      train_norm_affine: scale and bias of the normalisation take gradients; they do not in AdaptSegNet and CLAN (requires_grad False).
-      stop_gradient_after: a stage, e.g. "layer1": nothing up to its output gets a gradient, while running statistics still move
-        (CAN's STOP_GRAD). None for no stop.
+      norm: "train"; "frozen", running statistics also in training; "frozen_no_eps", the same with
+        epsilon 0 (the FrozenBatchNorm2d of SPCL's code).
+      train_norm_affine: scale and bias of the normalisation take gradients; they do not in
+        AdaptSegNet and CLAN (requires_grad False).
+      stop_gradient_after: a stage, e.g. "layer1": nothing up to its output gets a gradient, while
+        running statistics still move (CAN's STOP_GRAD). None for no stop.
 
     Raises:
-      ValueError: an unknown block, stem, stage or kind of normalisation; lists of different lengths.
+      ValueError: an unknown block, stem, stage or kind of normalisation; lists of different
+        lengths.
     """
 
     stage_sizes: tuple[int, ...]
@@ -99,15 +118,28 @@ class ResNet(nn.Module):
     stop_gradient_after: str | None = None
 
     def __post_init__(self):
-        known = {"block": BLOCKS, "stem": STEMS, "norm": NORMS, "first_block_dilation": FIRST_BLOCK_DILATIONS}
+        known = {
+            "block": BLOCKS,
+            "stem": STEMS,
+            "norm": NORMS,
+            "first_block_dilation": FIRST_BLOCK_DILATIONS,
+        }
         for name, values in known.items():
             if getattr(self, name) not in values:
-                raise ValueError(f"unknown {name} '{getattr(self, name)}'; known: {', '.join(values)}")
+                raise ValueError(
+                    f"unknown {name} '{getattr(self, name)}'; known: {', '.join(values)}"
+                )
         for name in ("widths", *(name for name in ("strides", "dilations") if getattr(self, name))):
             if len(getattr(self, name)) != len(self.stage_sizes):
-                raise ValueError(f"{name} {tuple(getattr(self, name))}: this network has {len(self.stage_sizes)} stages and needs as many")
+                raise ValueError(
+                    f"{name} {tuple(getattr(self, name))}: this network has {len(self.stage_sizes)}"
+                    " stages and needs as many"
+                )
         if self.stop_gradient_after not in (None, *self.stage_names()):
-            raise ValueError(f"unknown stop_gradient_after '{self.stop_gradient_after}'; known: {', '.join(self.stage_names())}")
+            raise ValueError(
+                f"unknown stop_gradient_after '{self.stop_gradient_after}'; known:"
+                f" {', '.join(self.stage_names())}"
+            )
         super().__post_init__()
 
     def stage_names(self):
@@ -115,9 +147,11 @@ class ResNet(nn.Module):
         return tuple(f"layer{i + 1}" for i in range(len(self.stage_sizes)))
 
     def frozen_parameters(self):
-        """Submodules without a gradient, as regular expressions that match all of a path within the backbone up to a submodule; () for none.
+        """Submodules without a gradient, as regular expressions that match all of a path within the
+        backbone up to a submodule; () for none.
 
-        What lies before the gradient stop, and all normalisation where `train_norm_affine` is False.
+        What lies before the gradient stop, and all normalisation where `train_norm_affine` is
+        False.
         """
         affine = () if self.train_norm_affine else (r"bn1", r"layer\d+_\d+/(bn\d|downsample_bn)")
         if self.stop_gradient_after is None:
@@ -144,48 +178,76 @@ class ResNet(nn.Module):
           mode: Mode.
 
         Returns:
-          {"stem", "layer1", "layer2", ...}: float32 [N, h, w, D] each, after the ReLU; the stem's after its pooling.
+          {"stem", "layer1", "layer2", ...}: float32 [N, h, w, D] each, after the ReLU; the stem's
+            after its pooling.
         """
         if self.stem == "imagenet":
             x = Conv(self.widths[0], 7, stride=2, padding=3, name="conv1")(images)
         else:
             x = Conv(self.widths[0], 3, stride=self.stem_stride, padding=1, name="conv1")(images)
         norm = functools.partial(
-            DomainBatchNorm, self.num_domains, epsilon=0.0 if self.norm == "frozen_no_eps" else 1e-5,  # 1e-5: torch's default
-            frozen=self.norm != "train", train_affine=self.train_norm_affine,
+            # 1e-5: torch's default
+            DomainBatchNorm,
+            self.num_domains,
+            epsilon=0.0 if self.norm == "frozen_no_eps" else 1e-5,
+            frozen=self.norm != "train",
+            train_affine=self.train_norm_affine,
         )
         x = nn.relu(norm(name="bn1")(x, mode))
         if self.stem == "imagenet":
             x = max_pool(x, ceil_mode=self.ceil_pool)
         outputs = {"stem": x}
-        for stage, (name, size, width) in enumerate(zip(self.stage_names(), self.stage_sizes, self.widths, strict=True)):
+        for stage, (name, size, width) in enumerate(
+            zip(self.stage_names(), self.stage_sizes, self.widths, strict=True)
+        ):
             for i in range(size):
                 stride, dilation = self._spacing(stage, i)
-                x = Block(self.block, width, stride, dilation, self.stride_in_1x1, norm, name=f"{name}_{i}")(x, mode)
+                x = Block(
+                    self.block,
+                    width,
+                    stride,
+                    dilation,
+                    self.stride_in_1x1,
+                    norm,
+                    name=f"{name}_{i}",
+                )(x, mode)
             if name == self.stop_gradient_after:
                 x = jax.lax.stop_gradient(x)
             outputs[name] = x
         return outputs
 
     def __call__(self, images, mode):
-        """Images float32 [N, H, W, C], Mode -> features float32 [N, D]: the mean over positions of the last stage's output."""
+        """Images float32 [N, H, W, C], Mode -> features float32 [N, D]: the mean over positions of
+        the last stage's output.
+        """
         return self.stage_outputs(images, mode)[self.stage_names()[-1]].mean((1, 2))
 
 
 def resnet50(**settings):
     """ResNet-50, 23.5 million parameters, D = 2048; `settings` are ResNet's other attributes."""
-    return ResNet(stage_sizes=(3, 4, 6, 3), block="bottleneck", widths=(64, 128, 256, 512), **settings)
+    return ResNet(
+        stage_sizes=(3, 4, 6, 3), block="bottleneck", widths=(64, 128, 256, 512), **settings
+    )
 
 
 def resnet101(**settings):
     """ResNet-101, 42.5 million parameters, D = 2048; `settings` are ResNet's other attributes."""
-    return ResNet(stage_sizes=(3, 4, 23, 3), block="bottleneck", widths=(64, 128, 256, 512), **settings)
+    return ResNet(
+        stage_sizes=(3, 4, 23, 3), block="bottleneck", widths=(64, 128, 256, 512), **settings
+    )
 
 
 def resnet_small(*, widths=(16, 32, 64), stem_stride=2, **settings):
     """ResNet-14 for images of about 32x32 pixels, any number of channels; D is the last width.
 
-    The CIFAR network of He et al. (section 4.2) with two blocks a stage and torchvision's shortcuts; there the stem has
-    stride 1, which costs four times as much.
+    The CIFAR network of He et al. (section 4.2) with two blocks a stage and torchvision's
+    shortcuts; there the stem has stride 1, which costs four times as much.
     """
-    return ResNet(stage_sizes=(2, 2, 2), block="basic", widths=widths, stem="small", stem_stride=stem_stride, **settings)
+    return ResNet(
+        stage_sizes=(2, 2, 2),
+        block="basic",
+        widths=widths,
+        stem="small",
+        stem_stride=stem_stride,
+        **settings,
+    )

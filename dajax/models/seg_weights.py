@@ -1,4 +1,6 @@
-"""Pretrained segmenters: backbones, and the checkpoints that AdaptSegNet, CLAN and PLCA released (spec/clan.md 1.7, spec/plca.md)."""
+"""Pretrained segmenters: backbones, and the checkpoints that AdaptSegNet, CLAN and PLCA released
+(spec/clan.md 1.7, spec/plca.md).
+"""
 
 import re
 
@@ -23,19 +25,23 @@ VGG_LAYER = re.compile(r"features\.|fc[67]\.")
 # (file's name, name here) of heads. "classifier.0.convs": PLCA; "classifier.conv2d_list":
 # AdaptSegNet's DeeplabVGG.
 RENAMED = (
-    (r"^classifier\.0\.convs\.(\d)\.0\.", r"layer5.conv2d_list.\1."), (r"^classifier\.conv2d_list\.", "layer5.conv2d_list."),
+    (r"^classifier\.0\.convs\.(\d)\.0\.", r"layer5.conv2d_list.\1."),
+    (r"^classifier\.conv2d_list\.", "layer5.conv2d_list."),
 )
 # torchvision's vgg16.features still has the poolings at 23 and 30, which DeeplabVGG takes out.
 UNPOOLED = {24: 23, 26: 25, 28: 27}
-# PLCA's class i is this Cityscapes train id; with SYNTHIA it has the first 16 (spec/plca.md, "Class order").
+# PLCA's class i is this Cityscapes train id; with SYNTHIA it has the first 16 (spec/plca.md, "Class
+# order").
 PLCA_TRAIN_IDS = (10, 2, 0, 1, 4, 8, 5, 13, 7, 11, 18, 17, 6, 12, 15, 3, 9, 14, 16)
 
 
 def from_torch_segmenter(state_dict, params, batch_stats, *, skip_heads=False, allow_partial=False):
-    """Pours a file into a segmenter: a backbone alone (torchvision's ResNets and vgg16, DeepLab_resnet_pretrained_init), or all of it.
+    """Pours a file into a segmenter: a backbone alone (torchvision's ResNets and vgg16,
+    DeepLab_resnet_pretrained_init), or all of it.
 
-    Heads stay as they are where the file has none, and where DeepLab's initial weights have those of COCO's 21 classes. The classes of
-    PLCA's head are put into the order of train ids. How images must be prepared, and which topology (caffe, torchvision) the weights were
+    Heads stay as they are where the file has none, and where DeepLab's initial weights have those
+    of COCO's 21 classes. The classes of PLCA's head are put into the order of train ids. How images
+    must be prepared, and which topology (caffe, torchvision) the weights were
     trained in, cannot be told from a file: that is the caller's to know.
 
     Args:
@@ -46,7 +52,8 @@ def from_torch_segmenter(state_dict, params, batch_stats, *, skip_heads=False, a
       allow_partial: keep what the file lacks or has in another shape as it is, instead of refusing.
 
     Returns:
-      (params, batch_stats, Report); the names are those here, the checksum is of the arrays as loaded.
+      (params, batch_stats, Report); the names are those here, the checksum is of the arrays as
+        loaded.
 
     Raises:
       WeightsError: entries are missing, of another shape, not finite, or left over from another
@@ -60,12 +67,18 @@ def from_torch_segmenter(state_dict, params, batch_stats, *, skip_heads=False, a
     new_params, new_batch_stats, poured = pour(entries, params, batch_stats)
     if skip_heads or (is_initial and any(HEAD.match(name) for name in poured.misfits)):
         ignored |= heads
-        new_params, new_batch_stats, poured = pour({name: entries[name] for name in entries.keys() - heads}, params, batch_stats)
+        new_params, new_batch_stats, poured = pour(
+            {name: entries[name] for name in entries.keys() - heads}, params, batch_stats
+        )
     check_finite(whole, poured.loaded)
     report = make_report(whole, poured, ignored)
     if not allow_partial:
         may_lack = _may_lack(entries, has_heads=bool(heads - ignored))
-        left_over = [name for name in report.unexpected if any(pattern.match(name) for pattern in (BACKBONE, HEAD, VGG_LAYER))]
+        left_over = [
+            name
+            for name in report.unexpected
+            if any(pattern.match(name) for pattern in (BACKBONE, HEAD, VGG_LAYER))
+        ]
         needed = poured._replace(absent=[name for name in poured.absent if not may_lack(name)])
         check_complete(needed, left_over, _hint(needed, left_over, whole))
     return new_params, new_batch_stats, report
@@ -96,30 +109,44 @@ def _train_id_order(array):
       WeightsError: another number of classes than PLCA's tasks have.
     """
     if len(array) not in (16, 19):
-        raise WeightsError(f"PLCA's head has {len(array)} classes in the file, expected 19 (GTA5) or 16 (SYNTHIA): choose one of its checkpoints")
+        raise WeightsError(
+            f"PLCA's head has {len(array)} classes in the file, expected 19 (GTA5) or 16 (SYNTHIA):"
+            " choose one of its checkpoints"
+        )
     return np.asarray(array)[np.argsort(PLCA_TRAIN_IDS[: len(array)])]
 
 
 def _without_pooling(name):
     index = re.match(r"features\.(\d+)\.", name)
-    return name if index is None else f"features.{UNPOOLED.get(int(index[1]), int(index[1]))}.{name.rpartition('.')[2]}"
+    return (
+        name
+        if index is None
+        else f"features.{UNPOOLED.get(int(index[1]), int(index[1]))}.{name.rpartition('.')[2]}"
+    )
 
 
 def _convolutional(name, array):
     """torchvision's first two fully connected layers as fc6 (7x7) and fc7 (1x1)."""
     layer, _, leaf = name.rpartition(".")
-    layer, kernel_size = {"classifier.0": ("fc6", 7), "classifier.3": ("fc7", 1)}.get(layer, (layer, None))
+    layer, kernel_size = {"classifier.0": ("fc6", 7), "classifier.3": ("fc7", 1)}.get(
+        layer, (layer, None)
+    )
     if kernel_size is not None and leaf == "weight":
-        array = np.reshape(array, (len(array), -1, kernel_size, kernel_size))  # torch flattens [C, h, w] in this order
+        # torch flattens [C, h, w] in this order
+        array = np.reshape(array, (len(array), -1, kernel_size, kernel_size))
     return f"{layer}.{leaf}", array
 
 
 def _may_lack(entries, *, has_heads):
-    """Whether the network may keep its own for a name: heads of which the file has none, and DeeplabVGG's fc6, fc7 with torchvision's file."""
+    """Whether the network may keep its own for a name: heads of which the file has none, and
+    DeeplabVGG's fc6, fc7 with torchvision's file.
+    """
     is_plain_vgg = "features.0.weight" in entries and "features.29.weight" not in entries
 
     def check(name):
-        return (HEAD.match(name) and not has_heads) or (is_plain_vgg and re.match(r"features\.(29|31)\.", name))
+        return (HEAD.match(name) and not has_heads) or (
+            is_plain_vgg and re.match(r"features\.(29|31)\.", name)
+        )
 
     return check
 
@@ -130,5 +157,8 @@ def _hint(poured, left_over, entries):
     if all(HEAD.match(name) for name in names):
         if all(name.endswith(".bias") for name in names):
             return f"set config.model.head_bias={bool(left_over)}"
-        return "only heads differ: choose config.model.heads as in the file, or config.model.skip_heads=True to keep fresh ones"
+        return (
+            "only heads differ: choose config.model.heads as in the file, or"
+            " config.model.skip_heads=True to keep fresh ones"
+        )
     return mismatch_hint(poured, left_over, entries)

@@ -17,24 +17,34 @@ def _compiled_estimation(model, domain):
 
 
 def reestimate_statistics(variables, *, data, model, domain, batch_size, num_batches):
-    """AdaBN: `variables` with running statistics re-estimated on unlabelled target training images; no parameter changes.
+    """AdaBN: `variables` with running statistics re-estimated on unlabelled target training images;
+    no parameter changes.
 
     Args:
-      num_batches: each moves the statistics by the layers' momentum, 0.1; after 50, what training left has a weight of 0.5 %.
+      num_batches: each moves the statistics by the layers' momentum, 0.1; after 50, what training
+        left has a weight of 0.5 %.
     """
     part = data.shuffled("target", batch_size)
     move, batch_stats = _compiled_estimation(model, domain), variables["batch_stats"]
     for batch in data.steps({"target": part}, 0, num_batches):
-        batch_stats = move(variables["params"], batch_stats, {key: batch["target"][key] for key in ("image", "mask")})
+        batch_stats = move(
+            variables["params"],
+            batch_stats,
+            {key: batch["target"][key] for key in ("image", "mask")},
+        )
     return variables | {"batch_stats": batch_stats}
 
 
 def predict_scores_by_image(model, variables, images, *, domain):
-    """`apply.predict_scores` with every image normalised by its own statistics, as a batch of one in training; running ones stay as they are."""
+    """`apply.predict_scores` with every image normalised by its own statistics, as a batch of one
+    in training; running ones stay as they are.
+    """
     own = {name: tree[model.network] for name, tree in variables.items()}
 
     def predict(image):
-        output, _ = model.apply(own, image[None], Mode(train=True, domain=domain), mutable=["batch_stats"])
+        output, _ = model.apply(
+            own, image[None], Mode(train=True, domain=domain), mutable=["batch_stats"]
+        )
         return prediction_scores(model, own["params"], output, aggregation_alpha=0.0)[0]
 
     return jax.vmap(predict)(images)

@@ -9,7 +9,27 @@ from dajax.models.aspp import SegOutput
 from dajax.models.layers import Conv, conv_init, torch_bias_init, torch_init
 from dajax.ops.resize import resize_bilinear
 
-WIDTHS = (64, 64, "pool", 128, 128, "pool", 256, 256, 256, "pool", 512, 512, 512, "pool", 512, 512, 512, "pool")  # configuration D
+# configuration D
+WIDTHS = (
+    64,
+    64,
+    "pool",
+    128,
+    128,
+    "pool",
+    256,
+    256,
+    256,
+    "pool",
+    512,
+    512,
+    512,
+    "pool",
+    512,
+    512,
+    512,
+    "pool",
+)
 
 
 def _pool(x):
@@ -17,25 +37,53 @@ def _pool(x):
     return nn.max_pool(x, (2, 2), strides=(2, 2))
 
 
-def _conv(features, x, name, *, kernel_size=3, dilation=1, kernel_init=conv_init, bias_init=nn.initializers.zeros_init()):
+def _conv(
+    features,
+    x,
+    name,
+    *,
+    kernel_size=3,
+    dilation=1,
+    kernel_init=conv_init,
+    bias_init=nn.initializers.zeros_init(),
+):
     padding = dilation * (kernel_size // 2)
     layer = Conv(
-        features, kernel_size, padding=padding, dilation=dilation, use_bias=True, kernel_init=kernel_init, bias_init=bias_init, name=name
+        features,
+        kernel_size,
+        padding=padding,
+        dilation=dilation,
+        use_bias=True,
+        kernel_init=kernel_init,
+        bias_init=bias_init,
+        name=name,
     )
     return nn.relu(layer(x))
 
 
 def _fully_connected(features, x, name, *, kernel_size, dilation=1):
-    """A former fully connected layer, with torch's default initialisation, which nothing overwrites in DeeplabVGG."""
+    """A former fully connected layer, with torch's default initialisation, which nothing overwrites
+    in DeeplabVGG.
+    """
     bias_init = torch_bias_init(kernel_size**2 * x.shape[-1])
-    return _conv(features, x, name, kernel_size=kernel_size, dilation=dilation, kernel_init=torch_init, bias_init=bias_init)
+    return _conv(
+        features,
+        x,
+        name,
+        kernel_size=kernel_size,
+        dilation=dilation,
+        kernel_init=torch_init,
+        bias_init=bias_init,
+    )
 
 
 class VGG(nn.Module):
-    """The backbone of DeeplabVGG (AdaptSegNet, deeplab_vgg.py): stride 8, D = 1024, no normalisation, all convolutions with bias.
+    """The backbone of DeeplabVGG (AdaptSegNet, deeplab_vgg.py): stride 8, D = 1024, no
+    normalisation, all convolutions with bias.
 
-    The last two of VGG's poolings are left out; its last three convolutions are dilated by 2, and fc6, fc7 are 3x3 convolutions
-    dilated by 4. Submodules features_0, features_2, ..., features_31: the indices of the authors' `features`.
+    The last two of VGG's poolings are left out; its last three convolutions are dilated by 2, and
+    fc6, fc7 are 3x3 convolutions dilated by 4. Submodules features_0, features_2, ..., features_31:
+    the indices of the authors' `features`.
     """
 
     @nn.compact
@@ -47,7 +95,8 @@ class VGG(nn.Module):
           mode: Mode; nothing here depends on it.
 
         Returns:
-          {"pool1", "pool2", "pool3", "conv5", "fc6", "fc7"}: float [N, h, w, D], h = H // 8 from pool3 on.
+          {"pool1", "pool2", "pool3", "conv5", "fc6", "fc7"}: float [N, h, w, D], h = H // 8 from
+            pool3 on.
         """
         del mode
         x, outputs, index, block = images, {}, 0, 1
@@ -62,7 +111,9 @@ class VGG(nn.Module):
             block += 1
         outputs["conv5"] = x
         for i, name in enumerate(("fc6", "fc7")):
-            x = outputs[name] = _fully_connected(1024, x, f"features_{index + 2 * i}", kernel_size=3, dilation=4)
+            x = outputs[name] = _fully_connected(
+                1024, x, f"features_{index + 2 * i}", kernel_size=3, dilation=4
+            )
         return outputs
 
     def frozen_parameters(self):
@@ -71,15 +122,16 @@ class VGG(nn.Module):
 
 
 class FCN8s(nn.Module):
-    """Fully convolutional VGG-16 with skips from pool3 and pool4 (Long et al., CVPR 2015), which CLAN's paper names; its authors
-    released no code of it.
+    """Fully convolutional VGG-16 with skips from pool3 and pool4 (Long et al., CVPR 2015), which
+    CLAN's paper names; its authors released no code of it.
 
-    The topology is the paper's: fc6 (7x7) and fc7 (1x1) with 4096 channels, a 1x1 score on each of fc7, pool4, pool3, each coarser
-    map doubled and added to the finer one, logits at stride 8. Not as there: fc6 pads by 3, where the first convolution padded by
-    100 and crops undid it; maps are doubled by bilinear interpolation, where transposed convolutions began as such; no dropout.
+    The topology is the paper's: fc6 (7x7) and fc7 (1x1) with 4096 channels, a 1x1 score on each of
+    fc7, pool4, pool3, each coarser map doubled and added to the finer one, logits at stride 8. Not
+    as there: fc6 pads by 3, where the first convolution padded by 100 and crops undid it; maps are
+    doubled by bilinear interpolation, where transposed convolutions began as such; no dropout.
 
-    Submodules features_0 ... features_28, fc6, fc7 (torchvision's features and classifier.0, classifier.3), score_fr, score_pool4,
-    score_pool3. The scores begin at 0, as there.
+    Submodules features_0 ... features_28, fc6, fc7 (torchvision's features and classifier.0,
+    classifier.3), score_fr, score_pool4, score_pool3. The scores begin at 0, as there.
     """
 
     num_classes: int
@@ -90,7 +142,9 @@ class FCN8s(nn.Module):
 
     @nn.compact
     def __call__(self, images, mode):
-        """Images float32 [N, H, W, C], at least 32 x 32, Mode -> SegOutput with h = H // 8; its features are fc7's, brought to that size."""
+        """Images float32 [N, H, W, C], at least 32 x 32, Mode -> SegOutput with h = H // 8; its
+        features are fc7's, brought to that size.
+        """
         del mode
         x, pools, index = images.astype(self.dtype), [], 0
         for width in WIDTHS:
@@ -105,7 +159,13 @@ class FCN8s(nn.Module):
         x = _fully_connected(4096, x, "fc7", kernel_size=1)
 
         def score(name, y):
-            return Conv(self.num_classes, 1, use_bias=True, kernel_init=nn.initializers.zeros_init(), name=name)(y).astype(jnp.float32)
+            return Conv(
+                self.num_classes,
+                1,
+                use_bias=True,
+                kernel_init=nn.initializers.zeros_init(),
+                name=name,
+            )(y).astype(jnp.float32)
 
         logits = score("score_fr", x)
         for name, pool in (("score_pool4", pools[3]), ("score_pool3", pools[2])):

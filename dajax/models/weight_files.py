@@ -19,8 +19,15 @@ import safetensors.numpy
 CONTAINERS = ("state_dict", "weights", "model_state_dict", "model")
 # What Python's zipfile raises over damaged archives, also over offsets and flags without sense.
 _DAMAGED = (
-    zipfile.BadZipFile, zlib.error, struct.error, EOFError, LookupError, OSError, OverflowError,
-    RuntimeError, ValueError,
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    EOFError,
+    LookupError,
+    OSError,
+    OverflowError,
+    RuntimeError,
+    ValueError,
 )
 _CHUNK = 1 << 24  # bytes of a record that stand in memory while its checksum is compared
 
@@ -150,7 +157,8 @@ def _load_torch(path):
     # detach: torchvision's older files hold Parameters, which do not convert as they are.
     tensors = {
         str(name): tensor.detach().float().numpy()
-        for name, tensor in contents.items() if isinstance(tensor, torch.Tensor)
+        for name, tensor in contents.items()
+        if isinstance(tensor, torch.Tensor)
     }
     if not tensors:
         keys = ", ".join(map(str, list(contents)[:5])) or "none"

@@ -15,10 +15,18 @@ import numpy as np
 
 from dajax.models.weight_files import WeightsError
 
-# (module in torchvision, module here) where the names differ; elsewhere "layer1.0" is "layer1_0" and the rest is equal.
+# (module in torchvision, module here) where the names differ; elsewhere "layer1.0" is "layer1_0"
+# and the rest is equal.
 SHORTCUT_MODULES = {"downsample_conv": "downsample.0", "downsample_bn": "downsample.1"}
-LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
-IGNORED = re.compile(r"fc\.|.*num_batches_tracked$")  # ImageNet's classes; torch's counter for cumulative averages
+LEAVES = {
+    "kernel": "weight",
+    "scale": "weight",
+    "bias": "bias",
+    "mean": "running_mean",
+    "var": "running_var",
+}
+# ImageNet's classes; torch's counter for cumulative averages
+IGNORED = re.compile(r"fc\.|.*num_batches_tracked$")
 BACKBONE = re.compile(r"(conv1|bn1|layer[1-4])\.")
 BLOCK = re.compile(r"(layer[1-4])\.(\d+)\.")
 # A prefix must lead to so many of the network's names. By chance, the first norm and convolution
@@ -29,14 +37,16 @@ MIN_PREFIX_SHARE = 1 / 8
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """What became of a weights file; all names are the file's, without prefixes such as "Scale.", sorted.
+    """What became of a weights file; all names are the file's, without prefixes such as "Scale.",
+    sorted.
 
     Attributes:
       loaded: entries copied into the network.
       missing: of the network, not in the file or there in another shape; left as they were.
       unexpected: in the file, not in the network.
       ignored: in the file, left out on purpose (the ImageNet head, batch counters).
-      checksum: crc32 of the loaded arrays, float32 in torch's layout in the order of `loaded`; the same file gives the same number.
+      checksum: crc32 of the loaded arrays, float32 in torch's layout in the order of `loaded`; the
+        same file gives the same number.
       prefix: what was taken off the file's names, e.g. "module.".
     """
 
@@ -51,7 +61,9 @@ class Report:
         def listing(kind, names):
             return f"{len(names)} {kind}" + (f" ({_first(names)})" if names else "")
 
-        others = ", ".join(listing(kind, getattr(self, kind)) for kind in ("missing", "unexpected", "ignored"))
+        others = ", ".join(
+            listing(kind, getattr(self, kind)) for kind in ("missing", "unexpected", "ignored")
+        )
         prefix = f" (prefix '{self.prefix}' taken off)" if self.prefix else ""
         return f"{len(self.loaded)} entries loaded{prefix}, crc32 {self.checksum:08x}; {others}"
 
@@ -61,20 +73,29 @@ def _first(names, count=3):
 
 
 def torch_name(path):
-    """("layer1_0", "downsample_bn", "scale") -> "layer1.0.downsample.1.weight"; ("layer5", "conv2d_list_0", ...) -> "layer5.conv2d_list.0..."."""
+    """("layer1_0", "downsample_bn", "scale") -> "layer1.0.downsample.1.weight"; ("layer5",
+    "conv2d_list_0", ...) -> "layer5.conv2d_list.0...".
+    """
     *modules, leaf = path
-    return ".".join([SHORTCUT_MODULES.get(module, re.sub(r"_(\d+)$", r".\1", module)) for module in modules] + [LEAVES[leaf]])
+    return ".".join(
+        [SHORTCUT_MODULES.get(module, re.sub(r"_(\d+)$", r".\1", module)) for module in modules]
+        + [LEAVES[leaf]]
+    )
 
 
 def torch_shape(leaf_shape):
-    """The shape that torch has for a leaf: HWIO -> OIHW; [domains, C] -> [C]; a convolution's bias is [C] here as there."""
+    """The shape that torch has for a leaf: HWIO -> OIHW; [domains, C] -> [C]; a convolution's bias
+    is [C] here as there.
+    """
     if len(leaf_shape) == 4:
         return tuple(leaf_shape[axis] for axis in (3, 2, 0, 1))
     return tuple(leaf_shape[-1:])
 
 
 def _to_layout(array, leaf_shape):
-    """A torch array as this network stores it, or None where the shapes do not fit; all domains get the same."""
+    """A torch array as this network stores it, or None where the shapes do not fit; all domains get
+    the same.
+    """
     with np.errstate(over="ignore"):  # of 64-bit numbers: check_finite's to find
         array = np.asarray(array, np.float32)
     if array.shape != torch_shape(leaf_shape):
@@ -85,8 +106,9 @@ def _to_layout(array, leaf_shape):
 def from_torch_resnet(state_dict, params, batch_stats, *, allow_partial=False):
     """Pours a torchvision ResNet into a backbone.
 
-    All domains start from the same normalisation parameters and statistics (CAN, model/domain_specific_module.py). Where the stride
-    stands (torchvision or caffe) and how images must be prepared cannot be told from a file: that is the caller's to know.
+    All domains start from the same normalisation parameters and statistics (CAN,
+    model/domain_specific_module.py). Where the stride stands (torchvision or caffe) and how images
+    must be prepared cannot be told from a file: that is the caller's to know.
 
     Args:
       state_dict: {torchvision name: array}, kernels [out, in, kh, kw]; names may have a prefix, see
@@ -131,7 +153,8 @@ class Entries(NamedTuple):
 
 
 def without_prefix(state_dict, wanted):
-    """The file's Entries without a prefix that the network's names share: "module.", "backbone." ...
+    """The file's Entries without a prefix that the network's names share: "module.", "backbone."
+    ...
 
     Which it is follows from the names alone: the prefix that leads to most of `wanted`. Names that
     share only its beginning ("module.classifier" beside "module.backbone.") lose that beginning.
@@ -172,7 +195,9 @@ def without_prefix(state_dict, wanted):
 
 
 class Poured(NamedTuple):
-    """Names by what became of them: `loaded`; `absent` from the file; `misfits`, {name: what the file and the network have}."""
+    """Names by what became of them: `loaded`; `absent` from the file; `misfits`, {name: what the
+    file and the network have}.
+    """
 
     loaded: list[str]
     absent: list[str]
@@ -180,7 +205,8 @@ class Poured(NamedTuple):
 
 
 def pour(state_dict, params, batch_stats):
-    """Copies every entry that fits into its place: (params, batch_stats, Poured). Leaves that have none stay as they are.
+    """Copies every entry that fits into its place: (params, batch_stats, Poured). Leaves that have
+    none stay as they are.
 
     Args:
       state_dict: {name as of `torch_name`: array in torch's layout}.
@@ -189,13 +215,17 @@ def pour(state_dict, params, batch_stats):
     poured = Poured([], [], {})
 
     def fit(path, leaf):
-        name = torch_name([entry.key for entry in path[1:] if entry.key != "backbone"])  # path[0]: which of the two trees
+        # path[0]: which of the two trees
+        name = torch_name([entry.key for entry in path[1:] if entry.key != "backbone"])
         if name not in state_dict:
             poured.absent.append(name)
             return leaf
         array = _to_layout(state_dict[name], leaf.shape)
         if array is None:
-            poured.misfits[name] = f"{name} is {np.shape(state_dict[name])} in the file, {torch_shape(leaf.shape)} in the network"
+            poured.misfits[name] = (
+                f"{name} is {np.shape(state_dict[name])} in the file, {torch_shape(leaf.shape)} in"
+                " the network"
+            )
             return leaf
         poured.loaded.append(name)
         return jnp.asarray(array)
@@ -231,8 +261,11 @@ def make_report(entries, poured, ignored):
     state_dict, loaded = entries.arrays, sorted(poured.loaded)
     unexpected = state_dict.keys() - set(loaded) - poured.misfits.keys() - ignored
     return Report(
-        loaded=tuple(loaded), missing=tuple(sorted([*poured.absent, *poured.misfits])), unexpected=tuple(sorted(unexpected)),
-        ignored=tuple(sorted(ignored)), checksum=_checksum(state_dict, loaded),
+        loaded=tuple(loaded),
+        missing=tuple(sorted([*poured.absent, *poured.misfits])),
+        unexpected=tuple(sorted(unexpected)),
+        ignored=tuple(sorted(ignored)),
+        checksum=_checksum(state_dict, loaded),
         prefix=entries.prefix,
     )
 
@@ -295,13 +328,19 @@ def check_complete(poured, left_over, hint):
     Raises:
       WeightsError: one line.
     """
-    problems, absent, misfits = [], sorted(poured.absent), [poured.misfits[name] for name in sorted(poured.misfits)]
+    problems, absent, misfits = (
+        [],
+        sorted(poured.absent),
+        [poured.misfits[name] for name in sorted(poured.misfits)],
+    )
     if absent:
         problems.append(f"{len(absent)} entries are missing ({_first(absent)})")
     if misfits:
         problems.append(f"{len(misfits)} have another shape ({misfits[0]})")
     if left_over:
-        problems.append(f"{len(left_over)} of the file have no place in this network ({_first(left_over)})")
+        problems.append(
+            f"{len(left_over)} of the file have no place in this network ({_first(left_over)})"
+        )
     if problems:
         raise WeightsError(f"{'; '.join(problems)}: {hint}")
 
@@ -309,5 +348,7 @@ def check_complete(poured, left_over, hint):
 def _checksum(state_dict, names):
     checksum = 0
     for name in names:
-        checksum = zlib.crc32(np.ascontiguousarray(state_dict[name], np.float32).tobytes(), checksum)
+        checksum = zlib.crc32(
+            np.ascontiguousarray(state_dict[name], np.float32).tobytes(), checksum
+        )
     return checksum

@@ -1,8 +1,10 @@
-"""Spatial aggregation: every pixel moves towards the mean of the pixels of its own image that are like it.
+"""Spatial aggregation: every pixel moves towards the mean of the pixels of its own image that are
+like it.
 
-PLCA (Kang et al., NeurIPS 2020), eq. (6)-(8); the authors' code at e01d77a. On the target before the association, and on both features
-and probabilities at test time. As an attention it is query, key and value all from the same pixels, so the blocked form is flash
-attention's: the L x L weights are formed block by block, and once more for the gradient.
+PLCA (Kang et al., NeurIPS 2020), eq. (6)-(8); the authors' code at e01d77a. On the target before
+the association, and on both features and probabilities at test time. As an attention it is query,
+key and value all from the same pixels, so the blocked form is flash attention's: the L x L weights
+are formed block by block, and once more for the gradient.
 """
 
 import functools
@@ -32,19 +34,22 @@ from dajax.ops.similarity import (
 
 
 def aggregate(x, *, metric, alpha, contrast=None, implementation="auto", block_rows=BLOCK_ROWS):
-    """(1 - alpha) x + alpha W x, W the row softmax of the similarities within each image, the pixel itself included.
+    """(1 - alpha) x + alpha W x, W the row softmax of the similarities within each image, the pixel
+    itself included.
 
     Args:
-      x: float [N, h, w, C] features ("cosine") or class probabilities ("negative_kl"; they still sum to 1).
+      x: float [N, h, w, C] features ("cosine") or class probabilities ("negative_kl"; they still
+        sum to 1).
       metric: one of `similarity.METRICS`.
       alpha: in [0, 1]; 0.5 in the authors' code.
-      contrast: normalise the contrast of the similarities first. None: what the authors' code does, for "cosine" only (the paper: for
-        both).
+      contrast: normalise the contrast of the similarities first. None: what the authors' code does,
+        for "cosine" only (the paper: for both).
       implementation: "auto" (by the size of the grid), "dense" or "blocked".
       block_rows: rows of W in memory at a time, for "blocked".
 
     Returns:
-      float32 [N, h, w, C] (float64 where x is). Gradients flow through W and through x. Memory beyond the batch is that of one image.
+      float32 [N, h, w, C] (float64 where x is). Gradients flow through W and through x. Memory
+        beyond the batch is that of one image.
 
     Raises:
       ValueError: wrong number of axes, unknown metric or implementation, alpha outside of [0, 1].
@@ -82,7 +87,9 @@ def _blocked_forward(x, metric, alpha, contrast, block_rows):
 
         def visit(carry, start, fresh):
             rows = take_rows(values, start, fresh.size)
-            softmax, weights = block_softmax(take_rows(query, start, fresh.size), key, key_mean, contrast)
+            softmax, weights = block_softmax(
+                take_rows(query, start, fresh.size), key, key_mean, contrast
+            )
             mean = product(weights, values, 1, 0) * jnp.exp(-softmax.log_total)[:, None]  # [B, C]
             return put_rows(carry, ((1.0 - alpha) * rows + alpha * mean, softmax), start)
 
@@ -107,7 +114,9 @@ def _blocked_backward(metric, alpha, contrast, block_rows, saved, cotangent):
             weights_grad = alpha * similarity(rows_grad, values)  # [B, L]
             centred = weights_grad - (weights * weights_grad).sum(1, keepdims=True)
             matrix_grad = rows_softmax.scale[:, None] * weights * centred
-            rows, rows_grad = (jnp.where(fresh[:, None], part, 0.0) for part in (rows, alpha * rows_grad))
+            rows, rows_grad = (
+                jnp.where(fresh[:, None], part, 0.0) for part in (rows, alpha * rows_grad)
+            )
             return (
                 put_rows(query_grad, product(matrix_grad, key, 1, 0), start),
                 key_grad + product(matrix_grad, rows, 0, 0),

@@ -1,7 +1,9 @@
-"""Class center distance (SPCL, eq. 10 and figure 5): how tight the classes are in a network's features, relative to the space between them.
+"""Class center distance (SPCL, eq. 10 and figure 5): how tight the classes are in a network's
+features, relative to the space between them.
 
-No code of it was ever released, and users of FADA, which introduced it, could not derive it from the text (FADA issues 4 and 22). The figure
-depends on the scale of no feature, but on whether features are scaled to length 1: say which with every figure (the paper does not).
+No code of it was ever released, and users of FADA, which introduced it, could not derive it from
+the text (FADA issues 4 and 22). The figure depends on the scale of no feature, but on whether
+features are scaled to length 1: say which with every figure (the paper does not).
 numpy, float64: this is analysis, and a difference of two large sums.
 """
 
@@ -9,13 +11,15 @@ import numpy as np
 
 
 def class_moments(features, labels, num_classes):
-    """What `class_center_distance` needs of some pixels; the moments of a set are the sums of the moments of its parts.
+    """What `class_center_distance` needs of some pixels; the moments of a set are the sums of the
+    moments of its parts.
 
         moments = sum_of(class_moments(trained.features(images), labels, 19) for images, labels in batches)    # leaf by leaf
 
     Args:
       features: float [..., D].
-      labels: int [...], down-sampled to the features' grid by nearest neighbour; anything outside 0..K-1 counts nowhere.
+      labels: int [...], down-sampled to the features' grid by nearest neighbour; anything outside
+        0..K-1 counts nowhere.
       num_classes: K.
 
     Returns:
@@ -26,23 +30,29 @@ def class_moments(features, labels, num_classes):
     """
     features, labels = np.asarray(features), np.asarray(labels)
     if features.shape[:-1] != labels.shape:
-        raise ValueError(f"class_moments: labels {labels.shape} do not fit features {features.shape}")
+        raise ValueError(
+            f"class_moments: labels {labels.shape} do not fit features {features.shape}"
+        )
     rows, labels = features.reshape(-1, features.shape[-1]).astype(np.float64), labels.reshape(-1)
     members = labels == np.arange(num_classes)[:, None]  # [K, P]
     return members.sum(1).astype(np.float64), members @ rows, members @ (rows**2).sum(1)
 
 
 def class_center_distance(moments, centers=None):
-    """Mean squared distance of a class's features to its center, over the squared distance to another's, averaged over the others.
+    """Mean squared distance of a class's features to its center, over the squared distance to
+    another's, averaged over the others.
 
         CCD(c) = 1 / (C - 1) sum_{k != c} [mean over x in c of ||x - mu_c||^2] / ||mu_c - mu_k||^2
 
     Args:
-      moments: from `class_moments`. For figure 5's definition of mu (FADA issue 4: of source and target together) add up both domains.
-      centers: float [K, D], mu; the means of the features by default. SPCL's text says "semantic prototypes": its stage keeps them.
+      moments: from `class_moments`. For figure 5's definition of mu (FADA issue 4: of source and
+        target together) add up both domains.
+      centers: float [K, D], mu; the means of the features by default. SPCL's text says "semantic
+        prototypes": its stage keeps them.
 
     Returns:
-      float64 [K], smaller is tighter; NaN for classes without a pixel, which are nobody's "other" either.
+      float64 [K], smaller is tighter; NaN for classes without a pixel, which are nobody's "other"
+        either.
     """
     pixels, sums, squares = (np.asarray(moment, np.float64) for moment in moments)
     present = pixels > 0

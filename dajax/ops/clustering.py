@@ -1,8 +1,10 @@
-"""Cosine k-means of target features, started from the source class centres, and the matching of clusters to classes.
+"""Cosine k-means of target features, started from the source class centres, and the matching of
+clusters to classes.
 
-CAN's solver/clustering.py. Differences, each on purpose: the number of updates is capped (the authors' loop never ends when a class
-has no source image), centres of norm zero do not count in the mean move, and matched centres are put in class order the right way
-round (the authors' `centers[cluster2label]` applies the permutation backwards; spec/can.md section 4).
+CAN's solver/clustering.py. Differences, each on purpose: the number of updates is capped (the
+authors' loop never ends when a class has no source image), centres of norm zero do not count in the
+mean move, and matched centres are put in class order the right way round (the authors'
+`centers[cluster2label]` applies the permutation backwards; spec/can.md section 4).
 """
 
 import functools
@@ -42,7 +44,9 @@ def normalize(x):
 
 
 def cosine_distances(x, centers):
-    """0.5 (1 - cos) between rows: x [N, D], centers [C, D] -> float32 [N, C] in [0, 1]; a zero row is at 0.5 from everything."""
+    """0.5 (1 - cos) between rows: x [N, D], centers [C, D] -> float32 [N, C] in [0, 1]; a zero row
+    is at 0.5 from everything.
+    """
     return 0.5 * (1.0 - jnp.dot(normalize(x), normalize(centers).T, precision="highest"))
 
 
@@ -52,37 +56,50 @@ def paired_cosine_distances(a, b):
 
 
 def mean_center_move(a, b):
-    """Mean of `paired_cosine_distances` over the rows where neither centre is zero (an absent class does not move)."""
+    """Mean of `paired_cosine_distances` over the rows where neither centre is zero (an absent class
+    does not move).
+    """
     present = a.any(-1) & b.any(-1)
-    return jnp.where(present, paired_cosine_distances(a, b), 0.0).sum() / jnp.maximum(present.sum(dtype=jnp.float32), 1.0)
+    return jnp.where(present, paired_cosine_distances(a, b), 0.0).sum() / jnp.maximum(
+        present.sum(dtype=jnp.float32), 1.0
+    )
 
 
 def class_sums(features, labels, num_classes):
-    """Sum of features per class: float32 [N, D], int32 [N] (-1: belongs nowhere) -> float32 [num_classes, D]."""
+    """Sum of features per class: float32 [N, D], int32 [N] (-1: belongs nowhere) -> float32
+    [num_classes, D].
+    """
 
     def product(features, labels):
-        members = jax.nn.one_hot(labels, num_classes, dtype=features.dtype)  # [N, K]; a row of zeros for -1
+        # [N, K]; a row of zeros for -1
+        members = jax.nn.one_hot(labels, num_classes, dtype=features.dtype)
         return jnp.dot(members.T, features, precision="highest")
 
     def scatter(features, labels):
         return jax.ops.segment_sum(features, labels, num_classes)  # drops -1
 
-    # On a CPU the scatter is a plain loop over rows, up to 20 times faster than the product. On an accelerator it adds in no fixed order.
+    # On a CPU the scatter is a plain loop over rows, up to 20 times faster than the product. On an
+    # accelerator it adds in no fixed order.
     return jax.lax.platform_dependent(features, labels, cpu=scatter, default=product)
 
 
 def nearest_centers(rows, unit_centers):
-    """The most similar centre of each row: rows [N, D] of any norm, normalised centres [C, D] -> int32 [N], float32 [N].
+    """The most similar centre of each row: rows [N, D] of any norm, normalised centres [C, D] ->
+    int32 [N], float32 [N].
 
-    The second array is the dot product with that centre: cosine similarity times the norm of the row, which no ranking depends on.
+    The second array is the dot product with that centre: cosine similarity times the norm of the
+    row, which no ranking depends on.
     """
     return largest(jnp.dot(rows, unit_centers.T, precision="highest"))
 
 
 def largest(scores):
-    """Where each row of float32 [N, C] is largest, the first of equals, and how large: int32 [N], float32 [N]."""
+    """Where each row of float32 [N, C] is largest, the first of equals, and how large: int32 [N],
+    float32 [N].
+    """
     best = scores.max(axis=1)
-    # argmin and argmax are scalar loops on a CPU; two plain reductions take half the time and keep "the first wins ties".
+    # argmin and argmax are scalar loops on a CPU; two plain reductions take half the time and keep
+    # "the first wins ties".
     index = jnp.arange(scores.shape[1], dtype=jnp.int32)[None]
     return jnp.where(scores == best[:, None], index, scores.shape[1] - 1).min(axis=1), best
 
@@ -90,7 +107,8 @@ def largest(scores):
 def over_chunks(features, chunk_size, visit, init):
     """Folds visit(carry, rows, start, fresh) over slices [chunk, D] without copying `features`.
 
-    The last slice is moved back so that it fits; `fresh` [chunk] marks the rows that no earlier slice has shown.
+    The last slice is moved back so that it fits; `fresh` [chunk] marks the rows that no earlier
+    slice has shown.
     """
     count = features.shape[0]
     chunk = min(chunk_size, count)
@@ -105,17 +123,21 @@ def over_chunks(features, chunk_size, visit, init):
 
 @functools.partial(jax.jit, static_argnames=("max_updates", "chunk_size"))
 def cosine_kmeans(features, init_centers, *, eps, max_updates, chunk_size=1024):
-    """k-means under the cosine distance, one cluster per class, until the mean centre move is below eps.
+    """k-means under the cosine distance, one cluster per class, until the mean centre move is below
+    eps.
 
-    An empty cluster returns to its initial centre. Labels and distances are against the final centres.
+    An empty cluster returns to its initial centre. Labels and distances are against the final
+    centres.
 
     Args:
-      features: float32 [N, D]. Normalise them (and the sources' of the centres) for the paper's spherical k-means; as they are, a
-        centre is a sum weighted by norm, which is what the authors' code does.
+      features: float32 [N, D]. Normalise them (and the sources' of the centres) for the paper's
+        spherical k-means; as they are, a centre is a sum weighted by norm, which is what the
+        authors' code does.
       init_centers: float32 [C, D], the source class centres.
       eps: stop once the mean over classes of 0.5 (1 - cos(new centre, old centre)) is below it.
       max_updates: cap on centre updates.
-      chunk_size: rows at a time; bounds the memory at chunk_size x C and does not change the result beyond rounding.
+      chunk_size: rows at a time; bounds the memory at chunk_size x C and does not change the result
+        beyond rounding.
 
     Returns:
       KMeans.
@@ -128,7 +150,9 @@ def cosine_kmeans(features, init_centers, *, eps, max_updates, chunk_size=1024):
         def visit(carry, rows, _, fresh):
             sums, counts = carry
             labels = jnp.where(fresh, nearest_centers(rows, unit_centers)[0], -1)
-            return sums + class_sums(rows, labels, num_classes), counts + jax.ops.segment_sum(jnp.ones_like(labels), labels, num_classes)
+            return sums + class_sums(rows, labels, num_classes), counts + jax.ops.segment_sum(
+                jnp.ones_like(labels), labels, num_classes
+            )
 
         zeros = jnp.zeros_like(init_centers), jnp.zeros((num_classes,), jnp.int32)
         sums, counts = over_chunks(features, chunk_size, visit, zeros)
@@ -143,7 +167,11 @@ def cosine_kmeans(features, init_centers, *, eps, max_updates, chunk_size=1024):
         new_centers = update(centers)
         return new_centers, count + 1, moves.at[count].set(mean_center_move(new_centers, centers))
 
-    start = init_centers, jnp.zeros((), jnp.int32), jnp.full((max_updates,), jnp.nan, features.dtype)
+    start = (
+        init_centers,
+        jnp.zeros((), jnp.int32),
+        jnp.full((max_updates,), jnp.nan, features.dtype),
+    )
     centers, num_updates, moves = jax.lax.while_loop(keep_going, step, start)
 
     unit_centers = normalize(centers)
@@ -151,17 +179,25 @@ def cosine_kmeans(features, init_centers, *, eps, max_updates, chunk_size=1024):
     def final(carry, rows, start, _):
         labels, scores = nearest_centers(rows, unit_centers)
         norms = jnp.sqrt(jnp.square(rows).sum(-1))
-        distances = 0.5 * (1.0 - jnp.where(norms > _NORM_FLOOR, scores / jnp.maximum(norms, _NORM_FLOOR), 0.0))
-        return tuple(jax.lax.dynamic_update_slice_in_dim(whole, part, start, 0) for whole, part in zip(carry, (labels, distances)))
+        distances = 0.5 * (
+            1.0 - jnp.where(norms > _NORM_FLOOR, scores / jnp.maximum(norms, _NORM_FLOOR), 0.0)
+        )
+        return tuple(
+            jax.lax.dynamic_update_slice_in_dim(whole, part, start, 0)
+            for whole, part in zip(carry, (labels, distances))
+        )
 
     count = features.shape[0]
     empty = jnp.zeros((count,), jnp.int32), jnp.zeros((count,), features.dtype)
     labels, distances = over_chunks(features, chunk_size, final, empty)
-    return KMeans(labels=labels, distances=distances, centers=centers, num_updates=num_updates, moves=moves)
+    return KMeans(
+        labels=labels, distances=distances, centers=centers, num_updates=num_updates, moves=moves
+    )
 
 
 def match_clusters(centers, class_centers):
-    """The one-to-one assignment of clusters to classes with the least total cosine distance (Hungarian method, on the host).
+    """The one-to-one assignment of clusters to classes with the least total cosine distance
+    (Hungarian method, on the host).
 
     Args:
       centers: [C, D] cluster centres.

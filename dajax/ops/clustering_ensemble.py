@@ -1,6 +1,7 @@
 """Several clusterings of the same images as one: MSCAN's ensemble over its sources.
 
-The abstract of the journal paper names a clustering ensemble and nothing says how it combines; both rules here are ours (spec/can.md, section 13).
+The abstract of the journal paper names a clustering ensemble and nothing says how it combines; both
+rules here are ours (spec/can.md, section 13).
 """
 
 import functools
@@ -58,7 +59,10 @@ def ensemble_labels(features, centers, *, rule, chunk_size):
             averaged = jnp.where(shares == shares.max(1, keepdims=True), averaged, _NEVER)
         labels, similarities = largest(averaged)
         parts = labels, 0.5 * (1.0 - similarities)
-        return tuple(jax.lax.dynamic_update_slice_in_dim(whole, part, start, 0) for whole, part in zip(carry, parts))
+        return tuple(
+            jax.lax.dynamic_update_slice_in_dim(whole, part, start, 0)
+            for whole, part in zip(carry, parts)
+        )
 
     def votes(unit_rows):
         def add(sums, own):

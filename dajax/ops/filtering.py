@@ -1,4 +1,6 @@
-"""Which target images and classes are trusted enough to be aligned (CAN, solver/utils.py: filter_samples, filter_class)."""
+"""Which target images and classes are trusted enough to be aligned (CAN, solver/utils.py:
+filter_samples, filter_class).
+"""
 
 import numpy as np
 
@@ -11,7 +13,8 @@ def filter_by_distance(labels, distances, *, num_classes, max_distance, min_coun
       distances: float32 [N], distance to the nearest centre.
       num_classes: C.
       max_distance: D0; an image is kept iff its distance is strictly below.
-      min_count: N0; a class is kept iff at least this many of its images are ("more than" in the paper, "at least" in the code).
+      min_count: N0; a class is kept iff at least this many of its images are ("more than" in the
+        paper, "at least" in the code).
 
     Returns:
       kept_labels: int32 [N], the label of every kept image of every kept class, -1 elsewhere.

@@ -2,11 +2,15 @@
 
 import numpy as np
 
-_ALIGNMENT = 64  # bytes; on a CPU jax.device_put uses a numpy array in place if it is aligned so, and copies it otherwise; jnp.asarray copies always
+# bytes; on a CPU jax.device_put uses a numpy array in place if it is aligned so, and copies it
+# otherwise; jnp.asarray copies always
+_ALIGNMENT = 64
 
 
 def aligned_empty(shape):
-    """Uninitialised float32 numpy array of a shape; do not write to it once it has been given to JAX."""
+    """Uninitialised float32 numpy array of a shape; do not write to it once it has been given to
+    JAX.
+    """
     size = int(np.prod(shape)) * 4
     buffer = np.empty(size + _ALIGNMENT, np.uint8)
     offset = -buffer.ctypes.data % _ALIGNMENT

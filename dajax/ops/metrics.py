@@ -1,11 +1,14 @@
-"""Accuracies and intersection over union from a confusion matrix: count everything once, divide at the very end."""
+"""Accuracies and intersection over union from a confusion matrix: count everything once, divide at
+the very end.
+"""
 
 import jax.numpy as jnp
 import numpy as np
 
 
 def confusion_matrix(labels, predictions, mask, num_classes):
-    """Counts [num_classes, num_classes] int32, rows the true class. Entries outside `mask` and labels outside of range count nowhere.
+    """Counts [num_classes, num_classes] int32, rows the true class. Entries outside `mask` and
+    labels outside of range count nowhere.
 
     Args:
       labels: int32 [...].
@@ -29,28 +32,37 @@ def classification_report(confusion, class_names):
       class_names: K names.
 
     Returns:
-      {"accuracy": over all images, "mean_class_accuracy": mean recall over the classes that have images (VisDA's metric),
+      {"accuracy": over all images, "mean_class_accuracy": mean recall over the classes that have
+        images (VisDA's metric),
        "per_class": {name: recall, None without images}}; None where there is no image at all.
     """
     confusion = np.asarray(confusion, np.int64)
     counts, hits = confusion.sum(1), np.diag(confusion)
     present = counts > 0
     if not present.any():
-        return {"accuracy": None, "mean_class_accuracy": None, "per_class": dict.fromkeys(class_names)}
+        return {
+            "accuracy": None,
+            "mean_class_accuracy": None,
+            "per_class": dict.fromkeys(class_names),
+        }
     recall = 100.0 * hits / np.maximum(counts, 1)
     return {
         "accuracy": float(100.0 * hits.sum() / counts.sum()),
         "mean_class_accuracy": float(recall[present].mean()),
-        "per_class": {name: float(recall[i]) if present[i] else None for i, name in enumerate(class_names)},
+        "per_class": {
+            name: float(recall[i]) if present[i] else None for i, name in enumerate(class_names)
+        },
     }
 
 
 def iou_report(confusion, class_names, subsets):
-    """Intersection over union in per cent, of a confusion matrix counted over all pixels of all images (fast_hist and per_class_iu).
+    """Intersection over union in per cent, of a confusion matrix counted over all pixels of all
+    images (fast_hist and per_class_iu).
 
-    A class that neither labels nor predictions have is None and left out of every mean; one that is only predicted counts 0. A
-    subset's mean is over the IoUs of the full matrix, so that predictions of left-out classes still count as misses: the convention of
-    the 16- and 13-class figures for SYNTHIA.
+    A class that neither labels nor predictions have is None and left out of every mean; one that is
+    only predicted counts 0. A subset's mean is over the IoUs of the full matrix, so that
+    predictions of left-out classes still count as misses: the convention of the 16- and 13-class
+    figures for SYNTHIA.
 
     Args:
       confusion: int [K, K], rows the true class.
@@ -58,7 +70,8 @@ def iou_report(confusion, class_names, subsets):
       subsets: {name: class indices}.
 
     Returns:
-      {"miou", "iou": {class name: ...}, "pixel_accuracy", "miou_<subset>": ...}; None where there is nothing to measure.
+      {"miou", "iou": {class name: ...}, "pixel_accuracy", "miou_<subset>": ...}; None where there
+        is nothing to measure.
     """
     confusion = np.asarray(confusion, np.int64)
     hits, union = np.diag(confusion), confusion.sum(1) + confusion.sum(0) - np.diag(confusion)
@@ -72,5 +85,7 @@ def iou_report(confusion, class_names, subsets):
         "miou": mean(iou),
         **{f"miou_{name}": mean(iou[list(classes)]) for name, classes in subsets.items()},
         "pixel_accuracy": float(100.0 * hits.sum() / pixels) if pixels else None,
-        "iou": {name: float(iou[i]) if union[i] > 0 else None for i, name in enumerate(class_names)},
+        "iou": {
+            name: float(iou[i]) if union[i] > 0 else None for i, name in enumerate(class_names)
+        },
     }

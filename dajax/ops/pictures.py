@@ -15,8 +15,12 @@ def colored(train_ids, palette):
 
 
 def error_map(prediction, label):
-    """uint8 [H, W] twice -> uint8 [H, W, 3]: wrong pixels red, right ones green, ignored ones black."""
-    picture = np.where((prediction == label)[..., None], np.array(RIGHT, np.uint8), np.array(WRONG, np.uint8))
+    """uint8 [H, W] twice -> uint8 [H, W, 3]: wrong pixels red, right ones green, ignored ones
+    black.
+    """
+    picture = np.where(
+        (prediction == label)[..., None], np.array(RIGHT, np.uint8), np.array(WRONG, np.uint8)
+    )
     return np.where((label == IGNORED)[..., None], np.array(NOT_COUNTED, np.uint8), picture)
 
 
@@ -29,6 +33,11 @@ def panels(image, prediction, label, palette):
     Returns:
       uint8 [H, 4 W + 6, 3], panels two white pixels apart.
     """
-    parts = [image, colored(prediction, palette), colored(label, palette), error_map(prediction, label)]
+    parts = [
+        image,
+        colored(prediction, palette),
+        colored(label, palette),
+        error_map(prediction, label),
+    ]
     gap = np.full((image.shape[0], 2, 3), 255, np.uint8)
     return np.concatenate([piece for part in parts for piece in (part, gap)][:-1], axis=1)

@@ -1,7 +1,9 @@
-"""Class prototypes: the mean feature of every class's pixels, of a batch, of a whole set, and moving along with training.
+"""Class prototypes: the mean feature of every class's pixels, of a batch, of a whole set, and
+moving along with training.
 
-All means are kept as (sums, counts) until the end. Sums and counts add up over images, batches and devices (`parallel.total`); means do
-not. SPCL's released code has different prototypes on every GPU, since it forgets that.
+All means are kept as (sums, counts) until the end. Sums and counts add up over images, batches and
+devices (`parallel.total`); means do not. SPCL's released code has different prototypes on every
+GPU, since it forgets that.
 """
 
 import jax
@@ -16,10 +18,12 @@ ABSENT_SIMILARITY = -1.0  # the least cosine: DASS, damnet_trainer.py (metric_lo
 def sums_and_counts(features, labels, mask, num_classes):
     """Sum of features and number of pixels of every class; differentiable in the features.
 
-    A batch's prototypes on several devices are `class_means(*total(sums_and_counts(...), axis_name))`.
+    A batch's prototypes on several devices are `class_means(*total(sums_and_counts(...),
+    axis_name))`.
 
     Args:
-      features: float [..., D]. Scale them to length 1 first for SPCL (losses.similarity.normalize); BiCL takes them as they are.
+      features: float [..., D]. Scale them to length 1 first for SPCL (losses.similarity.normalize);
+        BiCL takes them as they are.
       labels: int [...]; 255 or any number outside 0..K-1 counts nowhere.
       mask: bool [...], pixels that may count.
       num_classes: K.
@@ -31,23 +35,35 @@ def sums_and_counts(features, labels, mask, num_classes):
       ValueError: shapes that do not fit together.
     """
     if not features.shape[:-1] == labels.shape == mask.shape:
-        raise ValueError(f"sums_and_counts: features {features.shape}, labels {labels.shape} and mask {mask.shape} do not fit together")
+        raise ValueError(
+            f"sums_and_counts: features {features.shape}, labels {labels.shape} and mask"
+            f" {mask.shape} do not fit together"
+        )
     rows = as_float(features).reshape(-1, features.shape[-1])  # [P, D]
-    members = jax.nn.one_hot(jnp.where(mask, labels, IGNORED).reshape(-1), num_classes, dtype=rows.dtype)  # [P, K]; 255: a row of zeros
-    sums = jax.lax.dot_general(members, rows, (((0,), (0,)), ((), ())), precision=jax.lax.Precision.HIGHEST)
+    # [P, K]; 255: a row of zeros
+    members = jax.nn.one_hot(
+        jnp.where(mask, labels, IGNORED).reshape(-1), num_classes, dtype=rows.dtype
+    )
+    sums = jax.lax.dot_general(
+        members, rows, (((0,), (0,)), ((), ())), precision=jax.lax.Precision.HIGHEST
+    )
     return sums, members.sum(0)
 
 
 def per_image_sums_and_counts(features, labels, mask, num_classes):
-    """`sums_and_counts` of every image: features [N, h, w, D] -> (float32 [N, K, D], float32 [N, K])."""
+    """`sums_and_counts` of every image: features [N, h, w, D] -> (float32 [N, K, D], float32 [N,
+    K]).
+    """
     return jax.vmap(lambda *image: sums_and_counts(*image, num_classes))(features, labels, mask)
 
 
 def image_mean_sums(features, labels, mask, num_classes):
-    """Sum over images of each image's mean feature of a class, and the number of images that have the class.
+    """Sum over images of each image's mean feature of a class, and the number of images that have
+    the class.
 
-    In place of `sums_and_counts` it makes every image count alike, a distant car as much as a near one. SPCL initialises so
-    (semantic_prototype.py), over the images that have the class; eq. 2 of the paper divides by the number of all images.
+    In place of `sums_and_counts` it makes every image count alike, a distant car as much as a near
+    one. SPCL initialises so (semantic_prototype.py), over the images that have the class; eq. 2 of
+    the paper divides by the number of all images.
 
     Args:
       features: float [N, h, w, D]. labels, mask: [N, h, w]. num_classes: K.
@@ -55,12 +71,17 @@ def image_mean_sums(features, labels, mask, num_classes):
     Returns:
       (float32 [K, D], float32 [K]).
     """
-    means, present = jax.vmap(class_means)(*per_image_sums_and_counts(features, labels, mask, num_classes))  # [N, K, D], [N, K]
+    # [N, K, D], [N, K]
+    means, present = jax.vmap(class_means)(
+        *per_image_sums_and_counts(features, labels, mask, num_classes)
+    )
     return means.sum(0), present.astype(means.dtype).sum(0)
 
 
 def empty_totals(num_classes, width):
-    """The carry that `add` begins with: no feature seen. (float32 [K, D], float32 [K], float32 [K, D])."""
+    """The carry that `add` begins with: no feature seen. (float32 [K, D], float32 [K], float32 [K,
+    D]).
+    """
     zeros = jnp.zeros((num_classes, width), jnp.float32)
     return zeros, jnp.zeros((num_classes,), jnp.float32), zeros
 
@@ -69,14 +90,16 @@ def add(carry, part):
     """The carry with one batch more: prototypes of a whole set in constant memory.
 
         carry = empty_totals(K, D)
-        for batch in batches: carry = add(carry, total(image_mean_sums(features, labels, mask, K), axis_name))
-        prototypes, known = class_means(*carry[:2])
+        for batch in batches: carry = add(carry, total(image_mean_sums(features, labels, mask, K),
+        axis_name)) prototypes, known = class_means(*carry[:2])
 
-    Rounding does not pile up: what an addition cuts off is kept and added to the next (Kahan), so 25,000 additions err like one.
+    Rounding does not pile up: what an addition cuts off is kept and added to the next (Kahan), so
+    25,000 additions err like one.
 
     Args:
       carry: from `empty_totals` or `add`.
-      part: (sums, counts) of the batch, over all devices; from `sums_and_counts` or `image_mean_sums`.
+      part: (sums, counts) of the batch, over all devices; from `sums_and_counts` or
+        `image_mean_sums`.
     """
     sums, counts, lost = carry
     corrected = part[0] - lost
@@ -85,7 +108,9 @@ def add(carry, part):
 
 
 def class_means(sums, counts):
-    """Prototypes: (float32 [K, D], zeros without pixels; bool [K], whether the class has any). Finite gradients always."""
+    """Prototypes: (float32 [K, D], zeros without pixels; bool [K], whether the class has any).
+    Finite gradients always.
+    """
     return sums / jnp.maximum(counts, 1.0)[:, None], counts > 0
 
 
@@ -93,45 +118,59 @@ def move(prototypes, known, batch_prototypes, present, *, decay, shrink_absent=F
     """The moving average mu <- decay * mu + (1 - decay) * rho; no gradient flows through it.
 
     Args:
-      prototypes, known: float32 [K, D] and bool [K], mu and the classes that have one. The others take rho when they first appear.
-      batch_prototypes, present: float32 [K, D] and bool [K], rho, from `class_means`. An absent class keeps its mu.
-      decay: of the OLD value: alpha of SPCL's eq. 3, which is 0.1, so that nine tenths are new at every step; lambda of BiCL.
-      shrink_absent: SPCL's released code, which multiplies the mu of absent classes by `decay`: after three steps a thousandth is left.
+      prototypes, known: float32 [K, D] and bool [K], mu and the classes that have one. The others
+        take rho when they first appear.
+      batch_prototypes, present: float32 [K, D] and bool [K], rho, from `class_means`. An absent
+        class keeps its mu.
+      decay: of the OLD value: alpha of SPCL's eq. 3, which is 0.1, so that nine tenths are new at
+        every step; lambda of BiCL.
+      shrink_absent: SPCL's released code, which multiplies the mu of absent classes by `decay`:
+        after three steps a thousandth is left.
 
     Returns:
       (float32 [K, D], bool [K]).
     """
     prototypes, batch_prototypes = jax.lax.stop_gradient((prototypes, batch_prototypes))
-    moved = jnp.where(known[:, None], decay * prototypes + (1.0 - decay) * batch_prototypes, batch_prototypes)
+    moved = jnp.where(
+        known[:, None], decay * prototypes + (1.0 - decay) * batch_prototypes, batch_prototypes
+    )
     absent = decay * prototypes if shrink_absent else prototypes
     return jnp.where(present[:, None], moved, absent), known | present
 
 
 def domain_bias(source_prototypes, source_known, target_prototypes, target_known):
-    """xi = mu_T - mu_S, BiCL's bias of the target per class: float32 [K, D], 0 for classes that lack either mu (our choice).
+    """xi = mu_T - mu_S, BiCL's bias of the target per class: float32 [K, D], 0 for classes that
+    lack either mu (our choice).
 
-    `rho_S + xi` are the calibrated prototypes rho_(S->T). The slides leave open which mu: take those of the iterations BEFORE this one, since
-    this one's mu_T depends on the labels that xi helps to make (golden dass_formula; our choice too).
+    `rho_S + xi` are the calibrated prototypes rho_(S->T). The slides leave open which mu: take
+    those of the iterations BEFORE this one, since this one's mu_T depends on the labels that xi
+    helps to make (golden dass_formula; our choice too).
     """
     both = source_known & target_known
-    return jax.lax.stop_gradient(jnp.where(both[:, None], target_prototypes - source_prototypes, 0.0))
+    return jax.lax.stop_gradient(
+        jnp.where(both[:, None], target_prototypes - source_prototypes, 0.0)
+    )
 
 
 def keep_correct(labels, logits):
     """Labels with 255 wherever the prediction is another class: int32 [N, h, w].
 
-    SPCL's released code takes source prototypes, and source pixels into its loss, from correct predictions only; the paper says all
-    pixels. Compare on the grid of the logits: labels int32 [N, h, w], logits float [N, h, w, K].
+    SPCL's released code takes source prototypes, and source pixels into its loss, from correct
+    predictions only; the paper says all pixels. Compare on the grid of the logits: labels int32 [N,
+    h, w], logits float [N, h, w, K].
     """
     return jnp.where(jnp.argmax(logits, -1).astype(labels.dtype) == labels, labels, IGNORED)
 
 
 def soft_assignment(features, prototypes, *, temperature, present=None, normalize_prototypes):
-    """Probability that a pixel belongs to each prototype: softmax of the similarities over the temperature, float32 [..., K].
+    """Probability that a pixel belongs to each prototype: softmax of the similarities over the
+    temperature, float32 [..., K].
 
     A zero feature is undecided between the present classes. Arguments as prototype_similarities.
     """
-    similarities = prototype_similarities(features, prototypes, present=present, normalize_prototypes=normalize_prototypes)
+    similarities = prototype_similarities(
+        features, prototypes, present=present, normalize_prototypes=normalize_prototypes
+    )
     return jax.nn.softmax(similarities / temperature)
 
 
@@ -139,10 +178,13 @@ def prototype_similarities(features, prototypes, *, present=None, normalize_prot
     """Similarity of every pixel to every prototype, in float32.
 
     Args:
-      features: float [..., D], of any length; a zero vector is at 0 from everything, with zero gradient.
+      features: float [..., D], of any length; a zero vector is at 0 from everything, with zero
+        gradient.
       prototypes: float [K, D].
-      present: bool [K], the classes that have a prototype: the others get ABSENT_SIMILARITY and no gradient. None: all have one.
-      normalize_prototypes: True: the cosine (BiCL, SDCA). False: SPCL's code, whose prototypes are means of unit vectors.
+      present: bool [K], the classes that have a prototype: the others get ABSENT_SIMILARITY and no
+        gradient. None: all have one.
+      normalize_prototypes: True: the cosine (BiCL, SDCA). False: SPCL's code, whose prototypes are
+        means of unit vectors.
 
     Returns:
       float32 [..., K].
@@ -151,10 +193,20 @@ def prototype_similarities(features, prototypes, *, present=None, normalize_prot
       ValueError: features and prototypes of different width.
     """
     if prototypes.ndim != 2 or features.shape[-1] != prototypes.shape[1]:
-        raise ValueError(f"prototype_similarities: features {features.shape} and prototypes {prototypes.shape}; expected [..., D] and [K, D]")
+        raise ValueError(
+            f"prototype_similarities: features {features.shape} and prototypes {prototypes.shape};"
+            " expected [..., D] and [K, D]"
+        )
     prototypes = as_float(prototypes)
     prototypes = normalize(prototypes) if normalize_prototypes else prototypes
-    similarities = jnp.einsum("...d,kd->...k", normalize(as_float(features)), prototypes, precision=jax.lax.Precision.HIGHEST)
+    similarities = jnp.einsum(
+        "...d,kd->...k",
+        normalize(as_float(features)),
+        prototypes,
+        precision=jax.lax.Precision.HIGHEST,
+    )
     if present is None:
         return similarities
-    return jnp.where(present.reshape((1,) * (similarities.ndim - 1) + (-1,)), similarities, ABSENT_SIMILARITY)
+    return jnp.where(
+        present.reshape((1,) * (similarities.ndim - 1) + (-1,)), similarities, ABSENT_SIMILARITY
+    )

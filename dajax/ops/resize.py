@@ -1,4 +1,6 @@
-"""The resizes of torch that jax.image.resize does not have: bilinear as torch does it, and nearest without half-pixel centres."""
+"""The resizes of torch that jax.image.resize does not have: bilinear as torch does it, and nearest
+without half-pixel centres.
+"""
 
 import functools
 
@@ -25,13 +27,15 @@ def _interpolation(size, new_size, align_corners):
 def resize_bilinear(x, hw, *, align_corners=True):
     """Bilinear as torch's F.interpolate: no antialiasing when it shrinks.
 
-    One matrix product per axis. For [1, 33, 65, 19] -> [1, 257, 513, 19] on two cores, forward and backward take 4 ms; with a gather of
-    neighbours they took 23 ms, most of it in the scatter of the gradient.
+    One matrix product per axis. For [1, 33, 65, 19] -> [1, 257, 513, 19] on two cores, forward and
+    backward take 4 ms; with a gather of neighbours they took 23 ms, most of it in the scatter of
+    the gradient.
 
     Args:
       x: float [N, h, w, C].
       hw: (H, W), static.
-      align_corners: the outer pixels' centres meet (AdaptSegNet, CLAN, SPCL); else their outer edges do, i.e. half-pixel centres (PLCA).
+      align_corners: the outer pixels' centres meet (AdaptSegNet, CLAN, SPCL); else their outer
+        edges do, i.e. half-pixel centres (PLCA).
 
     Returns:
       [N, H, W, C] of x's dtype, computed in float32; x itself where the size is its own.
@@ -40,9 +44,19 @@ def resize_bilinear(x, hw, *, align_corners=True):
     y = x.astype(jnp.float32)
     # HIGHEST: a GPU would otherwise round logits to TF32, 10 bits, on their way to the loss.
     if width != x.shape[2]:
-        y = jnp.einsum("Ww,nhwc->nhWc", _interpolation(x.shape[2], width, align_corners), y, precision=jax.lax.Precision.HIGHEST)
+        y = jnp.einsum(
+            "Ww,nhwc->nhWc",
+            _interpolation(x.shape[2], width, align_corners),
+            y,
+            precision=jax.lax.Precision.HIGHEST,
+        )
     if height != x.shape[1]:
-        y = jnp.einsum("Hh,nhwc->nHwc", _interpolation(x.shape[1], height, align_corners), y, precision=jax.lax.Precision.HIGHEST)
+        y = jnp.einsum(
+            "Hh,nhwc->nHwc",
+            _interpolation(x.shape[1], height, align_corners),
+            y,
+            precision=jax.lax.Precision.HIGHEST,
+        )
     return y.astype(x.dtype)
 
 
@@ -53,10 +67,11 @@ def _legacy_index(size, new_size):
 
 
 def resize_nearest_legacy(x, hw):
-    """torch's F.interpolate(mode="nearest"): pixel floor(i * size / new_size), the upper left one, and no half-pixel centre.
+    """torch's F.interpolate(mode="nearest"): pixel floor(i * size / new_size), the upper left one,
+    and no half-pixel centre.
 
-    This is how SPCL, PLCA and DASS bring labels to the size of the features; "nearest" of jax.image and of TensorFlow picks other
-    pixels almost everywhere (spec/spcl_bicl.md).
+    This is how SPCL, PLCA and DASS bring labels to the size of the features; "nearest" of jax.image
+    and of TensorFlow picks other pixels almost everywhere (spec/spcl_bicl.md).
 
     Args:
       x: [N, h, w] labels or [N, h, w, C], any dtype.

@@ -1,8 +1,10 @@
-"""How alike two pixels are, in the two metrics of PLCA, and the contrast normalisation of the resulting matrix.
+"""How alike two pixels are, in the two metrics of PLCA, and the contrast normalisation of the
+resulting matrix.
 
-PLCA (Kang et al., NeurIPS 2020), sections 3.2-3.3. Either metric is a product of a query and a key matrix, so that a caller may form any
-block of rows at a time. All in float32, at full matmul precision (or float64, where the input is): with 7-bit mantissas 1 % of the
-cycles end elsewhere and gradients are off by a tenth.
+PLCA (Kang et al., NeurIPS 2020), sections 3.2-3.3. Either metric is a product of a query and a key
+matrix, so that a caller may form any block of rows at a time. All in float32, at full matmul
+precision (or float64, where the input is): with 7-bit mantissas 1 % of the cycles end elsewhere and
+gradients are off by a tenth.
 """
 
 import jax
@@ -46,12 +48,15 @@ def normalize(x):
 def factors(x, metric):
     """The query and the key of every pixel: the similarity of a to b is query(a) . key(b).
 
-    "cosine": both are the vector at length 1, and the matrix from b to a is the transpose of that from a to b. "negative_kl", of
-    probabilities: -KL(a || b) without its term sum_c a_c log a_c. That is constant along a row: neither the softmax nor the contrast
-    normalisation nor any gradient sees it. From b to a is then another matrix than the transpose.
+    "cosine": both are the vector at length 1, and the matrix from b to a is the transpose of that
+    from a to b. "negative_kl", of
+    probabilities: -KL(a || b) without its term sum_c a_c log a_c. That is constant along a row:
+    neither the softmax nor the contrast normalisation nor any gradient sees it. From b to a is then
+    another matrix than the transpose.
 
     Args:
-      x: float [L, C]; features ("cosine") or rows that sum to 1 ("negative_kl"). Computed in at least float32.
+      x: float [L, C]; features ("cosine") or rows that sum to 1 ("negative_kl"). Computed in at
+        least float32.
       metric: one of METRICS.
 
     Returns:
@@ -71,20 +76,28 @@ def similarity(query, key):
 
 def product(a, b, axis_a, axis_b):
     """The matrix product of a and b over one axis of each, in full precision."""
-    return jax.lax.dot_general(a, b, (((axis_a,), (axis_b,)), ((), ())), precision=jax.lax.Precision.HIGHEST)
+    return jax.lax.dot_general(
+        a, b, (((axis_a,), (axis_b,)), ((), ())), precision=jax.lax.Precision.HIGHEST
+    )
 
 
 def contrast_normalize(matrix):
-    """Every row of [L1, L2] minus its mean and over its unbiased standard deviation, both constants for the gradient.
+    """Every row of [L1, L2] minus its mean and over its unbiased standard deviation, both constants
+    for the gradient.
 
-    Cosines of neighbouring features are all alike; without it the softmax over thousands of pixels is nearly flat (PLCA, eq. 5).
+    Cosines of neighbouring features are all alike; without it the softmax over thousands of pixels
+    is nearly flat (PLCA, eq. 5).
     """
     mean = jax.lax.stop_gradient(matrix.mean(1, keepdims=True))
-    return (matrix - mean) / (jax.lax.stop_gradient(deviation(matrix, mean[:, 0]))[:, None] + STD_FLOOR)
+    return (matrix - mean) / (
+        jax.lax.stop_gradient(deviation(matrix, mean[:, 0]))[:, None] + STD_FLOOR
+    )
 
 
 def deviation(matrix, mean):
-    """Unbiased standard deviation of every row: [L1, L2], its row means [L1] -> [L1]; 0 where L2 is 1."""
+    """Unbiased standard deviation of every row: [L1, L2], its row means [L1] -> [L1]; 0 where L2 is
+    1.
+    """
     return jnp.sqrt(jnp.square(matrix - mean[:, None]).sum(1) / max(matrix.shape[1] - 1, 1))
 
 

@@ -1,4 +1,5 @@
-"""What differs between classification and segmentation, and nothing else: one module each, chosen by `config.task`. A task is a module with
+"""What differs between classification and segmentation, and nothing else: one module each, chosen
+by `config.task`. A task is a module with
 
 open_data(config) -> Domains
     Opens the sets that the config names.
@@ -7,19 +8,22 @@ domains_to_check(config) -> [(role, what data_pipeline.check.check_data takes)]
 describe(config, domains) -> [str]
     What was found, a line each, for the head of a run; what the readers left out is part of it.
 problems(config, domains, *, files=True, training=True) -> [str]
-    What would stop the run over its data, a line each, found before the first step. files=False leaves out the state of single files, for a
-    caller that has decoded them all; training=False looks at the evaluation set alone.
+    What would stop the run over its data, a line each, found before the first step. files=False
+    leaves out the state of single files, for a caller that has decoded them all; training=False
+    looks at the evaluation set alone.
 make_feed(domains, config, name, *, directory, devices, check_stop) -> feed
     What the methods of stage `name` ask for their batches; `directory` is the stage's.
 build_model(config, stage_config, domains) -> Flax module
 load_pretrained(config, state) -> TrainState
     With the weights of `config.model.weights`, where it names a file.
 evaluate(state, *, data, model, config, run) -> Evaluation
-    On the target, the only place where its labels are read; `config` is the stage's, `run` the whole.
+    On the target, the only place where its labels are read; `config` is the stage's, `run` the
+    whole.
 judge_refresh(state, *, data) -> {name: float}
     How good the labels are that a refresh has made; for the log only.
 check_result(result, class_names)
-    Raises ValueError where what result.json holds is not what `evaluate` reports, nor the result of a stage without an evaluation.
+    Raises ValueError where what result.json holds is not what `evaluate` reports, nor the result of
+    a stage without an evaluation.
 table(results, domains) -> str
     The stages side by side.
 """
@@ -39,7 +43,11 @@ def check_start(config, domains, *, training):
     """
     problems = get(config.task).problems(config, domains, training=training)
     if problems:
-        more = f" ({len(problems) - 1:,} more such findings; --mode=check_data lists them)" if len(problems) > 1 else ""
+        more = (
+            f" ({len(problems) - 1:,} more such findings; --mode=check_data lists them)"
+            if len(problems) > 1
+            else ""
+        )
         raise UserError(problems[0] + more)
 
 

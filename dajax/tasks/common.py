@@ -14,7 +14,8 @@ class Domains:
     Attributes:
       source: labelled, all sources in one; sources: each of them, in classification.
       target: for training, its labels are taken away by the feed.
-      evaluation: the labelled target images that figures are measured on (in classification the target itself, or a set's test part).
+      evaluation: the labelled target images that figures are measured on (in classification the
+        target itself, or a set's test part).
       transforms: of data_pipeline, by view; the task's own business.
       image_shape: (H, W, C), an example of what the model sees.
       class_names: K names.
@@ -30,7 +31,9 @@ class Domains:
 
 
 def left_out_lines(role, left_out):
-    """A line for each reason for which files of a set are not used; see data_pipeline.files.folder_scan."""
+    """A line for each reason for which files of a set are not used; see
+    data_pipeline.files.folder_scan.
+    """
     return [f"{role}: {line}" for line in describe(left_out)]
 
 
@@ -44,10 +47,11 @@ def small_set_lines(config, sets_of_stage, sizes):
     lines = []
     for name in config.stages:
         for which in sets_of_stage(config[name]):
-            if config[name].batch_size > sizes.get(which, math.inf):  # an unknown set is the stage's own mistake
+            # an unknown set is the stage's own mistake
+            if config[name].batch_size > sizes.get(which, math.inf):
                 lines.append(
-                    f"note: config.{name}.batch_size={config[name].batch_size} is more than the {sizes[which]} {which} images: a batch holds some "
-                    "of them more than once"
+                    f"note: config.{name}.batch_size={config[name].batch_size} is more than the"
+                    f" {sizes[which]} {which} images: a batch holds some of them more than once"
                 )
     return lines
 
@@ -72,7 +76,8 @@ def check_figures(result, numbers, per_class, class_names):
 
     Args:
       result: dict with "step".
-      numbers: keys of numbers, or None where nothing could be measured. per_class: key of {class name: number or None}.
+      numbers: keys of numbers, or None where nothing could be measured. per_class: key of {class
+        name: number or None}.
       class_names: K names.
 
     Raises:

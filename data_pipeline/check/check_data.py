@@ -1,6 +1,7 @@
 """Reading every file of the data before hours are spent on it: `run.py --mode=check_data`.
 
-One run lists everything that is wrong: it goes on after a finding, and each finding is one line with file, what was found and remedy.
+One run lists everything that is wrong: it goes on after a finding, and each finding is one line
+with file, what was found and remedy.
 """
 
 import collections
@@ -40,13 +41,17 @@ class _File(NamedTuple):
     treatments: tuple[str, ...] = ()  # of the image's pixels, see decode.Picture
 
 
-def check(domains: Sequence[tuple[str, Any]], progress: Callable[[int, int], None]) -> tuple[list[str], bool]:
+def check(
+    domains: Sequence[tuple[str, Any]], progress: Callable[[int, int], None]
+) -> tuple[list[str], bool]:
     """Decodes every file of every domain in a pool of threads, one for each core.
 
     Args:
-      domains: (role, what) pairs. The role heads the report; one that begins with "source" needs labels. What is the config of a
-        segmentation domain (see seg_readers.read_domain), an ImageSet, or the DataError that opening one raised.
-      progress: called with (files done, files in all) after each; a frame with its label is one file.
+      domains: (role, what) pairs. The role heads the report; one that begins with "source" needs
+        labels. What is the config of a segmentation domain (see seg_readers.read_domain), an
+        ImageSet, or the DataError that opening one raised.
+      progress: called with (files done, files in all) after each; a frame with its label is one
+        file.
     Returns: the report as lines, and whether nothing is wrong.
     """
     opened = [(role, _open(role, what)) for role, what in domains]
@@ -54,7 +59,8 @@ def check(domains: Sequence[tuple[str, Any]], progress: Callable[[int, int], Non
 
     def read_all(function, items) -> Iterator[Any]:
         nonlocal done
-        for result in pool.map(function, items):  # an iterator that is dropped, as by Ctrl-C, takes its queued files along
+        # an iterator that is dropped, as by Ctrl-C, takes its queued files along
+        for result in pool.map(function, items):
             done += 1
             progress(done, total)
             yield result
@@ -100,9 +106,13 @@ def _frames(listing) -> list[str]:
 
 def _check_segmentation(role, listing: Listing, read_all, problems) -> list[str]:
     official = official_count(listing.name)
-    num_labels = "no folder of labels" if listing.labels is None else f"{len(listing.labels):,} labels"
-    lines = [f"{role}: {listing.name} in {listing.root}: {len(listing.images):,} images, {num_labels}"
-             + (f" (official: {official:,})" if official else "")]
+    num_labels = (
+        "no folder of labels" if listing.labels is None else f"{len(listing.labels):,} labels"
+    )
+    lines = [
+        f"{role}: {listing.name} in {listing.root}: {len(listing.images):,} images, {num_labels}"
+        + (f" (official: {official:,})" if official else "")
+    ]
     lines += [f"  {line}" for line in describe(listing.left_out)]
     missing = describe_missing(listing.name, listing.images)
     if missing:
@@ -111,9 +121,16 @@ def _check_segmentation(role, listing: Listing, read_all, problems) -> list[str]
         problems["unpaired"] += unpaired(listing)
     if listing.labels is None and role.startswith("source"):
         first = listing.label_of(next(iter(listing.images)))
-        problems["no labels"].append(f"{listing.root}: a source needs labels; unpack them so that {first} exists")
+        problems["no labels"].append(
+            f"{listing.root}: a source needs labels; unpack them so that {first} exists"
+        )
 
-    counts, files_with, sizes, suspects = np.zeros(256, np.int64), np.zeros(256, np.int64), collections.Counter(), []
+    counts, files_with, sizes, suspects = (
+        np.zeros(256, np.int64),
+        np.zeros(256, np.int64),
+        collections.Counter(),
+        [],
+    )
     treated = Treatments()
     frames = _frames(listing)
     for frame, file in zip(frames, read_all(lambda frame: _examine(listing, frame), frames)):
@@ -125,27 +142,45 @@ def _check_segmentation(role, listing: Listing, read_all, problems) -> list[str]
         if file.counts is not None:
             counts += file.counts
             files_with += file.counts > 0
-            if listing.space.id_scheme == "cityscapes" and file.counts[IGNORED] and looks_like_train_ids(file.counts):
+            if (
+                listing.space.id_scheme == "cityscapes"
+                and file.counts[IGNORED]
+                and looks_like_train_ids(file.counts)
+            ):
                 suspects.append(listing.labels[frame])
-    lines.append("  image sizes (width x height): " + (", ".join(
-        f"{width}x{height} ({number:,})" for (height, width), number in sizes.most_common(MAX_LINES)) or "none could be read"))
+    lines.append(
+        "  image sizes (width x height): "
+        + (
+            ", ".join(
+                f"{width}x{height} ({number:,})"
+                for (height, width), number in sizes.most_common(MAX_LINES)
+            )
+            or "none could be read"
+        )
+    )
     lines += treated.lines()
     if listing.labels is None:
         return lines
     if listing.space.id_scheme == "cityscapes" and looks_like_train_ids(counts):
-        problems["TrainIds"].append(f"{next(iter(listing.labels.values()))} and all others: {REMEDY}")
+        problems["TrainIds"].append(
+            f"{next(iter(listing.labels.values()))} and all others: {REMEDY}"
+        )
     elif suspects:
         problems["TrainIds"] += [f"{path}: {REMEDY}" for path in suspects]
     if all_ignored(counts, listing.space):
         ignored = describe_all_ignored(listing.name, counts, listing.space)
-        problems["all ignored"].append(f"{next(iter(listing.labels.values()))} and all others: {ignored}")
+        problems["all ignored"].append(
+            f"{next(iter(listing.labels.values()))} and all others: {ignored}"
+        )
     return lines + _histogram(listing.space, counts, files_with)
 
 
 def _examine(listing, frame) -> _File:
     problems: list[tuple[str, str]] = []
     picture = _read(read_picture, listing.images.get(frame), problems)
-    image_hw, treatments = (None, ()) if picture is None else (picture.pixels.shape[:2], picture.treatments)
+    image_hw, treatments = (
+        (None, ()) if picture is None else (picture.pixels.shape[:2], picture.treatments)
+    )
     path = (listing.labels or {}).get(frame)
     ids = _read(listing.read_ids, path, problems)
     if ids is None:
@@ -155,14 +190,18 @@ def _examine(listing, frame) -> _File:
     unknown = unknown_ids(values, all_counts[values], listing.space)
     if unknown:
         problems.append(("unknown id", f"{path}: {unknown}"))
-    mismatch = image_hw and size_mismatch(ids.shape, image_hw, listing.size_tolerance, listing.label_scale)
+    mismatch = image_hw and size_mismatch(
+        ids.shape, image_hw, listing.size_tolerance, listing.label_scale
+    )
     if mismatch:
         problems.append(("size", f"{path}: {mismatch} ({listing.images[frame]})"))
     return _File(image_hw, all_counts[:256], problems, treatments)
 
 
 def _read(function, path, problems):
-    """function(path), or None where there is no path or the file is broken, which is added to the problems."""
+    """function(path), or None where there is no path or the file is broken, which is added to the
+    problems.
+    """
     if path is None:
         return None
     line = broken(path)
@@ -179,7 +218,9 @@ def _histogram(space: LabelSpace, counts, files_with) -> list[str]:
     """A row for each class that is trained, and for each other id that occurs."""
     total = max(int(counts.sum()), 1)
     known = {entry.id: entry for entry in space.classes}
-    ids = [entry.id for entry in sorted(space.classes, key=lambda entry: (entry.train_id, entry.id))]
+    ids = [
+        entry.id for entry in sorted(space.classes, key=lambda entry: (entry.train_id, entry.id))
+    ]
     ids += [i for i in np.flatnonzero(counts).tolist() if i not in known]
     lines = [f"  {'id':>4}  {'class':<22}{'train id':>8}{'pixels':>16}{'per cent':>10}{'files':>9}"]
     for i in ids:
@@ -187,7 +228,10 @@ def _histogram(space: LabelSpace, counts, files_with) -> list[str]:
         if counts[i] or train_id != IGNORED:
             name = known[i].name if i in known else "(unknown id)"
             shown = "ignored" if train_id == IGNORED else train_id
-            lines.append(f"  {i:>4}  {name:<22}{shown:>8}{counts[i]:>16,}{100 * counts[i] / total:>10.3f}{files_with[i]:>9,}")
+            lines.append(
+                f"  {i:>4} "
+                f" {name:<22}{shown:>8}{counts[i]:>16,}{100 * counts[i] / total:>10.3f}{files_with[i]:>9,}"
+            )
     return lines
 
 

@@ -34,7 +34,10 @@ class Treatments:
 
     def lines(self) -> list[str]:
         """Remarks of the report, one for each treatment."""
-        return [f"  {count:,} images {treatment}: {self._examples[treatment]} for one" for treatment, count in self._counts.items()]
+        return [
+            f"  {count:,} images {treatment}: {self._examples[treatment]} for one"
+            for treatment, count in self._counts.items()
+        ]
 
 
 def num_encoded(images: ImageSet) -> int:
@@ -43,18 +46,24 @@ def num_encoded(images: ImageSet) -> int:
 
 
 def check_images(
-    role: str, images: ImageSet, read_all: Callable[[Callable[[Any], Any], Iterable], Iterator], problems: dict[str, list[str]],
+    role: str,
+    images: ImageSet,
+    read_all: Callable[[Callable[[Any], Any], Iterable], Iterator],
+    problems: dict[str, list[str]],
 ) -> list[str]:
     """Decodes every image; compares counts and files with the official ones and with the lists.
 
     Args:
       role: "source", "target" or "evaluation".
       read_all: (function, items) -> results, in parallel.
-      problems: {kind: lines}, to which findings are added; a remark that needs no action is a line of the report.
+      problems: {kind: lines}, to which findings are added; a remark that needs no action is a line
+        of the report.
     Returns: the lines of the report.
     """
     treated = Treatments()
-    for index, found in enumerate(read_all(lambda index: _examine(images, index), range(num_encoded(images)))):
+    for index, found in enumerate(
+        read_all(lambda index: _examine(images, index), range(num_encoded(images)))
+    ):
         if isinstance(found, Wrong):
             problems[found.kind].append(found.line)
         else:
@@ -62,9 +71,14 @@ def check_images(
     official = official_count(images.name)
     other_count = describe_other_count(images.name, len(images))
     if other_count:
-        problems["incomplete" if len(images) < official else "surplus"].append(f"{images.name}: {other_count}")
+        problems["incomplete" if len(images) < official else "surplus"].append(
+            f"{images.name}: {other_count}"
+        )
     classes = "unlabelled" if images.labels is None else f"{len(images.class_names)} classes"
-    lines = [f"{role}: {images.name}: {len(images):,} images, {classes}" + (f" (official: {official:,})" if official else "")]
+    lines = [
+        f"{role}: {images.name}: {len(images):,} images, {classes}"
+        + (f" (official: {official:,})" if official else "")
+    ]
     lines += treated.lines()
     if images.listed:
         lines += _compare_with_lists(images, problems)
@@ -72,7 +86,10 @@ def check_images(
     if images.labels is not None:
         return lines + _count_classes(images, problems)
     if role.startswith("source"):
-        problems["no labels"].append(f"{images.name}: a source needs labels; found none: sort its images into a folder for each class")
+        problems["no labels"].append(
+            f"{images.name}: a source needs labels; found none: sort its images into a folder for"
+            " each class"
+        )
     return lines
 
 
@@ -88,7 +105,9 @@ def _examine(images, index) -> "Wrong | tuple[str, ...]":
 
 
 def _compare_with_lists(images, problems) -> list[str]:
-    """What the lists name twice is wrong; what they do not name is left out, which is as it should be in DomainNet's uncleaned archives."""
+    """What the lists name twice is wrong; what they do not name is left out, which is as it should
+    be in DomainNet's uncleaned archives.
+    """
     twice = listed_twice(images)
     if twice:
         problems["listed twice"] += twice
@@ -99,8 +118,12 @@ def listed_twice(images: ImageSet) -> list[str]:
     """A line for each image that more than one line of its lists names."""
     if not images.listed or len(set(images.paths)) == len(images):
         return []
-    return [f"{path}: {number} lines of {' and '.join(images.listed.files)} name it; expected one: remove the others"
-            for path, number in collections.Counter(images.paths).items() if number > 1]
+    return [
+        f"{path}: {number} lines of {' and '.join(images.listed.files)} name it; expected one:"
+        " remove the others"
+        for path, number in collections.Counter(images.paths).items()
+        if number > 1
+    ]
 
 
 def classes_without_images(images: ImageSet) -> list[str]:
@@ -109,11 +132,19 @@ def classes_without_images(images: ImageSet) -> list[str]:
 
 
 def _count_classes(images, problems) -> list[str]:
-    """Lists and tfds name classes that a part of a set may lack; in memory, as in class folders, that is a mistake."""
-    counts, width, absent = images.class_counts(), max(map(len, images.class_names)), classes_without_images(images)
+    """Lists and tfds name classes that a part of a set may lack; in memory, as in class folders,
+    that is a mistake.
+    """
+    counts, width, absent = (
+        images.class_counts(),
+        max(map(len, images.class_names)),
+        classes_without_images(images),
+    )
     lines = [f"  {name:<{width}}  {count:>9,}" for name, count in zip(images.class_names, counts)]
     if images.images is None:
         return lines + ([f"  listed without an image: {', '.join(absent)}"] if absent else [])
     for name in absent:
-        problems["no image of a class"].append(f"{images.name}: class {name!r} has no image; add some or remove the class")
+        problems["no image of a class"].append(
+            f"{images.name}: class {name!r} has no image; add some or remove the class"
+        )
     return lines

@@ -66,7 +66,7 @@ def broken_files(paths: Sequence[str]) -> list[str]:
 
 def each(function: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[Any]:
     """function(item) of every item, in order, in a pool of threads."""
-    chunks = [items[begin:begin + _CHUNK] for begin in range(0, len(items), _CHUNK)]
+    chunks = [items[begin : begin + _CHUNK] for begin in range(0, len(items), _CHUNK)]
     if len(chunks) <= 1:
         yield from map(function, items)
         return

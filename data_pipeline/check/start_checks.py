@@ -135,4 +135,3 @@ def _check_sizes(size_of, rows, check, report_unreadable) -> list[str]:
             return str(error)
 
     return [line for line in each(problem, rows) if line]
-

@@ -1,6 +1,7 @@
 """Class-aware sampling: batches that hold the same classes from both domains.
 
-Source: CAN (Kang et al. 2019) and its code, data/class_aware_dataset_dataloader.py and data/categorical_dataset.py.
+Source: CAN (Kang et al. 2019) and its code, data/class_aware_dataset_dataloader.py and
+data/categorical_dataset.py.
 """
 
 import dataclasses
@@ -26,10 +27,11 @@ class RowsByClass:
         return cls(order, bounds[:-1], np.diff(bounds))
 
     def draw(self, classes: np.ndarray, per_class: int, words: np.ndarray) -> np.ndarray:
-        """Distinct random rows of each class: int64 [C * per_class], class after class, -1 where a class has too few.
+        """Distinct random rows of each class: int64 [C * per_class], class after class, -1 where a
+        class has too few.
 
-        Floyd's algorithm (Bentley and Floyd 1987), all classes at once: every subset is equally likely, and the cost
-        does not depend on the size of a class.
+        Floyd's algorithm (Bentley and Floyd 1987), all classes at once: every subset is equally
+        likely, and the cost does not depend on the size of a class.
 
         Args:
           classes: int64 [C] class ids, -1 for none.
@@ -68,8 +70,17 @@ class ClassAwareSampler:
     update_fraction: float
 
     @classmethod
-    def from_labels(cls, source_labels, target_labels, is_kept, *, num_selected: int, source_per_class: int,
-                    target_per_class: int, update_fraction: float) -> "ClassAwareSampler":
+    def from_labels(
+        cls,
+        source_labels,
+        target_labels,
+        is_kept,
+        *,
+        num_selected: int,
+        source_per_class: int,
+        target_per_class: int,
+        update_fraction: float,
+    ) -> "ClassAwareSampler":
         """Groups the rows of every domain.
 
         Args:
@@ -79,25 +90,38 @@ class ClassAwareSampler:
         """
         num_classes = len(is_kept)
         return cls(
-            tuple(RowsByClass.from_labels(np.asarray(labels), num_classes) for labels in source_labels),
+            tuple(
+                RowsByClass.from_labels(np.asarray(labels), num_classes) for labels in source_labels
+            ),
             RowsByClass.from_labels(np.asarray(target_labels), num_classes),
-            np.flatnonzero(is_kept), num_selected, source_per_class, target_per_class, update_fraction)
+            np.flatnonzero(is_kept),
+            num_selected,
+            source_per_class,
+            target_per_class,
+            update_fraction,
+        )
 
     @property
     def num_batches(self) -> int:
-        """Batches in a whole loop: ceil(sum over classes of max(floor(#src/bs), floor(#tgt/bt)) / classes in a batch).
+        """Batches in a whole loop: ceil(sum over classes of max(floor(#src/bs), floor(#tgt/bt)) /
+        classes in a batch).
 
-        bs and bt are the batch sizes, or the class's size where that is smaller; of several sources the longest counts. 0 when no class is kept.
+        bs and bt are the batch sizes, or the class's size where that is smaller; of several sources
+        the longest counts. 0 when no class is kept.
         """
         if not len(self.kept_classes):
             return 0
         most = _full_batches(self.target.counts[self.kept_classes], self.target_per_class)
         for source in self.sources:
-            most = np.maximum(most, _full_batches(source.counts[self.kept_classes], self.source_per_class))
+            most = np.maximum(
+                most, _full_batches(source.counts[self.kept_classes], self.source_per_class)
+            )
         return math.ceil(int(most.sum()) / self._classes_per_batch)
 
     def iterations(self, when_no_class_is_kept: int) -> int:
-        """Steps of the loop to execute: ceil(num_batches * update_fraction), or the given number when no class is kept."""
+        """Steps of the loop to execute: ceil(num_batches * update_fraction), or the given number
+        when no class is kept.
+        """
         if not len(self.kept_classes):
             return when_no_class_is_kept
         return math.ceil(self.num_batches * self.update_fraction)
@@ -109,32 +133,49 @@ class ClassAwareSampler:
           step_in_loop: 0-based step.
           key: of this loop, so that each loop draws anew.
         Returns:
-          rows int64 [C * source_per_class] of each source, target rows int64 [C * target_per_class], all class after class in
-          the same order, and the class ids int64 [C]. -1 pads: missing classes, and images of a class with too few.
+          rows int64 [C * source_per_class] of each source, target rows int64 [C *
+            target_per_class], all class after class in
+          the same order, and the class ids int64 [C]. -1 pads: missing classes, and images of a
+            class with too few.
         """
         classes = self._classes(step_in_loop, key)
         in_sources = len(self.sources) * self.source_per_class
         per_class = in_sources + self.target_per_class
-        words = random_words(step_in_loop, self.num_selected * per_class, key).reshape(self.num_selected, per_class)
+        words = random_words(step_in_loop, self.num_selected * per_class, key).reshape(
+            self.num_selected, per_class
+        )
         source_words = np.split(words[:, :in_sources], len(self.sources), axis=1)
-        drawn = [source.draw(classes, self.source_per_class, own) for source, own in zip(self.sources, source_words)]
-        return drawn, self.target.draw(classes, self.target_per_class, words[:, in_sources:]), classes
+        drawn = [
+            source.draw(classes, self.source_per_class, own)
+            for source, own in zip(self.sources, source_words)
+        ]
+        return (
+            drawn,
+            self.target.draw(classes, self.target_per_class, words[:, in_sources:]),
+            classes,
+        )
 
     @property
     def _classes_per_batch(self) -> int:
         return min(self.num_selected, len(self.kept_classes))
 
     def _classes(self, step_in_loop, key) -> np.ndarray:
-        """Classes of a step, int64 [C]: drawn without replacement; a pass drops the classes that fill no batch."""
+        """Classes of a step, int64 [C]: drawn without replacement; a pass drops the classes that
+        fill no batch.
+        """
         classes = np.full(self.num_selected, -1, np.int64)
         num_kept, in_batch = len(self.kept_classes), self._classes_per_batch
         if num_kept:
             pass_number, batch = divmod(step_in_loop, num_kept // in_batch)
             positions = batch * in_batch + np.arange(in_batch)
-            classes[:in_batch] = self.kept_classes[permuted(positions, num_kept, subkey(key, pass_number))]
+            classes[:in_batch] = self.kept_classes[
+                permuted(positions, num_kept, subkey(key, pass_number))
+            ]
         return classes
 
 
 def _full_batches(counts, per_class):
-    """floor(count / batch), int64 [K']; a class smaller than the batch is one batch, an empty one none."""
+    """floor(count / batch), int64 [K']; a class smaller than the batch is one batch, an empty one
+    none.
+    """
     return counts // np.maximum(np.minimum(counts, per_class), 1)

@@ -1,10 +1,11 @@
 """Reading domains from class folders, as Office-31 and Office-Home are published.
 
-Layout: `<root>/<domain>/[images/]<class>/*.jpg`, optionally `<root>/category.txt` with one class name a line, whose
-line number is the class id. Without it the sorted names of the class folders are the classes.
+Layout: `<root>/<domain>/[images/]<class>/*.jpg`, optionally `<root>/category.txt` with one class
+name a line, whose line number is the class id. Without it the sorted names of the class folders are
+the classes.
 
-Names of domains and classes are compared composed (Unicode's NFC), see `names`. Everything in a domain that is not
-read is counted and named, see `folder_scan`.
+Names of domains and classes are compared composed (Unicode's NFC), see `names`. Everything in a
+domain that is not read is counted and named, see `folder_scan`.
 """
 
 import os
@@ -38,17 +39,23 @@ from data_pipeline.preprocess import IMAGE_ENDINGS
 
 
 def read_folder(
-    root: str | os.PathLike, domain: str, class_names: tuple[str, ...] | None = None, listed_in: str = "the classes asked for",
+    root: str | os.PathLike,
+    domain: str,
+    class_names: tuple[str, ...] | None = None,
+    listed_in: str = "the classes asked for",
 ) -> ImageSet:
     """Lists the images of one domain, in sorted order; decodes nothing.
 
     Args:
       root: the data set's folder.
       domain: a folder below it.
-      class_names: the classes in the order of their ids; by default those of category.txt, else the sorted folder names.
+      class_names: the classes in the order of their ids; by default those of category.txt, else the
+        sorted folder names.
       listed_in: what messages call these classes.
-    Returns: an ImageSet of paths; labels are None when the domain folder holds images and no class folders.
-    Raises: DataError for a missing or empty folder, and where class folders and `class_names` differ.
+    Returns: an ImageSet of paths; labels are None when the domain folder holds images and no class
+      folders.
+    Raises: DataError for a missing or empty folder, and where class folders and `class_names`
+      differ.
     """
     outer, base = _domain_folders(root, domain)
     found, folders = scan(base, IMAGE_ENDINGS), class_folders(base)
@@ -57,12 +64,17 @@ def read_folder(
         class_names, listed_in = _read_categories(root), str(data_root(root) / "category.txt")
     if not folders and not found.files:
         raise DataError(
-            f"{base}: no class folders and no images ({', '.join(IMAGE_ENDINGS)}); there: {what_is_there(base)}; expected {base}/<class>/*.jpg")
+            f"{base}: no class folders and no images ({', '.join(IMAGE_ENDINGS)}); there:"
+            f" {what_is_there(base)}; expected {base}/<class>/*.jpg"
+        )
     if not folders:
         paths = tuple(os.path.join(base, name) for name in found.files)
         return ImageSet(domain, tuple(class_names or ()), paths=paths, left_out=gathered(left_out))
     if found.files:
-        raise DataError(f"{base / found.files[0]}: an image beside class folders; move it into the folder of its class")
+        raise DataError(
+            f"{base / found.files[0]}: an image beside class folders; move it into the folder of"
+            " its class"
+        )
     if class_names is None:
         class_names = tuple(folders)
     _check_classes(base, folders, class_names, listed_in)
@@ -72,35 +84,57 @@ def read_folder(
         images, unused = images_in(base / folders[name])
         if not images:
             raise DataError(
-                f"{base / folders[name]}: class {name!r} has no image ({', '.join(IMAGE_ENDINGS)}); there: "
-                f"{what_is_there(base / folders[name])}; add some or remove the folder")
+                f"{base / folders[name]}: class {name!r} has no image ({', '.join(IMAGE_ENDINGS)});"
+                f" there: {what_is_there(base / folders[name])}; add some or remove the folder"
+            )
         paths += images
         labels += [class_id] * len(images)
         left_out += unused
-    return ImageSet(domain, tuple(class_names), np.array(labels, np.int32), paths=tuple(paths), left_out=gathered(left_out))
+    return ImageSet(
+        domain,
+        tuple(class_names),
+        np.array(labels, np.int32),
+        paths=tuple(paths),
+        left_out=gathered(left_out),
+    )
 
 
 def read_domains(
-    root: str | os.PathLike, sources: Sequence[str], target: str, class_names: tuple[str, ...] | None = None,
+    root: str | os.PathLike,
+    sources: Sequence[str],
+    target: str,
+    class_names: tuple[str, ...] | None = None,
     listed_in: str = "the classes asked for",
 ) -> tuple[tuple[ImageSet, ...], ImageSet]:
-    """Reads labelled source domains and a target that share class ids. The target may be unlabelled. Arguments as read_folder's.
+    """Reads labelled source domains and a target that share class ids. The target may be
+    unlabelled. Arguments as read_folder's.
 
-    Raises: DataError as read_folder does, for a source without class folders, and for a class that not every domain has.
+    Raises: DataError as read_folder does, for a source without class folders, and for a class that
+    not every domain has.
     """
     folders = {domain: class_folders(domain_folder(root, domain)) for domain in (*sources, target)}
     first = sources[0]
     for source in sources:
         if not folders[source]:
-            raise DataError(f"{domain_folder(root, source)}: the source domain {source!r} needs class folders; found none")
+            raise DataError(
+                f"{domain_folder(root, source)}: the source domain {source!r} needs class folders;"
+                " found none"
+            )
     for domain in folders:
-        for name in sorted(set(folders[first]) ^ set(folders[domain])) if folders[domain] else ():  # an unlabelled target has none
+        # an unlabelled target has none
+        for name in sorted(set(folders[first]) ^ set(folders[domain])) if folders[domain] else ():
             present, absent = (first, domain) if name in folders[first] else (domain, first)
             entry = domain_folder(root, absent) / folders[present][name]
-            found = f" ({entry} is{what_stands_at(entry)})" if what_stands_at(entry) else hint(name, folders[absent])
+            found = (
+                f" ({entry} is{what_stands_at(entry)})"
+                if what_stands_at(entry)
+                else hint(name, folders[absent])
+            )
             raise DataError(
-                f"{data_root(root)}: class {name!r} is in domain {present!r} and not in {absent!r}{found}; both need the "
-                f"same classes: remove its folder, add the missing one, or rename one of them")
+                f"{data_root(root)}: class {name!r} is in domain {present!r} and not in"
+                f" {absent!r}{found}; both need the same classes: remove its folder, add the"
+                " missing one, or rename one of them"
+            )
     source_sets = [read_folder(root, first, class_names, listed_in)]
     class_names = source_sets[0].class_names
     source_sets += [read_folder(root, source, class_names, listed_in) for source in sources[1:]]
@@ -122,25 +156,34 @@ def _domain_folders(root, domain) -> tuple[pathlib.Path, pathlib.Path]:
     outer = pathlib.Path(find_below(root, domain) or root / domain)
     if not domain.strip("./") or not is_folder(outer):
         there = class_folders(root)
-        found = f" ({outer} is{what_stands_at(outer)})" if domain and what_stands_at(outer) else hint(domain, there)
+        found = (
+            f" ({outer} is{what_stands_at(outer)})"
+            if domain and what_stands_at(outer)
+            else hint(domain, there)
+        )
         raise DataError(
             f"{root}: no domain {domain!r}{found}; domains there: {', '.join(there) or 'none'}; "
-            f"correct config.data.source or config.data.target")
+            "correct config.data.source or config.data.target"
+        )
     inner = outer / "images"
     return outer, inner if is_folder(inner) else outer
 
 
 def class_folders(base: str | os.PathLike) -> dict[str, str]:
-    """{class: name of its folder} of the folders right in a folder, sorted by class; hidden ones are none.
+    """{class: name of its folder} of the folders right in a folder, sorted by class; hidden ones
+    are none.
 
-    Raises: DataError for two folders whose names are one class: they differ in their Unicode form only.
+    Raises: DataError for two folders whose names are one class: they differ in their Unicode form
+    only.
     """
     found: dict[str, str] = {}
     for folder in scan(base, ()).folders:
         name = class_name(folder)
         if name in found:
             raise DataError(
-                f"{base}: two folders of class {name!r}, whose names differ in their Unicode form only (NFC and NFD); merge them into one")
+                f"{base}: two folders of class {name!r}, whose names differ in their Unicode form"
+                " only (NFC and NFD); merge them into one"
+            )
         found[name] = folder
     return dict(sorted(found.items()))
 
@@ -148,7 +191,10 @@ def class_folders(base: str | os.PathLike) -> dict[str, str]:
 def images_in(folder: str | os.PathLike) -> tuple[list[str], list[LeftOut]]:
     """The image files right in a folder, sorted, and what else is there."""
     found = scan(folder, IMAGE_ENDINGS)
-    return [os.path.join(folder, name) for name in found.files], [*found.left_out, *nested(folder, found)]
+    return [os.path.join(folder, name) for name in found.files], [
+        *found.left_out,
+        *nested(folder, found),
+    ]
 
 
 def _beside_images(outer, base) -> list[LeftOut]:
@@ -168,7 +214,9 @@ def _read_categories(root) -> tuple[str, ...] | None:
     names = [class_name(line.strip()) for line in lines]
     for number, name in enumerate(names):
         if not name or name in names[:number]:
-            raise DataError(f"{path}: line {number + 1} is {name!r}; expected one class name a line, each once")
+            raise DataError(
+                f"{path}: line {number + 1} is {name!r}; expected one class name a line, each once"
+            )
     return tuple(names)
 
 
@@ -176,7 +224,12 @@ def _check_classes(base, folders: Mapping[str, str], class_names, listed_in):
     for name in folders:
         if name not in class_names:
             raise DataError(
-                f"{base / folders[name]}: class folder {name!r} is not in {listed_in}{hint(name, class_names)}; add it there, rename or remove it")
+                f"{base / folders[name]}: class folder {name!r} is not in"
+                f" {listed_in}{hint(name, class_names)}; add it there, rename or remove it"
+            )
     for name in class_names:
         if name not in folders:
-            raise DataError(f"{base}: no folder for class {name!r}, which is in {listed_in}{hint(name, folders)}; add it or remove the class")
+            raise DataError(
+                f"{base}: no folder for class {name!r}, which is in"
+                f" {listed_in}{hint(name, folders)}; add it or remove the class"
+            )

@@ -41,8 +41,10 @@ class ImageSet:
     labels: int32 [N] class ids in 0..K-1, or None when the set is unlabelled.
     images: uint8 [N, H, W, C] in memory, C 1 or 3.
     paths: N names of image files.
-    records: N encoded images as bytes, in a sequence that gives any of them at once, from several threads.
-    listed: given when the paths come from list files. Then a class may have no image; in class folders that is an error.
+    records: N encoded images as bytes, in a sequence that gives any of them at once, from several
+    threads.
+    listed: given when the paths come from list files. Then a class may have no image; in class
+    folders that is an error.
     left_out: files that its reader saw and does not use.
     Raises DataError when these do not fit together, and for a set without images.
     """
@@ -59,9 +61,15 @@ class ImageSet:
     def __post_init__(self):
         given = [kind for kind in _KINDS if getattr(self, kind) is not None]
         if len(given) != 1:
-            raise DataError(f"{self.name}: {' and '.join(given) or 'nothing'} given; give one of {', '.join(_KINDS)}")
+            raise DataError(
+                f"{self.name}: {' and '.join(given) or 'nothing'} given; give one of"
+                f" {', '.join(_KINDS)}"
+            )
         if self.images is not None and (self.images.dtype != np.uint8 or self.images.ndim != 4):
-            raise DataError(f"{self.name}: images are {self.images.dtype} {list(self.images.shape)}; expected uint8 [N, H, W, C]")
+            raise DataError(
+                f"{self.name}: images are {self.images.dtype} {list(self.images.shape)}; expected"
+                " uint8 [N, H, W, C]"
+            )
         if not len(self):
             raise DataError(f"{self.name}: a set without images; expected at least one")
         if self.labels is not None:
@@ -70,14 +78,18 @@ class ImageSet:
     def _check_labels(self):
         if self.labels.dtype != np.int32 or self.labels.shape != (len(self),):
             raise DataError(
-                f"{self.name}: labels are {self.labels.dtype} {list(self.labels.shape)}; expected int32 [{len(self)}]")
+                f"{self.name}: labels are {self.labels.dtype} {list(self.labels.shape)}; expected"
+                f" int32 [{len(self)}]"
+            )
         num_classes = len(self.class_names)
         is_wrong = (self.labels < 0) | (self.labels >= num_classes)
         if is_wrong.any():
             first = int(np.argmax(is_wrong))
             raise DataError(
-                f"{self.describe(first)}: label {self.labels[first]} is not one of the {num_classes} classes "
-                f"(0..{num_classes - 1}); correct the label or the list of classes")
+                f"{self.describe(first)}: label {self.labels[first]} is not one of the"
+                f" {num_classes} classes (0..{num_classes - 1}); correct the label or the list of"
+                " classes"
+            )
 
     @property
     def kind(self) -> str:
@@ -93,7 +105,9 @@ class ImageSet:
         return len(getattr(self, self.kind))
 
     def read(self, index: int) -> np.ndarray:
-        """One image, uint8 [H, W, C]. Raises DataError, naming it, when it is missing or cannot be decoded."""
+        """One image, uint8 [H, W, C]. Raises DataError, naming it, when it is missing or cannot be
+        decoded.
+        """
         return self.images[index] if self.images is not None else self.read_picture(index).pixels
 
     def read_picture(self, index: int) -> Picture:
@@ -105,8 +119,12 @@ class ImageSet:
     def _record(self, index: int) -> bytes:
         try:
             return self.records[index]
-        except Exception as error:  # what a reader of records raises for a broken one is its own affair
-            raise DataError(f"{self.describe(index)}: cannot be read: {describe_error(error)}; prepare the data set again") from error
+        # what a reader of records raises for a broken one is its own affair
+        except Exception as error:
+            raise DataError(
+                f"{self.describe(index)}: cannot be read: {describe_error(error)}; prepare the data"
+                " set again"
+            ) from error
 
     def describe(self, index: int) -> str:
         """The file of one image, or its set and position when it has none of its own."""
@@ -122,8 +140,10 @@ class ImageSet:
         """A number that changes when the set gains, loses or relabels an image.
 
         Args:
-          version: what it covers of the images. Of files 1: their names, 2: their names and sizes. Of records 1: the first
-            and the last, 2: these and others between them. Unicode forms of names, which a copy may change, count in 1. Where the files lie is not covered, and in memory every pixel is.
+          version: what it covers of the images. Of files 1: their names, 2: their names and sizes.
+            Of records 1: the first
+            and the last, 2: these and others between them. Unicode forms of names, which a copy may
+            change, count in 1. Where the files lie is not covered, and in memory every pixel is.
         Raises: DataError when a record cannot be read, and, version 2 alone, when a file is gone.
         """
         names = [self.name, *self.class_names]
@@ -136,8 +156,12 @@ class ImageSet:
         if self.images is not None:
             value = zlib.crc32(self.images.tobytes(), value)
         if self.records is not None:
-            value = zlib.crc32(b"%d %b %b" % (len(self), self._record(0), self._record(len(self) - 1)), value)
-            for index in range(0, len(self), max(len(self) // _RECORDS_LOOKED_AT, 1)) if version > 1 else ():
+            value = zlib.crc32(
+                b"%d %b %b" % (len(self), self._record(0), self._record(len(self) - 1)), value
+            )
+            for index in (
+                range(0, len(self), max(len(self) // _RECORDS_LOOKED_AT, 1)) if version > 1 else ()
+            ):
                 value = zlib.crc32(self._record(index), value)
         return value if self.labels is None else zlib.crc32(self.labels.tobytes(), value)
 
@@ -166,20 +190,43 @@ class _Chained(Sequence):
 def merged(sets: Sequence[ImageSet]) -> ImageSet:
     """Several sets of the same classes as one, set after set; it has labels where all of them have.
 
-    Raises: DataError when classes differ, or where they lie in memory and on disk, or are of several sizes.
+    Raises: DataError when classes differ, or where they lie in memory and on disk, or are of
+    several sizes.
     """
     first = sets[0]
     if len(sets) == 1:
         return first
     for other in sets[1:]:
         if other.class_names != first.class_names:
-            raise DataError(f"{first.name} and {other.name} have other classes, or the same in another order; domains need the same ones")
+            raise DataError(
+                f"{first.name} and {other.name} have other classes, or the same in another order;"
+                " domains need the same ones"
+            )
         if other.kind != first.kind:
-            raise DataError(f"{first.name} has {first.kind}, {other.name} {other.kind}; merge sets of one kind")
+            raise DataError(
+                f"{first.name} has {first.kind}, {other.name} {other.kind}; merge sets of one kind"
+            )
         if first.images is not None and other.images.shape[1:] != first.images.shape[1:]:
-            raise DataError(f"{other.name}: images are {list(other.images.shape[1:])}, those of {first.name} {list(first.images.shape[1:])}")
+            raise DataError(
+                f"{other.name}: images are {list(other.images.shape[1:])}, those of {first.name}"
+                f" {list(first.images.shape[1:])}"
+            )
     parts = [getattr(one, one.kind) for one in sets]
-    join = {"images": np.concatenate, "paths": lambda paths: tuple(itertools.chain(*paths)), "records": _Chained}[first.kind]
-    labels = None if any(one.labels is None for one in sets) else np.concatenate([one.labels for one in sets])
+    join = {
+        "images": np.concatenate,
+        "paths": lambda paths: tuple(itertools.chain(*paths)),
+        "records": _Chained,
+    }[first.kind]
+    labels = (
+        None
+        if any(one.labels is None for one in sets)
+        else np.concatenate([one.labels for one in sets])
+    )
     left_out = gathered(part for one in sets for part in one.left_out)
-    return ImageSet("+".join(one.name for one in sets), first.class_names, labels, **{first.kind: join(parts)}, left_out=left_out)
+    return ImageSet(
+        "+".join(one.name for one in sets),
+        first.class_names,
+        labels,
+        **{first.kind: join(parts)},
+        left_out=left_out,
+    )

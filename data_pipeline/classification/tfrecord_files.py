@@ -1,4 +1,6 @@
-"""Any record of TFRecord files at once. The format reads from the front only; this finds out first where each record begins."""
+"""Any record of TFRecord files at once. The format reads from the front only; this finds out first
+where each record begins.
+"""
 
 import os
 from collections.abc import Sequence
@@ -21,11 +23,12 @@ class Shard(NamedTuple):
 
 
 class TfRecordFiles(Sequence):
-    """The records of uncompressed TFRecord files as bytes, shard after shard. Safe to read from several threads.
+    """The records of uncompressed TFRecord files as bytes, shard after shard. Safe to read from
+    several threads.
 
-    Opening reads 12 bytes a record. Raises DataError for a file that cannot be read, ends within a record, holds fewer of
-    them than expected, or a length that fails its checksum. Those of the records themselves are not looked at: CRC-32C of
-    gigabytes takes minutes in Python.
+    Opening reads 12 bytes a record. Raises DataError for a file that cannot be read, ends within a
+    record, holds fewer of them than expected, or a length that fails its checksum. Those of the
+    records themselves are not looked at: CRC-32C of gigabytes takes minutes in Python.
     """
 
     def __init__(self, shards: Sequence[Shard]):
@@ -49,7 +52,9 @@ class TfRecordFiles(Sequence):
 
 
 def masked_crc(data: bytes) -> int:
-    """The checksum that TFRecord files hold of some bytes: CRC-32C, turned and moved (tensorflow/core/lib/hash/crc32c.h)."""
+    """The checksum that TFRecord files hold of some bytes: CRC-32C, turned and moved
+    (tensorflow/core/lib/hash/crc32c.h).
+    """
     value = 0xFFFFFFFF
     for byte in data:
         value = _CRC_TABLE[(value ^ byte) & 255] ^ value >> 8
@@ -60,7 +65,8 @@ def masked_crc(data: bytes) -> int:
 def _crc_table() -> list[int]:
     table = list(range(256))
     for _ in range(8):
-        table = [value >> 1 ^ (0x82F63B78 if value & 1 else 0) for value in table]  # Castagnoli's polynomial, lowest bit first
+        # Castagnoli's polynomial, lowest bit first
+        table = [value >> 1 ^ (0x82F63B78 if value & 1 else 0) for value in table]
     return table
 
 
@@ -71,7 +77,10 @@ def _find_records(shard) -> np.ndarray:
     try:
         return _spans(shard)
     except OSError as error:
-        raise DataError(f"{shard.path}: cannot be read: {error.strerror}; make it readable, or prepare the data set again") from error
+        raise DataError(
+            f"{shard.path}: cannot be read: {error.strerror}; make it readable, or prepare the data"
+            " set again"
+        ) from error
 
 
 def _spans(shard) -> np.ndarray:
@@ -81,13 +90,24 @@ def _spans(shard) -> np.ndarray:
             file.seek(position)
             begin = position + _LENGTH_BYTES + _CHECKSUM_BYTES
             head = file.read(_LENGTH_BYTES + _CHECKSUM_BYTES)
-            if len(head) == _LENGTH_BYTES + _CHECKSUM_BYTES and masked_crc(head[:_LENGTH_BYTES]) != int.from_bytes(head[_LENGTH_BYTES:], "little"):
-                raise DataError(f"{shard.path}: the length of record {len(spans)} fails its checksum; prepare the data set again")
+            if len(head) == _LENGTH_BYTES + _CHECKSUM_BYTES and masked_crc(
+                head[:_LENGTH_BYTES]
+            ) != int.from_bytes(head[_LENGTH_BYTES:], "little"):
+                raise DataError(
+                    f"{shard.path}: the length of record {len(spans)} fails its checksum; prepare"
+                    " the data set again"
+                )
             length = int.from_bytes(head[:_LENGTH_BYTES], "little")
             position = begin + length + _CHECKSUM_BYTES
             if position > size:
-                raise DataError(f"{shard.path}: ends within record {len(spans)}; expected {shard.skip + shard.take}: prepare the data set again")
+                raise DataError(
+                    f"{shard.path}: ends within record {len(spans)}; expected"
+                    f" {shard.skip + shard.take}: prepare the data set again"
+                )
             spans.append((begin, length))
     if len(spans) < shard.skip + shard.take:
-        raise DataError(f"{shard.path}: holds {len(spans)} records; expected {shard.skip + shard.take}: prepare the data set again")
-    return np.array(spans[shard.skip:], np.int64).reshape(-1, 2)
+        raise DataError(
+            f"{shard.path}: holds {len(spans)} records; expected {shard.skip + shard.take}: prepare"
+            " the data set again"
+        )
+    return np.array(spans[shard.skip :], np.int64).reshape(-1, 2)

@@ -1,8 +1,10 @@
-"""What happens to an image before a network sees it: the description, and all that PIL and numpy do of it.
+"""What happens to an image before a network sees it: the description, and all that PIL and numpy do
+of it.
 
-The order is fixed: resize, crop, flip, random affine map, scaling to mean and standard deviation. The first three are
-here, as deterministic functions of an image and uniform random numbers; the last two, which are cheapest on a whole
-batch, are in `warp`. `apply_evaluation` does everything that is not random without TensorFlow, for prediction.
+The order is fixed: resize, crop, flip, random affine map, scaling to mean and standard deviation.
+The first three are here, as deterministic functions of an image and uniform random numbers; the
+last two, which are cheapest on a whole batch, are in `warp`. `apply_evaluation` does everything
+that is not random without TensorFlow, for prediction.
 """
 
 import dataclasses
@@ -20,7 +22,8 @@ from data_pipeline.preprocess import checked_keys, pair_of, resize
 class Affine:
     """Ranges of a random affine map about the image centre; each value is drawn from +- its range.
 
-    rotate_rad: rotation in radians. shear: horizontal shift per unit of height. scale: relative, each axis on its own.
+    rotate_rad: rotation in radians. shear: horizontal shift per unit of height. scale: relative,
+    each axis on its own.
     shift_px: translation in pixels, each axis on its own.
     """
 
@@ -34,24 +37,31 @@ class Affine:
 class ResizedCrop:
     """torchvision's RandomResizedCrop: a random part of the image, brought to size_hw (bilinear).
 
-    scale: bounds of the part's share of the image's area. ratio: bounds of its width over its height.
+    scale: bounds of the part's share of the image's area. ratio: bounds of its width over its
+    height.
     """
 
     scale: tuple[float, float]
     ratio: tuple[float, float]
 
     def __post_init__(self):
-        for name, (low, high), largest in (("scale", self.scale, 1.0), ("ratio", self.ratio, math.inf)):
+        for name, (low, high), largest in (
+            ("scale", self.scale, 1.0),
+            ("ratio", self.ratio, math.inf),
+        ):
             if not 0 < low <= high <= largest:
                 above = "" if largest == math.inf else f" <= {largest:g}"
-                raise DataError(f"transform.crop.{name} is ({low:g}, {high:g}); expected 0 < low <= high{above}")
+                raise DataError(
+                    f"transform.crop.{name} is ({low:g}, {high:g}); expected 0 < low <= high{above}"
+                )
 
 
 @dataclasses.dataclass(frozen=True)
 class Transform:
     """The steps for one set of images. Sizes are (height, width) in pixels.
 
-    size_hw: the result. resize_hw: every image is first brought to exactly this size, aspect not kept; None leaves it.
+    size_hw: the result. resize_hw: every image is first brought to exactly this size, aspect not
+    kept; None leaves it.
     crop: "random", "center" or None, to size_hw, or a ResizedCrop. flip: mirror half of the images.
     mean, std: for values in 0..1, one for each channel or one for all.
     """
@@ -66,7 +76,10 @@ class Transform:
 
     def __post_init__(self):
         if not isinstance(self.crop, ResizedCrop) and self.crop not in (None, "random", "center"):
-            raise DataError(f"transform.crop is {self.crop!r}; known: 'random', 'center', None, or scale and ratio")
+            raise DataError(
+                f"transform.crop is {self.crop!r}; known: 'random', 'center', None, or scale and"
+                " ratio"
+            )
         if self.resize_hw is not None:
             self.check_input(self.resize_hw, "transform.resize")
         if not self.std or min(self.std) <= 0:
@@ -79,11 +92,19 @@ class Transform:
 
     @property
     def num_crop_uniforms(self) -> int:
-        """Those of the crop: 2 for where a random one lies, and 2 for each try at the size of a resized one."""
-        return 2 + 2 * CROP_TRIES if isinstance(self.crop, ResizedCrop) else 2 * (self.crop == "random")
+        """Those of the crop: 2 for where a random one lies, and 2 for each try at the size of a
+        resized one.
+        """
+        return (
+            2 + 2 * CROP_TRIES
+            if isinstance(self.crop, ResizedCrop)
+            else 2 * (self.crop == "random")
+        )
 
     def for_evaluation(self) -> "Transform":
-        """The same without randomness: a centre crop in place of a random one, no flip, no affine map."""
+        """The same without randomness: a centre crop in place of a random one, no flip, no affine
+        map.
+        """
         return dataclasses.replace(self, crop=self.crop and "center", flip=False, affine=None)
 
     def check_input(self, image_hw: tuple[int, int], what: str) -> None:
@@ -93,46 +114,72 @@ class Transform:
         if isinstance(self.crop, ResizedCrop):  # of an image of any size
             return
         if self.crop is None and tuple(image_hw) != (height, width):
-            raise DataError(f"{found} and transform.size {height}x{width}; make them equal, or set transform.crop")
+            raise DataError(
+                f"{found} and transform.size {height}x{width}; make them equal, or set"
+                " transform.crop"
+            )
         if self.crop is not None and (image_hw[0] < height or image_hw[1] < width):
-            raise DataError(f"{found}, smaller than the crop {height}x{width}; set a larger transform.resize")
+            raise DataError(
+                f"{found}, smaller than the crop {height}x{width}; set a larger transform.resize"
+            )
 
     def check_channels(self, channels: int, what: str) -> None:
         """Raises DataError when mean or std are not for images of so many channels."""
         if not {len(self.mean), len(self.std)} <= {1, channels}:
-            raise DataError(f"{what} has {channels} channels, transform.mean {len(self.mean)} values and std {len(self.std)}; "
-                            f"give 1 or {channels} of each")
+            raise DataError(
+                f"{what} has {channels} channels, transform.mean {len(self.mean)} values and std"
+                f" {len(self.std)}; give 1 or {channels} of each"
+            )
 
 
 def check_set(images, transform: Transform, what: str) -> None:
-    """Raises DataError when a transform cannot work on an ImageSet, whichever of its images come; `what` names the set."""
+    """Raises DataError when a transform cannot work on an ImageSet, whichever of its images come;
+    `what` names the set.
+    """
     transform.check_channels(images.channels, what)
     if images.images is not None and transform.resize_hw is None:
         transform.check_input(images.images.shape[1:3], f"{what}: the image size")
     if images.images is None and transform.resize_hw is None and transform.crop is None:
-        raise DataError(f"{what}: {images.kind} come in any size; set transform.resize or transform.crop")
+        raise DataError(
+            f"{what}: {images.kind} come in any size; set transform.resize or transform.crop"
+        )
 
 
 def from_config(config: Mapping) -> Transform:
     """Builds a Transform from a mapping (a ConfigDict too) with exactly these keys.
 
-    size, resize: int or [height, width]; resize may be None. crop: "random", "center", None, or a mapping with
-    scale and ratio, two numbers each, see ResizedCrop. flip: bool. affine: None or a mapping with rotate_rad, shear,
+    size, resize: int or [height, width]; resize may be None. crop: "random", "center", None, or a
+    mapping with scale and ratio, two numbers each, see ResizedCrop. flip: bool. affine: None or a
+    mapping with rotate_rad, shear,
     scale, shift_px. mean, std: sequences of floats.
     Raises: DataError for a missing or unknown key and for values that do not fit together.
     """
-    values = checked_keys(config, ("size", "resize", "crop", "flip", "affine", "mean", "std"), "transform")
+    values = checked_keys(
+        config, ("size", "resize", "crop", "flip", "affine", "mean", "std"), "transform"
+    )
     affine, crop = values["affine"], values["crop"]
     if isinstance(crop, Mapping) or hasattr(crop, "items"):  # a ConfigDict is no Mapping
         bounds = checked_keys(crop, ("scale", "ratio"), "transform.crop")
-        crop = ResizedCrop(**{name: _two_numbers(pair, f"transform.crop.{name}") for name, pair in bounds.items()})
+        crop = ResizedCrop(
+            **{name: _two_numbers(pair, f"transform.crop.{name}") for name, pair in bounds.items()}
+        )
     if affine is not None:
         names = tuple(field.name for field in dataclasses.fields(Affine))
-        affine = Affine(**{name: float(value) for name, value in checked_keys(affine, names, "transform.affine").items()})
+        affine = Affine(
+            **{
+                name: float(value)
+                for name, value in checked_keys(affine, names, "transform.affine").items()
+            }
+        )
     return Transform(
-        size_hw=pair_of(values["size"]), resize_hw=None if values["resize"] is None else pair_of(values["resize"]),
-        crop=crop, flip=bool(values["flip"]), affine=affine,
-        mean=tuple(float(v) for v in values["mean"]), std=tuple(float(v) for v in values["std"]))
+        size_hw=pair_of(values["size"]),
+        resize_hw=None if values["resize"] is None else pair_of(values["resize"]),
+        crop=crop,
+        flip=bool(values["flip"]),
+        affine=affine,
+        mean=tuple(float(v) for v in values["mean"]),
+        std=tuple(float(v) for v in values["std"]),
+    )
 
 
 def apply_evaluation(images: np.ndarray | Iterable[np.ndarray], transform: Transform) -> np.ndarray:
@@ -142,7 +189,8 @@ def apply_evaluation(images: np.ndarray | Iterable[np.ndarray], transform: Trans
       images: uint8 [N, H, W, C], or N images uint8 [H, W, C] of any sizes; C is 1 or 3.
       transform: one without randomness, see Transform.for_evaluation.
     Returns: float32 [N, h, w, C].
-    Raises: DataError for a random transform, images of another type, and images that do not reach the crop.
+    Raises: DataError for a random transform, images of another type, and images that do not reach
+      the crop.
     """
     if transform.num_uniforms:
         raise DataError("this transform is random; use transform.for_evaluation()")
@@ -154,12 +202,16 @@ def apply_evaluation(images: np.ndarray | Iterable[np.ndarray], transform: Trans
 
 
 def crop_and_flip(image: np.ndarray, uniforms: np.ndarray, transform: Transform) -> np.ndarray:
-    """Resizes, crops and mirrors one image: uint8 [H, W, C] and float32 [transform.num_uniforms] to uint8 [h, w, C].
+    """Resizes, crops and mirrors one image: uint8 [H, W, C] and float32 [transform.num_uniforms] to
+    uint8 [h, w, C].
 
-    Raises: DataError for an image of another type, and one smaller than the crop, naming both sizes.
+    Raises: DataError for an image of another type, and one smaller than the crop, naming both
+    sizes.
     """
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] not in (1, 3):
-        raise DataError(f"an image is {image.dtype} {list(image.shape)}; expected uint8 [H, W, 1 or 3]")
+        raise DataError(
+            f"an image is {image.dtype} {list(image.shape)}; expected uint8 [H, W, 1 or 3]"
+        )
     transform.check_channels(image.shape[2], "an image")
     if transform.resize_hw is not None:
         image = resize(image, transform.resize_hw)
@@ -169,25 +221,30 @@ def crop_and_flip(image: np.ndarray, uniforms: np.ndarray, transform: Transform)
     return image[:, ::-1] if is_mirrored else image
 
 
-# torchvision's RandomResizedCrop.get_params draws so many sizes before it takes the largest central part.
+# torchvision's RandomResizedCrop.get_params draws so many sizes before it takes the largest central
+# part.
 CROP_TRIES = 10
 
 
-def resized_crop_box(image_hw: tuple[int, int], uniforms: np.ndarray, crop: ResizedCrop) -> tuple[int, int, int, int]:
-    """(top, left, height, width) of the part that a ResizedCrop takes (torchvision, RandomResizedCrop.get_params).
+def resized_crop_box(
+    image_hw: tuple[int, int], uniforms: np.ndarray, crop: ResizedCrop
+) -> tuple[int, int, int, int]:
+    """(top, left, height, width) of the part that a ResizedCrop takes (torchvision,
+    RandomResizedCrop.get_params).
 
-    The first of ten drawn sizes that fits into the image; where none does, the largest central part whose ratio is within
-    the bounds.
+    The first of ten drawn sizes that fits into the image; where none does, the largest central part
+    whose ratio is within the bounds.
 
     Args:
       image_hw: size of the image.
-      uniforms: [2 + 2 * CROP_TRIES] in [0, 1): where the part lies, vertically and horizontally; then of each try its
-        area, uniform within crop.scale, and its ratio, uniform in the logarithm.
+      uniforms: [2 + 2 * CROP_TRIES] in [0, 1): where the part lies, vertically and horizontally;
+        then of each try its area, uniform within crop.scale, and its ratio, uniform in the
+        logarithm.
     """
     height, width = image_hw
     draws = np.asarray(uniforms, np.float64)
     (low, high), (flattest, widest) = crop.scale, crop.ratio
-    for of_area, of_ratio in draws[2:2 + 2 * CROP_TRIES].reshape(CROP_TRIES, 2):
+    for of_area, of_ratio in draws[2 : 2 + 2 * CROP_TRIES].reshape(CROP_TRIES, 2):
         area = height * width * (low + of_area * (high - low))
         ratio = flattest * (widest / flattest) ** of_ratio
         part_height, part_width = round(math.sqrt(area / ratio)), round(math.sqrt(area * ratio))
@@ -206,14 +263,17 @@ def _crop(image, uniforms, transform):
     """The part of the image that the transform takes: uint8 [size_hw, C]."""
     if isinstance(transform.crop, ResizedCrop):
         top, left, height, width = resized_crop_box(image.shape[:2], uniforms, transform.crop)
-        part = image[top:top + height, left:left + width]
+        part = image[top : top + height, left : left + width]
         return resize(part, transform.size_hw, Image.Resampling.BILINEAR)  # torchvision's default
-    spare_height, spare_width = image.shape[0] - transform.size_hw[0], image.shape[1] - transform.size_hw[1]
+    spare_height, spare_width = (
+        image.shape[0] - transform.size_hw[0],
+        image.shape[1] - transform.size_hw[1],
+    )
     if transform.crop == "random":
         top, left = int(uniforms[0] * (spare_height + 1)), int(uniforms[1] * (spare_width + 1))
     else:  # Python rounds halves to the even number, as torchvision's CenterCrop does
         top, left = round(spare_height / 2), round(spare_width / 2)
-    return image[top:top + transform.size_hw[0], left:left + transform.size_hw[1]]
+    return image[top : top + transform.size_hw[0], left : left + transform.size_hw[1]]
 
 
 def _two_numbers(pair, where):

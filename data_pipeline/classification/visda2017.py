@@ -4,8 +4,8 @@
     <root>/validation/<class>/*.jpg  <root>/validation/image_list.txt   "aeroplane/validation_1.jpg 0"
     <root>/test/trunk00/*.jpg ...    <root>/test/image_list.txt         "trunk01/18ea....jpg 11", published after the challenge
 
-A list decides where there is one. Without it train and validation are read by their class folders, and test is unlabelled; so it
-is where its list has no class ids.
+A list decides where there is one. Without it train and validation are read by their class folders,
+and test is unlabelled; so it is where its list has no class ids.
 """
 
 import dataclasses
@@ -23,19 +23,28 @@ from data_pipeline.preprocess import IMAGE_ENDINGS
 DOMAINS = ("train", "validation", "test")
 LIST_FILE = "image_list.txt"
 
-# Names of the folders; their order is that of the ids in classification/README.md of VisionLearningGroup/taskcv-2017-public.
-CLASS_NAMES = tuple("aeroplane bicycle bus car horse knife motorcycle person plant skateboard train truck".split())
+# Names of the folders; their order is that of the ids in classification/README.md of
+# VisionLearningGroup/taskcv-2017-public.
+CLASS_NAMES = tuple(
+    "aeroplane bicycle bus car horse knife motorcycle person plant skateboard train truck".split()
+)
 
 
-def read_domains(root: str | os.PathLike, sources: Sequence[str], target: str) -> tuple[tuple[ImageSet, ...], ImageSet]:
+def read_domains(
+    root: str | os.PathLike, sources: Sequence[str], target: str
+) -> tuple[tuple[ImageSet, ...], ImageSet]:
     """Labelled sources and a target, which may be unlabelled.
 
-    Raises: DataError for a missing folder, a source without labels, and a list whose class ids are not the official ones.
+    Raises: DataError for a missing folder, a source without labels, and a list whose class ids are
+    not the official ones.
     """
     source_sets = tuple(_read_domain(root, source) for source in sources)
     for source, images in zip(sources, source_sets):
         if images.labels is None:
-            raise DataError(f"{data_root(root) / source / LIST_FILE}: a source needs class ids; found none: use 'train' or 'validation'")
+            raise DataError(
+                f"{data_root(root) / source / LIST_FILE}: a source needs class ids; found none: use"
+                " 'train' or 'validation'"
+            )
     return source_sets, _read_domain(root, target)
 
 
@@ -48,14 +57,21 @@ def _read_domain(root, domain) -> ImageSet:
             check_classes(listed, CLASS_NAMES, folders_are_classes=domain != "test")
         return listed_set(name, CLASS_NAMES, [listed], Listed(str(base), str(base), (listed.path,)))
     if domain != "test":
-        return dataclasses.replace(read_folder(root, domain, CLASS_NAMES, "the 12 classes of VisDA-2017"), name=name)
+        return dataclasses.replace(
+            read_folder(root, domain, CLASS_NAMES, "the 12 classes of VisDA-2017"), name=name
+        )
     found = scan(base, IMAGE_ENDINGS)
-    left_out = found.left_out + as_left_out(base, found.files, f"right in {base}, read are those in its folders")
+    left_out = found.left_out + as_left_out(
+        base, found.files, f"right in {base}, read are those in its folders"
+    )
     images = []
     for trunk in found.folders:
         more, unused = images_in(base / trunk)
         images += more
         left_out += unused
     if not images:
-        raise DataError(f"{base}: no {LIST_FILE} and no images; expected {base}/trunk00/*.jpg: unpack test.tar again")
+        raise DataError(
+            f"{base}: no {LIST_FILE} and no images; expected {base}/trunk00/*.jpg: unpack test.tar"
+            " again"
+        )
     return ImageSet(name, CLASS_NAMES, paths=tuple(images), left_out=gathered(left_out))

@@ -109,13 +109,14 @@ def describe(parts: Iterable[LeftOut]) -> list[str]:
 
 
 def what_is_there(folder: str | os.PathLike, most: int = 6) -> str:
-    """The first entries of a folder, for a message that misses something in it; "nothing" for none.
-    """
+    """The first entries of a folder, for a message that misses something in it; "nothing" for none."""
     names = names_in(folder)
     more = f" and {len(names) - most:,} more" if len(names) > most else ""
-    remedy = " (pictures of a kind that is not read: convert them to PNG)" if any(
-        name.lower().endswith(_OTHER_PICTURES) for name in names
-    ) else ""
+    remedy = (
+        " (pictures of a kind that is not read: convert them to PNG)"
+        if any(name.lower().endswith(_OTHER_PICTURES) for name in names)
+        else ""
+    )
     return ", ".join(names[:most]) + more + remedy if names else "nothing"
 
 

@@ -48,7 +48,8 @@ def _mode_of(path) -> int:
     except OSError as error:
         raise DataError(
             f"{path}: cannot be looked at: {error.strerror}; make it and the folders above it "
-            f"readable, or correct the path") from error
+            "readable, or correct the path"
+        ) from error
 
 
 def is_present(folder: str | os.PathLike, name: str, *, as_folder: bool = False) -> bool:
@@ -86,8 +87,7 @@ def names_in(folder: str | os.PathLike) -> tuple[str, ...]:
 
 
 def what_stands_at(path: str | os.PathLike) -> str:
-    """" a link to x, where nothing is", " a folder", " a file" ..., for a message; "" for nothing.
-    """
+    """ " a link to x, where nothing is", " a folder", " a file" ..., for a message; "" for nothing."""
     if not os.path.lexists(path):
         return ""
     try:
@@ -155,7 +155,7 @@ def near_miss(name: str, others: Iterable[str]) -> str | None:
 
 
 def hint(name: str, others: Iterable[str]) -> str:
-    """" (there is 'bar': ...)", for a message that misses a name; "" where none is near."""
+    """ " (there is 'bar': ...)", for a message that misses a name; "" where none is near."""
     other = near_miss(name, others)
     if other is None:
         return ""

@@ -1,5 +1,4 @@
-"""Reading the text files that people write or edit beside their images: lists, categories, classes.
-"""
+"""Reading the text files that people write or edit beside their images: lists, categories, classes."""
 
 import codecs
 import os
@@ -8,8 +7,10 @@ from data_pipeline.errors import DataError
 from data_pipeline.files.names import hint, names_in
 
 _MARKS = {  # UTF-32's first: UTF-16's little-endian mark is how its own begins
-    codecs.BOM_UTF32_LE: "UTF-32", codecs.BOM_UTF32_BE: "UTF-32",
-    codecs.BOM_UTF16_LE: "UTF-16", codecs.BOM_UTF16_BE: "UTF-16",
+    codecs.BOM_UTF32_LE: "UTF-32",
+    codecs.BOM_UTF32_BE: "UTF-32",
+    codecs.BOM_UTF16_LE: "UTF-16",
+    codecs.BOM_UTF16_BE: "UTF-16",
 }
 
 

@@ -1,4 +1,6 @@
-"""Colour jitter as torchvision's ColorJitter does it on PIL images: brightness, contrast, saturation and hue, in random order."""
+"""Colour jitter as torchvision's ColorJitter does it on PIL images: brightness, contrast,
+saturation and hue, in random order.
+"""
 
 import dataclasses
 import itertools
@@ -16,9 +18,11 @@ _ORDERS = tuple(itertools.permutations(range(4)))
 
 @dataclasses.dataclass(frozen=True)
 class ColorJitter:
-    """Factors are drawn from 1 +- brightness, contrast, saturation (not below 0), the shift of the hue from +- hue of the circle.
+    """Factors are drawn from 1 +- brightness, contrast, saturation (not below 0), the shift of the
+    hue from +- hue of the circle.
 
-    before_geometry: applied to the image as decoded; otherwise to what resize, crop and flip leave, which is cheaper.
+    before_geometry: applied to the image as decoded; otherwise to what resize, crop and flip leave,
+    which is cheaper.
     """
 
     brightness: float
@@ -30,12 +34,19 @@ class ColorJitter:
 
     def __post_init__(self):
         if min(self.brightness, self.contrast, self.saturation) < 0 or not 0 <= self.hue <= 0.5:
-            raise DataError("transform.color_jitter: brightness, contrast and saturation must not be negative, hue must be in 0..0.5")
+            raise DataError(
+                "transform.color_jitter: brightness, contrast and saturation must not be negative,"
+                " hue must be in 0..0.5"
+            )
 
     @classmethod
     def from_config(cls, config: Mapping, where: str) -> "ColorJitter":
-        """From a mapping with exactly the fields as keys. Raises: DataError for a missing or unknown key."""
-        return cls(**checked_keys(config, tuple(field.name for field in dataclasses.fields(cls)), where))
+        """From a mapping with exactly the fields as keys. Raises: DataError for a missing or
+        unknown key.
+        """
+        return cls(
+            **checked_keys(config, tuple(field.name for field in dataclasses.fields(cls)), where)
+        )
 
     def __call__(self, image: np.ndarray, uniforms: np.ndarray) -> np.ndarray:
         """uint8 [H, W, 3] RGB and 5 numbers in [0, 1) -> uint8 [H, W, 3]."""
@@ -45,12 +56,20 @@ class ColorJitter:
         factors = np.maximum(1.0 + signed[:3] * strengths, 0.0)
         enhancers = (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color)
         for which in _ORDERS[int(uniforms[4] * len(_ORDERS))]:
-            picture = _shift_hue(picture, signed[3] * self.hue) if which == 3 else enhancers[which](picture).enhance(factors[which])
+            picture = (
+                _shift_hue(picture, signed[3] * self.hue)
+                if which == 3
+                else enhancers[which](picture).enhance(factors[which])
+            )
         return np.asarray(picture)
 
 
 def _shift_hue(picture, shift):
-    """The hue, a byte in PIL's HSV, moved by shift * 255 with wrap-around (torchvision, functional_pil.adjust_hue)."""
+    """The hue, a byte in PIL's HSV, moved by shift * 255 with wrap-around (torchvision,
+    functional_pil.adjust_hue).
+    """
     hue, saturation, value = picture.convert("HSV").split()
     moved = (np.asarray(hue).astype(np.int32) + int(shift * 255)) % 256
-    return Image.merge("HSV", (Image.fromarray(moved.astype(np.uint8)), saturation, value)).convert("RGB")
+    return Image.merge("HSV", (Image.fromarray(moved.astype(np.uint8)), saturation, value)).convert(
+        "RGB"
+    )

@@ -79,10 +79,11 @@ def _ids_of_colors(pixels, path, space) -> np.ndarray:
         raise DataError(
             f"{path}: colour {shown}{more} is none of {space.name}; add a row with it, or save the "
             "label with its colours as they are "
-            f"(no anti-aliasing, no JPEG in between)")
-    return np.array(
-        [id_of[value] for value in values.tolist()], np.uint8
-    )[places].reshape(packed.shape)
+            "(no anti-aliasing, no JPEG in between)"
+        )
+    return np.array([id_of[value] for value in values.tolist()], np.uint8)[places].reshape(
+        packed.shape
+    )
 
 
 def _ids_of_palette(image, colors, path, space) -> np.ndarray | None:
@@ -99,8 +100,10 @@ def _ids_of_palette(image, colors, path, space) -> np.ndarray | None:
     packed = _packed(colors).tolist()
     used = [index for index, count in enumerate(image.histogram()[:256]) if count]
     _check_palette_is_clear(packed, used, known, path, space)
-    if max(used) >= len(packed) or any(value and value not in known for value in packed) or any(
-        packed[i] not in known for i in used
+    if (
+        max(used) >= len(packed)
+        or any(value and value not in known for value in packed)
+        or any(packed[i] not in known for i in used)
     ):
         return None
     # two indices look the same: the palette says nothing
@@ -119,18 +122,22 @@ def _check_palette_is_clear(packed, used, known, path, space):
     it.
     """
     further = any(value and value not in known for value in packed)
-    if not further or max(used) >= len(packed) or any(
-        packed[i] and packed[i] not in known for i in used
-    ) or not space.is_known[used].all():
+    if (
+        not further
+        or max(used) >= len(packed)
+        or any(packed[i] and packed[i] not in known for i in used)
+        or not space.is_known[used].all()
+    ):
         return
     for index in used:
         color = packed[index]
         if color and space.lut[known[color]] != space.lut[index]:
             name = {entry.id: entry.name for entry in space.classes}
             raise DataError(
-                f"{path}: index {index} of its palette is the id of {name[index]!r} and has the "
-                f"colour of {name[known[color]]!r}, "
-                f"{_shown(color)}, in {space.name}; save the label as grey PNG of ids, or as RGB with the colours")
+                f"{path}: index {index} of its palette is the id of {name[index]!r} and has the"
+                f" colour of {name[known[color]]!r}, {_shown(color)}, in {space.name}; save the"
+                " label as grey PNG of ids, or as RGB with the colours"
+            )
 
 
 def _id_of_color(space, refuse=True) -> dict[int, int | None]:
@@ -148,7 +155,8 @@ def _id_of_color(space, refuse=True) -> dict[int, int | None]:
             raise DataError(
                 f"{space.name}: {other.name!r} and {entry.name!r} have one colour, "
                 f"{_shown(packed)}, so labels in colours cannot be read; "
-                f"give each class a colour of its own")
+                "give each class a colour of its own"
+            )
         else:
             id_of[packed] = None
     return id_of

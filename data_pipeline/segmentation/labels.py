@@ -1,8 +1,10 @@
-"""What the numbers in label files mean: one table of named classes per data set, and everything that is derived from it.
+"""What the numbers in label files mean: one table of named classes per data set, and everything
+that is derived from it.
 
-Train ids number the classes that a network predicts; 255 is ignored by every loss and metric. Sources: Cityscapes (and GTA5,
-Synscapes, which use its ids): cityscapesscripts/helpers/labels.py; SYNTHIA: the README of SYNTHIA-RAND-CITYSCAPES, its map to 19
-classes from CLAN's code, to 16 from later work (SPCL, DASS, PLCA, CRST #10).
+Train ids number the classes that a network predicts; 255 is ignored by every loss and metric.
+Sources: Cityscapes (and GTA5, Synscapes, which use its ids): cityscapesscripts/helpers/labels.py;
+SYNTHIA: the README of SYNTHIA-RAND-CITYSCAPES, its map to 19 classes from CLAN's code, to 16 from
+later work (SPCL, DASS, PLCA, CRST #10).
 """
 
 import dataclasses
@@ -33,8 +35,9 @@ class LabelSpace:
 
     name: for messages: the data set, or the CSV file that defines the classes.
     id_scheme: whose ids the files hold: "cityscapes", "synthia", "own" or "train_ids".
-    classes: one entry per id. Several ids may share a train id; the first of them names and colours the class.
-    Raises DataError on a duplicate id, a number outside 0..255, and train ids that are not 0..K-1 without a gap.
+    classes: one entry per id. Several ids may share a train id; the first of them names and colours
+    the class. Raises DataError on a duplicate id, a number outside 0..255, and train ids that are
+    not 0..K-1 without a gap.
     """
 
     name: str
@@ -44,14 +47,25 @@ class LabelSpace:
     def __post_init__(self):
         for i, entry in enumerate(self.classes):
             if not all(0 <= value <= 255 for value in (entry.id, entry.train_id, *entry.color)):
-                raise DataError(f"{self.name}: class {entry.name!r} has a number outside 0..255: {tuple(entry)}; correct it")
+                raise DataError(
+                    f"{self.name}: class {entry.name!r} has a number outside 0..255:"
+                    f" {tuple(entry)}; correct it"
+                )
             if entry.id in (other.id for other in self.classes[:i]):
-                raise DataError(f"{self.name}: id {entry.id} ({entry.name!r}) is there twice; an id has one row")
+                raise DataError(
+                    f"{self.name}: id {entry.id} ({entry.name!r}) is there twice; an id has one row"
+                )
         found = sorted({entry.train_id for entry in self.classes} - {IGNORED})
         if not found or found != list(range(len(found))):
-            raise DataError(f"{self.name}: the train ids are {found}; expected 0, 1, 2 ... without a gap, and {IGNORED} for ignored ids")
+            raise DataError(
+                f"{self.name}: the train ids are {found}; expected 0, 1, 2 ... without a gap, and"
+                f" {IGNORED} for ignored ids"
+            )
         if len(set(self.class_names)) < self.num_classes:
-            raise DataError(f"{self.name}: two train ids have a class of the same name: {', '.join(self.class_names)}; rename one")
+            raise DataError(
+                f"{self.name}: two train ids have a class of the same name:"
+                f" {', '.join(self.class_names)}; rename one"
+            )
 
     @functools.cached_property
     def trained(self) -> tuple[LabelClass, ...]:
@@ -76,7 +90,9 @@ class LabelSpace:
 
     @functools.cached_property
     def lut(self) -> np.ndarray:
-        """uint8 [256]: id -> train id; IGNORED for ids that are ignored and for those that the table does not know."""
+        """uint8 [256]: id -> train id; IGNORED for ids that are ignored and for those that the
+        table does not know.
+        """
         lut = np.full(256, IGNORED, np.uint8)
         for entry in self.classes:
             lut[entry.id] = entry.train_id
@@ -89,9 +105,17 @@ class LabelSpace:
 
 
 def train_id_space(space: LabelSpace) -> LabelSpace:
-    """The same classes for files that hold train ids already, such as pseudo-labels: 0..K-1, and IGNORED."""
-    classes = tuple(LabelClass(entry.name, k, k, entry.color) for k, entry in enumerate(space.trained))
-    return LabelSpace(f"{space.name} (train ids)", "train_ids", (*classes, LabelClass("ignored", IGNORED, IGNORED, (0, 0, 0))))
+    """The same classes for files that hold train ids already, such as pseudo-labels: 0..K-1, and
+    IGNORED.
+    """
+    classes = tuple(
+        LabelClass(entry.name, k, k, entry.color) for k, entry in enumerate(space.trained)
+    )
+    return LabelSpace(
+        f"{space.name} (train ids)",
+        "train_ids",
+        (*classes, LabelClass("ignored", IGNORED, IGNORED, (0, 0, 0))),
+    )
 
 
 def map_ids(ids: np.ndarray, space: LabelSpace, path: str) -> np.ndarray:
@@ -100,7 +124,8 @@ def map_ids(ids: np.ndarray, space: LabelSpace, path: str) -> np.ndarray:
     Raises: DataError that names the file and the value when the table does not know an id.
     """
     if ids.dtype == np.uint8 or ids.max(initial=0) <= 255:
-        # PIL looks up in half of numpy's time. Unknown ids become a mark, which is a train id only where there are 255 classes.
+        # PIL looks up in half of numpy's time. Unknown ids become a mark, which is a train id only
+        # where there are 255 classes.
         marked = np.where(space.is_known, space.lut, _UNKNOWN)
         label = np.asarray(Image.fromarray(ids.astype(np.uint8, copy=False)).point(marked.tolist()))
         if not (label == _UNKNOWN).any() or space.is_known[ids].all():
@@ -109,7 +134,8 @@ def map_ids(ids: np.ndarray, space: LabelSpace, path: str) -> np.ndarray:
 
 
 def unknown_ids(values: np.ndarray, counts: np.ndarray, space: LabelSpace) -> str | None:
-    """What is wrong with a file's ids and the likely remedy, in one line without the file's name; None when all are known.
+    """What is wrong with a file's ids and the likely remedy, in one line without the file's name;
+    None when all are known.
 
     Args:
       values, counts: integers [n], the distinct ids of a file and how many pixels have each.
@@ -122,7 +148,10 @@ def unknown_ids(values: np.ndarray, counts: np.ndarray, space: LabelSpace) -> st
     if space.id_scheme == "own":
         remedy = f"add a row for it to {space.name}, with train_id {IGNORED} if it is to be ignored"
     elif space.id_scheme == "train_ids":
-        remedy = f"expected train ids 0..{space.num_classes - 1} and {IGNORED}: remove the folder of this file, and make the labels anew"
+        remedy = (
+            f"expected train ids 0..{space.num_classes - 1} and {IGNORED}: remove the folder of"
+            " this file, and make the labels anew"
+        )
     elif set(values.tolist()) <= {*range(19), IGNORED}:
         remedy = "all its values are TrainIds (0..18 and 255): use the files with the original ids"
     elif max(ids) > 255:
@@ -132,7 +161,8 @@ def unknown_ids(values: np.ndarray, counts: np.ndarray, space: LabelSpace) -> st
     return f"id {shown} ({counts[is_unknown].sum():,} pixels) is no id of {space.name}; {remedy}"
 
 
-# Official name, id, train id and colour. Id -1 (license plate) is not drawn in the official PNG files; as a byte it would be 255.
+# Official name, id, train id and colour. Id -1 (license plate) is not drawn in the official PNG
+# files; as a byte it would be 255.
 _CITYSCAPES_CLASSES = (
     LabelClass("unlabeled", 0, 255, (0, 0, 0)),
     LabelClass("ego vehicle", 1, 255, (0, 0, 0)),
@@ -173,44 +203,94 @@ _PLATE_AS_BYTE = LabelClass("license plate", 255, 255, (0, 0, 142))
 
 CITYSCAPES = LabelSpace("cityscapes", "cityscapes", (*_CITYSCAPES_CLASSES, _PLATE_AS_BYTE))
 SYNSCAPES = LabelSpace("synscapes", "cityscapes", (*_CITYSCAPES_CLASSES, _PLATE_AS_BYTE))
-GTA5 = LabelSpace("gta5", "cityscapes", (*_CITYSCAPES_CLASSES, LabelClass("license plate", 34, 255, (0, 0, 142))))
+GTA5 = LabelSpace(
+    "gta5", "cityscapes", (*_CITYSCAPES_CLASSES, LabelClass("license plate", 34, 255, (0, 0, 142)))
+)
 
 # SYNTHIA's names by id (0..22), in Cityscapes' words where both have the class.
 _SYNTHIA_NAMES = (
-    "void", "sky", "building", "road", "sidewalk", "fence", "vegetation", "pole", "car", "traffic sign", "person", "bicycle",
-    "motorcycle", "parking slot", "road work", "traffic light", "terrain", "rider", "truck", "bus", "train", "wall", "lane marking",
+    "void",
+    "sky",
+    "building",
+    "road",
+    "sidewalk",
+    "fence",
+    "vegetation",
+    "pole",
+    "car",
+    "traffic sign",
+    "person",
+    "bicycle",
+    "motorcycle",
+    "parking slot",
+    "road work",
+    "traffic light",
+    "terrain",
+    "rider",
+    "truck",
+    "bus",
+    "train",
+    "wall",
+    "lane marking",
 )
-_NOT_IN_SYNTHIA = ("terrain", "truck", "train")  # train ids 9, 14, 16: ids without a single pixel in RAND_CITYSCAPES
+# train ids 9, 14, 16: ids without a single pixel in RAND_CITYSCAPES
+_NOT_IN_SYNTHIA = ("terrain", "truck", "train")
 
 
-def _with_train_ids(names_by_id: tuple[str, ...], class_names: tuple[str, ...]) -> tuple[LabelClass, ...]:
-    """A table whose train ids are the positions in `class_names`; colours are Cityscapes' so that pictures can be compared."""
+def _with_train_ids(
+    names_by_id: tuple[str, ...], class_names: tuple[str, ...]
+) -> tuple[LabelClass, ...]:
+    """A table whose train ids are the positions in `class_names`; colours are Cityscapes' so that
+    pictures can be compared.
+    """
     color = {entry.name: entry.color for entry in _CITYSCAPES_CLASSES}
     return tuple(
-        LabelClass(name, i, class_names.index(name) if name in class_names else IGNORED, color.get(name, (0, 0, 0)))
-        for i, name in enumerate(names_by_id))
+        LabelClass(
+            name,
+            i,
+            class_names.index(name) if name in class_names else IGNORED,
+            color.get(name, (0, 0, 0)),
+        )
+        for i, name in enumerate(names_by_id)
+    )
 
 
-# The head of 16 has train ids of its own: Cityscapes' order with 9, 14 and 16 left out, as SPCL, DASS and CRST number it (PLCA's
-# released weights have another order). CITYSCAPES_16 labels the target for it.
+# The head of 16 has train ids of its own: Cityscapes' order with 9, 14 and 16 left out, as SPCL,
+# DASS and CRST number it (PLCA's released weights have another order). CITYSCAPES_16 labels the
+# target for it.
 CLASSES_16 = tuple(name for name in CITYSCAPES.class_names if name not in _NOT_IN_SYNTHIA)
 SYNTHIA = LabelSpace("synthia", "synthia", _with_train_ids(_SYNTHIA_NAMES, CLASSES_16))
-SYNTHIA_CLAN = LabelSpace("synthia_clan", "synthia", _with_train_ids(_SYNTHIA_NAMES, CITYSCAPES.class_names))
+SYNTHIA_CLAN = LabelSpace(
+    "synthia_clan", "synthia", _with_train_ids(_SYNTHIA_NAMES, CITYSCAPES.class_names)
+)
 CITYSCAPES_16 = LabelSpace(
-    "cityscapes_16", "cityscapes",
-    (*_with_train_ids(tuple(entry.name for entry in _CITYSCAPES_CLASSES), CLASSES_16), _PLATE_AS_BYTE))
+    "cityscapes_16",
+    "cityscapes",
+    (
+        *_with_train_ids(tuple(entry.name for entry in _CITYSCAPES_CLASSES), CLASSES_16),
+        _PLATE_AS_BYTE,
+    ),
+)
 
 # Train ids of the 19 classes over which mIoU is reported.
 SUBSETS = {
     "19": tuple(range(19)),
     "16": tuple(k for k in range(19) if k not in (9, 14, 16)),  # what SYNTHIA has
-    "13": tuple(k for k in range(19) if k not in (9, 14, 16, 3, 4, 5)),  # mIoU*: also without wall, fence and pole
-    "tail": (3, 4, 6, 7, 9, 12, 14, 15, 16, 17, 18),  # below 1 % of the pixels of Cityscapes val (SPCL, appendix B)
+    # mIoU*: also without wall, fence and pole
+    "13": tuple(k for k in range(19) if k not in (9, 14, 16, 3, 4, 5)),
+    # below 1 % of the pixels of Cityscapes val (SPCL, appendix B)
+    "tail": (3, 4, 6, 7, 9, 12, 14, 15, 16, 17, 18),
 }
 
 
 def subsets_of(space: LabelSpace) -> dict[str, tuple[int, ...]]:
-    """Those SUBSETS that a space has all the classes of, in its own train ids: {"16", "13"} for SYNTHIA, none for other classes."""
+    """Those SUBSETS that a space has all the classes of, in its own train ids: {"16", "13"} for
+    SYNTHIA, none for other classes.
+    """
     position = {name: k for k, name in enumerate(space.class_names)}
     names = {key: [CITYSCAPES.class_names[k] for k in ids] for key, ids in SUBSETS.items()}
-    return {key: tuple(position[name] for name in members) for key, members in names.items() if set(members) <= set(position)}
+    return {
+        key: tuple(position[name] for name in members)
+        for key, members in names.items()
+        if set(members) <= set(position)
+    }

@@ -1,11 +1,13 @@
-"""Pseudo-labels on disk: what a network predicts for a set of images, as PNG files of train ids that the ordinary readers read.
+"""Pseudo-labels on disk: what a network predicts for a set of images, as PNG files of train ids
+that the ordinary readers read.
 
     <root>/labels/<name of the image>.png     8-bit palette PNG: train ids 0..K-1, and 255 for ignored; colours as the data set has them
     <root>/classes.csv                        what the ids are; with the images under <root>/images the folder is a data set "own"
     <root>/pseudo_labels.json                 how they were made; written last
 
-They are written under a temporary name and renamed when complete, as scenes.py does it: a folder is finished or absent, never half done, and
-what a killed process left is written anew. Beneath lies the same set of images: `read` returns it with these labels in place of any others.
+They are written under a temporary name and renamed when complete, as scenes.py does it: a folder is
+finished or absent, never half done, and what a killed process left is written anew. Beneath lies
+the same set of images: `read` returns it with these labels in place of any others.
 """
 
 import dataclasses
@@ -30,7 +32,11 @@ MARKER = "pseudo_labels.json"
 
 
 def write(
-    root: str | os.PathLike, image_set: SegmentationSet, labels: Iterable[np.ndarray], *, origin: Mapping[str, Any],
+    root: str | os.PathLike,
+    image_set: SegmentationSet,
+    labels: Iterable[np.ndarray],
+    *,
+    origin: Mapping[str, Any],
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> SegmentationSet:
     """Writes one label per image, and returns what `read` does. One label is in memory at a time.
@@ -38,16 +44,22 @@ def write(
     Args:
       root: a new or an empty folder, made if need be.
       image_set: the images, whose own labels are not looked at.
-      labels: integers [H, W] of the size of the image, in the order of the set: train ids, or IGNORED.
-      origin: how they were made (checkpoint, thresholds, rule ...), for the record and for `read`; JSON values.
+      labels: integers [H, W] of the size of the image, in the order of the set: train ids, or
+        IGNORED.
+      origin: how they were made (checkpoint, thresholds, rule ...), for the record and for `read`;
+        JSON values.
       progress: called with (labels written, their number) after each.
-    Raises: DataError when root holds something, images share a name, a label does not fit its image, there are more or fewer labels than
-      images, or the folder cannot be written. Then nothing is under root.
+    Raises: DataError when root holds something, images share a name, a label does not fit its
+      image, there are more or fewer labels than images, or the folder cannot be written. Then
+        nothing is under root.
     """
     root = _absolute(root)
     try:
         if root.exists() and (not root.is_dir() or any(root.iterdir())):
-            raise DataError(f"{root}: holds files already; choose a new folder for the pseudo-labels, or remove this one")
+            raise DataError(
+                f"{root}: holds files already; choose a new folder for the pseudo-labels, or remove"
+                " this one"
+            )
         unfinished = root.parent / f".{root.name}.unfinished"
         if unfinished.exists():  # left by a process that was killed
             shutil.rmtree(unfinished)
@@ -58,12 +70,18 @@ def write(
         (unfinished / MARKER).write_text(json.dumps(_record(image_set, origin), indent=1) + "\n")
         os.rename(unfinished, root)  # over an empty folder too
     except OSError as error:
-        raise DataError(f"{root}: cannot write the pseudo-labels there: {error}; choose a folder that you may write") from error
+        raise DataError(
+            f"{root}: cannot write the pseudo-labels there: {error}; choose a folder that you may"
+            " write"
+        ) from error
     return _with_labels(root, image_set)
 
 
-def is_finished(root: str | os.PathLike, image_set: SegmentationSet, *, origin: Mapping[str, Any] | None) -> bool:
-    """Whether the pseudo-labels of these images and this origin (None: of any) are there; False where nothing is.
+def is_finished(
+    root: str | os.PathLike, image_set: SegmentationSet, *, origin: Mapping[str, Any] | None
+) -> bool:
+    """Whether the pseudo-labels of these images and this origin (None: of any) are there; False
+    where nothing is.
 
     Raises: DataError when root holds anything else, naming the difference.
     """
@@ -73,23 +91,39 @@ def is_finished(root: str | os.PathLike, image_set: SegmentationSet, *, origin: 
     except (FileNotFoundError, NotADirectoryError):
         if root.exists() and (not root.is_dir() or any(root.iterdir())):
             raise DataError(
-                f"{root}: holds files, but no {MARKER}, so it is no folder of pseudo-labels; choose an empty or a new folder") from None
+                f"{root}: holds files, but no {MARKER}, so it is no folder of pseudo-labels; choose"
+                " an empty or a new folder"
+            ) from None
         return False
     except (OSError, ValueError) as error:
-        raise DataError(f"{root / MARKER}: cannot be read: {error}; remove the folder {root}, and the pseudo-labels are made anew") from error
+        raise DataError(
+            f"{root / MARKER}: cannot be read: {error}; remove the folder {root}, and the"
+            " pseudo-labels are made anew"
+        ) from error
     known = found if isinstance(found, dict) else {}
     if origin is None:
         expected["origin"] = known.get("origin")
     if found != expected:
-        differing = ", ".join(f"{key} {known.get(key)} instead of {value}" for key, value in expected.items() if known.get(key) != value)
-        raise DataError(f"{root}: other pseudo-labels ({differing or 'unknown keys'}); choose another folder, or remove this one")
+        differing = ", ".join(
+            f"{key} {known.get(key)} instead of {value}"
+            for key, value in expected.items()
+            if known.get(key) != value
+        )
+        raise DataError(
+            f"{root}: other pseudo-labels ({differing or 'unknown keys'}); choose another folder,"
+            " or remove this one"
+        )
     return True
 
 
-def read(root: str | os.PathLike, image_set: SegmentationSet, *, origin: Mapping[str, Any] | None = None) -> SegmentationSet:
-    """The images with the pseudo-labels under root as their labels, and none but these; decodes nothing.
+def read(
+    root: str | os.PathLike, image_set: SegmentationSet, *, origin: Mapping[str, Any] | None = None
+) -> SegmentationSet:
+    """The images with the pseudo-labels under root as their labels, and none but these; decodes
+    nothing.
 
-    Raises: DataError when they are not there, or are of other images, classes or another origin, or when a file is gone.
+    Raises: DataError when they are not there, or are of other images, classes or another origin, or
+    when a file is gone.
     """
     if not is_finished(root, image_set, origin=origin):
         raise DataError(f"{_absolute(root)}: no pseudo-labels; run the stage that makes them first")
@@ -104,8 +138,13 @@ def _record(image_set, origin) -> dict:
     """What the marker holds, as it comes back from JSON."""
     unlabelled = image_set.without_labels()
     record = {
-        "version": VERSION, "set": image_set.name, "count": len(image_set), "images": unlabelled.fingerprint(),
-        "classes": list(image_set.class_names), "origin": None if origin is None else dict(origin)}
+        "version": VERSION,
+        "set": image_set.name,
+        "count": len(image_set),
+        "images": unlabelled.fingerprint(),
+        "classes": list(image_set.class_names),
+        "origin": None if origin is None else dict(origin),
+    }
     return json.loads(json.dumps(record))
 
 
@@ -114,12 +153,16 @@ def _label_names(image_set) -> list[str]:
     names = [os.path.splitext(os.path.basename(path))[0] + ".png" for path in image_set.image_paths]
     if len(set(names)) < len(names):
         twice = next(name for i, name in enumerate(names) if name in names[:i])
-        raise DataError(f"{image_set.name}: two images would share the pseudo-label {twice}; rename one of them")
+        raise DataError(
+            f"{image_set.name}: two images would share the pseudo-label {twice}; rename one of them"
+        )
     return names
 
 
 def check_names(image_set: SegmentationSet) -> None:
-    """Raises DataError when pseudo-labels for these images could not be written: two of them would have one name."""
+    """Raises DataError when pseudo-labels for these images could not be written: two of them would
+    have one name.
+    """
     _label_names(image_set)
 
 
@@ -127,21 +170,31 @@ def _write_labels(folder, image_set, labels, space: LabelSpace, progress):
     names, palette, done = _label_names(image_set), _palette(space), 0
     for label in labels:
         if done == len(names):
-            raise DataError(f"{image_set.name}: more pseudo-labels than its {len(names):,} images; expected one each")
+            raise DataError(
+                f"{image_set.name}: more pseudo-labels than its {len(names):,} images; expected one"
+                " each"
+            )
         label = np.asarray(label)
         image_hw = image_size_hw(image_set.image_paths[done])
         if label.shape != image_hw:
-            raise DataError(f"{image_set.describe(done)}: a pseudo-label of shape {label.shape} for an image of {image_hw}; resize the logits to it")
+            raise DataError(
+                f"{image_set.describe(done)}: a pseudo-label of shape {label.shape} for an image of"
+                f" {image_hw}; resize the logits to it"
+            )
         if not np.isin(label, [entry.id for entry in space.classes]).all():
             raise DataError(
-                f"{image_set.describe(done)}: pseudo-labels {np.unique(label).tolist()}; expected 0..{space.num_classes - 1} and {IGNORED}")
+                f"{image_set.describe(done)}: pseudo-labels {np.unique(label).tolist()}; expected"
+                f" 0..{space.num_classes - 1} and {IGNORED}"
+            )
         picture = Image.fromarray(label.astype(np.uint8))
         picture.putpalette(palette)
         picture.save(folder / "labels" / names[done])
         done += 1
         progress(done, len(names))
     if done < len(names):
-        raise DataError(f"{image_set.name}: {done:,} pseudo-labels for {len(names):,} images; expected one each")
+        raise DataError(
+            f"{image_set.name}: {done:,} pseudo-labels for {len(names):,} images; expected one each"
+        )
 
 
 def _palette(space) -> list[int]:
@@ -155,5 +208,14 @@ def _with_labels(root, image_set) -> SegmentationSet:
     paths = tuple(str(root / "labels" / name) for name in _label_names(image_set))
     for path in paths:
         if not os.path.exists(path):
-            raise DataError(f"{path}: this pseudo-label is gone; remove the folder {root}, and the pseudo-labels are made anew")
-    return dataclasses.replace(image_set, label_paths=paths, space=train_id_space(image_set.space), read_ids=read_ids, size_tolerance=0.0)
+            raise DataError(
+                f"{path}: this pseudo-label is gone; remove the folder {root}, and the"
+                " pseudo-labels are made anew"
+            )
+    return dataclasses.replace(
+        image_set,
+        label_paths=paths,
+        space=train_id_space(image_set.space),
+        read_ids=read_ids,
+        size_tolerance=0.0,
+    )

@@ -24,10 +24,12 @@ class SegmentationSet:
     label_paths: N file names in the same order, or None when the set is unlabelled.
     space: what the ids in the label files mean.
     read_ids: path -> ids of the file, uint8 or uint16 [H, W].
-    size_tolerance: how far a side of a label may be off its image's, as a fraction; such a label is resized (nearest) to the image.
+    size_tolerance: how far a side of a label may be off its image's, as a fraction; such a label is
+    resized (nearest) to the image.
     left_out: files that its reader saw and does not use.
-    label_scale: size of a label over that of its image, where the two are published so; such a label keeps its size.
-    Raises DataError when the set is empty or the numbers of images and labels differ.
+    label_scale: size of a label over that of its image, where the two are published so; such a
+    label keeps its size. Raises DataError when the set is empty or the numbers of images and labels
+    differ.
     """
 
     name: str
@@ -43,7 +45,10 @@ class SegmentationSet:
         if not self.image_paths:
             raise DataError(f"{self.name}: a set without images; expected at least one")
         if self.label_paths is not None and len(self.label_paths) != len(self.image_paths):
-            raise DataError(f"{self.name}: {len(self.image_paths)} images and {len(self.label_paths)} labels; expected as many")
+            raise DataError(
+                f"{self.name}: {len(self.image_paths)} images and {len(self.label_paths)} labels;"
+                " expected as many"
+            )
 
     def __len__(self):
         return len(self.image_paths)
@@ -63,10 +68,12 @@ class SegmentationSet:
         return self.image_paths[index]
 
     def fingerprint(self, version: int = 1) -> int:
-        """A number that changes when the set gains, loses or renames an image, or its ids mean other classes.
+        """A number that changes when the set gains, loses or renames an image, or its ids mean
+        other classes.
 
         Args:
-          version: 1, or 2 to cover the sizes of images and labels too, and to take no notice of Unicode forms. Where the files lie is not covered.
+          version: 1, or 2 to cover the sizes of images and labels too, and to take no notice of
+            Unicode forms. Where the files lie is not covered.
         Raises: DataError, version 2 alone, when a file is gone.
         """
         files = [path.rsplit("/", 1)[-1] for path in self.image_paths]
@@ -81,14 +88,17 @@ class SegmentationSet:
         return dataclasses.replace(self, label_paths=None)
 
     def read_image(self, index: int) -> np.ndarray:
-        """One image as RGB, uint8 [H, W, 3]. Raises DataError, naming the file, when it cannot be decoded."""
+        """One image as RGB, uint8 [H, W, 3]. Raises DataError, naming the file, when it cannot be
+        decoded.
+        """
         return read_image(self.image_paths[index])
 
     def read_label(self, index: int) -> np.ndarray:
-        """One label as train ids, uint8 [H, W] with 255 for ignored pixels, of the size of its image times label_scale.
+        """One label as train ids, uint8 [H, W] with 255 for ignored pixels, of the size of its
+        image times label_scale.
 
-        Raises: DataError, naming the file, on a set without labels, a file that cannot be decoded, ids that the table does not
-        know, and a label of another size than its image.
+        Raises: DataError, naming the file, on a set without labels, a file that cannot be decoded,
+        ids that the table does not know, and a label of another size than its image.
         """
         if self.label_paths is None:
             raise DataError(f"{self.name}: a label asked of a set without labels")
@@ -106,18 +116,30 @@ class SegmentationSet:
 
 
 def size_mismatch(
-    label_hw: tuple[int, int], image_hw: tuple[int, int], tolerance: float, label_scale: float = 1.0,
+    label_hw: tuple[int, int],
+    image_hw: tuple[int, int],
+    tolerance: float,
+    label_scale: float = 1.0,
 ) -> str | None:
-    """What is wrong with the sizes of a pair and the remedy; None when they differ by no more than the tolerance.
+    """What is wrong with the sizes of a pair and the remedy; None when they differ by no more than
+    the tolerance.
 
     Args:
       label_scale: size of the label over that of the image.
     """
-    wanted_hw = image_hw if label_scale == 1 else tuple(round(side * label_scale) for side in image_hw)
+    wanted_hw = (
+        image_hw if label_scale == 1 else tuple(round(side * label_scale) for side in image_hw)
+    )
     if all(abs(label - wanted) <= tolerance * wanted for label, wanted in zip(label_hw, wanted_hw)):
         return None
-    turned = ", as if one were turned: where an image has an orientation in its EXIF, it is applied to the image alone" if (
-        label_hw == image_hw[::-1]) else ""
+    turned = (
+        ", as if one were turned: where an image has an orientation in its EXIF, it is applied to"
+        " the image alone"
+        if (label_hw == image_hw[::-1])
+        else ""
+    )
     expected = "the same size" if label_scale == 1 else f"a label of {wanted_hw[1]}x{wanted_hw[0]}"
-    return (f"the label is {label_hw[1]}x{label_hw[0]} and its image {image_hw[1]}x{image_hw[0]} (width x height){turned}; "
-            f"expected {expected}: replace the one that is wrong")
+    return (
+        f"the label is {label_hw[1]}x{label_hw[0]} and its image {image_hw[1]}x{image_hw[0]} (width"
+        f" x height){turned}; expected {expected}: replace the one that is wrong"
+    )

@@ -1,7 +1,9 @@
-"""What happens to an image and its label before a segmenter sees them: the description, and all that PIL and numpy do of it.
+"""What happens to an image and its label before a segmenter sees them: the description, and all
+that PIL and numpy do of it.
 
-The order is fixed: colour jitter (if `before_geometry`), resize, crop, flip, colour jitter (otherwise); then, batched in `pipeline`, channel
-order, division, mean and standard deviation. Everything here is a deterministic function of an image, its label and uniform random numbers.
+The order is fixed: colour jitter (if `before_geometry`), resize, crop, flip, colour jitter
+(otherwise); then, batched in `pipeline`, channel order, division, mean and standard deviation.
+Everything here is a deterministic function of an image, its label and uniform random numbers.
 """
 
 import dataclasses
@@ -16,7 +18,19 @@ from data_pipeline.segmentation.color_jitter import ColorJitter
 
 RESAMPLING = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 CHANNELS = ("rgb", "bgr")
-_KEYS = ("size", "resize", "image_scales", "shorter_edge", "scale_range", "flip", "color_jitter", "channels", "divisor", "mean", "std")
+_KEYS = (
+    "size",
+    "resize",
+    "image_scales",
+    "shorter_edge",
+    "scale_range",
+    "flip",
+    "color_jitter",
+    "channels",
+    "divisor",
+    "mean",
+    "std",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,15 +38,21 @@ class SegTransform:
     """The steps for one set of images. Sizes are (height, width) in pixels.
 
     size_hw: of the label that results, and of the image but for `image_scales`.
-    resize: "bicubic" or "bilinear", antialiased as PIL does it; labels always take the nearest pixel.
-    image_scales: ((bound, factor), ...): the IMAGE alone is resized to factor * size_hw (cut to integers) for the first bound that exceeds the
-      batch's random number; one factor a batch, so that a batch is one array. CLAN: ((0.3, 0.8), (0.7, 1.0), (1.0, 1.1)). () for none.
-    shorter_edge: (low, high): resized so that the shorter edge is a random integer of this range, both ends included, then cropped
+    resize: "bicubic" or "bilinear", antialiased as PIL does it; labels always take the nearest
+    pixel.
+    image_scales: ((bound, factor), ...): the IMAGE alone is resized to factor * size_hw (cut to
+    integers) for the first bound that exceeds the
+      batch's random number; one factor a batch, so that a batch is one array. CLAN: ((0.3, 0.8),
+      (0.7, 1.0), (1.0, 1.1)). () for none.
+    shorter_edge: (low, high): resized so that the shorter edge is a random integer of this range,
+    both ends included, then cropped
       at random to size_hw (PLCA). None for none.
-    scale_range: (low, high): resized by a random factor, then cropped at random to size_hw (SPCL's self-training). None for none.
+    scale_range: (low, high): resized by a random factor, then cropped at random to size_hw (SPCL's
+    self-training). None for none.
     flip: mirror half of the images.
     color_jitter: ColorJitter or None.
-    channels: "rgb" or "bgr". divisor: 1 or 255. mean, std: of the divided values, in the order of `channels`.
+    channels: "rgb" or "bgr". divisor: 1 or 255. mean, std: of the divided values, in the order of
+    `channels`.
 
     Without shorter_edge and scale_range the whole frame is resized to size_hw, its aspect not kept.
     """
@@ -53,19 +73,38 @@ class SegTransform:
         if self.resize not in RESAMPLING:
             raise DataError(f"transform.resize is {self.resize!r}; known: {', '.join(RESAMPLING)}")
         if self.channels not in CHANNELS:
-            raise DataError(f"transform.channels is {self.channels!r}; known: {', '.join(CHANNELS)}")
+            raise DataError(
+                f"transform.channels is {self.channels!r}; known: {', '.join(CHANNELS)}"
+            )
         if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0 or self.divisor <= 0:
-            raise DataError("transform.mean and transform.std need three values each; std and divisor must be above 0")
-        chosen = [name for name in ("image_scales", "shorter_edge", "scale_range") if getattr(self, name)]
+            raise DataError(
+                "transform.mean and transform.std need three values each; std and divisor must be"
+                " above 0"
+            )
+        chosen = [
+            name for name in ("image_scales", "shorter_edge", "scale_range") if getattr(self, name)
+        ]
         if len(chosen) > 1:
-            raise DataError(f"transform.{chosen[0]} and transform.{chosen[1]} exclude each other; set one of them")
+            raise DataError(
+                f"transform.{chosen[0]} and transform.{chosen[1]} exclude each other; set one of"
+                " them"
+            )
         if self.shorter_edge and self.shorter_edge[0] < min(self.size_hw):
-            raise DataError(f"transform.shorter_edge begins at {self.shorter_edge[0]}, the crop {self.size_hw} needs {min(self.size_hw)} or more")
+            raise DataError(
+                f"transform.shorter_edge begins at {self.shorter_edge[0]}, the crop {self.size_hw}"
+                f" needs {min(self.size_hw)} or more"
+            )
 
     @property
     def num_uniforms(self) -> int:
-        """Random numbers that one image consumes: resize and crop 3, flip 1, colour jitter 5, in this order."""
-        return 3 * self._crops + int(self.flip) + (ColorJitter.num_uniforms if self.color_jitter else 0)
+        """Random numbers that one image consumes: resize and crop 3, flip 1, colour jitter 5, in
+        this order.
+        """
+        return (
+            3 * self._crops
+            + int(self.flip)
+            + (ColorJitter.num_uniforms if self.color_jitter else 0)
+        )
 
     @property
     def _crops(self) -> bool:
@@ -73,10 +112,19 @@ class SegTransform:
 
     def for_evaluation(self) -> "SegTransform":
         """The same without randomness: the whole frame at size_hw."""
-        return dataclasses.replace(self, image_scales=(), shorter_edge=None, scale_range=None, flip=False, color_jitter=None)
+        return dataclasses.replace(
+            self,
+            image_scales=(),
+            shorter_edge=None,
+            scale_range=None,
+            flip=False,
+            color_jitter=None,
+        )
 
     def check_input(self, image_hw: tuple[int, int]) -> None:
-        """Raises DataError when an image of this size, at the smallest that it may be resized to, does not reach the crop."""
+        """Raises DataError when an image of this size, at the smallest that it may be resized to,
+        does not reach the crop.
+        """
         if self._crops:
             _check_crop(_rescaled_hw(image_hw, np.float32(0), self), self)
 
@@ -89,36 +137,52 @@ class SegTransform:
 
 
 def from_config(config: Mapping, where: str = "config.data.transforms") -> SegTransform:
-    """Builds a SegTransform from a mapping (a ConfigDict too) with exactly the keys of the class, `size` for size_hw.
+    """Builds a SegTransform from a mapping (a ConfigDict too) with exactly the keys of the class,
+    `size` for size_hw.
 
     Raises: DataError for a missing or unknown key and for values that do not fit together.
     """
     values = checked_keys(config, _KEYS, where)
     jitter = values["color_jitter"]
     return SegTransform(
-        size_hw=pair_of(values["size"]), resize=values["resize"],
-        image_scales=tuple((float(bound), float(factor)) for bound, factor in values["image_scales"]),
+        size_hw=pair_of(values["size"]),
+        resize=values["resize"],
+        image_scales=tuple(
+            (float(bound), float(factor)) for bound, factor in values["image_scales"]
+        ),
         shorter_edge=values["shorter_edge"] and pair_of(values["shorter_edge"]),
-        scale_range=values["scale_range"] and tuple(float(value) for value in values["scale_range"]),
-        flip=bool(values["flip"]), color_jitter=jitter and ColorJitter.from_config(jitter, f"{where}.color_jitter"),
-        channels=values["channels"], divisor=float(values["divisor"]),
-        mean=tuple(float(value) for value in values["mean"]), std=tuple(float(value) for value in values["std"]))
+        scale_range=values["scale_range"]
+        and tuple(float(value) for value in values["scale_range"]),
+        flip=bool(values["flip"]),
+        color_jitter=jitter and ColorJitter.from_config(jitter, f"{where}.color_jitter"),
+        channels=values["channels"],
+        divisor=float(values["divisor"]),
+        mean=tuple(float(value) for value in values["mean"]),
+        std=tuple(float(value) for value in values["std"]),
+    )
 
 
-def apply(image: np.ndarray, label: np.ndarray | None, uniforms: np.ndarray, batch_uniform: float,
-          transform: SegTransform) -> tuple[np.ndarray, np.ndarray | None]:
+def apply(
+    image: np.ndarray,
+    label: np.ndarray | None,
+    uniforms: np.ndarray,
+    batch_uniform: float,
+    transform: SegTransform,
+) -> tuple[np.ndarray, np.ndarray | None]:
     """One image and its label through everything but the normalisation.
 
     Args:
       image: uint8 [H, W, 3] RGB. label: uint8 [H, W] train ids, or None.
-      uniforms: float32 [transform.num_uniforms] in [0, 1). batch_uniform: one more, the same for the whole batch.
-    Returns: uint8 [h, w, 3] RGB of transform.image_hw(batch_uniform), and uint8 [h', w'] of transform.size_hw or None.
+      uniforms: float32 [transform.num_uniforms] in [0, 1). batch_uniform: one more, the same for
+        the whole batch.
+    Returns: uint8 [h, w, 3] RGB of transform.image_hw(batch_uniform), and uint8 [h', w'] of
+      transform.size_hw or None.
     Raises: DataError for a crop larger than the resized image, naming both sizes.
     """
     jitter, rest = transform.color_jitter, list(uniforms)
     geometry, flip_uniform = (rest[:3], rest[3:4]) if transform._crops else ([], rest[:1])
     if jitter and jitter.before_geometry:
-        image = jitter(image, uniforms[-ColorJitter.num_uniforms:])
+        image = jitter(image, uniforms[-ColorJitter.num_uniforms :])
     if geometry:
         image, label = _rescale_and_crop(image, label, geometry, transform)
     else:
@@ -127,7 +191,7 @@ def apply(image: np.ndarray, label: np.ndarray | None, uniforms: np.ndarray, bat
     if transform.flip and flip_uniform[0] < 0.5:
         image, label = _mirrored(image), None if label is None else _mirrored(label)
     if jitter and not jitter.before_geometry:
-        image = jitter(image, uniforms[-ColorJitter.num_uniforms:])
+        image = jitter(image, uniforms[-ColorJitter.num_uniforms :])
     return image, label
 
 
@@ -141,8 +205,13 @@ def _rescaled_hw(image_hw, uniform, transform) -> tuple[int, int]:
     height, width = image_hw
     if transform.shorter_edge:
         low, high = transform.shorter_edge
-        edge = low + int(uniform * (high - low + 1))  # randint, both ends included; the long side is cut to an integer (PLCA, data)
-        return (edge, int(edge * width / height)) if height <= width else (int(edge * height / width), edge)
+        # randint, both ends included; the long side is cut to an integer (PLCA, data)
+        edge = low + int(uniform * (high - low + 1))
+        return (
+            (edge, int(edge * width / height))
+            if height <= width
+            else (int(edge * height / width), edge)
+        )
     low, high = transform.scale_range
     factor = low + uniform * (high - low)
     return int(factor * height), int(factor * width)
@@ -151,16 +220,25 @@ def _rescaled_hw(image_hw, uniform, transform) -> tuple[int, int]:
 def _check_crop(resized_hw, transform):
     (height, width), (crop_height, crop_width) = resized_hw, transform.size_hw
     if height < crop_height or width < crop_width:
-        raise DataError(f"resized to {height}x{width} (height x width), smaller than the crop {crop_height}x{crop_width}; "
-                        "set a smaller transform.size or a larger shorter_edge or scale_range")
+        raise DataError(
+            f"resized to {height}x{width} (height x width), smaller than the crop"
+            f" {crop_height}x{crop_width}; set a smaller transform.size or a larger shorter_edge or"
+            " scale_range"
+        )
 
 
 def _rescale_and_crop(image, label, uniforms, transform):
     height, width = _rescaled_hw(image.shape[:2], uniforms[0], transform)
     crop_height, crop_width = transform.size_hw
     _check_crop((height, width), transform)
-    image, label = resize(image, (height, width), RESAMPLING[transform.resize]), resize_label(label, (height, width))
-    top, left = int(uniforms[1] * (height - crop_height + 1)), int(uniforms[2] * (width - crop_width + 1))
+    image, label = (
+        resize(image, (height, width), RESAMPLING[transform.resize]),
+        resize_label(label, (height, width)),
+    )
+    top, left = (
+        int(uniforms[1] * (height - crop_height + 1)),
+        int(uniforms[2] * (width - crop_width + 1)),
+    )
     window = slice(top, top + crop_height), slice(left, left + crop_width)
     return image[window], None if label is None else label[window]
 
@@ -183,14 +261,18 @@ def apply_evaluation(images: Iterable[np.ndarray], transform: SegTransform) -> n
     """Resizes and normalises without TensorFlow, as the pipeline does at evaluation.
 
     Args:
-      images: N images uint8 [H, W, 3] of any sizes. transform: one without randomness, see for_evaluation.
-    Returns: float32 [N, h, w, 3]. Raises: DataError for a random transform and for images of another type.
+      images: N images uint8 [H, W, 3] of any sizes. transform: one without randomness, see
+        for_evaluation.
+    Returns: float32 [N, h, w, 3]. Raises: DataError for a random transform and for images of
+      another type.
     """
     if transform != transform.for_evaluation():
         raise DataError("this transform is random; use transform.for_evaluation()")
     resized = []
     for image in images:
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-            raise DataError(f"an image is {image.dtype} {list(image.shape)}; expected uint8 [H, W, 3]")
+            raise DataError(
+                f"an image is {image.dtype} {list(image.shape)}; expected uint8 [H, W, 3]"
+            )
         resized.append(apply(image, None, np.zeros(0, np.float32), 0.0, transform)[0])
     return normalise(np.stack(resized), transform)

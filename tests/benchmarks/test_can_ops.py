@@ -1,4 +1,6 @@
-"""The benchmark of CAN's operations still runs, and what it times still agrees with numpy; its numbers are nobody's test."""
+"""The benchmark of CAN's operations still runs, and what it times still agrees with numpy; its
+numbers are nobody's test.
+"""
 
 import os
 import subprocess
@@ -12,10 +14,19 @@ def test_quick_run_prints_a_row_for_every_case_and_contender():
     root = os.path.join(os.path.dirname(__file__), "..", "..")
     command = [sys.executable, "benchmarks/can_ops.py", "--quick", "--repeats=1"]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stdout + done.stderr  # also non-zero where dajax and numpy disagree
-    rows = [[cell.strip() for cell in line.strip("| ").split(" | ")] for line in done.stdout.splitlines() if line.startswith("|")]
+    # also non-zero where dajax and numpy disagree
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = [
+        [cell.strip() for cell in line.strip("| ").split(" | ")]
+        for line in done.stdout.splitlines()
+        if line.startswith("|")
+    ]
     measured = {(row[0], row[1].split(" ")[0]) for row in rows[2:]}
-    kmeans = {(case, name) for case in ("kmeans_visda", "kmeans_domainnet") for name in ("dajax", "numpy", "scikit-learn")}
+    kmeans = {
+        (case, name)
+        for case in ("kmeans_visda", "kmeans_domainnet")
+        for name in ("dajax", "numpy", "scikit-learn")
+    }
     assert measured == kmeans | {("cdd", "dajax"), ("cdd", "numpy")}
     assert all(len(row) == len(rows[0]) and float(row[2]) > 0 for row in rows[2:])
 

@@ -9,7 +9,7 @@ import tiny
 
 sys.path.insert(0, str(tiny.ROOT))
 
-from benchmarks.harness import Prepared, race  # noqa: E402
+from benchmarks.harness import Prepared, race
 
 
 def count_others(folder):
@@ -28,6 +28,14 @@ def count_others(folder):
 @pytest.mark.parametrize("together", [True, False])
 def test_contenders_that_do_not_fit_together_run_one_after_another(tmp_path, together):
     names = ("a", "b", "c")
-    results = race({name: count_others for name in names}, {"folder": str(tmp_path)}, repeats=2, calls=3, together=together)
+    results = race(
+        {name: count_others for name in names},
+        {"folder": str(tmp_path)},
+        repeats=2,
+        calls=3,
+        together=together,
+    )
     assert [int(results[name].answer["alive"]) for name in names] == [3 if together else 1] * 3
-    assert all(len(results[name].seconds) == 2 and len(results[name].cpu_seconds) == 2 for name in names)
+    assert all(
+        len(results[name].seconds) == 2 and len(results[name].cpu_seconds) == 2 for name in names
+    )

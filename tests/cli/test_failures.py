@@ -23,10 +23,14 @@ from data_pipeline.errors import DataError
 @pytest.mark.parametrize(
     "text, shown",
     [
-        ("a.jpg: gone", "a.jpg: gone"), ("größe→é", "größe→é"), ("a\nb\r\nc\td", r"a\nb\r\nc\td"),
+        ("a.jpg: gone", "a.jpg: gone"),
+        ("größe→é", "größe→é"),
+        ("a\nb\r\nc\td", r"a\nb\r\nc\td"),
         ("\x1b[31mred\x07", r"\x1b[31mred\x07"),
-        (os.fsdecode(b"f\xff.jpg"), r"f\xff.jpg"), ("\u202egpj.exe", r"\u202egpj.exe"),
-        ("a\u2028b\x85c", r"a\u2028b\x85c"), ("\ud800", r"\ud800"),
+        (os.fsdecode(b"f\xff.jpg"), r"f\xff.jpg"),
+        ("\u202egpj.exe", r"\u202egpj.exe"),
+        ("a\u2028b\x85c", r"a\u2028b\x85c"),
+        ("\ud800", r"\ud800"),
         ("  x \n", "x"),
     ],
 )
@@ -83,8 +87,10 @@ class XlaRuntimeError(RuntimeError):
                 "RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes.\nBufferAssignment: ..."
             ),
             (
-                "out of memory on the device: RESOURCE_EXHAUSTED: Out of memory allocating 9 "
-                "bytes;",
+                (
+                    "out of memory on the device: RESOURCE_EXHAUSTED: Out of memory allocating 9 "
+                    "bytes;"
+                ),
                 "--config.STAGE.batch_size",
             ),
         ),
@@ -111,9 +117,9 @@ class XlaRuntimeError(RuntimeError):
 def test_every_error_is_a_line_with_the_remedy_of_its_cause(error, says):
     line = failures.describe(error)
     assert line.isprintable() and all(part in line for part in says), line
-    assert ("free some space" in line) == (
-        getattr(error, "errno", None) == errno.ENOSPC
-    ), "a remedy of the cause alone"
+    assert ("free some space" in line) == (getattr(error, "errno", None) == errno.ENOSPC), (
+        "a remedy of the cause alone"
+    )
 
 
 def test_a_method_in_a_stage_of_another_recipe_names_the_key_that_it_misses():
@@ -264,9 +270,14 @@ def test_a_flag_that_is_up_already_is_seen_before_a_long_compilation():
 def test_a_signal_before_the_loop_is_one_line_and_nothing_is_left(tmp_path, number, flags):
     """While libraries are imported, or the data are opened: wherever the machine has come to."""
     process = subprocess.Popen(
-        tiny.command(tmp_path / "run", *flags, "--config.can.max_loops=2"), cwd=tiny.ROOT,
-        env=tiny.environment(), stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE, text=True, preexec_fn=os.setpgrp)
+        tiny.command(tmp_path / "run", *flags, "--config.can.max_loops=2"),
+        cwd=tiny.ROOT,
+        env=tiny.environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=os.setpgrp,
+    )
     deadline = time.monotonic() + 20
     # the second thread is the one that waits for signals
     while len(os.listdir(f"/proc/{process.pid}/task")) == 1:
@@ -275,8 +286,7 @@ def test_a_signal_before_the_loop_is_one_line_and_nothing_is_left(tmp_path, numb
     process.send_signal(number)
     output, errors = process.communicate(timeout=20)
     assert process.returncode == 128 + number and errors == ""
-    assert output == (
-        f"stopped by {number.name}, with nothing unsaved; "
+    assert (
+        output == f"stopped by {number.name}, with nothing unsaved; "
         "to continue, run the same command again\n"
     )
-

@@ -1,4 +1,6 @@
-"""run.py --seeds, --tasks: what is planned, what the table says, and that nothing is lost when a run fails or a sweep is stopped."""
+"""run.py --seeds, --tasks: what is planned, what the table says, and that nothing is lost when a
+run fails or a sweep is stopped.
+"""
 
 import csv
 import json
@@ -22,7 +24,8 @@ from dajax.errors import StopRequested, UserError
 CAN = str(tiny.ROOT / "configs" / "can.py")
 ACCURACY = ("accuracy",)
 
-# In place of run.py: "trains" one stage a time, to an accuracy of 50 + seed; says what it was called with; fails, or waits for a signal, on demand.
+# In place of run.py: "trains" one stage a time, to an accuracy of 50 + seed; says what it was
+# called with; fails, or waits for a signal, on demand.
 FAKE = """
 import json, os, pathlib, signal, sys, time
 words = dict(word[2:].split("=", 1) for word in sys.argv[1:] if "=" in word)
@@ -64,9 +67,19 @@ def rows(table):
 
 
 def test_seeds_of_one_task_stand_side_by_side():
-    results = {"": {3: {"can": classifier(90.0)}, 4: {"can": classifier(92.0)}, 5: {"can": classifier(97.0)}}}
+    results = {
+        "": {
+            3: {"can": classifier(90.0)},
+            4: {"can": classifier(92.0)},
+            5: {"can": classifier(97.0)},
+        }
+    }
     table = rows(sweep_tables.markdown(results, ACCURACY, {"can": "**CAN**"}))
-    assert table == {"": ["seed 3", "seed 4", "seed 5", "mean ± std"], "**CAN**": ["90.0", "92.0", "97.0", "93.0 ± 3.6"]}  # sqrt((9+1+16)/2)
+    # sqrt((9+1+16)/2)
+    assert table == {
+        "": ["seed 3", "seed 4", "seed 5", "mean ± std"],
+        "**CAN**": ["90.0", "92.0", "97.0", "93.0 ± 3.6"],
+    }
 
 
 def test_tasks_are_columns_and_their_average_is_taken_seed_by_seed():
@@ -82,20 +95,34 @@ def test_tasks_are_columns_and_their_average_is_taken_seed_by_seed():
 def test_missing_runs_are_dashes_and_a_mean_over_fewer_says_so():
     some = {"": {0: {"can": classifier(80.0)}, 1: {}, 2: {"can": classifier(82.0)}}}
     assert rows(sweep_tables.markdown(some, ACCURACY, {"can": "can", "mscan": "mscan"})) == {
-        "": ["seed 0", "seed 1", "seed 2", "mean ± std"], "can": ["80.0", "-", "82.0", "81.0 ± 1.4 (2 of 3)"], "mscan": ["-", "-", "-", "-"]}
-    tasks = {"a": {0: {"can": classifier(80.0)}, 1: {"can": classifier(70.0)}}, "b": {0: {}, 1: {"can": classifier(60.0)}}, "c": {0: {}, 1: {}}}
-    assert rows(sweep_tables.markdown(tasks, ACCURACY, {"can": "can"}))["can"] == ["75.0 ± 7.1", "60.0 (1 of 2)", "-", "-"]
+        "": ["seed 0", "seed 1", "seed 2", "mean ± std"],
+        "can": ["80.0", "-", "82.0", "81.0 ± 1.4 (2 of 3)"],
+        "mscan": ["-", "-", "-", "-"],
+    }
+    tasks = {
+        "a": {0: {"can": classifier(80.0)}, 1: {"can": classifier(70.0)}},
+        "b": {0: {}, 1: {"can": classifier(60.0)}},
+        "c": {0: {}, 1: {}},
+    }
+    assert rows(sweep_tables.markdown(tasks, ACCURACY, {"can": "can"}))["can"] == [
+        "75.0 ± 7.1",
+        "60.0 (1 of 2)",
+        "-",
+        "-",
+    ]
 
 
 def test_one_seed_has_no_spread():
-    assert rows(sweep_tables.markdown({"": {7: {"can": classifier(80.0)}}}, ACCURACY, {"can": "can"}))["can"] == ["80.0", "80.0"]
+    assert rows(
+        sweep_tables.markdown({"": {7: {"can": classifier(80.0)}}}, ACCURACY, {"can": "can"})
+    )["can"] == ["80.0", "80.0"]
 
 
 def test_the_recipes_metric_is_the_first_table():
     results = {"": {0: {"can": classifier(80.0)}}}
     for metric, first in (("accuracy", "accuracy"), ("mean-class accuracy", "mean_class_accuracy")):
         config = type("Config", (), {"task": "classification", "metric": metric})
-        figures = [figure for figure, in sweep_tables.figures_of(config, results)]
+        figures = [figure for (figure,) in sweep_tables.figures_of(config, results)]
         assert figures[0] == first and sorted(figures) == ["accuracy", "mean_class_accuracy"]
 
 
@@ -104,17 +131,32 @@ def test_segmentation_shows_what_was_measured():
     result = {"step": 1, "miou": 30.0, "reestimated": {"miou": 35.0}}
     results = {"": {0: {"plca": result, "pseudo_labels": {"step": 1}}}}
     assert list(sweep_tables.figures_of(config, results)) == [("miou",), ("reestimated", "miou")]
-    assert list(sweep_tables.figures_of(config, {"": {0: {}}})) == [("miou",)], "a table of dashes where nothing is finished"
-    assert rows(sweep_tables.markdown(results, ("reestimated", "miou"), {"plca": "plca"}))["plca"] == ["35.0", "35.0"]
-    assert list(sweep_tables.rows_of(("pseudo_labels", "plca", "later"), results)) == ["plca", "later"]
+    assert list(sweep_tables.figures_of(config, {"": {0: {}}})) == [("miou",)], (
+        "a table of dashes where nothing is finished"
+    )
+    assert rows(sweep_tables.markdown(results, ("reestimated", "miou"), {"plca": "plca"}))[
+        "plca"
+    ] == ["35.0", "35.0"]
+    assert list(sweep_tables.rows_of(("pseudo_labels", "plca", "later"), results)) == [
+        "plca",
+        "later",
+    ]
 
 
 def test_the_csv_has_every_number_unrounded():
-    results = {"a->b": {0: {"can": classifier(80.25)}, 1: {}}, "b,a": {0: {"can": classifier(60.5)}, 1: {}}}
-    lines = list(csv.reader(sweep_tables.comma_separated(results, [ACCURACY], {"can": "can"}).splitlines()))
+    results = {
+        "a->b": {0: {"can": classifier(80.25)}, 1: {}},
+        "b,a": {0: {"can": classifier(60.5)}, 1: {}},
+    }
+    lines = list(
+        csv.reader(sweep_tables.comma_separated(results, [ACCURACY], {"can": "can"}).splitlines())
+    )
     assert lines == [
-        ["figure", "stage", "task", "seed 0", "seed 1", "mean", "std"], ["accuracy", "can", "a->b", "80.25", "", "80.25", ""],
-        ["accuracy", "can", "b,a", "60.5", "", "60.5", ""], ["accuracy", "can", "average", "70.375", "", "70.375", ""]]
+        ["figure", "stage", "task", "seed 0", "seed 1", "mean", "std"],
+        ["accuracy", "can", "a->b", "80.25", "", "80.25", ""],
+        ["accuracy", "can", "b,a", "60.5", "", "60.5", ""],
+        ["accuracy", "can", "average", "70.375", "", "70.375", ""],
+    ]
 
 
 @pytest.mark.parametrize(
@@ -132,24 +174,65 @@ def test_a_task_is_appended_or_replaces_the_variant(items, expected):
 
 
 def test_overrides_are_passed_on_as_they_stand():
-    words = ["--config=c.py:x", "--config.a=1", "--seeds=0", "--config.b", "-2", "--noconfig.c", "--workdir", "d", "-config.e='f'", "--config.g"]
-    assert recipe.overrides_in([*words, "--mode=train"]) == ["--config.a=1", "--config.b", "-2", "--noconfig.c", "-config.e='f'", "--config.g"]
+    words = [
+        "--config=c.py:x",
+        "--config.a=1",
+        "--seeds=0",
+        "--config.b",
+        "-2",
+        "--noconfig.c",
+        "--workdir",
+        "d",
+        "-config.e='f'",
+        "--config.g",
+    ]
+    assert recipe.overrides_in([*words, "--mode=train"]) == [
+        "--config.a=1",
+        "--config.b",
+        "-2",
+        "--noconfig.c",
+        "-config.e='f'",
+        "--config.g",
+    ]
 
 
 def test_a_plan_names_runs_by_task_and_seed(tmp_path):
     plan = sweep_plan.plan(
-        CAN + ":folder", "0,1", "source=a,target=b;digits;root=/data/photos,source=b,target=a", ("--config.can.max_loops=2",), tmp_path, 0)
+        CAN + ":folder",
+        "0,1",
+        "source=a,target=b;digits;root=/data/photos,source=b,target=a",
+        ("--config.can.max_loops=2",),
+        tmp_path,
+        0,
+    )
     assert [run.label() for run in plan] == [
-        "a->b seed 0", "a->b seed 1", "digits seed 0", "digits seed 1", "b->a root=photos seed 0", "b->a root=photos seed 1"]
-    assert [run.workdir.name for run in plan[::2]] == ["a-to-b-seed0", "digits-seed0", "b-to-a-root=-data-photos-seed0"]
-    assert (plan[1].config.seed, plan[1].config.data.source, plan[1].config.can.max_loops) == (1, "a", 2) and plan[2].config.data.dataset == "digits"
-    alone, = sweep_plan.plan(CAN, None, None, (), tmp_path, 4)
+        "a->b seed 0",
+        "a->b seed 1",
+        "digits seed 0",
+        "digits seed 1",
+        "b->a root=photos seed 0",
+        "b->a root=photos seed 1",
+    ]
+    assert [run.workdir.name for run in plan[::2]] == [
+        "a-to-b-seed0",
+        "digits-seed0",
+        "b-to-a-root=-data-photos-seed0",
+    ]
+    assert (plan[1].config.seed, plan[1].config.data.source, plan[1].config.can.max_loops) == (
+        1,
+        "a",
+        2,
+    ) and plan[2].config.data.dataset == "digits"
+    (alone,) = sweep_plan.plan(CAN, None, None, (), tmp_path, 4)
     assert (alone.label(), alone.workdir.name, alone.config.seed) == ("seed 4", "seed4", 4)
 
 
 def test_columns_that_would_be_called_the_same_have_their_whole_names():
     tasks = sweep_plan.parse_tasks("root=/x/photos;root=/y/photos")
-    assert list(tasks) == ["root=/x/photos", "root=/y/photos"] and len({folder for _, folder in tasks.values()}) == 2
+    assert (
+        list(tasks) == ["root=/x/photos", "root=/y/photos"]
+        and len({folder for _, folder in tasks.values()}) == 2
+    )
 
 
 @pytest.mark.parametrize(
@@ -176,8 +259,17 @@ def test_a_mistake_in_the_arguments_is_one_line(tmp_path, seeds, tasks, override
 def test_a_sweep_trains_only(tmp_path):
     flags = ["--seeds=0,1", "--mode=check_data", f"--workdir={tmp_path / 'sweep'}"]
     result = subprocess.run(
-        [sys.executable, "run.py", "--config=configs/can.py", *flags], cwd=tiny.ROOT, env=tiny.environment(), capture_output=True, text=True)
-    assert result.returncode == 1 and result.stderr.strip() == "error: --seeds and --tasks are for training; leave them out with --mode=check_data"
+        [sys.executable, "run.py", "--config=configs/can.py", *flags],
+        cwd=tiny.ROOT,
+        env=tiny.environment(),
+        capture_output=True,
+        text=True,
+    )
+    assert (
+        result.returncode == 1
+        and result.stderr.strip()
+        == "error: --seeds and --tasks are for training; leave them out with --mode=check_data"
+    )
 
 
 def test_a_failing_run_loses_no_other_and_the_next_call_tries_it_again(fake, monkeypatch, capfd):
@@ -185,17 +277,29 @@ def test_a_failing_run_loses_no_other_and_the_next_call_tries_it_again(fake, mon
     with pytest.raises(UserError, match=r"1 of 3 runs failed: seed 1 \(exit status 1\)"):
         sweep.run(CAN, "0,1,2", None, ("--config.can.max_loops=2",), fake, 0)
     said = capfd.readouterr().out
-    assert "run 2/3: seed 1\ntraining" in said and "run 2/3: seed 1: failed, exit status 1\nrun 3/3: seed 2\n" in said
+    assert (
+        "run 2/3: seed 1\ntraining" in said
+        and "run 2/3: seed 1: failed, exit status 1\nrun 3/3: seed 2\n" in said
+    )
     table = rows((fake / "table.md").read_text().split("\n\n")[2])
     assert table["can"] == ["50.0", "-", "52.0", "51.0 ± 1.4 (2 of 3)"]
-    assert table["source_only"] == ["50.0", "51.0", "52.0", "51.0 ± 1.0"], "a finished stage counts where the run failed later"
+    assert table["source_only"] == [
+        "50.0",
+        "51.0",
+        "52.0",
+        "51.0 ± 1.0",
+    ], "a finished stage counts where the run failed later"
 
     monkeypatch.delenv("FAIL")
     sweep.run(CAN, "0,1,2", None, ("--config.can.max_loops=2",), fake, 0)
     said = capfd.readouterr().out
     assert "run 1/3: seed 0: already finished" in said and said.count("training") == 1
     raw = json.loads((fake / "sweep.json").read_text())
-    assert raw["results"][""]["1"]["can"] == {"step": 5, "accuracy": 51.0, "mean_class_accuracy": 41.0}
+    assert raw["results"][""]["1"]["can"] == {
+        "step": 5,
+        "accuracy": 51.0,
+        "mean_class_accuracy": 41.0,
+    }
     assert raw["seeds"] == [0, 1, 2] and raw["overrides"] == ["--config.can.max_loops=2"]
     assert "accuracy,can,,50.0,51.0,52.0,51.0,1.0" in (fake / "table.csv").read_text().splitlines()
 
@@ -204,7 +308,9 @@ def test_tasks_are_recipes_of_their_own(fake, capfd):
     sweep.run(CAN, "0,1", "digits;ablations", (), fake, 0)
     said = capfd.readouterr().out
     assert f"run 3/4: ablations seed 0\ntraining {CAN}:ablations 0" in said
-    assert "| can | 50.5 ± 0.7 | 50.5 ± 0.7 | 50.5 ± 0.7 |" in said and "| adabn | - | - | - |" in said
+    assert (
+        "| can | 50.5 ± 0.7 | 50.5 ± 0.7 | 50.5 ± 0.7 |" in said and "| adabn | - | - | - |" in said
+    )
 
 
 def test_the_runs_of_a_sweep_show_tracebacks_where_it_is_asked_to(fake, capfd):
@@ -226,14 +332,24 @@ def test_a_signal_is_handed_on_once_and_stops_the_sweep(fake, monkeypatch, numbe
     with pytest.raises(StopRequested) as stopped:
         sweep.run(CAN, "0,1,2", None, (), fake, 0)
     thread.join()
-    assert stopped.value.signal == number and (fake / "seed1" / "saved").read_text() == str(int(number))
-    assert not (fake / "seed2").exists() and "| can | 50.0 | - | - |" in (fake / "table.md").read_text()
+    assert stopped.value.signal == number and (fake / "seed1" / "saved").read_text() == str(
+        int(number)
+    )
+    assert (
+        not (fake / "seed2").exists()
+        and "| can | 50.0 | - | - |" in (fake / "table.md").read_text()
+    )
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the run goes on, and the lock holds")
 def test_a_sweep_that_is_killed_outright_takes_its_run_along(fake):
-    program = f"from dajax.cli import sweep; sweep.RUN = {sweep.RUN!r}; sweep.run({CAN!r}, '1', None, (), {str(fake)!r}, 0)"
-    process = subprocess.Popen([sys.executable, "-c", program], cwd=tiny.ROOT, env=tiny.environment() | {"WAIT": "1"})
+    program = (
+        f"from dajax.cli import sweep; sweep.RUN = {sweep.RUN!r}; sweep.run({CAN!r}, '1', None, (),"
+        f" {str(fake)!r}, 0)"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", program], cwd=tiny.ROOT, env=tiny.environment() | {"WAIT": "1"}
+    )
     deadline = time.monotonic() + 60
     for path in (fake / "seed1" / "waiting", fake / "seed1" / "saved"):
         while not path.exists():
@@ -245,9 +361,13 @@ def test_a_sweep_that_is_killed_outright_takes_its_run_along(fake):
 
 def test_runs_of_another_config_are_refused_before_anything_runs(fake):
     (fake / "seed1").mkdir(parents=True)
-    (fake / "seed1" / "config.json").write_text(recipe.read(CAN, ["--config.seed=1", "--config.can.max_loops=3"]).to_json())
+    (fake / "seed1" / "config.json").write_text(
+        recipe.read(CAN, ["--config.seed=1", "--config.can.max_loops=3"]).to_json()
+    )
     (fake / "seed1" / "source_only" / "checkpoints" / "5").mkdir(parents=True)
-    with pytest.raises(UserError, match="seed1 was begun with another config: can.max_loops=3 there, 8 now"):
+    with pytest.raises(
+        UserError, match="seed1 was begun with another config: can.max_loops=3 there, 8 now"
+    ):
         sweep.run(CAN, "0,1", None, (), fake, 0)
     assert not (fake / "seed0").exists()
 
@@ -256,40 +376,89 @@ def test_the_table_of_readme_is_a_sweep_with_titles(fake, monkeypatch, capfd):
     monkeypatch.syspath_prepend(tiny.ROOT / "benchmarks")
     import seeds_table
 
-    monkeypatch.setattr(sys, "argv", ["seeds_table.py", "digits", "--seeds=3,4", f"--folder={fake}", "--config.can.max_loops=2"])
+    monkeypatch.setattr(
+        sys,
+        "argv",
+        ["seeds_table.py", "digits", "--seeds=3,4", f"--folder={fake}", "--config.can.max_loops=2"],
+    )
     seeds_table.main()
     said = capfd.readouterr().out
-    assert "accuracy in % on all 1,797 target images, at the last step" in said and (fake / "digits-seed3" / "results.json").exists()
-    assert "| source only | 53.0 | 54.0 | 53.5 ± 0.7 |" in said and "| CAN, CDD weight 0 | - | - | - |" in said
+    assert (
+        "accuracy in % on all 1,797 target images, at the last step" in said
+        and (fake / "digits-seed3" / "results.json").exists()
+    )
+    assert (
+        "| source only | 53.0 | 54.0 | 53.5 ± 0.7 |" in said
+        and "| CAN, CDD weight 0 | - | - | - |" in said
+    )
 
 
 def test_the_results_of_a_real_run_are_found_and_tabulated(tiny_run, tmp_path):
     shutil.copytree(tiny_run[0], tmp_path / "sweep" / "seed0")
     result = tiny.run(tmp_path / "sweep", "--seeds=0")
-    assert result.stdout.startswith("run 1/1: seed 0: already finished\n") and "versions:" not in result.stdout
+    assert (
+        result.stdout.startswith("run 1/1: seed 0: already finished\n")
+        and "versions:" not in result.stdout
+    )
     stages = json.loads((tmp_path / "sweep" / "seed0" / "results.json").read_text())["stages"]
     assert rows((tmp_path / "sweep" / "table.md").read_text().split("\n\n")[2]) == {
-        "": ["seed 0", "mean ± std"], **{name: [f"{result['accuracy']:.1f}"] * 2 for name, result in stages.items()}}
+        "": ["seed 0", "mean ± std"],
+        **{name: [f"{result['accuracy']:.1f}"] * 2 for name, result in stages.items()},
+    }
 
 
 @pytest.mark.slow
 def test_a_real_sweep_is_stopped_continued_and_ends_in_its_table(tmp_path):
-    flags = [flag for flag in tiny.TINY if not flag.startswith("--config.can.")] + ["--config.stages=('source_only',)", "--seeds=3,4"]
-    command = [sys.executable, "run.py", *flags, f"--config.runtime.compilation_cache={tiny.CACHE}", f"--workdir={tmp_path / 'sweep'}"]
-    pipes = dict(cwd=tiny.ROOT, env=tiny.environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    flags = [flag for flag in tiny.TINY if not flag.startswith("--config.can.")] + [
+        "--config.stages=('source_only',)",
+        "--seeds=3,4",
+    ]
+    command = [
+        sys.executable,
+        "run.py",
+        *flags,
+        f"--config.runtime.compilation_cache={tiny.CACHE}",
+        f"--workdir={tmp_path / 'sweep'}",
+    ]
+    pipes = dict(
+        cwd=tiny.ROOT,
+        env=tiny.environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
     process = subprocess.Popen(command, **pipes)
-    while process.poll() is None and not (tmp_path / "sweep" / "seed3" / "source_only" / "metrics.jsonl").exists():
+    while (
+        process.poll() is None
+        and not (tmp_path / "sweep" / "seed3" / "source_only" / "metrics.jsonl").exists()
+    ):
         time.sleep(0.05)
     process.send_signal(signal.SIGTERM)
     output = process.communicate()[0]
     assert process.returncode == 128 + signal.SIGTERM, output
-    assert output.splitlines()[-2].startswith(f"stopped; everything so far is saved under {tmp_path / 'sweep'};") and "Traceback" not in output
+    assert (
+        output.splitlines()[-2].startswith(
+            f"stopped; everything so far is saved under {tmp_path / 'sweep'};"
+        )
+        and "Traceback" not in output
+    )
 
     result = subprocess.run(command, **pipes)
     assert result.returncode == 0 and "run 2/2: seed 4" in result.stdout, result.stdout
     again = subprocess.run(command, **pipes).stdout
-    assert again.startswith("run 1/2: seed 3: already finished\nrun 2/2: seed 4: already finished\n") and again.count("versions:") == 0
-    figures = [json.loads((tmp_path / "sweep" / f"seed{seed}" / "results.json").read_text())["stages"]["source_only"]["accuracy"] for seed in (3, 4)]
+    assert (
+        again.startswith("run 1/2: seed 3: already finished\nrun 2/2: seed 4: already finished\n")
+        and again.count("versions:") == 0
+    )
+    figures = [
+        json.loads((tmp_path / "sweep" / f"seed{seed}" / "results.json").read_text())["stages"][
+            "source_only"
+        ]["accuracy"]
+        for seed in (3, 4)
+    ]
     mean, spread = statistics.mean(figures), statistics.stdev(figures)
-    assert f"| source_only | {figures[0]:.1f} | {figures[1]:.1f} | {mean:.1f} ± {spread:.1f} |" in again
+    assert (
+        f"| source_only | {figures[0]:.1f} | {figures[1]:.1f} | {mean:.1f} ± {spread:.1f} |"
+        in again
+    )
     assert pathlib.Path(tmp_path / "sweep" / "table.md").read_text() in again

@@ -14,8 +14,8 @@ import pytest
 
 PHOTOS = "root=DIR,weights=FILE.pth"
 A2W, A2D, D2A = (
-    f"office31,{PHOTOS},source={source},target={target}" for source,
-    target in (("amazon", "webcam"), ("amazon", "dslr"), ("dslr", "amazon"))
+    f"office31,{PHOTOS},source={source},target={target}"
+    for source, target in (("amazon", "webcam"), ("amazon", "dslr"), ("dslr", "amazon"))
 )
 VISDA, DOMAINNET = f"visda2017,{PHOTOS}", f"domainnet,{PHOTOS},target=clipart"
 ONE_DOMAIN = f"domainnet,{PHOTOS},source=real,target=clipart"
@@ -408,7 +408,8 @@ def test_a_folder_with_weights_has_the_settings_of_office_31():
     folder, office = recipe("can", FOLDER), recipe("can", A2W)
     for stage in office.stages:
         ours, theirs = (
-            folder[stage].copy_and_resolve_references(), office[stage].copy_and_resolve_references()
+            folder[stage].copy_and_resolve_references(),
+            office[stage].copy_and_resolve_references(),
         )
         if stage == "can":
             ours.clustering.max_distance = theirs.clustering.max_distance

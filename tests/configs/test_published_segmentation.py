@@ -45,7 +45,8 @@ PUBLISHED = {
         ("clan.optimizer.weight_decay", 5e-4, "CLAN_train.py:43, WEIGHT_DECAY"),
         ("clan.optimizer.power", 0.9, "CLAN_train.py:49, POWER"),
         (
-            "clan.optimizer.lr_multipliers", HEADS_TIMES_TEN,
+            "clan.optimizer.lr_multipliers",
+            HEADS_TIMES_TEN,
             "CLAN model/CLAN_G.py get_10x_lr_params",
         ),
         ("clan.optimizer.repeats", REPEATED, "CLAN model/CLAN_G.py get_1x_lr_params_NOscale"),
@@ -55,7 +56,8 @@ PUBLISHED = {
         ("clan.target_hw", (512, 1024), "CLAN_train.py:73, INPUT_SIZE_TARGET"),
         ("data.transforms.source.size", (720, 1280), "CLAN_train.py:57, INPUT_SIZE_SOURCE of GTA5"),
         (
-            "data.transforms.source.image_scales", ((0.3, 0.8), (0.7, 1.0), (1.0, 1.1)),
+            "data.transforms.source.image_scales",
+            ((0.3, 0.8), (0.7, 1.0), (1.0, 1.1)),
             "CLAN dataset/gta5_dataset.py",
         ),
         ("data.transforms.target.flip", True, "CLAN dataset/cityscapes_dataset.py"),
@@ -76,7 +78,8 @@ PUBLISHED = {
         ("clan.adversarial.epsilon", 0.4, "CLAN_train.py:71, Epsilon of SYNTHIA"),
         ("clan.weight_loss", 0.02, "CLAN_train.py:68, Lambda_weight 0.01 times 2"),
         (
-            "data.transforms.source.size", (760, 1280),
+            "data.transforms.source.size",
+            (760, 1280),
             "CLAN_train.py:65, INPUT_SIZE_SOURCE of SYNTHIA",
         ),
         ("data.source.space", "synthia_clan", "CLAN dataset/synthia_dataset.py, 19 classes"),
@@ -100,51 +103,61 @@ PUBLISHED = {
     ("adaptsegnet", GTA5): (
         ("adaptsegnet.steps", 150_000, "train_gta2cityscapes_multi.py:41, NUM_STEPS_STOP"),
         (
-            "adaptsegnet.optimizer.horizon_steps", 250_000,
+            "adaptsegnet.optimizer.horizon_steps",
+            250_000,
             "train_gta2cityscapes_multi.py:40, NUM_STEPS",
         ),
         (
-            "adaptsegnet.discriminator_optimizer.horizon_steps", 250_000,
+            "adaptsegnet.discriminator_optimizer.horizon_steps",
+            250_000,
             "train_gta2cityscapes_multi.py:40, NUM_STEPS",
         ),
         ("adaptsegnet.optimizer.warmup_steps", 0, "train_gta2cityscapes_multi.py, none"),
         ("adaptsegnet.optimizer.lr", 2.5e-4, "train_gta2cityscapes_multi.py:37, LEARNING_RATE"),
         (
-            "adaptsegnet.optimizer.lr_multipliers", HEADS_TIMES_TEN,
+            "adaptsegnet.optimizer.lr_multipliers",
+            HEADS_TIMES_TEN,
             "AdaptSegNet model/deeplab_multi.py get_10x_lr_params",
         ),
         (
-            "adaptsegnet.optimizer.repeats", REPEATED,
+            "adaptsegnet.optimizer.repeats",
+            REPEATED,
             "AdaptSegNet model/deeplab_multi.py get_1x_lr_params_NOscale",
         ),
         (
-            "adaptsegnet.discriminator_optimizer.lr", 1e-4,
+            "adaptsegnet.discriminator_optimizer.lr",
+            1e-4,
             "train_gta2cityscapes_multi.py:50, LEARNING_RATE_D",
         ),
         (
-            "adaptsegnet.discriminator_optimizer.betas", (0.9, 0.99),
+            "adaptsegnet.discriminator_optimizer.betas",
+            (0.9, 0.99),
             "train_gta2cityscapes_multi.py optimizer_D1",
         ),
         ("adaptsegnet.batch_size", 1, "train_gta2cityscapes_multi.py:27, BATCH_SIZE"),
         (
-            "adaptsegnet.adversarial.weight", 0.001,
+            "adaptsegnet.adversarial.weight",
+            0.001,
             "train_gta2cityscapes_multi.py:53, LAMBDA_ADV_TARGET2",
         ),
         ("adaptsegnet.class_balanced", False, "dataset/gta5_dataset.py, uniform"),
         ("adaptsegnet.optimizer.momentum", 0.9, "train_gta2cityscapes_multi.py:38, MOMENTUM"),
         (
-            "adaptsegnet.optimizer.weight_decay", 5e-4,
+            "adaptsegnet.optimizer.weight_decay",
+            5e-4,
             "train_gta2cityscapes_multi.py:48, WEIGHT_DECAY",
         ),
         ("adaptsegnet.optimizer.power", 0.9, "train_gta2cityscapes_multi.py:42, POWER"),
         (
-            "adaptsegnet.target_hw", (512, 1024),
+            "adaptsegnet.target_hw",
+            (512, 1024),
             "train_gta2cityscapes_multi.py:36, INPUT_SIZE_TARGET",
         ),
         ("adaptsegnet.adversarial.kind", "vanilla", "train_gta2cityscapes_multi.py:54, GAN"),
         ("adaptsegnet.source_temperature", 1.0, "train_gta2cityscapes_multi.py loss_calc"),
         (
-            "data.transforms.source.size", (720, 1280),
+            "data.transforms.source.size",
+            (720, 1280),
             "train_gta2cityscapes_multi.py:33, INPUT_SIZE",
         ),
         ("data.transforms.source.mean", CAFFE_BGR, "train_gta2cityscapes_multi.py:24, IMG_MEAN"),
@@ -154,11 +167,13 @@ PUBLISHED = {
     ("adaptsegnet", f"{GTA5},levels=multi"): (
         ("adaptsegnet.loss.aux_weight", 0.1, "train_gta2cityscapes_multi.py:51, LAMBDA_SEG"),
         (
-            "adaptsegnet.adversarial.aux_weight", 0.0002,
+            "adaptsegnet.adversarial.aux_weight",
+            0.0002,
             "train_gta2cityscapes_multi.py:52, LAMBDA_ADV_TARGET1",
         ),
         (
-            "adaptsegnet.adversarial.weight", 0.001,
+            "adaptsegnet.adversarial.weight",
+            0.001,
             "train_gta2cityscapes_multi.py:53, LAMBDA_ADV_TARGET2",
         ),
         ("model.heads", "multi", "AdaptSegNet model/deeplab_multi.py"),
@@ -170,7 +185,8 @@ PUBLISHED = {
     ("adaptsegnet", f"{SYNTHIA},backbone=vgg16"): (
         ("adaptsegnet.optimizer.repeats", (), "AdaptSegNet model/deeplab_vgg.py optim_parameters"),
         (
-            "adaptsegnet.optimizer.lr_multipliers", (),
+            "adaptsegnet.optimizer.lr_multipliers",
+            (),
             "AdaptSegNet model/deeplab_vgg.py optim_parameters",
         ),
     ),
@@ -181,11 +197,13 @@ PUBLISHED = {
     ("source_only_seg", GTA5): (
         ("source_only.steps", 150_000, "train_gta2cityscapes_multi.py:41, NUM_STEPS_STOP"),
         (
-            "source_only.optimizer.horizon_steps", 250_000,
+            "source_only.optimizer.horizon_steps",
+            250_000,
             "train_gta2cityscapes_multi.py:40, NUM_STEPS",
         ),
         (
-            "source_only.optimizer.repeats", REPEATED,
+            "source_only.optimizer.repeats",
+            REPEATED,
             "AdaptSegNet model/deeplab.py get_1x_lr_params_NOscale",
         ),
     ),
@@ -198,20 +216,25 @@ PUBLISHED = {
     ("plca", GTA5): (
         ("plca.steps", 10_416, "g2c_train.yaml:38, MAX_EPOCHS 28, of 372 steps"),
         (
-            "plca.optimizer.horizon_steps", 11_160,
+            "plca.optimizer.horizon_steps",
+            11_160,
             "g2c_train.yaml:49, POLY.MAX_EPOCHS 30, of 372 steps",
         ),
         ("plca.batch_size", 4, "g2c_train.yaml:30, TRAIN_BATCH_SIZE"),
         ("plca.accumulate", 2, "g2c_train.yaml:31, ITER_SIZE"),
         (
-            "plca.lovasz_weight", 3.0,
-            "PLCA config/config.py:53, LOV_W 0.75, times 2 GPUs, times ITER_SIZE 2 "
-            "(solver/solver.py)",
+            "plca.lovasz_weight",
+            3.0,
+            (
+                "PLCA config/config.py:53, LOV_W 0.75, times 2 GPUs, times ITER_SIZE 2 "
+                "(solver/solver.py)"
+            ),
         ),
         ("plca.association.weight", 0.1, "PLCA config/config.py:54, ASSO_W"),
         ("plca.association.feature_level", True, "g2c_train.yaml:26, METHOD association"),
         (
-            "plca.association.prediction_level", True,
+            "plca.association.prediction_level",
+            True,
             "g2c_train.yaml:28, APPLY_MULTILAYER_ASSOCIATION",
         ),
         ("plca.association.kind", "contrast", "solver/loss.py, scores through a softmax"),
@@ -227,14 +250,16 @@ PUBLISHED = {
         ("plca.optimizer.repeats", (), "solver/utils.py set_param_groups, every parameter once"),
         ("evaluation.aggregation_alpha", 0.5, "tools/test.py"),
         (
-            "data.transforms.source.shorter_edge", (760, 988),
+            "data.transforms.source.shorter_edge",
+            (760, 988),
             "tools/train.py get_transform, LOADSIZE 760 to 1.3 x 760",
         ),
         ("data.transforms.source.size", (730, 730), "g2c_train.yaml:17, CROPSIZE"),
         ("data.transforms.evaluation.size", (730, 1460), "g2c_train.yaml:19, INPUT_SIZE_T"),
         ("model.head_bias", False, "model/segmentation/deeplabv2.py"),
         (
-            "model.head_init", "torch",
+            "model.head_init",
+            "torch",
             "model/segmentation/deeplabv2.py, no initialisation of its own",
         ),
         ("evaluation.align_corners", False, "tools/test.py"),
@@ -254,21 +279,24 @@ PUBLISHED = {
         ("warm_up.steps", 40_000, "configs/deeplabv2_r101_adv.yaml:18, STOP_ITER"),
         ("warm_up.optimizer.horizon_steps", 62_500, "configs/deeplabv2_r101_adv.yaml:17, MAX_ITER"),
         (
-            "warm_up.discriminator_optimizer.horizon_steps", 62_500,
+            "warm_up.discriminator_optimizer.horizon_steps",
+            62_500,
             "configs/deeplabv2_r101_adv.yaml:17, MAX_ITER",
         ),
         ("warm_up.source_temperature", 1.8, "warmup.py temperature"),
         ("warm_up.adversarial.weight", 0.001, "core/configs/defaults.py:60, LAMBDA_ADV_TARGET"),
         ("warm_up.class_balanced", True, "core/datasets/gta5.py"),
         (
-            "warm_up.batch_size", 4,
+            "warm_up.batch_size",
+            4,
             "configs/deeplabv2_r101_adv.yaml:19, BATCH_SIZE 8, half of it source",
         ),
         ("warm_up.optimizer.lr", 2.5e-4, "configs/deeplabv2_r101_adv.yaml:15, BASE_LR"),
         ("warm_up.optimizer.weight_decay", 5e-4, "core/configs/defaults.py:56, WEIGHT_DECAY"),
         ("warm_up.optimizer.lr_multipliers", HEADS_TIMES_TEN, "warmup.py optimizer_cls"),
         (
-            "warm_up.discriminator_optimizer.lr", 1e-4,
+            "warm_up.discriminator_optimizer.lr",
+            1e-4,
             "configs/deeplabv2_r101_adv.yaml:16, BASE_LR_D",
         ),
         ("warm_up.discriminator_optimizer.betas", (0.9, 0.99), "warmup.py optimizer_D"),
@@ -278,7 +306,8 @@ PUBLISHED = {
         ("spcl.optimizer.lr", 2.5e-4, "configs/deeplabv2_r101_cl.yaml:15, BASE_LR"),
         ("spcl.optimizer.horizon_steps", 62_500, "configs/deeplabv2_r101_cl.yaml:17, MAX_ITER"),
         (
-            "spcl.batch_size", 4,
+            "spcl.batch_size",
+            4,
             "configs/deeplabv2_r101_cl.yaml:19, BATCH_SIZE 8, half of it source",
         ),
         ("spcl.contrast_source", True, "train_ours.py cl_criterion"),
@@ -288,7 +317,8 @@ PUBLISHED = {
         ("spcl.contrast_weight", 1.0, "core/configs/defaults.py:69, CL_LOSS"),
         ("spcl.temperature", 100.0, "core/utils/loss.py; SPCL issue 3"),
         (
-            "spcl.prototype_decay", 0.1,
+            "spcl.prototype_decay",
+            0.1,
             "core/configs/defaults.py:70, ALPHA, of the old value; paper, table 5",
         ),
         ("spcl.class_balanced", True, "core/datasets/gta5.py"),
@@ -300,7 +330,8 @@ PUBLISHED = {
         ("warm_up_labels.cap", 0.9, "pseudo_label.py get_threshold"),
         ("self_training.steps", 20_000, "configs/deeplabv2_r101_tgt_ssl.yaml:20, STOP_ITER"),
         (
-            "self_training.optimizer.horizon_steps", 31_250,
+            "self_training.optimizer.horizon_steps",
+            31_250,
             "configs/deeplabv2_r101_tgt_ssl.yaml:19, MAX_ITER",
         ),
         ("self_training.optimizer.lr", 5e-4, "configs/deeplabv2_r101_tgt_ssl.yaml:18, BASE_LR"),
@@ -312,48 +343,59 @@ PUBLISHED = {
         ("model.norm", "frozen_no_eps", "core/models/layers.py FrozenBatchNorm2d"),
         ("model.topology", "torchvision", "core/models/resnet.py"),
         (
-            "data.transforms.source.size", (720, 1280),
+            "data.transforms.source.size",
+            (720, 1280),
             "core/configs/defaults.py:15, SOURCE_INPUT_SIZE_TRAIN",
         ),
         (
-            "data.transforms.source.flip", False,
+            "data.transforms.source.flip",
+            False,
             "core/configs/defaults.py:32, HORIZONTAL_FLIP_PROB_TRAIN",
         ),
         (
-            "data.transforms.source.color_jitter.brightness", 0.5,
+            "data.transforms.source.color_jitter.brightness",
+            0.5,
             "configs/deeplabv2_r101_adv.yaml:10, BRIGHTNESS; the same in cl",
         ),
         (
-            "data.transforms.source.color_jitter.contrast", 0.5,
+            "data.transforms.source.color_jitter.contrast",
+            0.5,
             "configs/deeplabv2_r101_adv.yaml:11, CONTRAST",
         ),
         (
-            "data.transforms.source.color_jitter.saturation", 0.5,
+            "data.transforms.source.color_jitter.saturation",
+            0.5,
             "configs/deeplabv2_r101_adv.yaml:12, SATURATION",
         ),
         (
-            "data.transforms.self_training.color_jitter.hue", 0.2,
+            "data.transforms.self_training.color_jitter.hue",
+            0.2,
             "configs/deeplabv2_r101_tgt_ssl.yaml:16, HUE",
         ),
         (
-            "data.transforms.self_training.size", (512, 1024),
+            "data.transforms.self_training.size",
+            (512, 1024),
             "configs/deeplabv2_r101_tgt_ssl.yaml:9, SOURCE_INPUT_SIZE_TRAIN",
         ),
         (
-            "data.transforms.evaluation.size", (512, 1024),
+            "data.transforms.evaluation.size",
+            (512, 1024),
             "core/configs/defaults.py:17, INPUT_SIZE_TEST",
         ),
         (
-            "data.transforms.source.color_jitter.hue", 0.2,
+            "data.transforms.source.color_jitter.hue",
+            0.2,
             "configs/deeplabv2_r101_adv.yaml:13, HUE; the same in cl",
         ),
         ("data.transforms.target.color_jitter", None, "core/datasets/build.py, is_source alone"),
         (
-            "data.transforms.self_training.scale_range", (0.5, 1.5),
+            "data.transforms.self_training.scale_range",
+            (0.5, 1.5),
             "configs/deeplabv2_r101_tgt_ssl.yaml:11, INPUT_SCALES_TRAIN",
         ),
         (
-            "data.transforms.self_training.flip", True,
+            "data.transforms.self_training.flip",
+            True,
             "configs/deeplabv2_r101_tgt_ssl.yaml:12, HORIZONTAL_FLIP_PROB_TRAIN",
         ),
         ("data.transforms.source.mean", IMAGENET[0], "core/configs/defaults.py:20, PIXEL_MEAN"),
@@ -369,7 +411,8 @@ PUBLISHED = {
         ("spcl.class_balanced", False, "core/datasets/synscapes.py"),
         ("data.source.split", "rgb-2k", "core/datasets/synscapes.py img/rgb-2k"),
         (
-            "data.transforms.source.size", (720, 1280),
+            "data.transforms.source.size",
+            (720, 1280),
             "core/configs/defaults.py:15, SOURCE_INPUT_SIZE_TRAIN",
         ),
     ),
@@ -396,12 +439,14 @@ PUBLISHED = {
         ("source_only.transform", "source_only", "so_config.yml"),
         ("data.transforms.source_only.size", (600, 600), "so_config.yml crop_src 600"),
         (
-            "data.transforms.source_only.shorter_edge", (600, 864),
+            "data.transforms.source_only.shorter_edge",
+            (600, 864),
             "so_config.yml input_src 720, times 1.2",
         ),
         ("data.transforms.source.size", (730, 730), "damnet_config_upsize.yml crop_src"),
         (
-            "data.transforms.target.shorter_edge", (730, 1020),
+            "data.transforms.target.shorter_edge",
+            (730, 1020),
             "damnet_config_upsize.yml input_tgt 850, times 1.2",
         ),
         ("data.transforms.evaluation.size", (730, 1460), "dataset/dataset.py Resize"),
@@ -410,7 +455,8 @@ PUBLISHED = {
         ("bicl_0.optimizer.lr", 7.5e-5, "damnet_config_upsize.yml learning_rate"),
         ("bicl_1.optimizer.lr", 3.75e-5, "trainer/damnet_trainer.py learning_rate / 2"),
         (
-            "bicl_9.optimizer.lr", 7.5e-5 / 512,
+            "bicl_9.optimizer.lr",
+            7.5e-5 / 512,
             "trainer/damnet_trainer.py learning_rate / 2, nine times",
         ),
         ("bicl_9.optimizer.repeats", REPEATED, "model/DeeplabV2.py get_1x_lr_params_NOscale"),
@@ -434,7 +480,8 @@ PUBLISHED = {
     ("bicl", SYNTHIA): (
         ("bicl_0.steps", 9_400, "synthia_damnet_config.yml, two epochs of 4,700 batches"),
         (
-            "bicl_9.optimizer.horizon_steps", 48_000,
+            "bicl_9.optimizer.horizon_steps",
+            48_000,
             "synthia_damnet_config.yml num_steps 20,000 x 2 x 1.2",
         ),
         ("source_only.steps", 4_700, "trainer/source_only_trainer.py, one pass over 9,400"),
@@ -459,7 +506,9 @@ PUBLISHED = {
 @functools.cache
 def published(recipe, argument):
     variant, _, rest = argument.partition(",")
-    return importlib.import_module(f"dajax.recipes.{recipe}").get_config(f"{variant},weights=none,{rest}")
+    return importlib.import_module(f"dajax.recipes.{recipe}").get_config(
+        f"{variant},weights=none,{rest}"
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,4 @@
-"""The argument of a recipe, "variant,key=value,...": what it says is used, or refused in one line.
-"""
+"""The argument of a recipe, "variant,key=value,...": what it says is used, or refused in one line."""
 
 import importlib
 
@@ -36,35 +35,44 @@ def test_names_alone_use_every_key():
         base.parse_arg("c", ("a", "b"))
 
 
-@pytest.mark.parametrize("arg, message", [
-    ("tiny", "unknown variant 'tiny'; known: small, real, bare"),
-    (
-        "small,colour=red",
-        "configuration argument 'colour=red': expected key=value with a key among root, weights, "
-        "settings, size",
-    ),
-    ("small,real", "configuration argument 'real': expected key=value"),
-    (
-        "small,weights=w.pth",
-        "configuration argument 'weights=w.pth': variant small does not use weights; it takes "
-        "settings, size",
-    ),
-    (
-        "weights=none",
-        "configuration argument 'weights=none': variant small does not use weights; it takes "
-        "settings, size",
-    ),
-    (
-        "real,weights=w.pth,size=32",
-        "'size=32': variant real does not use size; it takes root, weights, settings",
-    ),
-    ("bare,root=", "'root=': variant bare does not use root; it takes none"),
-    ("settings=papers", "'settings=papers': known: code, paper"),
-    ("size=big", "'size=big': expected a value of type int"),
-    ("size=", "'size=': expected a value of type int"),
-    ("real", "variant real trains from pretrained weights: add weights=FILE"),
-    ("real,weights=", "variant real trains from pretrained weights: add weights=FILE"),
-])
+@pytest.mark.parametrize(
+    "arg, message",
+    [
+        ("tiny", "unknown variant 'tiny'; known: small, real, bare"),
+        (
+            "small,colour=red",
+            (
+                "configuration argument 'colour=red': expected key=value with a key among root,"
+                " weights, settings, size"
+            ),
+        ),
+        ("small,real", "configuration argument 'real': expected key=value"),
+        (
+            "small,weights=w.pth",
+            (
+                "configuration argument 'weights=w.pth': variant small does not use weights; it"
+                " takes settings, size"
+            ),
+        ),
+        (
+            "weights=none",
+            (
+                "configuration argument 'weights=none': variant small does not use weights; it"
+                " takes settings, size"
+            ),
+        ),
+        (
+            "real,weights=w.pth,size=32",
+            "'size=32': variant real does not use size; it takes root, weights, settings",
+        ),
+        ("bare,root=", "'root=': variant bare does not use root; it takes none"),
+        ("settings=papers", "'settings=papers': known: code, paper"),
+        ("size=big", "'size=big': expected a value of type int"),
+        ("size=", "'size=': expected a value of type int"),
+        ("real", "variant real trains from pretrained weights: add weights=FILE"),
+        ("real,weights=", "variant real trains from pretrained weights: add weights=FILE"),
+    ],
+)
 def test_what_a_variant_does_not_use_is_an_error_of_one_line(arg, message):
     with pytest.raises(ValueError) as error:
         parse(arg)
@@ -73,10 +81,17 @@ def test_what_a_variant_does_not_use_is_an_error_of_one_line(arg, message):
 
 # {key: (a value, another, neither of them a default)}
 OTHER_VALUES = dict(
-    root=("A", "B"), source=("dslr+amazon", "dslr+webcam"), target=("dslr", "amazon"),
-    weights=("a.pth", "x/b.pth"), backbone=("resnet101", "resnet50"), size=("96", "128"),
-    network=("can", "own"), settings=("paper", "code"), levels=("multi", "single"),
-    gan=("least_squares", "vanilla"), density=("0.343", "0.3430000001"),
+    root=("A", "B"),
+    source=("dslr+amazon", "dslr+webcam"),
+    target=("dslr", "amazon"),
+    weights=("a.pth", "x/b.pth"),
+    backbone=("resnet101", "resnet50"),
+    size=("96", "128"),
+    network=("can", "own"),
+    settings=("paper", "code"),
+    levels=("multi", "single"),
+    gan=("least_squares", "vanilla"),
+    density=("0.343", "0.3430000001"),
 )
 BASELINES = ("dann", "cdan", "dan", "jan", "mcd")
 SEGMENTATION = ("adaptsegnet", "bicl", "clan", "plca", "source_only_seg", "spcl")
@@ -122,10 +137,16 @@ def test_every_argument_is_used_and_named_or_refused(recipe, variant):
         assert ((recipe, key) in PLACES) == (name == other_name), key
 
 
-@pytest.mark.parametrize("recipe, variant", [
-    ("can", "office31"), ("dann", "folder"), ("clan", "gta5_to_cityscapes"),
-    ("adaptsegnet", "synthia_to_cityscapes"), ("spcl", "synscapes_to_cityscapes"),
-])
+@pytest.mark.parametrize(
+    "recipe, variant",
+    [
+        ("can", "office31"),
+        ("dann", "folder"),
+        ("clan", "gta5_to_cityscapes"),
+        ("adaptsegnet", "synthia_to_cityscapes"),
+        ("spcl", "synscapes_to_cityscapes"),
+    ],
+)
 def test_the_workdir_is_named_after_the_file_of_weights_and_not_after_its_folder(recipe, variant):
     names = {
         weights: given(recipe, variant, weights=weights)[0]

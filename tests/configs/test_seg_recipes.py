@@ -35,7 +35,8 @@ SMALL = {"compare_seg": ("scenes",)} | {
         variant
         for variant in importlib.import_module(f"dajax.recipes.{name}").VARIANTS
         if "_to_" not in variant
-    ) for name in REAL
+    )
+    for name in REAL
 }
 
 
@@ -75,70 +76,77 @@ def test_a_variant_that_trains_from_random_weights_takes_no_file_and_no_folder(
         get_config(recipe, f"{variant},{argument}")
 
 
-@pytest.mark.parametrize("recipe, argument, message", [
-    ("plca", "scenes,settings=paper", "variant scenes does not use settings; it takes none"),
-    ("plca", "ablations,settings=code", "variant ablations does not use settings; it takes none"),
-    (
-        "plca",
-        "gta5_to_cityscapes,weights=none,backbone=vgg16",
-        "expected key=value with a key among source, target, weights, settings",
-    ),
-    (
-        "adaptsegnet",
-        "scenes,backbone=vgg16",
-        "variant scenes does not use backbone; it takes levels, gan",
-    ),
-    (
-        "adaptsegnet",
-        "scenes,settings=paper",
-        "variant scenes does not use settings; it takes levels, gan",
-    ),
-    (
-        "source_only_seg",
-        "scenes,backbone=vgg16",
-        "variant scenes does not use backbone; it takes none",
-    ),
-    (
-        "bicl",
-        "ablations,settings=code",
-        "variant ablations does not use settings; it takes density",
-    ),
-    (
-        "bicl",
-        "scenes,density=1",
-        "density=1.0: a share of the target's pixels, from 0 .* to below 1",
-    ),
-    ("bicl", "scenes,density=nan", "density=nan: a share"),
-    ("bicl", "scenes,density=much", "'density=much': expected a value of type float"),
-    (
-        "bicl",
-        "scenes,density=0.3,settings=code",
-        "density=0.3: settings=code has no dynamic labels",
-    ),
-    ("adaptsegnet", "scenes,levels=triple", "'levels=triple': known: single, multi"),
-    ("adaptsegnet", "scenes,gan=LS", "'gan=LS': known: vanilla, least_squares"),
-    ("clan", "scenes,settings=papers", "'settings=papers': known: code, paper"),
-    (
-        "adaptsegnet",
-        "gta5_to_cityscapes,weights=none,backbone=vgg19",
-        "'backbone=vgg19': known: resnet101, resnet50, vgg16, vgg16_fcn8s",
-    ),
-    (
-        "adaptsegnet",
-        "gta5_to_cityscapes,weights=none,backbone=vgg16,levels=multi",
-        "levels=multi: backbone vgg16 has one head",
-    ),
-    (
-        "adaptsegnet",
-        "gta5_to_cityscapes,weights=none,backbone=vgg16_fcn8s,settings=paper",
-        "settings=paper: changes nothing for backbone vgg16_fcn8s",
-    ),
-    (
-        "source_only_seg",
-        "gta5_to_cityscapes,weights=none,backbone=vgg16,settings=paper",
-        "settings=paper: changes nothing for backbone vgg16",
-    ),
-])
+@pytest.mark.parametrize(
+    "recipe, argument, message",
+    [
+        ("plca", "scenes,settings=paper", "variant scenes does not use settings; it takes none"),
+        (
+            "plca",
+            "ablations,settings=code",
+            "variant ablations does not use settings; it takes none",
+        ),
+        (
+            "plca",
+            "gta5_to_cityscapes,weights=none,backbone=vgg16",
+            "expected key=value with a key among source, target, weights, settings",
+        ),
+        (
+            "adaptsegnet",
+            "scenes,backbone=vgg16",
+            "variant scenes does not use backbone; it takes levels, gan",
+        ),
+        (
+            "adaptsegnet",
+            "scenes,settings=paper",
+            "variant scenes does not use settings; it takes levels, gan",
+        ),
+        (
+            "source_only_seg",
+            "scenes,backbone=vgg16",
+            "variant scenes does not use backbone; it takes none",
+        ),
+        (
+            "bicl",
+            "ablations,settings=code",
+            "variant ablations does not use settings; it takes density",
+        ),
+        (
+            "bicl",
+            "scenes,density=1",
+            "density=1.0: a share of the target's pixels, from 0 .* to below 1",
+        ),
+        ("bicl", "scenes,density=nan", "density=nan: a share"),
+        ("bicl", "scenes,density=much", "'density=much': expected a value of type float"),
+        (
+            "bicl",
+            "scenes,density=0.3,settings=code",
+            "density=0.3: settings=code has no dynamic labels",
+        ),
+        ("adaptsegnet", "scenes,levels=triple", "'levels=triple': known: single, multi"),
+        ("adaptsegnet", "scenes,gan=LS", "'gan=LS': known: vanilla, least_squares"),
+        ("clan", "scenes,settings=papers", "'settings=papers': known: code, paper"),
+        (
+            "adaptsegnet",
+            "gta5_to_cityscapes,weights=none,backbone=vgg19",
+            "'backbone=vgg19': known: resnet101, resnet50, vgg16, vgg16_fcn8s",
+        ),
+        (
+            "adaptsegnet",
+            "gta5_to_cityscapes,weights=none,backbone=vgg16,levels=multi",
+            "levels=multi: backbone vgg16 has one head",
+        ),
+        (
+            "adaptsegnet",
+            "gta5_to_cityscapes,weights=none,backbone=vgg16_fcn8s,settings=paper",
+            "settings=paper: changes nothing for backbone vgg16_fcn8s",
+        ),
+        (
+            "source_only_seg",
+            "gta5_to_cityscapes,weights=none,backbone=vgg16,settings=paper",
+            "settings=paper: changes nothing for backbone vgg16",
+        ),
+    ],
+)
 def test_an_argument_without_effect_or_sense_is_an_error_of_one_line(recipe, argument, message):
     with pytest.raises(ValueError, match=message) as error:
         get_config(recipe, argument)
@@ -149,15 +157,21 @@ def test_two_arguments_that_train_differently_have_two_workdirs():
     """A recipe's name is its default workdir: a ResNet's run must not be taken for a VGG's."""
     choices = {
         "adaptsegnet": (
-            seg_base.BACKBONES, ("single", "multi"), ("vanilla", "least_squares"), ("code", "paper")
+            seg_base.BACKBONES,
+            ("single", "multi"),
+            ("vanilla", "least_squares"),
+            ("code", "paper"),
         ),
-        "source_only_seg": (seg_base.BACKBONES, ("code", "paper")), "clan": (("code", "paper"),),
+        "source_only_seg": (seg_base.BACKBONES, ("code", "paper")),
+        "clan": (("code", "paper"),),
         "spcl": (("code", "paper"),),
-        "plca": (("code", "paper"),), "bicl": (("slides", "code"), ("0", "0.343", "0.5")),
+        "plca": (("code", "paper"),),
+        "bicl": (("slides", "code"), ("0", "0.343", "0.5")),
     }
     keys = {
         "adaptsegnet": ("backbone", "levels", "gan", "settings"),
-        "source_only_seg": ("backbone", "settings"), "bicl": ("settings", "density"),
+        "source_only_seg": ("backbone", "settings"),
+        "bicl": ("settings", "density"),
     }
     for recipe, values in choices.items():
         found = {}
@@ -166,14 +180,14 @@ def test_two_arguments_that_train_differently_have_two_workdirs():
             try:
                 config = get_config(
                     recipe,
-                    f"{REAL[recipe][0]},weights=none," + ",".join(
-                        f"{key}={value}" for key, value in pairs
-                    ),
+                    f"{REAL[recipe][0]},weights=none,"
+                    + ",".join(f"{key}={value}" for key, value in pairs),
                 )
             except ValueError:
                 continue
             name, content = (
-                config.name, config.copy_and_resolve_references().to_dict() | {"name": ""}
+                config.name,
+                config.copy_and_resolve_references().to_dict() | {"name": ""},
             )
             assert found.setdefault(name, content) == content, name
         assert len(found) > 1 and len(
@@ -187,7 +201,9 @@ def test_spcls_self_training_trains_scale_and_bias_and_its_other_stages_do_not()
     for stage in config.stages:
         backbone = build_segmenter(config.model, config[stage], num_classes=19).backbone
         trained[stage] = (
-            backbone.train_norm_affine, backbone.norm, backbone.frozen_parameters() == ()
+            backbone.train_norm_affine,
+            backbone.norm,
+            backbone.frozen_parameters() == (),
         )
     self_training = trained.pop("self_training")
     assert self_training == (True, "train", True)
@@ -224,9 +240,10 @@ def test_the_optimiser_steps_every_tensor_as_often_as_the_authors_list_has_it(
 def test_a_stage_has_its_own_rule_for_scale_and_bias(affine, expected):
     config = source_only_seg.get_config("scenes")
     config.source_only.norm_affine = affine
-    assert build_segmenter(
-        config.model, config.source_only, num_classes=3
-    ).backbone.train_norm_affine is expected
+    assert (
+        build_segmenter(config.model, config.source_only, num_classes=3).backbone.train_norm_affine
+        is expected
+    )
     config.source_only.norm_affine = "train"
     with pytest.raises(
         UserError,
@@ -244,23 +261,29 @@ class Asked:
         return lambda *args, **kwargs: (name, *args, *kwargs.items())
 
 
-@pytest.mark.parametrize("variant, is_balanced", [
-    ("gta5_to_cityscapes", True), ("synthia_to_cityscapes", True),
-    ("synscapes_to_cityscapes", False), ("gta5_to_cityscapes,settings=paper", False),
-])
+@pytest.mark.parametrize(
+    "variant, is_balanced",
+    [
+        ("gta5_to_cityscapes", True),
+        ("synthia_to_cityscapes", True),
+        ("synscapes_to_cityscapes", False),
+        ("gta5_to_cityscapes,settings=paper", False),
+    ],
+)
 def test_both_stages_of_spcl_that_see_the_source_draw_it_alike(variant, is_balanced):
     config = spcl.get_config(variant.replace("cityscapes", "cityscapes,weights=none", 1))
     for stage in ("warm_up", "spcl"):
-        found = METHODS[config[stage].method].plan(
-            None, data=Asked(), config=config[stage]
-        )["source"]
+        found = METHODS[config[stage].method].plan(None, data=Asked(), config=config[stage])[
+            "source"
+        ]
         assert found == (
             ("class_balanced", 4) if is_balanced else ("shuffled_with_labels", "source", 4)
         )
     plain = adaptsegnet.get_config("gta5_to_cityscapes,weights=none").adaptsegnet
-    assert METHODS["adaptsegnet"].plan(
-        None, data=Asked(), config=plain
-    )["source"][0] == "shuffled_with_labels"
+    assert (
+        METHODS["adaptsegnet"].plan(None, data=Asked(), config=plain)["source"][0]
+        == "shuffled_with_labels"
+    )
 
 
 def test_a_source_only_stage_sees_its_images_through_its_own_transform():
@@ -284,9 +307,11 @@ def test_a_source_only_stage_sees_its_images_through_its_own_transform():
     feed = seg_feed.SegFeed(
         domains, seed=0, stage="source_only", directory=None, devices=[None], is_oracle=False
     )
-    config = importlib.import_module("dajax.recipes.bicl").get_config(
-        "gta5_to_cityscapes,weights=none"
-    ).source_only
+    config = (
+        importlib.import_module("dajax.recipes.bicl")
+        .get_config("gta5_to_cityscapes,weights=none")
+        .source_only
+    )
 
     def transform_of(name):
         config.transform = name
@@ -326,9 +351,9 @@ def version_before(config):
 def test_a_workdir_of_the_version_before_goes_on_where_nothing_changed(recipe, tmp_path):
     config, path = get_config(recipe, "scenes"), tmp_path / "config.json"
     old = version_before(config)
-    assert (
-        old != json.loads(config.to_json()) == with_added_keys(old)
-    ), "dajax.load reads it so, too"
+    assert old != json.loads(config.to_json()) == with_added_keys(old), (
+        "dajax.load reads it so, too"
+    )
     path.write_text(json.dumps(old))
     check_config(config, tmp_path)
     old[config.stages[0]]["norm_affine"] = "frozen"

@@ -67,14 +67,18 @@ def read(tmp_path):
 
 
 ORDINARY = {
-    "RGB PNG": png(noise(5, 7, 3)), "grey PNG": png(noise(5, 7, 1)),
+    "RGB PNG": png(noise(5, 7, 3)),
+    "grey PNG": png(noise(5, 7, 1)),
     "1 bit": png(noise(5, 7, 1) % 2, bits=1),
-    "2 bits": png(noise(5, 7, 1) % 4, bits=2), "4 bits": png(noise(5, 7, 1) % 16, bits=4),
-    "palette": saved(photo(9, 12).quantize(7), "PNG"), "RGB JPEG": saved(photo(40, 30), "JPEG"),
+    "2 bits": png(noise(5, 7, 1) % 4, bits=2),
+    "4 bits": png(noise(5, 7, 1) % 16, bits=4),
+    "palette": saved(photo(9, 12).quantize(7), "PNG"),
+    "RGB JPEG": saved(photo(40, 30), "JPEG"),
     "grey JPEG": saved(photo(40, 30).convert("L"), "JPEG"),
     "progressive JPEG": saved(photo(40, 30), "JPEG", progressive=True),
     "BMP": saved(photo(9, 12), "BMP"),
-    "palette BMP": saved(photo(9, 12).quantize(7), "BMP"), "GIF": saved(photo(9, 12), "GIF"),
+    "palette BMP": saved(photo(9, 12).quantize(7), "BMP"),
+    "GIF": saved(photo(9, 12), "GIF"),
     "WebP": saved(photo(9, 12), "WEBP"),
     "opaque alpha": png(np.dstack([noise(5, 7, 3), np.full((5, 7), 255, np.uint8)])),
 }
@@ -168,15 +172,17 @@ def test_a_transparent_colour_is_white_at_every_depth(read):
     expected = to_bytes(deep)
     expected[1, 2] = 255
     np.testing.assert_array_equal(read(keyed(deep, deep[1, 2])).pixels, expected)
-    assert read(
-        keyed(np.zeros((2, 2, 1), np.uint8), [7])
-    ).treatments == (), "no pixel has that colour"
+    assert read(keyed(np.zeros((2, 2, 1), np.uint8), [7])).treatments == (), (
+        "no pixel has that colour"
+    )
 
 
 def test_an_image_without_a_visible_pixel_is_refused(tmp_path):
     unseen = np.dstack([noise(5, 7, 3), np.zeros((5, 7), np.uint8)])
     for data in (
-        png(unseen), png(unseen.astype(np.uint16)), keyed(np.full((3, 3, 1), 9, np.uint8), [9])
+        png(unseen),
+        png(unseen.astype(np.uint16)),
+        keyed(np.full((3, 3, 1), 9, np.uint8), [9]),
     ):
         with pytest.raises(
             DataError, match="x: every pixel is transparent.*save it without its alpha channel"
@@ -245,9 +251,11 @@ def test_no_other_format_is_opened_and_no_program_started(tmp_path, monkeypatch)
         b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 20 20\n%%EndComments\n20 20 scale\nshowpage\n"
     )
     for data, says in (
-        (postscript, "it is PostScript"), (saved(photo(4, 4), "TIFF"), "it is TIFF"),
+        (postscript, "it is PostScript"),
+        (saved(photo(4, 4), "TIFF"), "it is TIFF"),
         (b"", "the file is empty"),
-        (b"<!DOCTYPE html><html>404</html>", "HTML"), (b"\0\0\0\x18ftypheic", "HEIC"),
+        (b"<!DOCTYPE html><html>404</html>", "HTML"),
+        (b"\0\0\0\x18ftypheic", "HEIC"),
         (b"version https://git-lfs.github.com/spec/v1\n", "Git LFS"),
         (saved(photo(4, 4), "ICO"), "no image format"),
         (saved(photo(4, 4), "PPM"), "no image format"),
@@ -268,9 +276,11 @@ def test_no_other_format_is_opened_and_no_program_started(tmp_path, monkeypatch)
 BOMBS = {
     "PNG": png(np.zeros((1, 1, 3), np.uint8), size=(20000, 20000)),
     "a PNG that PIL would read": png(np.zeros((1, 1, 1), np.uint8), bits=1, size=(16385, 8192)),
-    "BMP": saved(photo(4, 4), "BMP")[:18] + b"\x20\x4e\0\0\x20\x4e\0\0" + saved(
-        photo(4, 4), "BMP"
-    )[26:],
+    "BMP": (
+        saved(photo(4, 4), "BMP")[:18]
+        + b"\x20\x4e\0\0\x20\x4e\0\0"
+        + saved(photo(4, 4), "BMP")[26:]
+    ),
     "GIF": saved(photo(4, 4), "GIF")[:6] + b"\x20\x4e\x20\x4e" + saved(photo(4, 4), "GIF")[10:],
 }
 _JPEG = saved(photo(8, 8), "JPEG")
@@ -319,8 +329,14 @@ def damaged(data, rng):
 @pytest.mark.filterwarnings("ignore")  # PIL's, of what it finds in broken files
 def test_whatever_is_in_a_file_it_is_an_image_or_one_line_that_names_it(tmp_path):
     rng, path, refused = np.random.default_rng(0), tmp_path / "some.png", 0
-    whole = [*ORDINARY.values(), png(RGBA), palette_png(bytes([9, 0])), png(noise(4, 4, 3), before=chunk(b"eXIf", exif(6))),
-             saved(photo(9, 12), "GIF", save_all=True, append_images=[photo(9, 12).rotate(90)]), *BOMBS.values()]
+    whole = [
+        *ORDINARY.values(),
+        png(RGBA),
+        palette_png(bytes([9, 0])),
+        png(noise(4, 4, 3), before=chunk(b"eXIf", exif(6))),
+        saved(photo(9, 12), "GIF", save_all=True, append_images=[photo(9, 12).rotate(90)]),
+        *BOMBS.values(),
+    ]
     for data in whole:
         for _ in range(25):
             path.write_bytes(damaged(data, rng))
@@ -345,13 +361,16 @@ def test_what_pil_raises_of_its_own_accord_names_the_file(tmp_path, monkeypatch)
         MemoryError(),
         RuntimeError("two\nlines"),
     ):
+
         def load(self, error=error):
             raise error
 
         monkeypatch.setattr(decode.PngImagePlugin.PngImageFile, "load", load)
-        said = "it has more than 134,217,728 pixels" if isinstance(
-            error, Image.DecompressionBombError
-        ) else type(error).__name__
+        said = (
+            "it has more than 134,217,728 pixels"
+            if isinstance(error, Image.DecompressionBombError)
+            else type(error).__name__
+        )
         for function in (read_picture, read_ids):
             if function is read_ids:
                 (tmp_path / "a.png").write_bytes(ORDINARY["grey PNG"])
@@ -379,7 +398,10 @@ def test_labels_are_never_composed_scaled_or_turned(tmp_path):
     for data, says in (
         (png(GREY_ALPHA), "8-bit grey and alpha PNG"),
         (png(ids[..., None], bits=4), "4-bit grey PNG"),
-        (png(ids[..., None], before=chunk(b"eXIf", exif(3))), "has an orientation.*save it upright"),
+        (
+            png(ids[..., None], before=chunk(b"eXIf", exif(3))),
+            "has an orientation.*save it upright",
+        ),
         (png(ids[..., None], after=chunk(b"eXIf", exif(6))), "has an orientation"),
         (
             saved(
@@ -399,9 +421,12 @@ def test_labels_are_never_composed_scaled_or_turned(tmp_path):
 
 def test_check_data_counts_treatments_and_goes_on_after_any_file(tmp_path):
     for name, data in (
-        ("0.png", png(RGBA)), ("1.png", png(noise(5, 7, 4))),
-        ("2.png", png(noise(5, 7, 1, dtype=np.uint16))), ("3.png", BOMBS["PNG"]),
-        ("4.png", b"%!PS-Adobe"), ("5.png", ORDINARY["RGB PNG"]),
+        ("0.png", png(RGBA)),
+        ("1.png", png(noise(5, 7, 4))),
+        ("2.png", png(noise(5, 7, 1, dtype=np.uint16))),
+        ("3.png", BOMBS["PNG"]),
+        ("4.png", b"%!PS-Adobe"),
+        ("5.png", ORDINARY["RGB PNG"]),
     ):
         (tmp_path / "images/cup").mkdir(parents=True, exist_ok=True)
         (tmp_path / "images/cup" / name).write_bytes(data)

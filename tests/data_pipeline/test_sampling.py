@@ -12,13 +12,16 @@ from data_pipeline.sampling import (
     uniforms,
 )
 
-SIZES = (1, 2, 3, 5, 31, 255, 256, 257, 1000, 1024, 1797)  # both sides of the change of algorithm, and powers of 4
+# both sides of the change of algorithm, and powers of 4
+SIZES = (1, 2, 3, 5, 31, 255, 256, 257, 1000, 1024, 1797)
 
 
 @pytest.mark.parametrize("n", SIZES)
 def test_a_permutation_holds_every_position_once(n):
     for name in "abc":
-        np.testing.assert_array_equal(np.sort(permuted(np.arange(n), n, make_key(0, name))), np.arange(n))
+        np.testing.assert_array_equal(
+            np.sort(permuted(np.arange(n), n, make_key(0, name))), np.arange(n)
+        )
 
 
 @pytest.mark.parametrize("n", [5, 31, 300])
@@ -29,7 +32,8 @@ def test_a_permutation_is_roughly_uniform(n):
         counts[np.arange(n), permuted(np.arange(n), n, make_key(trial))] += 1
     freedom = (n - 1) ** 2
     chi_squared = ((counts - trials / n) ** 2 / (trials / n)).sum()
-    assert abs(chi_squared - freedom) < 5 * np.sqrt(2 * freedom)  # 5 standard deviations; the keys are fixed
+    # 5 standard deviations; the keys are fixed
+    assert abs(chi_squared - freedom) < 5 * np.sqrt(2 * freedom)
 
 
 @pytest.mark.parametrize("n", [31, 300])
@@ -45,11 +49,15 @@ def test_a_position_outside_the_permutation_is_refused():
 
 
 def test_an_epoch_shows_each_row_at_most_once_and_drops_the_remainder():
-    epochs = [np.concatenate([random_rows(epoch * 3 + i, 10, 37, 1) for i in range(3)]) for epoch in range(5)]
+    epochs = [
+        np.concatenate([random_rows(epoch * 3 + i, 10, 37, 1) for i in range(3)])
+        for epoch in range(5)
+    ]
     for rows in epochs:
         assert len(set(rows)) == 30 and rows.min() >= 0 and rows.max() < 37
     assert len({tuple(rows) for rows in epochs}) == 5  # a new permutation each epoch
-    assert set(np.concatenate(epochs)) == set(range(37))  # the dropped remainder is another one each epoch
+    # the dropped remainder is another one each epoch
+    assert set(np.concatenate(epochs)) == set(range(37))
 
 
 def test_without_drop_last_each_epoch_shows_every_row_once():
@@ -68,7 +76,7 @@ def test_every_step_can_be_asked_for_directly():
     in_order = [random_rows(step, 30, 1797, 7) for step in range(100)]
     for step in (99, 0, 57):
         np.testing.assert_array_equal(random_rows(step, 30, 1797, 7), in_order[step])
-    assert random_rows(10 ** 12, 30, 1797, 7).shape == (30,)
+    assert random_rows(10**12, 30, 1797, 7).shape == (30,)
 
 
 def test_sequential_rows_show_each_row_once_and_pad_with_minus_one():
@@ -101,4 +109,9 @@ def test_keys_and_numbers_are_the_same_on_every_machine():
     np.testing.assert_array_equal(random_rows(1000, 4, 1797, 0), [235, 883, 1406, 118])
     np.testing.assert_array_equal(random_rows(1000, 4, 31, 0), [20, 28, 0, 30])
     np.testing.assert_allclose(
-        uniforms(1000, 1, 3, 0)[0], [0.3351696, 0.8820428, 0.9747917], rtol=0, atol=1e-7)  # written with 7 digits
+        # written with 7 digits
+        uniforms(1000, 1, 3, 0)[0],
+        [0.3351696, 0.8820428, 0.9747917],
+        rtol=0,
+        atol=1e-7,
+    )

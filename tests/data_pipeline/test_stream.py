@@ -118,7 +118,13 @@ def test_a_pass_that_is_stopped_is_closed(folder):
     transform = Transform((32, 32), (0.5,) * 3, (0.5,) * 3, resize_hw=(40, 40), crop="center")
     transforms = {"train": transform, "eval": transform}
     feed = Feed(
-        (images,), images, images, transforms=transforms, seed=0, stage="x", devices=[None],
+        (images,),
+        images,
+        images,
+        transforms=transforms,
+        seed=0,
+        stage="x",
+        devices=[None],
         check_stop=check_stop,
     )
     frames = stopped_run.read_domain(dict(dataset="own", root=folder, classes="classes.csv"))

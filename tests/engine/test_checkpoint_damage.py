@@ -51,12 +51,15 @@ def file_of(folder, kind):
     """The file that holds most of the arrays, or the one of that name."""
     if kind == "data":
         return max(files(folder), key=lambda path: path.stat().st_size)
-    return folder / {
-        "index": "state/manifest.ocdbt",
-        "tree": "state/_METADATA",
-        "meta": "meta/metadata",
-        "checksums": NAME,
-    }[kind]
+    return (
+        folder
+        / {
+            "index": "state/manifest.ocdbt",
+            "tree": "state/_METADATA",
+            "meta": "meta/metadata",
+            "checksums": NAME,
+        }[kind]
+    )
 
 
 def truncate(path):
@@ -81,9 +84,18 @@ def remove(path):
 
 # 12 kinds of damage, by what is damaged and how.
 KINDS = (
-    ("data", truncate), ("data", zero), ("data", empty), ("data", remove), ("index", truncate),
-    ("tree", zero), ("meta", empty), ("meta", remove),
-    ("checksums", truncate), ("checksums", remove), ("tree", lengthen), ("folder", remove),
+    ("data", truncate),
+    ("data", zero),
+    ("data", empty),
+    ("data", remove),
+    ("index", truncate),
+    ("tree", zero),
+    ("meta", empty),
+    ("meta", remove),
+    ("checksums", truncate),
+    ("checksums", remove),
+    ("tree", lengthen),
+    ("folder", remove),
 )
 EVERY_PAIR = [
     (what, how)
@@ -141,7 +153,9 @@ def every_kind_falls_back(directory, states, kinds, tmp_path, capsys):
         tree, _ = checkpoint.read(copy)
         assert_same(tree["params"], states[NEWER].params)
         assert sorted(path.name for path in copy.iterdir()) == [
-            str(OLDER), str(NEWER), f"{NEWER}.damaged"
+            str(OLDER),
+            str(NEWER),
+            f"{NEWER}.damaged",
         ]
         shutil.rmtree(copy)
 
@@ -194,9 +208,10 @@ def test_the_same_with_checkpoints_of_real_size(tmp_path, capsys):
     """113 MB each: 100 flipped bits, 12 kinds of damage; every read hashes both."""
     directory = tmp_path / "real"
     states = written(directory, 110_000)
-    assert sum(
-        path.stat().st_size for path in files(directory / str(NEWER))
-    ) > 100e6 and len(KINDS) == 12
+    assert (
+        sum(path.stat().st_size for path in files(directory / str(NEWER))) > 100e6
+        and len(KINDS) == 12
+    )
     every_kind_falls_back(directory, states, KINDS, tmp_path, capsys)
     no_flipped_bit_is_silent(directory, states, 100, capsys)
 
@@ -261,7 +276,9 @@ def test_a_checkpoint_without_checksums_is_taken_and_said(without_checksums, cap
         "step 7 has no checksums, an earlier version of dajax wrote it" in capsys.readouterr().out
     )
     assert int(tree["step"]) == 7 and meta == {
-        "metrics_bytes": 0, "evaluated_at": -1, "report": None
+        "metrics_bytes": 0,
+        "evaluated_at": -1,
+        "report": None,
     }
     with Checkpoints(without_checksums, keep=2) as checkpoints:
         assert_same(checkpoints.restore(make_state())[0], make_state(7, 3.5))

@@ -1,5 +1,4 @@
-"""Every number of a config has a range, and what lies outside is one line before data are opened.
-"""
+"""Every number of a config has a range, and what lies outside is one line before data are opened."""
 
 import json
 import math
@@ -16,15 +15,32 @@ RECIPES = [
     *(
         f"can.py:{variant}"
         for variant in (
-            "digits", "ablations", "office31", "visda2017", "domainnet", "folder", "tfds"
+            "digits",
+            "ablations",
+            "office31",
+            "visda2017",
+            "domainnet",
+            "folder",
+            "tfds",
         )
     ),
     "mscan.py",
-    "dann.py", "cdan.py", "dan.py", "jan.py", "mcd.py", "compare_cls.py", "clan.py",
-    "clan.py:gta5_to_cityscapes", "adaptsegnet.py",
-    "adaptsegnet.py:synthia_to_cityscapes", "plca.py:ablations", "plca.py:gta5_to_cityscapes",
+    "dann.py",
+    "cdan.py",
+    "dan.py",
+    "jan.py",
+    "mcd.py",
+    "compare_cls.py",
+    "clan.py",
+    "clan.py:gta5_to_cityscapes",
+    "adaptsegnet.py",
+    "adaptsegnet.py:synthia_to_cityscapes",
+    "plca.py:ablations",
+    "plca.py:gta5_to_cityscapes",
     "spcl.py:ablations",
-    "spcl.py:gta5_to_cityscapes", "bicl.py:ablations", "bicl.py:synthia_to_cityscapes",
+    "spcl.py:gta5_to_cityscapes",
+    "bicl.py:ablations",
+    "bicl.py:synthia_to_cityscapes",
     "source_only_seg.py",
 ]
 
@@ -33,9 +49,11 @@ def read(name, *overrides):
     """A config of configs/; what a real variant asks for is filled in, as far as it takes it."""
     path, _, variant = name.partition(":")
     path = str(tiny.ROOT / "configs" / path)
-    items = ["weights=none"] if "_to_" in variant or variant in (
-        "office31", "visda2017", "domainnet"
-    ) else []
+    items = (
+        ["weights=none"]
+        if "_to_" in variant or variant in ("office31", "visda2017", "domainnet")
+        else []
+    )
     items += ["source=a", "target=b"] if variant in ("folder", "tfds") else []
     return recipe.read(f"{path}:{','.join([variant, *items])}" if variant else path, overrides)
 
@@ -62,32 +80,44 @@ SCENES = "spcl.py"
 @pytest.mark.parametrize(
     "name, key, value",
     [
-        ("can.py", "can.optimizer.lr", "-0.1"), ("can.py", "can.optimizer.lr", "nan"),
+        ("can.py", "can.optimizer.lr", "-0.1"),
+        ("can.py", "can.optimizer.lr", "nan"),
         ("can.py", "can.optimizer.lr", "inf"),
         ("can.py", "can.optimizer.momentum", "1.0"),
         ("can.py", "can.optimizer.weight_decay", "-1e-4"),
-        ("can.py", "source_only.steps", "0"), ("can.py", "source_only.steps", str(2**31)),
+        ("can.py", "source_only.steps", "0"),
+        ("can.py", "source_only.steps", str(2**31)),
         ("can.py", "source_only.batch_size", "-8"),
-        ("can.py", "can.max_loops", "0"), ("can.py", "can.cdd.weight", "-0.3"),
+        ("can.py", "can.max_loops", "0"),
+        ("can.py", "can.cdd.weight", "-0.3"),
         ("can.py", "can.cdd.kernel_mul", "(2.0, 0.0)"),
         ("can.py", "can.class_aware.num_classes", "0"),
         ("can.py", "can.class_aware.update_fraction", "0.0"),
         ("can.py", "can.stop_thresholds", "(1e-3, -1.0, 1e-3)"),
         ("can.py", "source_only.evaluate_every", "-1"),
-        ("can.py", "seed", "-1"), ("can.py", "seed", str(2**32)), ("can.py", "seed", "9" * 400),
+        ("can.py", "seed", "-1"),
+        ("can.py", "seed", str(2**32)),
+        ("can.py", "seed", "9" * 400),
         ("can.py", "data.seed", "-1"),
-        ("can.py", "data.per_class", "0"), ("can.py", "data.transform.std", "(0.0,)"),
+        ("can.py", "data.per_class", "0"),
+        ("can.py", "data.transform.std", "(0.0,)"),
         ("can.py", "data.transform.affine.scale", "1.5"),
-        ("can.py", "runtime.devices", "-1"), ("can.py", "runtime.log_every", "0"),
+        ("can.py", "runtime.devices", "-1"),
+        ("can.py", "runtime.log_every", "0"),
         ("can.py", "runtime.checkpoint_every", "0"),
-        ("can.py", "runtime.keep_checkpoints", "0"), ("can.py", "runtime.report_seconds", "-1.0"),
+        ("can.py", "runtime.keep_checkpoints", "0"),
+        ("can.py", "runtime.report_seconds", "-1.0"),
         ("can.py", "runtime.report_seconds", "nan"),
-        ("can.py", "runtime.eval_batch_size", "0"), ("can.py", "model.widths", "(16, 0, 64)"),
-        ("dann.py", "dann.reversal.ramp_steps", "0"), ("dann.py", "dann.reversal.low", "2.0"),
+        ("can.py", "runtime.eval_batch_size", "0"),
+        ("can.py", "model.widths", "(16, 0, 64)"),
+        ("dann.py", "dann.reversal.ramp_steps", "0"),
+        ("dann.py", "dann.reversal.low", "2.0"),
         ("mcd.py", "mcd.num_k", "0"),
-        (SCENES, "spcl.temperature", "0.0"), (SCENES, "spcl.proportion", "1.5"),
+        (SCENES, "spcl.temperature", "0.0"),
+        (SCENES, "spcl.proportion", "1.5"),
         (SCENES, "spcl.prototype_decay", "-0.1"),
-        (SCENES, "warm_up.optimizer.betas", "(0.9, 1.0)"), (SCENES, "data.scenes.evaluation", "0"),
+        (SCENES, "warm_up.optimizer.betas", "(0.9, 1.0)"),
+        (SCENES, "data.scenes.evaluation", "0"),
         (SCENES, "data.scenes.size", "(64, 0)"),
         (SCENES, "evaluation.aggregation_alpha", "1.5"),
         (SCENES, "evaluation.reestimate_batches", "-1"),
@@ -100,11 +130,16 @@ def test_a_number_out_of_its_range_is_refused_by_key_with_its_range(name, key, v
     assert f"config.{key}" in message and ("expected" in message or "above" in message)
 
 
-@pytest.mark.parametrize("key, value", [
-    ("can.stop_thresholds", "(1e-3, 'x', 1e-3)"), ("model.widths", "('16', 32, 64)"),
-    ("can.cdd.kernel_num", "(True, 5)"), ("can.optimizer.lr_multipliers", "('/head/', 10.0)"),
-    ("can.optimizer.lr_multipliers", "(('/head/', 'ten'),)"),
-])
+@pytest.mark.parametrize(
+    "key, value",
+    [
+        ("can.stop_thresholds", "(1e-3, 'x', 1e-3)"),
+        ("model.widths", "('16', 32, 64)"),
+        ("can.cdd.kernel_num", "(True, 5)"),
+        ("can.optimizer.lr_multipliers", "('/head/', 10.0)"),
+        ("can.optimizer.lr_multipliers", "(('/head/', 'ten'),)"),
+    ],
+)
 def test_what_is_no_number_within_a_tuple_is_refused_by_key(key, value):
     with pytest.raises(UserError, match=f"config.{key}=.*(is no number|expected pairs)"):
         stages.check_before_data(read("can.py", f"--config.{key}={value}"))
@@ -205,7 +240,10 @@ def test_a_batch_of_any_stage_that_does_not_divide_is_known_at_the_start():
 @pytest.mark.parametrize(
     "key",
     [
-        "data.source.root", "data.target.root", "data.evaluation.root", "data.scenes.root",
+        "data.source.root",
+        "data.target.root",
+        "data.evaluation.root",
+        "data.scenes.root",
         "model.weights",
     ],
 )
@@ -227,7 +265,8 @@ def test_a_workdir_is_a_local_path(monkeypatch):
     assert locations.local_path("~/runs/a", "--workdir") == "/home/somebody/runs/a"
     assert locations.local_path("runs/a:b", "--workdir") == "runs/a:b"
     for text, says in {
-        "gs://bucket/run": "gs:// is not supported", "S3://b": "not supported",
+        "gs://bucket/run": "gs:// is not supported",
+        "S3://b": "not supported",
         "file:///data/x": "write the path alone, /data/x",
         "~nobody-here/x": "no user 'nobody-here'",
     }.items():

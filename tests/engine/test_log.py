@@ -80,13 +80,15 @@ def test_reading_leaves_out_what_is_no_whole_line(tmp_path, capsys):
     path = tmp_path / "metrics.jsonl"
     assert log.read_metrics(path) == []
     path.write_bytes(lines(1, 2))
-    assert [
-        row["step"] for row in log.read_metrics(path)
-    ] == [1, 2] and capsys.readouterr().out == ""
+    assert [row["step"] for row in log.read_metrics(path)] == [
+        1,
+        2,
+    ] and capsys.readouterr().out == ""
     path.write_bytes(lines(1, 2) + b'{"step": 3')
-    assert [
-        row["step"] for row in log.read_metrics(path)
-    ] == [1, 2] and "not whole; 2 are taken" in capsys.readouterr().out
+    assert [row["step"] for row in log.read_metrics(path)] == [
+        1,
+        2,
+    ] and "not whole; 2 are taken" in capsys.readouterr().out
 
 
 def steps_shown(directory, tag="train/loss"):
@@ -160,15 +162,20 @@ def test_resumed_from_a_checkpoint_that_knew_no_lengths_tensorboard_forgets_by_s
 @pytest.mark.parametrize(
     "number, says",
     [
-        (errno.ENOSPC, "free some space"), (errno.EDQUOT, "quota"), (errno.EFBIG, "ulimit -f"),
+        (errno.ENOSPC, "free some space"),
+        (errno.EDQUOT, "quota"),
+        (errno.EFBIG, "ulimit -f"),
         (errno.EROFS, "mount the file system for writing"),
-        (errno.EACCES, "chmod"), (errno.EPERM, "chmod"), (errno.EIO, "the disk is failing"),
-        (errno.ENOENT, "put it back"), (errno.EXDEV, "mend that"),
+        (errno.EACCES, "chmod"),
+        (errno.EPERM, "chmod"),
+        (errno.EIO, "the disk is failing"),
+        (errno.ENOENT, "put it back"),
+        (errno.EXDEV, "mend that"),
     ],
 )
 def test_every_cause_has_its_own_remedy_whichever_way_it_comes(number, says):
     as_text = ValueError(
-        "OUT_OF_RANGE: Error writing \"w/0\": Failed to write 8 bytes: what ever "
+        'OUT_OF_RANGE: Error writing "w/0": Failed to write 8 bytes: what ever '
         f"[os_error_code='{number}']\nsecond line"
     )
     led_to = RuntimeError("commit failed")

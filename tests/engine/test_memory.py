@@ -1,4 +1,6 @@
-"""The line about a step's memory: true to the shapes, on one device and on four, and a warning where it does not fit."""
+"""The line about a step's memory: true to the shapes, on one device and on four, and a warning
+where it does not fit.
+"""
 
 import re
 
@@ -33,6 +35,10 @@ def test_working_memory_is_a_devices_own(capsys, count):
 def test_a_device_with_less_is_warned_of(capsys, monkeypatch):
     monkeypatch.setattr(memory, "_available", lambda devices: (1000, "toy"))
     arguments = jnp.ones(64), np.ones((4, 64), np.float32), jax.random.key(0)
-    memory.report("plca", parallel.compile_train_step(step, jax.devices()[:1]), arguments, jax.devices()[:1])
+    memory.report(
+        "plca", parallel.compile_train_step(step, jax.devices()[:1]), arguments, jax.devices()[:1]
+    )
     printed = capsys.readouterr().out
-    assert "toy has 0 MiB" in printed and "WARNING" in printed and "config.plca.batch_size" in printed
+    assert (
+        "toy has 0 MiB" in printed and "WARNING" in printed and "config.plca.batch_size" in printed
+    )

@@ -28,9 +28,9 @@ CHANGED = {
 
 def test_every_default_recipe_of_that_version_is_here():
     assert set(BEFORE) == {
-        path.name for path in (tiny.ROOT / "configs").glob(
-            "*.py"
-        ) if "def get_config" in path.read_text()
+        path.name
+        for path in (tiny.ROOT / "configs").glob("*.py")
+        if "def get_config" in path.read_text()
     }
 
 
@@ -52,9 +52,10 @@ def test_every_key_that_is_new_since_has_the_value_of_that_version(name):
     """Else a workdir would be refused for a key that its user cannot set: "absent there"."""
     now = json.loads(recipe.read(f"{tiny.ROOT}/configs/{name}", ()).to_json())
     filled = old_config.with_added_keys(BEFORE[name])
-    without = flatten(
-        {key: value for key, value in now.items() if key != FREE_KEY}
-    ).keys() - flatten(filled).keys()
+    without = (
+        flatten({key: value for key, value in now.items() if key != FREE_KEY}).keys()
+        - flatten(filled).keys()
+    )
     assert not without, "add them to dajax/engine/old_config.py"
 
 

@@ -1,4 +1,6 @@
-"""Exact resume, through the real command line: the same command again ends with the same bits, however the run was stopped."""
+"""Exact resume, through the real command line: the same command again ends with the same bits,
+however the run was stopped.
+"""
 
 import json
 import random
@@ -13,7 +15,14 @@ import tiny
 
 
 def start(workdir):
-    return subprocess.Popen(tiny.command(workdir), cwd=tiny.ROOT, env=tiny.environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return subprocess.Popen(
+        tiny.command(workdir),
+        cwd=tiny.ROOT,
+        env=tiny.environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
 
 
 def wait_until_it_writes(workdir, process, seconds=120):
@@ -25,7 +34,8 @@ def wait_until_it_writes(workdir, process, seconds=120):
 
 
 def wait_until_it_steps(workdir, process, seconds=120):
-    """Returns once a figure of a step has been written: from then on a signal has something to save.
+    """Returns once a figure of a step has been written: from then on a signal has something to
+    save.
 
     Before the first step of a stage it has not, and ends the process at once.
     """
@@ -40,7 +50,10 @@ def written(workdir):
 
 
 def sizes(workdir):
-    return {path: (path.stat().st_size, path.stat().st_mtime_ns) for path in workdir.glob("*/metrics.jsonl")}
+    return {
+        path: (path.stat().st_size, path.stat().st_mtime_ns)
+        for path in workdir.glob("*/metrics.jsonl")
+    }
 
 
 def test_killed_ten_times_it_ends_with_the_same_bits(tiny_run, tmp_path):
@@ -48,7 +61,8 @@ def test_killed_ten_times_it_ends_with_the_same_bits(tiny_run, tmp_path):
     for _ in range(10):
         process = start(workdir)
         wait_until_it_writes(workdir, process)
-        time.sleep(moments.uniform(0.0, 1.5))  # inside steps, k-means, evaluation, or a checkpoint being written
+        # inside steps, k-means, evaluation, or a checkpoint being written
+        time.sleep(moments.uniform(0.0, 1.5))
         process.send_signal(signal.SIGKILL)
         process.communicate()
         if (workdir / "results.json").exists():
@@ -66,7 +80,8 @@ def test_polite_stops_save_say_how_to_go_on_and_lose_nothing(tiny_run, tmp_path)
         output = process.communicate()[0]
         assert process.returncode == 128 + number, output
         assert "to continue, run the same command again" in output and "Traceback" not in output
-    output = tiny.run(workdir).stdout  # a stop between two stages leaves nothing to continue within one
+    # a stop between two stages leaves nothing to continue within one
+    output = tiny.run(workdir).stdout
     assert "continues at step" in output or "already finished" in output, output
     tiny.assert_same_outcome(tiny_run[0], workdir)
 
@@ -82,7 +97,10 @@ def test_a_finished_run_says_so_and_prints_its_table(tiny_run):
 def test_another_config_in_the_same_workdir_is_refused_by_key(tiny_run):
     result = tiny.run(tiny_run[0], "--config.seed=4", "--config.can.cdd.weight=0.5", check=False)
     assert result.returncode == 1 and "Traceback" not in result.stderr
-    assert "can.cdd.weight=0.3 there, 0.5 now" in result.stderr and "seed=0 there, 4 now" in result.stderr
+    assert (
+        "can.cdd.weight=0.3 there, 0.5 now" in result.stderr
+        and "seed=0 there, 4 now" in result.stderr
+    )
 
 
 def test_runtime_settings_may_change(tiny_run, tmp_path):
@@ -93,13 +111,17 @@ def test_runtime_settings_may_change(tiny_run, tmp_path):
 def test_evaluating_a_finished_run_gives_its_results(tiny_run):
     workdir, _ = tiny_run
     assert "target accuracy" in tiny.run(workdir, "--mode=eval").stdout
-    results, evaluated = (json.loads((workdir / name).read_text())["stages"] for name in ("results.json", "eval.json"))
+    results, evaluated = (
+        json.loads((workdir / name).read_text())["stages"] for name in ("results.json", "eval.json")
+    )
     assert results == evaluated
 
 
 @pytest.mark.slow
 def test_a_run_begun_on_one_device_ends_on_four(tiny_run, tmp_path):
-    """Class-aware batches of 30 rows are padded to 32; parameters agree up to rounding that the steps have multiplied."""
+    """Class-aware batches of 30 rows are padded to 32; parameters agree up to rounding that the
+    steps have multiplied.
+    """
     workdir = tmp_path / "run"
     process = start(workdir)
     wait_until_it_steps(workdir, process)
@@ -107,7 +129,9 @@ def test_a_run_begun_on_one_device_ends_on_four(tiny_run, tmp_path):
     process.communicate()
     output = tiny.run(workdir, "--config.runtime.devices=4").stdout
     assert "devices: 4 x" in output and "continues at step" in output
-    one, four = (json.loads((path / "results.json").read_text())["stages"] for path in (tiny_run[0], workdir))
+    one, four = (
+        json.loads((path / "results.json").read_text())["stages"] for path in (tiny_run[0], workdir)
+    )
     assert one["can"]["step"] == four["can"]["step"]
     left, right = (tiny.final_state(path, "source_only") for path in (tiny_run[0], workdir))
     for name in (name for name in left if name.startswith("params/")):

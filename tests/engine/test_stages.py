@@ -125,16 +125,14 @@ def assert_the_heir_has_what_source_only_left(workdir, model, shape):
     config = json.loads((workdir / "config.json").read_text())
     assert config["heir"]["init_from"] == "source_only" and config["heir"]["optimizer"]["lr"] == 0
 
-
     random_network, _ = init_network(jax.random.key(0), jnp.zeros((2, *shape)), model=model)
     random_network = jax.tree.leaves_with_path(random_network)
     moved = [
         leaf
         for path, leaf in random_network
         if (
-            np.asarray(leaf) != left[
-                f"params/{jax.tree_util.keystr(path, simple=True, separator='/')}"
-            ]
+            np.asarray(leaf)
+            != left[f"params/{jax.tree_util.keystr(path, simple=True, separator='/')}"]
         ).any()
     ]
     assert len(moved) > len(left) / 2
@@ -185,9 +183,10 @@ def assert_same_outcome(workdir, finished):
         assert (workdir / stage / "metrics.jsonl").read_text() == (
             finished / stage / "metrics.jsonl"
         ).read_text()
-    assert json.loads((workdir / "results.json").read_text())["stages"] == json.loads(
-        (finished / "results.json").read_text()
-    )["stages"]
+    assert (
+        json.loads((workdir / "results.json").read_text())["stages"]
+        == json.loads((finished / "results.json").read_text())["stages"]
+    )
     events = EventAccumulator(str(workdir / "source_only"), size_guidance={"scalars": 0})
     events.Reload()
     for tag, steps in (("train/loss", range(1, STEPS + 1)), ("evaluation/accuracy", [STEPS])):
@@ -237,13 +236,14 @@ def test_evaluating_and_opening_take_the_older_checkpoint_and_say_so(finished, t
     stages.run(classification(), workdir, "eval")
     said = capsys.readouterr().out
     assert f"that of step {STEPS - 2} is taken instead" in said
-    assert json.loads(
-        (workdir / "eval.json").read_text()
-    )["stages"]["source_only"]["step"] == STEPS - 2
-    trained = dajax.load(workdir, "source_only")
     assert (
-        trained.step == STEPS - 2 and trained.results is None
-    ), "the figures on file are another step's"
+        json.loads((workdir / "eval.json").read_text())["stages"]["source_only"]["step"]
+        == STEPS - 2
+    )
+    trained = dajax.load(workdir, "source_only")
+    assert trained.step == STEPS - 2 and trained.results is None, (
+        "the figures on file are another step's"
+    )
     assert f"that of step {STEPS - 2} is taken instead" in capsys.readouterr().out
     assert dajax.load(finished, "source_only").results["step"] == STEPS
 

@@ -79,7 +79,7 @@ def test_data_that_have_moved_are_the_same_data(photos, tmp_path):
 
 @pytest.mark.parametrize("role", ["source", "target", "evaluation", "scenes"])
 def test_every_root_of_a_segmentation_run_may_move(tmp_path, role):
-    read = lambda *words: recipe.read(f"{tiny.ROOT}/configs/clan.py", words)  # noqa: E731
+    read = lambda *words: recipe.read(f"{tiny.ROOT}/configs/clan.py", words)
     config_check.check_config(read(f"--config.data.{role}.root=/a"), tmp_path)
     assert config_check.check_config(read(f"--config.data.{role}.root=/b"), tmp_path) == {
         f"data.{role}.root": ("/a", "/b")
@@ -140,18 +140,18 @@ def test_fingerprints_look_at_sizes_of_images_and_labels_and_at_records_between_
     records = [bytes([i]) for i in range(200)]
     other = records[:99] + [b"?"] + records[100:]
     first, second = (ImageSet("tfds:x", ("a",), records=one) for one in (records, other))
-    assert (
-        first.fingerprint(1) == second.fingerprint(1)
-        and first.fingerprint(2) != second.fingerprint(2)
-    )
+    assert first.fingerprint(1) == second.fingerprint(1) and first.fingerprint(
+        2
+    ) != second.fingerprint(2)
 
 
 def test_other_weights_are_refused_where_a_stage_has_yet_to_load_them(tmp_path):
     workdir, a, b = tmp_path / "run", tmp_path / "a.pth", tmp_path / "b.pth"
     workdir.mkdir()
     a.write_bytes(b"weights"), b.write_bytes(b"others!")
-    check = lambda path, is_needed=True, **more: config_check.check_weights(  # noqa: E731
-        str(path), workdir, is_needed=is_needed, is_begun=False, places={}, **more)
+    check = lambda path, is_needed=True, **more: config_check.check_weights(
+        str(path), workdir, is_needed=is_needed, is_begun=False, places={}, **more
+    )
     check("")
     assert not (workdir / "weights.json").exists()
     check(a)
@@ -185,7 +185,6 @@ def test_weights_of_a_workdir_that_has_no_checksum_stay_where_they_are(tmp_path)
 
 
 def test_weights_may_move_and_not_come_or_go(tmp_path):
-    # noqa: E731
     read = lambda weights: recipe.read(
         f"{tiny.ROOT}/configs/clan.py", [f"--config.model.weights={weights}"]
     )
@@ -197,10 +196,15 @@ def test_weights_may_move_and_not_come_or_go(tmp_path):
         config_check.check_config(read(""), tmp_path)
 
 
-@pytest.mark.parametrize("setting, value", [
-    ("jax_enable_x64", True), ("jax_default_matmul_precision", "bfloat16"),
-    ("jax_default_prng_impl", "rbg"), ("jax_threefry_partitionable", False),
-])
+@pytest.mark.parametrize(
+    "setting, value",
+    [
+        ("jax_enable_x64", True),
+        ("jax_default_matmul_precision", "bfloat16"),
+        ("jax_default_prng_impl", "rbg"),
+        ("jax_threefry_partitionable", False),
+    ],
+)
 def test_a_setting_of_jax_that_changes_numbers_is_refused_on_resume(
     tmp_path, setting, value, capsys
 ):
@@ -225,9 +229,9 @@ def test_a_setting_of_jax_that_changes_numbers_is_refused_on_resume(
 
 def test_every_setting_that_is_looked_at_is_one_of_this_jax():
     assert {name.upper() for name in environment.JAX_SETTINGS} < set(environment.numerics())
-    assert json.loads(
-        json.dumps(environment.numerics())
-    ) == environment.numerics(), "as it comes back from the file"
+    assert json.loads(json.dumps(environment.numerics())) == environment.numerics(), (
+        "as it comes back from the file"
+    )
 
 
 def test_flags_of_xla_count_where_they_may_change_numbers(tmp_path, monkeypatch):
@@ -257,7 +261,8 @@ def test_flags_of_xla_count_where_they_may_change_numbers(tmp_path, monkeypatch)
 @pytest.fixture
 def cache_setting():
     before = (
-        jax.config.jax_compilation_cache_dir, jax.config.jax_persistent_cache_min_compile_time_secs
+        jax.config.jax_compilation_cache_dir,
+        jax.config.jax_persistent_cache_min_compile_time_secs,
     )
     yield
     jax.config.update("jax_compilation_cache_dir", before[0])
@@ -286,25 +291,28 @@ def test_the_compilation_cache_is_a_help_and_no_condition(
     assert jax.config.jax_compilation_cache_dir is None and said.count("\n") == 1
     assert (
         "file/below cannot be written to (Not a directory); going on without; "
-        "JAX_COMPILATION_CACHE_DIR=FOLDER"
-        in said
+        "JAX_COMPILATION_CACHE_DIR=FOLDER" in said
     )
     monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")
     monkeypatch.setenv("HOME", "/dev/null")
     environment.use_compilation_cache("~/xla")
-    assert "/dev/null/xla cannot be written to" in (
-        said := capsys.readouterr().out
-    ) and "--config.runtime.compilation_cache=FOLDER" in said
+    assert (
+        "/dev/null/xla cannot be written to" in (said := capsys.readouterr().out)
+        and "--config.runtime.compilation_cache=FOLDER" in said
+    )
     environment.use_compilation_cache("")
     assert jax.config.jax_compilation_cache_dir is None and capsys.readouterr().out == ""
 
 
 DAMAGE = {
-    "cut short": lambda text: text[: len(text) // 2], "emptied": lambda text: b"",
+    "cut short": lambda text: text[: len(text) // 2],
+    "emptied": lambda text: b"",
     "zeroed": lambda text: b"\0" * len(text),
-    "no JSON": lambda text: b"{'a': 1}", "a list": lambda text: b"[1, 2]",
+    "no JSON": lambda text: b"{'a': 1}",
+    "a list": lambda text: b"[1, 2]",
     "no UTF-8": lambda text: b'{"a": "\xff"}',
-    "nested": lambda text: b"[" * 100_000, "null": lambda text: b"null",
+    "nested": lambda text: b"[" * 100_000,
+    "null": lambda text: b"null",
     "a longer number than Python takes": lambda text: b"1" * 5000,
 }
 
@@ -349,7 +357,10 @@ def test_an_object_that_lacks_what_it_should_have_is_damaged(photos, tmp_path):
 
 
 GOOD = {
-    "step": 3, "accuracy": 50.0, "mean_class_accuracy": 40.0, "per_class": {"cup": 1.0, "pen": None}
+    "step": 3,
+    "accuracy": 50.0,
+    "mean_class_accuracy": 40.0,
+    "per_class": {"cup": 1.0, "pen": None},
 }
 
 
@@ -373,25 +384,34 @@ def finished_stage(tmp_path, content, has_checkpoint):
 
 
 BROKEN_RESULTS = {
-    **{name: spoil(json.dumps(GOOD).encode()) for name, spoil in DAMAGE.items()}, "no step": b"{}",
+    **{name: spoil(json.dumps(GOOD).encode()) for name, spoil in DAMAGE.items()},
+    "no step": b"{}",
     "a word": b'{"step": "3"}',
-    **{f"wrong {key}": json.dumps(GOOD | {key: wrong}).encode() for key, wrong in (
-        ("accuracy", "50"), ("per_class", {"cup": 1.0}), ("per_class", [1, 2]),
-        ("mean_class_accuracy", {}), ("per_class", {"cup": 1, "pen": "x"}),
-    )},
+    **{
+        f"wrong {key}": json.dumps(GOOD | {key: wrong}).encode()
+        for key, wrong in (
+            ("accuracy", "50"),
+            ("per_class", {"cup": 1.0}),
+            ("per_class", [1, 2]),
+            ("mean_class_accuracy", {}),
+            ("per_class", {"cup": 1, "pen": "x"}),
+        )
+    },
 }
 
 
 @pytest.mark.parametrize("name", BROKEN_RESULTS)
 def test_a_damaged_result_is_taken_from_the_checkpoint_again(tmp_path, monkeypatch, capsys, name):
     stage = finished_stage(tmp_path, BROKEN_RESULTS[name], has_checkpoint=True)
-    state, report = types.SimpleNamespace(step=3), {
-        key: value for key, value in GOOD.items() if key != "step"
-    }
+    state, report = (
+        types.SimpleNamespace(step=3),
+        {key: value for key, value in GOOD.items() if key != "step"},
+    )
     monkeypatch.setattr(stages, "fit", lambda stage: (state, report))
-    assert stages._train(stage) == GOOD and json.loads(
-        (tmp_path / "can" / "result.json").read_text()
-    ) == GOOD
+    assert (
+        stages._train(stage) == GOOD
+        and json.loads((tmp_path / "can" / "result.json").read_text()) == GOOD
+    )
     said = capsys.readouterr().out
     assert "can/result.json: is damaged" in said and "from the checkpoint again" in said
     assert stages._train(stage) == GOOD and capsys.readouterr().out == "can: already finished\n"
@@ -410,13 +430,13 @@ def test_a_damaged_result_without_a_checkpoint_trains_nothing_unasked(tmp_path, 
 
 
 def test_a_result_without_figures_is_whole(tmp_path):
-    assert stages._train(
-        finished_stage(tmp_path, b'{"step": 3}', has_checkpoint=False)
-    ) == {"step": 3}
+    assert stages._train(finished_stage(tmp_path, b'{"step": 3}', has_checkpoint=False)) == {
+        "step": 3
+    }
 
 
 def test_a_sweep_calls_a_run_with_damaged_files_again(tmp_path):
-    one, = sweep_plan.plan(
+    (one,) = sweep_plan.plan(
         f"{tiny.ROOT}/configs/can.py", "0", None, ("--config.stages=('source_only',)",), tmp_path, 0
     )
     (one.workdir / "source_only").mkdir(parents=True)

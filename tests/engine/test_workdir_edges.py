@@ -80,7 +80,6 @@ def test_a_config_json_of_another_program_is_never_removed(tmp_path, content):
 def test_a_sweep_lets_a_run_that_has_made_nothing_be_corrected(tmp_path):
     (tmp_path / "seed0").mkdir()
     config_check.check_config(read("--config.can.max_loops=9"), tmp_path / "seed0")
-    # noqa: E731
     plan = lambda: sweep_plan.plan(f"{tiny.ROOT}/configs/can.py", "0", None, (), tmp_path, 0)
     plan()
     (tmp_path / "seed0" / "can" / "checkpoints" / "5").mkdir(parents=True)
@@ -96,9 +95,8 @@ def test_a_user_without_a_home_folder_gets_no_folder_called_tilde(tmp_path, monk
     monkeypatch.chdir(tmp_path)
     with in_process.compiled_programs_kept():
         environment.use_compilation_cache("~/.cache/xla")
-    assert (
-        "no home folder is known for this user" in capsys.readouterr().out
-        and not os.listdir(tmp_path)
+    assert "no home folder is known for this user" in capsys.readouterr().out and not os.listdir(
+        tmp_path
     )
     with pytest.raises(
         UserError, match="--workdir=~/run: this machine knows no home folder of this user"
@@ -138,13 +136,25 @@ def test_stray_files_and_links_among_checkpoints_stop_nothing(tmp_path):
         assert int(checkpoints.restore(make_state())[0].step) == 3
     assert target.is_dir(), "what a link leads to is not ours"
     assert {path.name for path in (tmp_path / "c").iterdir()} == {
-        "3", "999", "README", "backup", "007", "-1", "²"
+        "3",
+        "999",
+        "README",
+        "backup",
+        "007",
+        "-1",
+        "²",
     }
 
 
-@pytest.mark.parametrize("spoil", [lambda meta: meta.clear(), lambda meta: meta.update(metrics_bytes="many"),
-                                   # fmt: skip
-                                   lambda meta: meta.pop("report"), lambda meta: meta.update(report=[1])])
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda meta: meta.clear(),
+        lambda meta: meta.update(metrics_bytes="many"),  # fmt: skip
+        lambda meta: meta.pop("report"),
+        lambda meta: meta.update(report=[1]),
+    ],
+)
 def test_an_old_checkpoint_whose_json_says_something_else_falls_back(tmp_path, spoil, capsys):
     with zipfile.ZipFile(
         tiny.ROOT / "tests" / "golden" / "checkpoints_without_checksums.zip"

@@ -1,4 +1,6 @@
-"""Cycle association against the authors' own code (plca_feat_assoc.npz, plca_cls_assoc.npz), by hand, stored against blocked, and at the edges."""
+"""Cycle association against the authors' own code (plca_feat_assoc.npz, plca_cls_assoc.npz), by
+hand, stored against blocked, and at the edges.
+"""
 
 import functools
 
@@ -13,7 +15,8 @@ from dajax.ops.aggregation import aggregate
 from dajax.parallel import masked_mean
 
 IMPLEMENTATIONS = ["dense", "blocked"]
-SMALL_BLOCKS = 11  # of 63 and 48 pixels: several blocks, and a last one that overlaps the one before
+# of 63 and 48 pixels: several blocks, and a last one that overlaps the one before
+SMALL_BLOCKS = 11
 LEVELS = {
     "cos_spagg": ("cosine", True, True),
     "cos_nospagg": ("cosine", False, True),
@@ -24,7 +27,8 @@ LEVELS = {
     "kl_spagg_nocn": ("negative_kl", True, False),
     "kl_nospagg_nocn": ("negative_kl", False, False),
 }
-# tests/golden/README.md: relative to the largest entry, float32 against float64. float64: the same formula, another order of sums.
+# tests/golden/README.md: relative to the largest entry, float32 against float64. float64: the same
+# formula, another order of sums.
 TOLERANCES = {"float32": (2e-6, 2e-5), "float64": (1e-12, 1e-11)}
 
 
@@ -34,10 +38,14 @@ def channels_last(x, dtype):
 
 def assert_close(actual, expected, tolerance):
     expected = np.asarray(expected)
-    np.testing.assert_allclose(np.asarray(actual), expected, rtol=0, atol=tolerance * max(np.abs(expected).max(), 1e-30))
+    np.testing.assert_allclose(
+        np.asarray(actual), expected, rtol=0, atol=tolerance * max(np.abs(expected).max(), 1e-30)
+    )
 
 
-def plca_loss(source, target, labels, *, metric, aggregated, contrast, implementation, block_rows=SMALL_BLOCKS):
+def plca_loss(
+    source, target, labels, *, metric, aggregated, contrast, implementation, block_rows=SMALL_BLOCKS
+):
     """The loss of a level as a method writes it, and the Association."""
     settings = dict(metric=metric, implementation=implementation, block_rows=block_rows)
     if aggregated:  # probabilities are aggregated without contrast normalisation in any case
@@ -46,16 +54,27 @@ def plca_loss(source, target, labels, *, metric, aggregated, contrast, implement
     return masked_mean(association.values, association.mask), association
 
 
-# Compiling is what these tests spend their time on: the two halves of a level apart, each compiled once, nearly all on the golden shapes.
+# Compiling is what these tests spend their time on: the two halves of a level apart, each compiled
+# once, nearly all on the golden shapes.
 @functools.cache
 def association_gradients(metric, contrast, implementation):
-    settings = dict(metric=metric, aggregated=False, contrast=contrast, implementation=implementation)
-    return jax.jit(jax.value_and_grad(functools.partial(plca_loss, **settings), argnums=(0, 1), has_aux=True))
+    settings = dict(
+        metric=metric, aggregated=False, contrast=contrast, implementation=implementation
+    )
+    return jax.jit(
+        jax.value_and_grad(functools.partial(plca_loss, **settings), argnums=(0, 1), has_aux=True)
+    )
 
 
 @functools.cache
 def aggregation_gradient(metric, contrast, implementation):
-    settings = dict(metric=metric, alpha=0.5, contrast=contrast, implementation=implementation, block_rows=SMALL_BLOCKS)
+    settings = dict(
+        metric=metric,
+        alpha=0.5,
+        contrast=contrast,
+        implementation=implementation,
+        block_rows=SMALL_BLOCKS,
+    )
 
     def run(x, cotangent):
         out, pull = jax.vjp(functools.partial(aggregate, **settings), x)
@@ -65,7 +84,9 @@ def aggregation_gradient(metric, contrast, implementation):
 
 
 def value_and_gradients(level, implementation):
-    """(source, target, labels) -> (loss, Association), (gradient of the source, gradient of the target)."""
+    """(source, target, labels) -> (loss, Association), (gradient of the source, gradient of the
+    target).
+    """
     metric, aggregated, contrast = LEVELS[level]
     run = association_gradients(metric, contrast, implementation)
     if not aggregated:
@@ -82,13 +103,20 @@ def value_and_gradients(level, implementation):
 
 def level_inputs(golden, level, dtype=jnp.float32):
     """Source and target features or logits, and source labels."""
-    kind, names = ("feat", ("x1", "x2")) if level.startswith("cos") else ("cls", ("logits1", "logits2"))
+    kind, names = (
+        ("feat", ("x1", "x2")) if level.startswith("cos") else ("cls", ("logits1", "logits2"))
+    )
     arrays = golden(f"plca_{kind}_assoc")[""]
-    return *(channels_last(arrays[name], dtype) for name in names), jnp.asarray(arrays["gt"], jnp.int32)
+    return *(channels_last(arrays[name], dtype) for name in names), jnp.asarray(
+        arrays["gt"], jnp.int32
+    )
 
 
 # float64 costs another compilation and shows nothing new for the other levels.
-CASES = [(level, "float32") for level in LEVELS] + [("cos_spagg", "float64"), ("kl_spagg", "float64")]
+CASES = [(level, "float32") for level in LEVELS] + [
+    ("cos_spagg", "float64"),
+    ("kl_spagg", "float64"),
+]
 
 
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
@@ -101,20 +129,45 @@ def test_value_cycles_and_gradients_are_the_authors(golden, level, dtype, implem
         source, target, labels = level_inputs(golden, level, dtype)
         pulls = []
         if not is_features:
-            (source, pull_source), (target, pull_target) = jax.vjp(jax.nn.softmax, source), jax.vjp(jax.nn.softmax, target)
+            (source, pull_source), (target, pull_target) = (
+                jax.vjp(jax.nn.softmax, source),
+                jax.vjp(jax.nn.softmax, target),
+            )
             pulls = [pull_source, pull_target]
-        (value, association), grads = value_and_gradients(level, implementation)(source, target, labels)
+        (value, association), grads = value_and_gradients(level, implementation)(
+            source, target, labels
+        )
         logit_grads = [pull(grad)[0] for pull, grad in zip(pulls, grads)]
-    assert value.dtype == dtype and association.target_index.dtype == association.end_index.dtype == jnp.int32
+    assert (
+        value.dtype == dtype
+        and association.target_index.dtype == association.end_index.dtype == jnp.int32
+    )
     assert_close(value, case["loss"], value_tolerance)
-    for found, key in ((association.target_index, "jstar"), (association.end_index, "istar"), (association.mask, "mask")):
+    for found, key in (
+        (association.target_index, "jstar"),
+        (association.end_index, "istar"),
+        (association.mask, "mask"),
+    ):
         np.testing.assert_array_equal(np.asarray(found), case[key].reshape(found.shape))
-    assert_close(np.exp(-np.asarray(association.values)), case["pair_prob"].reshape(association.values.shape), gradient_tolerance)
+    assert_close(
+        np.exp(-np.asarray(association.values)),
+        case["pair_prob"].reshape(association.values.shape),
+        gradient_tolerance,
+    )
 
-    expected = {f"grad_{name}": grad for name, grad in zip(("x1", "x2") if is_features else ("p1", "p2"), grads)}
+    expected = {
+        f"grad_{name}": grad
+        for name, grad in zip(("x1", "x2") if is_features else ("p1", "p2"), grads)
+    }
     expected |= {f"grad_{name}": grad for name, grad in zip(("logits1", "logits2"), logit_grads)}
-    compared = [assert_close(np.moveaxis(grad, -1, 1), case[key], gradient_tolerance) for key, grad in expected.items() if key in case]
-    assert len(compared) == (4 if level == "kl_spagg" else 0 if level.startswith("kl") and level.endswith("nocn") else 2)
+    compared = [
+        assert_close(np.moveaxis(grad, -1, 1), case[key], gradient_tolerance)
+        for key, grad in expected.items()
+        if key in case
+    ]
+    assert len(compared) == (
+        4 if level == "kl_spagg" else 0 if level.startswith("kl") and level.endswith("nocn") else 2
+    )
 
 
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
@@ -122,7 +175,9 @@ def test_a_zero_feature_changes_nothing_elsewhere_and_gets_no_gradient(golden, i
     case = golden("plca_feat_assoc")["edge_zero"]
     source, target, labels = level_inputs(golden, "cos_spagg")
     pixel = tuple(int(i) for i in case["pixel"])
-    (value, _), grads = value_and_gradients("cos_spagg", implementation)(source.at[pixel].set(0.0), target, labels)
+    (value, _), grads = value_and_gradients("cos_spagg", implementation)(
+        source.at[pixel].set(0.0), target, labels
+    )
     assert_close(value, case["loss"], 2e-6)
     assert not np.asarray(grads[0][pixel]).any()
     for grad, key in zip(grads, ("grad_x1_others", "grad_x2")):
@@ -131,33 +186,50 @@ def test_a_zero_feature_changes_nothing_elsewhere_and_gets_no_gradient(golden, i
 
 def edge_inputs(golden, level):
     source, target, labels = level_inputs(golden, level)
-    return (source, target, labels) if level.startswith("cos") else (jax.nn.softmax(source), jax.nn.softmax(target), labels)
+    return (
+        (source, target, labels)
+        if level.startswith("cos")
+        else (jax.nn.softmax(source), jax.nn.softmax(target), labels)
+    )
 
 
 def assert_nothing(result):
     (value, association), grads = result
-    assert value == 0 and not association.mask.any() and not any(np.asarray(grad).any() for grad in grads)
+    assert (
+        value == 0
+        and not association.mask.any()
+        and not any(np.asarray(grad).any() for grad in grads)
+    )
 
 
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
 @pytest.mark.parametrize("level", ["cos_spagg", "kl_spagg"])
 class TestEdges:
-    def test_ignored_labels_everywhere_are_no_cycle_and_no_gradient(self, golden, level, implementation):
+    def test_ignored_labels_everywhere_are_no_cycle_and_no_gradient(
+        self, golden, level, implementation
+    ):
         source, target, labels = edge_inputs(golden, level)
         for ignored in (255, -1):
-            assert_nothing(value_and_gradients(level, implementation)(source, target, jnp.full_like(labels, ignored)))
+            assert_nothing(
+                value_and_gradients(level, implementation)(
+                    source, target, jnp.full_like(labels, ignored)
+                )
+            )
 
     def test_no_valid_cycle_is_no_gradient(self, golden, level, implementation):
         source, target, labels = edge_inputs(golden, level)
         run = value_and_gradients(level, implementation)
-        own_class = 1000 + jnp.arange(labels.size, dtype=jnp.int32).reshape(labels.shape)  # every pixel a class of its own
+        # every pixel a class of its own
+        own_class = 1000 + jnp.arange(labels.size, dtype=jnp.int32).reshape(labels.shape)
         closed = run(source, target, own_class)[0][1].mask
         assert closed.any()
         assert_nothing(run(source, target, jnp.where(closed.reshape(labels.shape), 255, own_class)))
 
     def test_with_one_class_every_cycle_is_valid(self, golden, level, implementation):
         source, target, labels = edge_inputs(golden, level)
-        (value, association), _ = value_and_gradients(level, implementation)(source, target, jnp.zeros_like(labels))
+        (value, association), _ = value_and_gradients(level, implementation)(
+            source, target, jnp.zeros_like(labels)
+        )
         assert association.mask.all()
         np.testing.assert_allclose(value, np.mean(association.values), rtol=1e-6)
 
@@ -165,20 +237,33 @@ class TestEdges:
         source, target, labels = edge_inputs(golden, level)
         source, target = (jnp.broadcast_to(x[:1, :1, :1], x.shape) for x in (source, target))
         for contrast in ("", "_nocn"):
-            (value, association), grads = value_and_gradients(level + contrast, implementation)(source, target, labels)
-            assert np.isfinite(value) and np.isfinite(association.values).all() and all(np.isfinite(grad).all() for grad in grads)
-        # Without contrast normalisation both softmaxes are flat, over 48 target and 63 source pixels.
+            (value, association), grads = value_and_gradients(level + contrast, implementation)(
+                source, target, labels
+            )
+            assert (
+                np.isfinite(value)
+                and np.isfinite(association.values).all()
+                and all(np.isfinite(grad).all() for grad in grads)
+            )
+        # Without contrast normalisation both softmaxes are flat, over 48 target and 63 source
+        # pixels.
         np.testing.assert_allclose(association.values, np.full((2, 63), np.log(48 * 63)), rtol=1e-5)
 
 
 def test_hand_computed_pair():
-    """Unit vectors at right angles, no contrast normalisation: every best similarity is 1, the other 0: p = e / (1 + e) both ways."""
+    """Unit vectors at right angles, no contrast normalisation: every best similarity is 1, the
+    other 0: p = e / (1 + e) both ways.
+    """
     source = jnp.asarray([[1.0, 0.0], [0.0, 2.0]]).reshape(1, 1, 2, 2)
     target = jnp.asarray([[0.0, 3.0], [1.0, 0.0]]).reshape(1, 2, 1, 2)
     for implementation in IMPLEMENTATIONS:
-        settings = dict(metric="cosine", contrast=False, implementation=implementation, block_rows=1)
+        settings = dict(
+            metric="cosine", contrast=False, implementation=implementation, block_rows=1
+        )
         out = cycle_association(source, target, jnp.asarray([[[4, 255]]]), **settings)
-        np.testing.assert_allclose(out.values, np.full((1, 2), 2 * np.log1p(np.exp(-1.0))), rtol=1e-6)
+        np.testing.assert_allclose(
+            out.values, np.full((1, 2), 2 * np.log1p(np.exp(-1.0))), rtol=1e-6
+        )
         np.testing.assert_array_equal(out.target_index, [[1, 0]])
         np.testing.assert_array_equal(out.end_index, [[0, 1]])
         np.testing.assert_array_equal(out.mask, [[True, False]])
@@ -192,11 +277,20 @@ def test_blocked_and_dense_agree_on_larger_grids_of_different_shape(metric):
     if metric == "negative_kl":
         source, target = jax.nn.softmax(2.0 * source), jax.nn.softmax(2.0 * target)
     results = []
-    for implementation in IMPLEMENTATIONS:  # ops/test_aggregation.py does the same for the aggregation
+    # ops/test_aggregation.py does the same for the aggregation
+    for implementation in IMPLEMENTATIONS:
         # 10 blocks of source and 8 of target rows, both with an overlapping last one.
-        settings = dict(metric=metric, aggregated=False, contrast=True, implementation=implementation, block_rows=110)
+        settings = dict(
+            metric=metric,
+            aggregated=False,
+            contrast=True,
+            implementation=implementation,
+            block_rows=110,
+        )
         loss = functools.partial(plca_loss, **settings)
-        results.append(jax.jit(jax.value_and_grad(loss, argnums=(0, 1), has_aux=True))(source, target, labels))
+        results.append(
+            jax.jit(jax.value_and_grad(loss, argnums=(0, 1), has_aux=True))(source, target, labels)
+        )
     ((dense_value, dense), dense_grads), ((blocked_value, blocked), blocked_grads) = results
     for found, expected in zip(blocked[1:], dense[1:]):
         np.testing.assert_array_equal(found, expected)
@@ -211,40 +305,71 @@ def test_bfloat16_is_computed_as_float32(golden, implementation):
     source, target = source.astype(jnp.bfloat16), target.astype(jnp.bfloat16)
     run = value_and_gradients("cos_nospagg", implementation)
     (value, association), grads = run(source, target, labels)
-    (expected, _), expected_grads = run(source.astype(jnp.float32), target.astype(jnp.float32), labels)
+    (expected, _), expected_grads = run(
+        source.astype(jnp.float32), target.astype(jnp.float32), labels
+    )
     assert value.dtype == association.values.dtype == jnp.float32
     assert_close(value, expected, 1e-6)
     for grad, expected in zip(grads, expected_grads):
         assert grad.dtype == jnp.bfloat16
-        assert_close(grad.astype(jnp.float32), expected, 2**-8)  # only the gradient is rounded, in the end, to 8 bits
+        # only the gradient is rounded, in the end, to 8 bits
+        assert_close(grad.astype(jnp.float32), expected, 2**-8)
 
 
 def test_blocked_memory_holds_no_matrix_of_all_pairs():
     pixels = 96 * 96
-    shapes = [jax.ShapeDtypeStruct((1, 96, 96, 4), jnp.float32)] * 2 + [jax.ShapeDtypeStruct((1, 96, 96), jnp.int32)]
-    for metric in ("cosine", "negative_kl"):  # "auto" must choose blocks: the grid is larger than PLCA's own, 92 x 92
-        settings = dict(metric=metric, aggregated=True, contrast=True, implementation="auto", block_rows=128)
-        compiled = jax.jit(jax.grad(lambda *args: plca_loss(*args, **settings)[0], argnums=(0, 1))).lower(*shapes).compile()
+    shapes = [jax.ShapeDtypeStruct((1, 96, 96, 4), jnp.float32)] * 2 + [
+        jax.ShapeDtypeStruct((1, 96, 96), jnp.int32)
+    ]
+    # "auto" must choose blocks: the grid is larger than PLCA's own, 92 x 92
+    for metric in ("cosine", "negative_kl"):
+        settings = dict(
+            metric=metric, aggregated=True, contrast=True, implementation="auto", block_rows=128
+        )
+        compiled = (
+            jax.jit(jax.grad(lambda *args: plca_loss(*args, **settings)[0], argnums=(0, 1)))
+            .lower(*shapes)
+            .compile()
+        )
         assert compiled.memory_analysis().temp_size_in_bytes < 0.1 * 4 * pixels**2
 
 
 def test_auto_stores_small_matrices_only():
-    assert not row_blocks.uses_blocks("auto", 44 * 44, 44 * 44) and row_blocks.uses_blocks("auto", 92 * 92, 92 * 92)
-    assert row_blocks.uses_blocks("blocked", 2, 2) and not row_blocks.uses_blocks("dense", 10**4, 10**4)
+    assert not row_blocks.uses_blocks("auto", 44 * 44, 44 * 44) and row_blocks.uses_blocks(
+        "auto", 92 * 92, 92 * 92
+    )
+    assert row_blocks.uses_blocks("blocked", 2, 2) and not row_blocks.uses_blocks(
+        "dense", 10**4, 10**4
+    )
 
 
 def test_a_similarity_rounded_above_its_maximum_is_no_probability_above_one():
-    softmax = row_blocks.RowSoftmax(peak=jnp.ones(1), scale=jnp.full(1, 1e10), log_total=jnp.zeros(1), index=jnp.zeros(1, jnp.int32))
+    softmax = row_blocks.RowSoftmax(
+        peak=jnp.ones(1),
+        scale=jnp.full(1, 1e10),
+        log_total=jnp.zeros(1),
+        index=jnp.zeros(1, jnp.int32),
+    )
     for axis in (0, 1):
         assert row_blocks.probabilities(jnp.full((1, 1), 1.0 + 1e-6), softmax, axis) == 1.0
 
 
 def test_mistakes_are_named():
-    source, target, labels = jnp.ones((2, 2, 3, 4)), jnp.ones((2, 3, 3, 4)), jnp.zeros((2, 2, 3), jnp.int32)
+    source, target, labels = (
+        jnp.ones((2, 2, 3, 4)),
+        jnp.ones((2, 3, 3, 4)),
+        jnp.zeros((2, 2, 3), jnp.int32),
+    )
     with pytest.raises(ValueError, match="unknown metric 'cos'; known: cosine, negative_kl"):
         cycle_association(source, target, labels, metric="cos")
-    with pytest.raises(ValueError, match="unknown implementation 'fast'; known: auto, dense, blocked"):
+    with pytest.raises(
+        ValueError, match="unknown implementation 'fast'; known: auto, dense, blocked"
+    ):
         cycle_association(source, target, labels, metric="cosine", implementation="fast")
-    for wrong in ((source, target[:1], labels), (source, target[..., :3], labels), (source, target, labels[:, :1])):
+    for wrong in (
+        (source, target[:1], labels),
+        (source, target[..., :3], labels),
+        (source, target, labels[:, :1]),
+    ):
         with pytest.raises(ValueError, match="do not fit together"):
             cycle_association(*wrong, metric="cosine")

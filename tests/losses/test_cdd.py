@@ -1,4 +1,6 @@
-"""CDD against the authors' own code (can_cdd.npz), a hand-computed case, and the degenerate batches that real runs meet."""
+"""CDD against the authors' own code (can_cdd.npz), a hand-computed case, and the degenerate batches
+that real runs meet.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -7,14 +9,28 @@ import pytest
 
 from dajax.losses.cdd import cdd, discrepancy_matrix
 
-CASES = ["office", "visda", "one_layer", "ragged", "single_class", "two_class", "odd_kernels", "m1", "degenerate"]
+CASES = [
+    "office",
+    "visda",
+    "one_layer",
+    "ragged",
+    "single_class",
+    "two_class",
+    "odd_kernels",
+    "m1",
+    "degenerate",
+]
 TOLERANCE = 2e-5  # tests/golden/README.md: float32 against float64, relative to the largest entry
 
 
 def blocks(rows, counts):
     """[sum of counts, d] sorted by class -> [C, max count, d] and its mask."""
     width = max(counts)
-    padded, mask, start = np.zeros((len(counts), width, rows.shape[1]), np.float32), np.zeros((len(counts), width), bool), 0
+    padded, mask, start = (
+        np.zeros((len(counts), width, rows.shape[1]), np.float32),
+        np.zeros((len(counts), width), bool),
+        0,
+    )
     for i, count in enumerate(counts):
         padded[i, :count], mask[i, :count] = rows[start : start + count], True
         start += count
@@ -25,7 +41,10 @@ def load(case):
     layers = range(int(case["num_layers"]))
     source = [blocks(case[f"src_l{i}"], case["nums_s"]) for i in layers]
     target = [blocks(case[f"tgt_l{i}"], case["nums_t"]) for i in layers]
-    kernels = dict(kernel_num=tuple(map(int, case["kernel_num"])), kernel_mul=tuple(map(float, case["kernel_mul"])))
+    kernels = dict(
+        kernel_num=tuple(map(int, case["kernel_num"])),
+        kernel_mul=tuple(map(float, case["kernel_mul"])),
+    )
     return [s for s, _ in source], [t for t, _ in target], source[0][1], target[0][1], kernels
 
 
@@ -41,27 +60,47 @@ def test_value_and_gradient_are_the_authors(golden, name):
     num_classes = int(case["num_classes"])
 
     def loss(source, target, intra_only):
-        out = cdd(source, target, source_mask, target_mask, num_classes=num_classes, intra_only=intra_only, **kernels)
+        out = cdd(
+            source,
+            target,
+            source_mask,
+            target_mask,
+            num_classes=num_classes,
+            intra_only=intra_only,
+            **kernels,
+        )
         return out.total, out
 
     for intra_only, prefix in ((False, "grad_cdd"), (True, "grad_intra")):
-        (value, parts), grads = jax.jit(jax.value_and_grad(loss, argnums=(0, 1), has_aux=True), static_argnums=2)(source, target, intra_only)
+        (value, parts), grads = jax.jit(
+            jax.value_and_grad(loss, argnums=(0, 1), has_aux=True), static_argnums=2
+        )(source, target, intra_only)
         scale = max(abs(case["intra"]), abs(np.nan_to_num(case["inter"])), 1.0)
         assert_close(value, case["intra_only_cdd" if intra_only else "cdd"], scale)
         assert_close(parts.intra, case["intra"], scale)
         if not intra_only and np.isfinite(case["inter"]):
             assert_close(parts.inter, case["inter"], scale)
-        for domain, mask, domain_grads in (("src", source_mask, grads[0]), ("tgt", target_mask, grads[1])):
+        for domain, mask, domain_grads in (
+            ("src", source_mask, grads[0]),
+            ("tgt", target_mask, grads[1]),
+        ):
             for i, grad in enumerate(domain_grads):
                 assert_close(np.asarray(grad)[np.asarray(mask)], case[f"{prefix}_{domain}_l{i}"])
-                assert not np.asarray(grad)[~np.asarray(mask)].any(), "a padded row received a gradient"
+                assert not np.asarray(grad)[~np.asarray(mask)].any(), (
+                    "a padded row received a gradient"
+                )
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_pair_matrix_is_the_authors(golden, name):
     case = golden("can_cdd")[name]
     source, target, source_mask, target_mask, kernels = load(case)
-    assert_close(jax.jit(lambda s, t: discrepancy_matrix(s, t, source_mask, target_mask, **kernels))(source, target), case["mmd_matrix"])
+    assert_close(
+        jax.jit(lambda s, t: discrepancy_matrix(s, t, source_mask, target_mask, **kernels))(
+            source, target
+        ),
+        case["mmd_matrix"],
+    )
 
 
 def test_gradients_reach_features_and_head_through_both_layers(golden):
@@ -77,18 +116,28 @@ def test_gradients_reach_features_and_head_through_both_layers(golden):
             probs = jax.nn.softmax(jnp.dot(rows, weight.T) + bias[None])
             layers.append([x.reshape(-1, width, x.shape[-1]) for x in (rows, probs)])
         masks = [jnp.ones(x[0].shape[:2], bool) for x in layers]
-        out = cdd(*layers, *masks, num_classes=int(case["num_classes"]), kernel_num=(5, 5), kernel_mul=(2, 2))
+        out = cdd(
+            *layers,
+            *masks,
+            num_classes=int(case["num_classes"]),
+            kernel_num=(5, 5),
+            kernel_mul=(2, 2),
+        )
         return float(case["loss_weight"]) * out.total
 
     args = [jnp.asarray(case[k]) for k in ("src_feat", "tgt_feat", "head_weight", "head_bias")]
     value, grads = jax.value_and_grad(loss, argnums=(0, 1, 2, 3))(*args)
     assert_close(value, case["loss"], 1.0)
-    for grad, key in zip(grads, ("grad_src_feat", "grad_tgt_feat", "grad_head_weight", "grad_head_bias")):
+    for grad, key in zip(
+        grads, ("grad_src_feat", "grad_tgt_feat", "grad_head_weight", "grad_head_bias")
+    ):
         assert_close(grad, case[key])
 
 
 def test_hand_computed_two_by_two():
-    """One class, one row each side at squared distance 1: bandwidth = 2 * 1 / (2 * 1) = 1, one kernel: D = 2 (1 - e^-1)."""
+    """One class, one row each side at squared distance 1: bandwidth = 2 * 1 / (2 * 1) = 1, one
+    kernel: D = 2 (1 - e^-1).
+    """
     source, target, mask = jnp.zeros((1, 1, 1)), jnp.ones((1, 1, 1)), jnp.ones((1, 1), bool)
     out = cdd([source], [target], mask, mask, num_classes=2, kernel_num=(1,), kernel_mul=(2.0,))
     # The diagonal's distance is clipped up to 1e-5, hence exp(-1e-5) instead of 1.
@@ -96,7 +145,9 @@ def test_hand_computed_two_by_two():
     assert out.inter == 0
 
 
-@pytest.mark.parametrize("name", ["nothing", "absent class", "identical features", "one row against none"])
+@pytest.mark.parametrize(
+    "name", ["nothing", "absent class", "identical features", "one row against none"]
+)
 def test_degenerate_batches_have_finite_value_and_gradient(name):
     source, target = jax.random.normal(jax.random.key(0), (2, 3, 2, 5))
     source_mask = target_mask = jnp.ones((3, 2), bool)
@@ -107,11 +158,22 @@ def test_degenerate_batches_have_finite_value_and_gradient(name):
     if name == "identical features":
         source, target = jnp.ones_like(source), jnp.ones_like(target)
     if name == "one row against none":
-        source_mask, target_mask = jnp.zeros((3, 2), bool).at[0, 0].set(True), jnp.zeros((3, 2), bool)
+        source_mask, target_mask = (
+            jnp.zeros((3, 2), bool).at[0, 0].set(True),
+            jnp.zeros((3, 2), bool),
+        )
 
     @jax.jit
     def loss(source, target):
-        return cdd([source], [target], source_mask, target_mask, num_classes=3, kernel_num=(5,), kernel_mul=(2.0,)).total
+        return cdd(
+            [source],
+            [target],
+            source_mask,
+            target_mask,
+            num_classes=3,
+            kernel_num=(5,),
+            kernel_mul=(2.0,),
+        ).total
 
     value, grads = jax.value_and_grad(loss, argnums=(0, 1))(source, target)
     assert np.isfinite(value) and all(np.isfinite(g).all() for g in grads)

@@ -22,10 +22,17 @@ def test_mcd_is_tllibs(golden):
         return classifier_discrepancy(jax.nn.softmax(a), jax.nn.softmax(b)).mean()
 
     def balance(a, b):
-        return negative_log_balance(jax.nn.softmax(a), mask) + negative_log_balance(jax.nn.softmax(b), mask)
+        return negative_log_balance(jax.nn.softmax(a), mask) + negative_log_balance(
+            jax.nn.softmax(b), mask
+        )
 
-    for function, name, expected in ((apart, "discrepancy", "discrepancy"), (balance, "entropy", "entropy_sum")):
-        value, grads = jax.jit(jax.value_and_grad(function, argnums=(0, 1)))(case["logits_1"], case["logits_2"])
+    for function, name, expected in (
+        (apart, "discrepancy", "discrepancy"),
+        (balance, "entropy", "entropy_sum"),
+    ):
+        value, grads = jax.jit(jax.value_and_grad(function, argnums=(0, 1)))(
+            case["logits_1"], case["logits_2"]
+        )
         np.testing.assert_allclose(value, case[expected], rtol=TOLERANCE)
         for i, grad in enumerate(grads, start=1):
             wanted = case[f"grad_{name}_logits_{i}"]
@@ -35,8 +42,11 @@ def test_mcd_is_tllibs(golden):
 def test_hand_computed_discrepancy_and_balance():
     a, b = jnp.array([[1.0, 0.0]]), jnp.array([[0.25, 0.75]])
     np.testing.assert_allclose(classifier_discrepancy(a, b), [0.75])
-    balanced = negative_log_balance(jnp.array([[1.0, 0.0], [0.0, 1.0], [9.0, 9.0]]), jnp.array([True, True, False]))
-    np.testing.assert_allclose(balanced, np.log(2), rtol=1e-5)  # each class in half of the valid rows
+    balanced = negative_log_balance(
+        jnp.array([[1.0, 0.0], [0.0, 1.0], [9.0, 9.0]]), jnp.array([True, True, False])
+    )
+    # each class in half of the valid rows
+    np.testing.assert_allclose(balanced, np.log(2), rtol=1e-5)
 
 
 @pytest.mark.parametrize("rows", ["none", "identical"])
@@ -63,10 +73,14 @@ def test_boundary_sensitive_weights_are_the_formula(golden, stop_gradient):
         return ce.sum() + float(case["beta"]) * (weights * cdd).sum()
 
     value, (of_ce, of_cdd) = jax.value_and_grad(total, argnums=(0, 1))(case["ce"], case["cdd"])
-    np.testing.assert_allclose(source_weights(case["ce"], weighting="bsa"), case["weight"], rtol=1e-5)
+    np.testing.assert_allclose(
+        source_weights(case["ce"], weighting="bsa"), case["weight"], rtol=1e-5
+    )
     np.testing.assert_allclose(value, case["total"], rtol=1e-5)
     np.testing.assert_allclose(of_cdd, case["grad_cdd"], rtol=1e-5)
-    np.testing.assert_allclose(of_ce, case["grad_ce_stopgrad" if stop_gradient else "grad_ce_nostopgrad"], rtol=1e-4)
+    np.testing.assert_allclose(
+        of_ce, case["grad_ce_stopgrad" if stop_gradient else "grad_ce_nostopgrad"], rtol=1e-4
+    )
 
 
 def test_the_source_with_the_lower_cross_entropy_weighs_more_and_none_of_them_is_infinite():

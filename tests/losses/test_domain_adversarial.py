@@ -22,17 +22,31 @@ TOLERANCE = 2e-5  # tests/golden/README.md
 
 def assert_close(actual, expected, scale=None):
     scale = np.abs(expected).max() if scale is None else scale
-    np.testing.assert_allclose(actual, expected, rtol=0, atol=max(TOLERANCE * scale, 1e-6))  # 1e-6: biases before a norm have no gradient
+    # 1e-6: biases before a norm have no gradient
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=max(TOLERANCE * scale, 1e-6))
 
 
 def discriminator_trees(case):
     """torch's nn.Sequential -> (params, batch_stats)."""
-    get = {name: jnp.asarray(value, jnp.float32) for name, value in case.items() if name.startswith("disc.")}
+    get = {
+        name: jnp.asarray(value, jnp.float32)
+        for name, value in case.items()
+        if name.startswith("disc.")
+    }
     params, stats = {}, {}
     for layer, (dense, norm) in enumerate((("0", "1"), ("3", "4")), start=1):
-        params[f"dense{layer}"] = {"kernel": get[f"disc.{dense}.weight"].T, "bias": get[f"disc.{dense}.bias"]}
-        params[f"norm{layer}"] = {"scale": get[f"disc.{norm}.weight"][None], "bias": get[f"disc.{norm}.bias"][None]}
-        stats[f"norm{layer}"] = {"mean": get[f"disc.{norm}.running_mean"][None], "var": get[f"disc.{norm}.running_var"][None]}
+        params[f"dense{layer}"] = {
+            "kernel": get[f"disc.{dense}.weight"].T,
+            "bias": get[f"disc.{dense}.bias"],
+        }
+        params[f"norm{layer}"] = {
+            "scale": get[f"disc.{norm}.weight"][None],
+            "bias": get[f"disc.{norm}.bias"][None],
+        }
+        stats[f"norm{layer}"] = {
+            "mean": get[f"disc.{norm}.running_mean"][None],
+            "var": get[f"disc.{norm}.running_var"][None],
+        }
     params["output"] = {"kernel": get["disc.6.0.weight"].T, "bias": get["disc.6.0.bias"]}
     return params, stats
 
@@ -40,9 +54,13 @@ def discriminator_trees(case):
 def loss_of(case, params, stats, source, target, weights=None):
     """(loss, logits) of both domains behind the reversal."""
     step, n = int(case["iter"]), len(source)
-    rows = reverse_gradient(jnp.concatenate([source, target]), reversal_coefficient(step, **TLLIB_REVERSAL))
+    rows = reverse_gradient(
+        jnp.concatenate([source, target]), reversal_coefficient(step, **TLLIB_REVERSAL)
+    )
     width = case["disc.0.bias"].shape[0]
-    logits, _ = discriminate_domains(params, stats, rows, jnp.ones(2 * n, bool), width=width, axis_name=None)
+    logits, _ = discriminate_domains(
+        params, stats, rows, jnp.ones(2 * n, bool), width=width, axis_name=None
+    )
     losses = domain_losses(logits, jnp.arange(2 * n) < n)
     weights = jnp.ones(2 * n) if weights is None else weights
     return (weights * losses).sum() / weights.sum(), logits
@@ -56,14 +74,20 @@ def test_dann_is_tllibs(golden, name):
     def loss(params, source, target):
         return loss_of(case, params, stats, source, target)
 
-    (value, logits), (of_params, *of_features) = jax.jit(jax.value_and_grad(loss, argnums=(0, 1, 2), has_aux=True))(params, case["f_s"], case["f_t"])
+    (value, logits), (of_params, *of_features) = jax.jit(
+        jax.value_and_grad(loss, argnums=(0, 1, 2), has_aux=True)
+    )(params, case["f_s"], case["f_t"])
     np.testing.assert_allclose(value, case["loss"], rtol=TOLERANCE)
     for grad, key in zip(of_features, ("grad_f_s", "grad_f_t")):
         assert_close(grad, case[key])
     n = len(case["f_s"])
     accuracy = 50 * ((logits[:n] > 0).mean() + (logits[n:] <= 0).mean())
     np.testing.assert_allclose(accuracy, case["domain_accuracy"], rtol=1e-6)
-    grads = {"disc." + key.removeprefix("grad_disc."): value for key, value in case.items() if key.startswith("grad_disc")}
+    grads = {
+        "disc." + key.removeprefix("grad_disc."): value
+        for key, value in case.items()
+        if key.startswith("grad_disc")
+    }
     scale = max(np.abs(value).max() for value in grads.values())
     for layer, (dense, norm) in enumerate((("0", "1"), ("3", "4")), start=1):
         assert_close(of_params[f"dense{layer}"]["kernel"].T, grads[f"disc.{dense}.weight"], scale)
@@ -85,7 +109,10 @@ def test_cdan_is_tllibs(golden, name):
         weights = None
         if case["entropy_conditioning"]:
             weights = entropy_weights(jnp.concatenate([source_logits, target_logits]), mask)
-        maps = conditioned_features(source, source_logits), conditioned_features(target, target_logits)
+        maps = (
+            conditioned_features(source, source_logits),
+            conditioned_features(target, target_logits),
+        )
         return loss_of(case, params, stats, *maps, weights)[0]
 
     args = [case[key] for key in ("f_s", "f_t", "g_s", "g_t")]
@@ -93,31 +120,46 @@ def test_cdan_is_tllibs(golden, name):
     np.testing.assert_allclose(value, case["loss"], rtol=TOLERANCE)
     assert_close(grads[0], case["grad_f_s"])
     assert_close(grads[1], case["grad_f_t"])
-    assert not np.asarray(grads[2]).any() and not np.asarray(grads[3]).any(), "predictions get no gradient"
+    assert not np.asarray(grads[2]).any() and not np.asarray(grads[3]).any(), (
+        "predictions get no gradient"
+    )
 
 
 def test_the_reversal_coefficient_is_tllibs_and_begins_at_0(golden):
     case = golden("can_tllib")["grl"]
     for step, expected in zip(case["iters"], case["coeff"], strict=True):
-        np.testing.assert_allclose(reversal_coefficient(int(step), **TLLIB_REVERSAL), expected, atol=1e-6)
+        np.testing.assert_allclose(
+            reversal_coefficient(int(step), **TLLIB_REVERSAL), expected, atol=1e-6
+        )
     assert reversal_coefficient(0, **TLLIB_REVERSAL) == 0
 
 
 def test_hand_computed_losses():
     """ln 2 at logit 0; softplus(-2) for a source row at 2, softplus(2) for a target row there."""
     losses = domain_losses(jnp.array([0.0, 2.0, 2.0]), jnp.array([True, True, False]))
-    np.testing.assert_allclose(losses, [np.log(2), np.log1p(np.exp(-2)), np.log1p(np.exp(2))], rtol=1e-6)
-    weights = entropy_weights(jnp.array([[50.0, 0.0], [0.0, 0.0], [0.0, 0.0]]), jnp.array([True, True, False]))
+    np.testing.assert_allclose(
+        losses, [np.log(2), np.log1p(np.exp(-2)), np.log1p(np.exp(2))], rtol=1e-6
+    )
+    weights = entropy_weights(
+        jnp.array([[50.0, 0.0], [0.0, 0.0], [0.0, 0.0]]), jnp.array([True, True, False])
+    )
     np.testing.assert_allclose(weights, [2.0, 1.5, 0.0], atol=1e-4)  # 1 + exp(-ln 2)
 
 
 def test_the_randomised_map_is_the_product_of_two_projections():
-    """Features (1, 2) and probabilities (1/4, 3/4), onto three numbers: (1, 3, 2) * (1/4, 3/4, 1) / sqrt(3)."""
+    """Features (1, 2) and probabilities (1/4, 3/4), onto three numbers: (1, 3, 2) * (1/4, 3/4, 1) /
+    sqrt(3).
+    """
     features, logits = jnp.array([[1.0, 2.0]]), jnp.log(jnp.array([[0.25, 0.75]]))
-    of_features, of_classes = jnp.array([[1.0, 1.0, 0.0], [0.0, 1.0, 1.0]]), jnp.array([[1.0, 0.0, 1.0], [0.0, 1.0, 1.0]])
+    of_features, of_classes = (
+        jnp.array([[1.0, 1.0, 0.0], [0.0, 1.0, 1.0]]),
+        jnp.array([[1.0, 0.0, 1.0], [0.0, 1.0, 1.0]]),
+    )
     mapped = randomized_features(features, logits, of_features, of_classes)
     np.testing.assert_allclose(mapped, np.array([[0.25, 2.25, 2.0]]) / np.sqrt(3), rtol=1e-6)
-    of_logits = jax.grad(lambda x: randomized_features(features, x, of_features, of_classes).sum())(logits)
+    of_logits = jax.grad(lambda x: randomized_features(features, x, of_features, of_classes).sum())(
+        logits
+    )
     assert not np.asarray(of_logits).any(), "predictions get no gradient"
 
 
@@ -127,6 +169,8 @@ def test_nothing_valid_and_identical_features_are_finite():
     from dajax.models.apply import init_domain_discriminator
 
     params, stats = init_domain_discriminator(jax.random.key(0), width=5, num_inputs=3)
-    value, grads = jax.value_and_grad(lambda p, s: loss_of(case, p, stats, s, rows)[0], argnums=(0, 1))(params, rows)
+    value, grads = jax.value_and_grad(
+        lambda p, s: loss_of(case, p, stats, s, rows)[0], argnums=(0, 1)
+    )(params, rows)
     assert np.isfinite(value) and all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(grads))
     assert not np.asarray(entropy_weights(rows, jnp.zeros(4, bool))).any()

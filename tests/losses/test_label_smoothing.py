@@ -8,7 +8,8 @@ import pytest
 from dajax.losses.label_smoothing import adaptive_label_smoothing
 from dajax.parallel import masked_mean
 
-LOSS_TOLERANCE, GRADIENT_TOLERANCE = 2e-6, 2e-5  # tests/golden/README.md: float32 losses relative, gradients of the array's max
+# tests/golden/README.md: float32 losses relative, gradients of the array's max
+LOSS_TOLERANCE, GRADIENT_TOLERANCE = 2e-6, 2e-5
 
 
 def mean_loss(threshold, mask=None):
@@ -27,11 +28,15 @@ def test_value_and_gradient_are_the_authors(golden, case, threshold):
     np.testing.assert_allclose(value, arrays[case]["loss"], rtol=LOSS_TOLERANCE)
     if "grad_logits" in arrays[case]:
         expected = np.moveaxis(arrays[case]["grad_logits"], 1, -1)
-        np.testing.assert_allclose(grad, expected, rtol=0, atol=GRADIENT_TOLERANCE * np.abs(expected).max())
+        np.testing.assert_allclose(
+            grad, expected, rtol=0, atol=GRADIENT_TOLERANCE * np.abs(expected).max()
+        )
 
 
 def test_two_by_two_by_hand():
-    """l = -log sqrt(p q). The gradient is the factor times softmax - 1/2: of sure and unsure pixels it has opposite signs."""
+    """l = -log sqrt(p q). The gradient is the factor times softmax - 1/2: of sure and unsure pixels
+    it has opposite signs.
+    """
     probabilities = np.array([[[[0.5, 0.5], [0.8, 0.2]], [[0.9, 0.1], [0.999, 0.001]]]])
     values = adaptive_label_smoothing(jnp.log(jnp.asarray(probabilities, jnp.float32)), 1.5)
     smoothing = -np.log(probabilities.prod(-1)) / 2

@@ -1,4 +1,6 @@
-"""DAN's, JAN's and the CAN repository's discrepancies against their authors' code (can_tllib, can_mmd)."""
+"""DAN's, JAN's and the CAN repository's discrepancies against their authors' code (can_tllib,
+can_mmd).
+"""
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +20,9 @@ TOLERANCE = 2e-5  # tests/golden/README.md, of the largest entry
 
 
 def assert_close(actual, expected):
-    np.testing.assert_allclose(actual, expected, rtol=0, atol=TOLERANCE * max(np.abs(expected).max(), 1e-12))
+    np.testing.assert_allclose(
+        actual, expected, rtol=0, atol=TOLERANCE * max(np.abs(expected).max(), 1e-12)
+    )
 
 
 def masks(case):
@@ -37,7 +41,9 @@ def test_dan_is_the_authors(golden, statistic):
     valid = masks(case)
 
     def loss(source, target):
-        return discrepancy(gaussian_kernels(source, target, *valid, alphas=ALPHAS), *valid, statistic=statistic)
+        return discrepancy(
+            gaussian_kernels(source, target, *valid, alphas=ALPHAS), *valid, statistic=statistic
+        )
 
     value, grads = jax.jit(jax.value_and_grad(loss, argnums=(0, 1)))(case["f_s"], case["f_t"])
     np.testing.assert_allclose(value + tllib_constant(case), case["loss"], rtol=TOLERANCE)
@@ -52,11 +58,17 @@ def test_jan_is_the_authors(golden, statistic):
 
     def loss(source, target, source_logits, target_logits):
         features = gaussian_kernels(source, target, *valid, alphas=ALPHAS)
-        probabilities = fixed_kernel(jax.nn.softmax(source_logits), jax.nn.softmax(target_logits), sigma=float(case["sigma_probs"]))
+        probabilities = fixed_kernel(
+            jax.nn.softmax(source_logits),
+            jax.nn.softmax(target_logits),
+            sigma=float(case["sigma_probs"]),
+        )
         return discrepancy(features * probabilities, *valid, statistic=statistic)
 
     names = ("f_s", "f_t", "logits_s", "logits_t")
-    value, grads = jax.jit(jax.value_and_grad(loss, argnums=(0, 1, 2, 3)))(*(case[name] for name in names))
+    value, grads = jax.jit(jax.value_and_grad(loss, argnums=(0, 1, 2, 3)))(
+        *(case[name] for name in names)
+    )
     np.testing.assert_allclose(value + tllib_constant(case), case["loss"], rtol=TOLERANCE)
     for grad, name in zip(grads, names):
         assert_close(grad, case[f"grad_{name}"])
@@ -69,7 +81,14 @@ def test_the_baselines_of_cans_repository_are_the_authors(golden, name, layers):
     valid = jnp.ones(len(source[0]), bool), jnp.ones(len(target[0]), bool)
 
     def loss(source, target):
-        return can_mmd(source, target, *valid, kernel_num=(5,) * layers, kernel_mul=(2.0,) * layers, joint=bool(case["joint"]))
+        return can_mmd(
+            source,
+            target,
+            *valid,
+            kernel_num=(5,) * layers,
+            kernel_mul=(2.0,) * layers,
+            joint=bool(case["joint"]),
+        )
 
     value, grads = jax.jit(jax.value_and_grad(loss, argnums=(0, 1)))(source, target)
     np.testing.assert_allclose(value, case["loss"], rtol=TOLERANCE)
@@ -80,38 +99,67 @@ def test_the_baselines_of_cans_repository_are_the_authors(golden, name, layers):
 
 def all_losses(source, target, source_mask, target_mask):
     kernel = gaussian_kernels(source, target, source_mask, target_mask, alphas=ALPHAS)
-    return jnp.stack([
-        discrepancy(kernel, source_mask, target_mask, statistic="quadratic"), discrepancy(kernel, source_mask, target_mask, statistic="linear"),
-        can_mmd([source], [target], source_mask, target_mask, kernel_num=(5,), kernel_mul=(2.0,), joint=False),
-    ])
+    return jnp.stack(
+        [
+            discrepancy(kernel, source_mask, target_mask, statistic="quadratic"),
+            discrepancy(kernel, source_mask, target_mask, statistic="linear"),
+            can_mmd(
+                [source],
+                [target],
+                source_mask,
+                target_mask,
+                kernel_num=(5,),
+                kernel_mul=(2.0,),
+                joint=False,
+            ),
+        ]
+    )
 
 
 def test_hand_computed_two_by_two():
-    """Two rows a domain, at 0 and at 1: all pairs within a domain at distance 0, across at 1; the mean over all 16 pairs is 1 / 2."""
+    """Two rows a domain, at 0 and at 1: all pairs within a domain at distance 0, across at 1; the
+    mean over all 16 pairs is 1 / 2.
+    """
     source, target, valid = jnp.zeros((2, 1)), jnp.ones((2, 1)), jnp.ones(2, bool)
     kernel = gaussian_kernels(source, target, valid, valid, alphas=(1.0,))
     across = np.exp(-1.0)  # exp(-1 / (2 * 0.5))
-    np.testing.assert_allclose(discrepancy(kernel, valid, valid, statistic="quadratic"), 2 - 2 * across, rtol=1e-6)
-    np.testing.assert_allclose(discrepancy(kernel, valid, valid, statistic="linear"), 2 - 2 * across, rtol=1e-6)
+    np.testing.assert_allclose(
+        discrepancy(kernel, valid, valid, statistic="quadratic"), 2 - 2 * across, rtol=1e-6
+    )
+    np.testing.assert_allclose(
+        discrepancy(kernel, valid, valid, statistic="linear"), 2 - 2 * across, rtol=1e-6
+    )
 
 
 @pytest.mark.parametrize("spread, offset", [(1.0, 0.0), (1.0, 100.0), (1e-4, 1.0)])
 def test_distances_from_the_gram_matrix_are_those_of_the_differences(spread, offset):
     """Also where the rows are all but one point: rounding is relative to their spread."""
-    rows = offset + spread * jax.random.normal(jax.random.key(0), (12, 40)).at[3].set(0.0).at[4].set(0.0)  # two rows the same
+    # two rows the same
+    rows = offset + spread * jax.random.normal(jax.random.key(0), (12, 40)).at[3].set(0.0).at[
+        4
+    ].set(0.0)
     weights = jax.random.normal(jax.random.key(1), (12, 12))
     value, pull = jax.vjp(distances_within, rows)
     expected, expected_pull = jax.vjp(lambda x: squared_distances(x, x), rows)
     np.testing.assert_allclose(value, expected, rtol=0, atol=2e-6 * float(expected.mean()))
     assert not np.diag(value).any() and value[3, 4] <= 1e-6 * expected.mean()
-    np.testing.assert_allclose(pull(weights)[0], expected_pull(weights)[0], rtol=0, atol=1e-5 * float(np.abs(expected_pull(weights)[0]).max()))
+    np.testing.assert_allclose(
+        pull(weights)[0],
+        expected_pull(weights)[0],
+        rtol=0,
+        atol=1e-5 * float(np.abs(expected_pull(weights)[0]).max()),
+    )
 
 
 def test_masked_rows_are_the_same_as_a_smaller_batch():
     source, target = jax.random.normal(jax.random.key(0), (2, 5, 3))
     few = jnp.arange(5) < 4
-    whole, smaller = all_losses(source, target, few, few), all_losses(source[:4], target[:4], few[:4], few[:4])
-    np.testing.assert_allclose(whole[jnp.array([0, 2])], smaller[jnp.array([0, 2])], rtol=1e-5)  # the linear one loses a pair at the gap
+    whole, smaller = (
+        all_losses(source, target, few, few),
+        all_losses(source[:4], target[:4], few[:4], few[:4]),
+    )
+    # the linear one loses a pair at the gap
+    np.testing.assert_allclose(whole[jnp.array([0, 2])], smaller[jnp.array([0, 2])], rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["nothing", "no target", "one row", "identical features"])
@@ -126,7 +174,9 @@ def test_degenerate_batches_have_finite_value_and_gradient(name):
         source_mask = target_mask = jnp.arange(4) < 1
     if name == "identical features":
         source, target = jnp.ones_like(source), jnp.ones_like(target)
-    values, pull = jax.jit(lambda *x: jax.vjp(lambda s, t: all_losses(s, t, source_mask, target_mask), *x))(source, target)
+    values, pull = jax.jit(
+        lambda *x: jax.vjp(lambda s, t: all_losses(s, t, source_mask, target_mask), *x)
+    )(source, target)
     grads = pull(jnp.ones(3))
     assert np.isfinite(values).all() and all(np.isfinite(grad).all() for grad in grads)
     if name in ("nothing", "no target", "identical features"):

@@ -1,4 +1,6 @@
-"""Pixel-to-prototype contrast against SPCL's and DASS's code and BiCL's formulas (spcl_loss, dass_pair_loss, dass_formula, dass_iter)."""
+"""Pixel-to-prototype contrast against SPCL's and DASS's code and BiCL's formulas (spcl_loss,
+dass_pair_loss, dass_formula, dass_iter).
+"""
 
 import jax
 import jax.numpy as jnp
@@ -14,18 +16,31 @@ from dajax.parallel import masked_mean
 
 
 def spcl(features, prototypes, labels, temperature):
-    return masked_mean(*prototype_contrast(features, prototypes, labels, temperature=temperature, normalize_prototypes=False))
+    return masked_mean(
+        *prototype_contrast(
+            features, prototypes, labels, temperature=temperature, normalize_prototypes=False
+        )
+    )
 
 
 @pytest.mark.parametrize("suffix, temperature", [("", 100.0), ("_tau_alt", 0.1)])
 @pytest.mark.parametrize("domain", ["src", "tgt"])
 def test_the_contrast_and_its_gradient_are_spcls(golden, domain, suffix, temperature):
     case = golden("spcl_loss")[""]
-    prototypes, labels = jnp.asarray(case["prototype"].T, jnp.float32), pg.ints(case[f"{domain}_mask"])
-    value, grad = jax.jit(jax.value_and_grad(lambda f: spcl(f, prototypes, labels, temperature)))(pg.last(case[f"{domain}_feat"]))
+    prototypes, labels = (
+        jnp.asarray(case["prototype"].T, jnp.float32),
+        pg.ints(case[f"{domain}_mask"]),
+    )
+    value, grad = jax.jit(jax.value_and_grad(lambda f: spcl(f, prototypes, labels, temperature)))(
+        pg.last(case[f"{domain}_feat"])
+    )
     expected = case[f"loss_{domain}{suffix}"]
-    if temperature == 100.0:  # the value is ln K for any prototypes: only its distance from that, and the gradient, tell anything
-        np.testing.assert_allclose(value - np.log(19), expected - np.log(19), rtol=pg.CONTRAST_TOLERANCE)
+    # the value is ln K for any prototypes: only its distance from that, and the gradient, tell
+    # anything
+    if temperature == 100.0:
+        np.testing.assert_allclose(
+            value - np.log(19), expected - np.log(19), rtol=pg.CONTRAST_TOLERANCE
+        )
     else:
         pg.assert_value(value, expected)
     pg.assert_close(grad, np.moveaxis(case[f"grad_{domain}_feat{suffix}"], 1, -1))
@@ -35,8 +50,10 @@ def test_a_wrong_temperature_or_prototype_would_be_seen(golden):
     case = golden("spcl_loss")[""]
     prototypes, labels = jnp.asarray(case["prototype"].T, jnp.float32), pg.ints(case["src_mask"])
     expected = np.moveaxis(case["grad_src_feat"], 1, -1)
-    for wrong in (jax.grad(spcl)(pg.last(case["src_feat"]), prototypes, labels, 99.0),
-                  jax.grad(spcl)(pg.last(case["src_feat"]), prototypes[::-1], labels, 100.0)):
+    for wrong in (
+        jax.grad(spcl)(pg.last(case["src_feat"]), prototypes, labels, 99.0),
+        jax.grad(spcl)(pg.last(case["src_feat"]), prototypes[::-1], labels, 100.0),
+    ):
         assert np.abs(wrong - expected).max() > 10 * pg.GRADIENT_TOLERANCE * np.abs(expected).max()
 
 
@@ -44,13 +61,23 @@ def test_the_contrast_by_hand():
     features = jnp.asarray([[[[3.0, 4.0], [0.0, 2.0]]]])  # unit: (0.6, 0.8), (0, 1)
     prototypes = jnp.asarray([[2.0, 0.0], [0.0, 1.0]])
     labels = jnp.asarray([[[0, 255]]])
-    values, valid = prototype_contrast(features, prototypes, labels, temperature=2.0, normalize_prototypes=False)
+    values, valid = prototype_contrast(
+        features, prototypes, labels, temperature=2.0, normalize_prototypes=False
+    )
     np.testing.assert_array_equal(valid, [[[True, False]]])
     np.testing.assert_allclose(values, [[[np.log1p(np.exp((0.8 - 1.2) / 2)), 0.0]]], rtol=1e-6)
-    cosine, _ = prototype_contrast(features, prototypes, labels, temperature=2.0, normalize_prototypes=True)
+    cosine, _ = prototype_contrast(
+        features, prototypes, labels, temperature=2.0, normalize_prototypes=True
+    )
     np.testing.assert_allclose(cosine[0, 0, 0], np.log1p(np.exp((0.8 - 0.6) / 2)), rtol=1e-6)
     alone, valid = prototype_contrast(
-        features, prototypes, labels, temperature=2.0, present=jnp.asarray([True, False]), normalize_prototypes=True)
+        features,
+        prototypes,
+        labels,
+        temperature=2.0,
+        present=jnp.asarray([True, False]),
+        normalize_prototypes=True,
+    )
     np.testing.assert_allclose(alone[0, 0, 0], np.log1p(np.exp((-1.0 - 0.6) / 2)), rtol=1e-6)
     assert valid[0, 0, 0]
 
@@ -60,8 +87,19 @@ def formula(case, source_features, target_features):
     labels = {"S": pg.ints(case["y_S"]), "T": pg.ints(case["y_T"])}
     features, out = {"S": source_features, "T": target_features}, {}
     for name, pixels, prototypes in (("fc", "T", "S"), ("bc", "S", "T")):
-        rho, present = proto.class_means(*proto.sums_and_counts(features[prototypes], labels[prototypes], pg.everywhere(labels[prototypes]), 9))
-        values, valid = prototype_contrast(features[pixels], rho, labels[pixels], temperature=0.1, present=present, normalize_prototypes=True)
+        rho, present = proto.class_means(
+            *proto.sums_and_counts(
+                features[prototypes], labels[prototypes], pg.everywhere(labels[prototypes]), 9
+            )
+        )
+        values, valid = prototype_contrast(
+            features[pixels],
+            rho,
+            labels[pixels],
+            temperature=0.1,
+            present=present,
+            normalize_prototypes=True,
+        )
         out[name] = values.sum(), valid.sum(), masked_mean(values, valid)
     return out
 
@@ -81,12 +119,24 @@ def test_forward_and_backward_contrast_are_the_slides(golden, name, pixels):
 
     other = "S" if pixels == "T" else "T"
     rho, present = jnp.asarray(case[f"rho_{other}"], jnp.float32), jnp.asarray(case[f"ok_{other}"])
-    grad = jax.grad(lambda f: masked_mean(*prototype_contrast(
-        f, rho, pg.ints(case[f"y_{pixels}"]), temperature=0.1, present=present, normalize_prototypes=True)))(features["ST".index(pixels)])
+    grad = jax.grad(
+        lambda f: masked_mean(
+            *prototype_contrast(
+                f,
+                rho,
+                pg.ints(case[f"y_{pixels}"]),
+                temperature=0.1,
+                present=present,
+                normalize_prototypes=True,
+            )
+        )
+    )(features["ST".index(pixels)])
     pg.assert_close(grad, np.moveaxis(case[f"{name}_mean_grad_pixel_stopgrad_proto"], 1, -1))
 
 
-@pytest.mark.parametrize("name, weights", [("fc", (1.0, 0.0)), ("bc", (0.0, 1.0)), ("both", (0.2, 0.2))])
+@pytest.mark.parametrize(
+    "name, weights", [("fc", (1.0, 0.0)), ("bc", (0.0, 1.0)), ("both", (0.2, 0.2))]
+)
 def test_the_pair_losses_are_the_released_codes(golden, name, weights):
     case = golden("dass_pair_loss")[""]
     labels = pg.ints(case["label_s"]), pg.ints(case["label_t"])
@@ -95,7 +145,9 @@ def test_the_pair_losses_are_the_released_codes(golden, name, weights):
         pairs = pg.pair_losses(source_features, labels[0], target_features, labels[1])
         return sum(weight * masked_mean(*direction) for weight, direction in zip(weights, pairs))
 
-    value, grads = jax.jit(jax.value_and_grad(loss, argnums=(0, 1)))(pg.last(case["feature_s"]), pg.last(case["feature_t"]))
+    value, grads = jax.jit(jax.value_and_grad(loss, argnums=(0, 1)))(
+        pg.last(case["feature_s"]), pg.last(case["feature_t"])
+    )
     pg.assert_value(value, case[f"loss_{name}"])
     for grad, domain in zip(grads, "st"):
         pg.assert_close(grad, np.moveaxis(case[f"grad_feature_{domain}_{name}"], 1, -1))
@@ -108,29 +160,54 @@ def test_prototypes_and_similarities_of_a_pair_are_the_released_codes(golden):
         features = pg.last(case[f"feature_{domain}"])
         small = resize_nearest_legacy(pg.ints(case[f"label_{domain}"]), features.shape[1:3])
         np.testing.assert_array_equal(small[0], case[f"label_{domain}_small"])
-        means, present[domain] = proto.class_means(*proto.sums_and_counts(features, small, pg.everywhere(small), 19))
+        means, present[domain] = proto.class_means(
+            *proto.sums_and_counts(features, small, pg.everywhere(small), 19)
+        )
         pg.assert_close(means, case[f"prototypes_{domain}"], pg.VALUE_TOLERANCE)
-        found = prototype_similarities(pg.last(case[f"feature_{other}"]), means, present=present[domain], normalize_prototypes=True)
-        np.testing.assert_allclose(found[0], np.moveaxis(case[similarity], 0, -1), rtol=0, atol=1e-6)  # of a cosine
+        found = prototype_similarities(
+            pg.last(case[f"feature_{other}"]),
+            means,
+            present=present[domain],
+            normalize_prototypes=True,
+        )
+        # of a cosine
+        np.testing.assert_allclose(
+            found[0], np.moveaxis(case[similarity], 0, -1), rtol=0, atol=1e-6
+        )
     np.testing.assert_array_equal(present["s"] & present["t"], case["class_weight"] > 0)
 
 
 def test_a_whole_iteration_is_the_released_codes(golden):
     case = golden("dass_iter")[""]
     labels = {domain: pg.ints(case[f"label_{domain}"]) for domain in "st"}
-    settings = dict(target_weight=float(case["lambt"]), entropy_weight=float(case["lamb"]), contrast_weights=case["lamb_metric"].tolist())
+    settings = dict(
+        target_weight=float(case["lambt"]),
+        entropy_weight=float(case["lamb"]),
+        contrast_weights=case["lamb_metric"].tolist(),
+    )
 
     def loss(inputs):
-        domains = ({"logits": inputs[f"logits_{d}"], "features": inputs[f"feature_{d}"], "labels": labels[d]} for d in "st")
+        domains = (
+            {
+                "logits": inputs[f"logits_{d}"],
+                "features": inputs[f"feature_{d}"],
+                "labels": labels[d],
+            }
+            for d in "st"
+        )
         terms = pg.dass_iteration(*domains, **settings)
         return terms["total"], terms
 
     names = ("logits_s", "logits_t", "feature_s", "feature_t")
-    (_, terms), grads = jax.jit(jax.value_and_grad(loss, has_aux=True))({name: pg.last(case[name]) for name in names})
+    (_, terms), grads = jax.jit(jax.value_and_grad(loss, has_aux=True))(
+        {name: pg.last(case[name]) for name in names}
+    )
     for name, value in terms.items():
         pg.assert_value(value, case[f"loss_{name}"])
     for domain in "st":
-        pg.assert_close(grads[f"feature_{domain}"], np.moveaxis(case[f"grad_feature_{domain}"], 1, -1))
+        pg.assert_close(
+            grads[f"feature_{domain}"], np.moveaxis(case[f"grad_feature_{domain}"], 1, -1)
+        )
     pg.assert_close(grads["logits_t"][:1], np.moveaxis(case["grad_logits_t"], 1, -1))
     pg.assert_close(grads["logits_s"].sum((1, 2)), case["grad_logits_s_sum_hw"])
     pg.assert_close(jnp.abs(grads["logits_t"]).sum((1, 2)), case["grad_logits_t_abs_sum_hw"])
@@ -141,7 +218,11 @@ EDGES = {
     "zero features": lambda f, p, y: (f.at[0].set(0.0), p, y),
     "zero prototypes": lambda f, p, y: (f, jnp.zeros_like(p), y),
     "identical features": lambda f, p, y: (jnp.ones_like(f), p, y),
-    "a pixel on its prototype": lambda f, p, y: (jnp.broadcast_to(p[1], f.shape), p, jnp.ones_like(y)),
+    "a pixel on its prototype": lambda f, p, y: (
+        jnp.broadcast_to(p[1], f.shape),
+        p,
+        jnp.ones_like(y),
+    ),
 }
 
 
@@ -149,13 +230,26 @@ EDGES = {
 @pytest.mark.parametrize("edge", EDGES)
 def test_edges_have_finite_values_and_gradients(edge, absent):
     rng = np.random.default_rng(0)
-    features, prototypes = jnp.asarray(rng.normal(size=(2, 3, 4, 5)), jnp.float32), jnp.asarray(rng.normal(size=(6, 5)), jnp.float32)
-    features, prototypes, labels = EDGES[edge](features, prototypes, jnp.asarray(rng.integers(0, 6, (2, 3, 4)), jnp.int32))
+    features, prototypes = (
+        jnp.asarray(rng.normal(size=(2, 3, 4, 5)), jnp.float32),
+        jnp.asarray(rng.normal(size=(6, 5)), jnp.float32),
+    )
+    features, prototypes, labels = EDGES[edge](
+        features, prototypes, jnp.asarray(rng.integers(0, 6, (2, 3, 4)), jnp.int32)
+    )
     present = {"none": None, "some": jnp.arange(6) > 0, "all": jnp.zeros(6, bool)}[absent]
 
     def loss(features, prototypes):
-        return masked_mean(*prototype_contrast(
-            features, prototypes, labels, temperature=0.1, present=present, normalize_prototypes=True))
+        return masked_mean(
+            *prototype_contrast(
+                features,
+                prototypes,
+                labels,
+                temperature=0.1,
+                present=present,
+                normalize_prototypes=True,
+            )
+        )
 
     value, grads = jax.jit(jax.value_and_grad(loss, argnums=(0, 1)))(features, prototypes)
     assert np.isfinite(value) and all(np.isfinite(grad).all() for grad in grads)
@@ -170,7 +264,9 @@ def test_a_pair_without_common_class_costs_nothing_and_the_others_keep_their_los
     target_labels = source_labels.at[1].set(5)
 
     def loss(features, n):
-        (values, has_pixels), _ = pg.pair_losses(features[:n], source_labels[:n], -features[:n], target_labels[:n], 6)
+        (values, has_pixels), _ = pg.pair_losses(
+            features[:n], source_labels[:n], -features[:n], target_labels[:n], 6
+        )
         return masked_mean(values, has_pixels), has_pixels
 
     step = jax.jit(jax.value_and_grad(loss, has_aux=True), static_argnums=1)
@@ -178,12 +274,17 @@ def test_a_pair_without_common_class_costs_nothing_and_the_others_keep_their_los
     np.testing.assert_array_equal(has_pixels, [True, False])
     assert first > 0
     np.testing.assert_allclose(both, first, rtol=1e-6)
-    np.testing.assert_allclose(grad[:1], first_grad[:1], rtol=1e-5, atol=1e-7)  # of gradients of order 0.1
+    # of gradients of order 0.1
+    np.testing.assert_allclose(grad[:1], first_grad[:1], rtol=1e-5, atol=1e-7)
     assert not np.asarray(grad[1]).any()
-    values, has_pixels = overlap_contrast(jnp.zeros((2, 4, 4, 6)), jnp.full((2, 4, 4), 255), jnp.ones((2, 6), bool), temperature=0.1)
+    values, has_pixels = overlap_contrast(
+        jnp.zeros((2, 4, 4, 6)), jnp.full((2, 4, 4), 255), jnp.ones((2, 6), bool), temperature=0.1
+    )
     assert not values.any() and not has_pixels.any()
 
 
 def test_widths_that_do_not_fit_are_named():
     with pytest.raises(ValueError, match=r"features \(1, 2, 2, 3\) and prototypes \(4, 5\)"):
-        prototype_similarities(jnp.zeros((1, 2, 2, 3)), jnp.zeros((4, 5)), normalize_prototypes=True)
+        prototype_similarities(
+            jnp.zeros((1, 2, 2, 3)), jnp.zeros((4, 5)), normalize_prototypes=True
+        )

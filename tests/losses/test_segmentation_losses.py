@@ -14,12 +14,15 @@ from dajax.losses.segmentation import (
 )
 from dajax.parallel import masked_mean
 
-LOSS_TOLERANCE, GRADIENT_TOLERANCE = 1e-5, 1e-4  # tests/golden/README.md: float32 losses relative, gradients of the array's max
+# tests/golden/README.md: float32 losses relative, gradients of the array's max
+LOSS_TOLERANCE, GRADIENT_TOLERANCE = 1e-5, 1e-4
 
 
 def mean_loss(loss):
     def of(logits, labels):
-        return masked_mean(loss(logits, labels), valid_pixels(labels, jnp.ones(labels.shape[0], bool)))
+        return masked_mean(
+            loss(logits, labels), valid_pixels(labels, jnp.ones(labels.shape[0], bool))
+        )
 
     return jax.jit(jax.value_and_grad(of))
 
@@ -33,35 +36,55 @@ def assert_golden(loss, logits, labels, expected, expected_grad):
     np.testing.assert_allclose(value, expected, rtol=LOSS_TOLERANCE)
     if expected_grad is not None:
         expected_grad = np.moveaxis(expected_grad, 1, -1)
-        np.testing.assert_allclose(grad, expected_grad, rtol=0, atol=GRADIENT_TOLERANCE * np.abs(expected_grad).max())
+        np.testing.assert_allclose(
+            grad, expected_grad, rtol=0, atol=GRADIENT_TOLERANCE * np.abs(expected_grad).max()
+        )
 
 
 @pytest.mark.parametrize(
     "prefix, value, loss",
     [
-        ("", "clan_focal", lambda x, y: focal_map(x, y, gamma=2.0)), ("", "clan_gamma0", lambda x, y: focal_map(x, y, gamma=0.0)),
-        ("", "asn_ce", cross_entropy_map), ("b3_", "asn_ce", cross_entropy_map),
+        ("", "clan_focal", lambda x, y: focal_map(x, y, gamma=2.0)),
+        ("", "clan_gamma0", lambda x, y: focal_map(x, y, gamma=0.0)),
+        ("", "asn_ce", cross_entropy_map),
+        ("b3_", "asn_ce", cross_entropy_map),
     ],
 )
 def test_value_and_gradient_are_the_authors(golden, prefix, value, loss):
     case = golden("clan_seg")[""]
-    assert_golden(loss, case[f"{prefix}logits"], case[f"{prefix}label"], case[f"{prefix}{value}_loss"], case[f"{prefix}{value}_grad"])
+    assert_golden(
+        loss,
+        case[f"{prefix}logits"],
+        case[f"{prefix}label"],
+        case[f"{prefix}{value}_loss"],
+        case[f"{prefix}{value}_grad"],
+    )
 
 
 def test_the_focal_loss_of_a_batch_is_the_mean_over_its_pixels_not_the_authors_mixture(golden):
     """Their view() mixes samples for N > 1; the intended mean is what we compute."""
     case = golden("clan_seg")[""]
     logits, labels = case["b3_logits"][:2], case["b3_label"][:2]
-    value, _ = mean_loss(lambda x, y: focal_map(x, y, gamma=2.0))(nhwc(logits), jnp.asarray(labels, jnp.int32))
+    value, _ = mean_loss(lambda x, y: focal_map(x, y, gamma=2.0))(
+        nhwc(logits), jnp.asarray(labels, jnp.int32)
+    )
     np.testing.assert_allclose(value, case["b2_focal_loss_intended"], rtol=LOSS_TOLERANCE)
-    assert abs(float(value) / case["b2_clan_focal_loss_as_coded_WRONG"] - 1) > 1e-3, "the golden file tells the two apart"
+    assert abs(float(value) / case["b2_clan_focal_loss_as_coded_WRONG"] - 1) > 1e-3, (
+        "the golden file tells the two apart"
+    )
 
 
 def test_two_pixels_by_hand():
     logits = jnp.log(jnp.asarray([[[[0.8, 0.2], [0.3, 0.7]]]]))
     labels = jnp.asarray([[[0, 0]]])
-    np.testing.assert_allclose(cross_entropy_map(logits, labels)[0, 0], [-np.log(0.8), -np.log(0.3)], rtol=1e-6)
-    np.testing.assert_allclose(focal_map(logits, labels, gamma=2.0)[0, 0], [-0.04 * np.log(0.8), -0.49 * np.log(0.3)], rtol=1e-6)
+    np.testing.assert_allclose(
+        cross_entropy_map(logits, labels)[0, 0], [-np.log(0.8), -np.log(0.3)], rtol=1e-6
+    )
+    np.testing.assert_allclose(
+        focal_map(logits, labels, gamma=2.0)[0, 0],
+        [-0.04 * np.log(0.8), -0.49 * np.log(0.3)],
+        rtol=1e-6,
+    )
 
 
 @pytest.mark.parametrize("loss", [cross_entropy_map, lambda x, y: focal_map(x, y, gamma=2.0)])
@@ -74,5 +97,9 @@ def test_ignored_pixels_and_saturated_ones_have_finite_gradients(loss):
 
 
 def test_an_unknown_loss_is_named():
-    with pytest.raises(ValueError, match="unknown segmentation loss 'focl'; known: cross_entropy, focal"):
-        pixel_loss(jnp.zeros((1, 1, 1, 2)), jnp.zeros((1, 1, 1), jnp.int32), ConfigDict({"kind": "focl"}))
+    with pytest.raises(
+        ValueError, match="unknown segmentation loss 'focl'; known: cross_entropy, focal"
+    ):
+        pixel_loss(
+            jnp.zeros((1, 1, 1, 2)), jnp.zeros((1, 1, 1), jnp.int32), ConfigDict({"kind": "focl"})
+        )

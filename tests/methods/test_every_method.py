@@ -1,4 +1,6 @@
-"""What holds for every method, with the real network: devices, what changes, one compilation, a checkpoint in the middle."""
+"""What holds for every method, with the real network: devices, what changes, one compilation, a
+checkpoint in the middle.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -29,13 +31,23 @@ TOY = ("can", "mscan", "cdan", "dan", "jan", "mcd")
 CLASSIFICATION = ("source_only", "adabn", "can", "mscan", *cls_base.BASELINES)
 # The stage in a segmentation recipe, and the heads of its network.
 SEGMENTATION = {
-    "source_only_seg": "single", "adaptsegnet": "multi", "clan": "twin", "plca": "single", "spcl": "single", "self_training": "single",
+    "source_only_seg": "single",
+    "adaptsegnet": "multi",
+    "clan": "twin",
+    "plca": "single",
+    "spcl": "single",
+    "self_training": "single",
     "bicl": "single",
 }
 # Recipe, and the stage in it where that is not called as the method.
 RECIPES = {
-    "source_only_seg": (adaptsegnet_config, "source_only"), "adaptsegnet": (adaptsegnet_config, ""), "clan": (clan_config, ""),
-    "plca": (plca_config, ""), "spcl": (spcl_config, ""), "self_training": (spcl_config, ""), "bicl": (bicl_config, "bicl_0"),
+    "source_only_seg": (adaptsegnet_config, "source_only"),
+    "adaptsegnet": (adaptsegnet_config, ""),
+    "clan": (clan_config, ""),
+    "plca": (plca_config, ""),
+    "spcl": (spcl_config, ""),
+    "self_training": (spcl_config, ""),
+    "bicl": (bicl_config, "bicl_0"),
 }
 
 
@@ -43,28 +55,45 @@ def stage_config(name):
     if name in SEGMENTATION:
         recipe, stage = RECIPES[name]
         config = recipe.get_config("scenes")[stage or name]
-        config.optimizer = seg_base.poly_sgd(0.01)  # the authors'; Adam's first step is the sign of a gradient, rounding included
+        # the authors'; Adam's first step is the sign of a gradient, rounding included
+        config.optimizer = seg_base.poly_sgd(0.01)
         if "adversarial" in config:
             config.target_hw, config.adversarial.width = SEG_SHAPE[:2], 4
         return config
     if name in cls_base.BASELINES:
         config = cls_base.baseline(name, cls_base.parse("digits"))
         if "reversal" in config:
-            config.reversal.low, config.discriminator_width = 0.3, 8  # a gradient from the first step on
+            # a gradient from the first step on
+            config.reversal.low, config.discriminator_width = 0.3, 8
         if name == "cdan":
             config.randomized_dim = 7
         return config
-    stage = (mscan_config.get_config() if name == "mscan" else can_config.get_config("ablations"))[name]
+    stage = (mscan_config.get_config() if name == "mscan" else can_config.get_config("ablations"))[
+        name
+    ]
     if "class_aware" in stage:
         stage.class_aware.update(num_classes=3, source_per_class=2, target_per_class=2)
     return stage
 
 
 def classifier(name, config):
-    """A network and the shape of its images: a toy where a residual one has been with another method and takes long to compile."""
+    """A network and the shape of its images: a toy where a residual one has been with another
+    method and takes long to compile.
+    """
     if name in TOY:
-        # Dropout in all of them, whether tllib's network of the method has it or not: several devices must drop what one does.
-        return TwoHeads(CLASSES, (8, 6), num_domains=config.target_bn + 1, stops=False, head_widths=(6,), dropout=0.2), TOY_SHAPE
+        # Dropout in all of them, whether tllib's network of the method has it or not: several
+        # devices must drop what one does.
+        return (
+            TwoHeads(
+                CLASSES,
+                (8, 6),
+                num_domains=config.target_bn + 1,
+                stops=False,
+                head_widths=(6,),
+                dropout=0.2,
+            ),
+            TOY_SHAPE,
+        )
     network = base.base("").model
     network.update(backbone="resnet_small", widths=(4, 4, 8))
     if name == "dann":
@@ -75,15 +104,30 @@ def classifier(name, config):
 def make(name):
     config = stage_config(name)
     if name in SEGMENTATION:
-        network = ConfigDict(seg_base.small_network(SEGMENTATION[name]) | {"widths": (4, 4, 8, 8), "aspp_branches": 2})
+        network = ConfigDict(
+            seg_base.small_network(SEGMENTATION[name])
+            | {
+                "widths": (4, 4, 8, 8),
+                "aspp_branches": 2,
+            }
+        )
         model, shape = build_segmenter(network, config, num_classes=CLASSES), SEG_SHAPE
-        model = model.clone(backbone=model.backbone.clone(stage_sizes=(1, 1, 1, 1)), aspp_rates=(1, 2))  # compiles in half the time
+        # compiles in half the time
+        model = model.clone(
+            backbone=model.backbone.clone(stage_sizes=(1, 1, 1, 1)), aspp_rates=(1, 2)
+        )
     else:
         model, shape = classifier(name, config)
     method = METHODS[config.method]
 
     def initial_state():
-        return method.init(jax.random.key(0), jnp.zeros((2, *shape)), config=config, model=model, num_images=NUM_IMAGES)
+        return method.init(
+            jax.random.key(0),
+            jnp.zeros((2, *shape)),
+            config=config,
+            model=model,
+            num_images=NUM_IMAGES,
+        )
 
     def train_step(state, batch, rng, axis_name):
         return method.train_step(state, batch, rng, config=config, model=model, axis_name=axis_name)
@@ -106,12 +150,21 @@ def make_seg_batch(seed):
 
 
 def make_batch(seed, shape):
-    """Parts for every method; rows masked unevenly over four devices, class blocks (3 x 2, padded to 8) short in one class."""
+    """Parts for every method; rows masked unevenly over four devices, class blocks (3 x 2, padded
+    to 8) short in one class.
+    """
     rng = np.random.default_rng(seed)
 
     def part(rows, valid, labels=False):
-        batch = {"image": rng.normal(size=(rows, *shape)).astype(np.float32), "mask": np.array(valid)}
-        return batch | ({"label": np.where(batch["mask"], rng.integers(0, CLASSES, rows), -1).astype(np.int32)} if labels else {})
+        batch = {
+            "image": rng.normal(size=(rows, *shape)).astype(np.float32),
+            "mask": np.array(valid),
+        }
+        return batch | (
+            {"label": np.where(batch["mask"], rng.integers(0, CLASSES, rows), -1).astype(np.int32)}
+            if labels
+            else {}
+        )
 
     batch = {
         "source": part(8, [1, 1, 1, 1, 0, 0, 1, 1] == np.ones(8), labels=True),
@@ -119,37 +172,65 @@ def make_batch(seed, shape):
         "class_source": part(8, np.array([1, 1, 1, 0, 1, 1, 0, 0], bool)),
         "class_target": part(8, np.array([1, 1, 1, 1, 0, 1, 0, 0], bool)),
     }
-    blocks = ([1, 1, 1, 0, 1, 1, 0, 0], [0, 0, 1, 1, 1, 1, 0, 0], [1, 0, 0, 1, 1, 0, 0, 0])  # a class that the second source has not
+    # a class that the second source has not
+    blocks = ([1, 1, 1, 0, 1, 1, 0, 0], [0, 0, 1, 1, 1, 1, 0, 0], [1, 0, 0, 1, 1, 0, 0, 0])
     for i, mask in enumerate(blocks):
-        batch |= {f"source{i}": part(4, np.arange(4) < 4 - i, labels=True), f"class_source{i}": part(8, np.array(mask, bool))}
+        batch |= {
+            f"source{i}": part(4, np.arange(4) < 4 - i, labels=True),
+            f"class_source{i}": part(8, np.array(mask, bool)),
+        }
     return batch
 
 
 PARTS = {
-    "source_only": ("source",), "adabn": ("target",), "can": ("source", "class_source", "class_target"), "source_only_seg": ("labelled",),
-    **{name: ("source", "target") for name in ("adaptsegnet", "clan", "plca", "spcl", "bicl", *cls_base.BASELINES)}, "self_training": ("target",),
-    "mscan": (*(f"{kind}{i}" for i in range(3) for kind in ("source", "class_source")), "class_target"),
+    "source_only": ("source",),
+    "adabn": ("target",),
+    "can": ("source", "class_source", "class_target"),
+    "source_only_seg": ("labelled",),
+    **{
+        name: ("source", "target")
+        for name in ("adaptsegnet", "clan", "plca", "spcl", "bicl", *cls_base.BASELINES)
+    },
+    "self_training": ("target",),
+    "mscan": (
+        *(f"{kind}{i}" for i in range(3) for kind in ("source", "class_source")),
+        "class_target",
+    ),
 }
 
 
 def parts_of(name, seed):
-    batch = make_seg_batch(seed) if name in SEGMENTATION else make_batch(seed, TOY_SHAPE if name in TOY else SHAPE)
+    batch = (
+        make_seg_batch(seed)
+        if name in SEGMENTATION
+        else make_batch(seed, TOY_SHAPE if name in TOY else SHAPE)
+    )
     return {part: batch[part] for part in PARTS[name]}
 
 
 def flat(state):
-    return {jax.tree_util.keystr(path, simple=True, separator="/"): np.array(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(state)}
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="/"): np.array(leaf)
+        for path, leaf in jax.tree_util.tree_leaves_with_path(state)
+    }
 
 
-# Their steps are like CLAN's, and self_training's; what is theirs alone the golden files hold to the authors'.
+# Their steps are like CLAN's, and self_training's; what is theirs alone the golden files hold to
+# the authors'.
 SLOW = ("adaptsegnet", "source_only_seg")
 
 
 @pytest.fixture(
-    scope="module", params=[pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else []) for name in (*CLASSIFICATION, *SEGMENTATION)]
+    scope="module",
+    params=[
+        pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else [])
+        for name in (*CLASSIFICATION, *SEGMENTATION)
+    ],
 )
 def trained(request):
-    """Name, initial state, and the states after two steps on one and on four devices, with the compiled one-device step."""
+    """Name, initial state, and the states after two steps on one and on four devices, with the
+    compiled one-device step.
+    """
     initial_state, train_step = make(request.param)
     outcomes = []
     for devices in (jax.devices()[:1], jax.devices()):
@@ -174,15 +255,26 @@ def test_four_devices_are_one_device(trained):
     method, _, ((_, one, one_metrics), (_, four, four_metrics)) = trained
     moments = 5e-4 if method == "plca" else 1e-4
     for name, value in one[0].items():
-        # A discriminator's gradient nearly cancels between the domains, and Adam divides by its size: rounding grows in its moments, and
-        # its parameters agree to 1e-5 of their unit.
-        tolerance = moments if any(moment in name for moment in ("/mu/", "/nu/", "/trace/")) else 1e-5
-        # A bias begins at 0 and holds, after a step, the rate times a sum that nearly cancels: at least 1e-2 is its unit.
+        # A discriminator's gradient nearly cancels between the domains, and Adam divides by its
+        # size: rounding grows in its moments, and its parameters agree to 1e-5 of their unit.
+        tolerance = (
+            moments if any(moment in name for moment in ("/mu/", "/nu/", "/trace/")) else 1e-5
+        )
+        # A bias begins at 0 and holds, after a step, the rate times a sum that nearly cancels: at
+        # least 1e-2 is its unit.
         unit = 1.0 if name.startswith("params/discriminator") else max(np.abs(value).max(), 1e-2)
-        np.testing.assert_allclose(four[0][name], value, rtol=0, atol=tolerance * unit, err_msg=name)
+        np.testing.assert_allclose(
+            four[0][name], value, rtol=0, atol=tolerance * unit, err_msg=name
+        )
     for name, value in one[1].items():
         if name.startswith(("params/", "batch_stats/")):
-            np.testing.assert_allclose(four[1][name], value, rtol=0, atol=1e-5 * max(np.abs(value).max(), 1.0), err_msg=name)
+            np.testing.assert_allclose(
+                four[1][name],
+                value,
+                rtol=0,
+                atol=1e-5 * max(np.abs(value).max(), 1.0),
+                err_msg=name,
+            )
     for name, value in one_metrics.items():
         np.testing.assert_allclose(four_metrics[name], value, rtol=1e-4, atol=1e-6, err_msg=name)
 
@@ -196,7 +288,10 @@ def test_two_steps_change_what_they_should_and_nothing_else(trained):
     momentum = {name for name in before if "trace" in name}
     assert after["step"] == 2 and "step" in changed
     remembered = {name for name in changed if name.startswith("extra/")}
-    assert not remembered or method in ("spcl", "bicl"), "only a refresh changes what other methods remember"
+    assert not remembered or method in (
+        "spcl",
+        "bicl",
+    ), "only a refresh changes what other methods remember"
     if method == "adabn":
         assert changed == {"step"} | stats, "AdaBN trains nothing"
     else:
@@ -235,4 +330,5 @@ def test_nothing_valid_gives_finite_parameters(trained):
         part["mask"][:] = False
     state, metrics = step(initial_state(), batch, jax.random.key(0))
     assert all(np.isfinite(value).all() for value in flat(state).values())
-    assert metrics.get("segmentation", metrics["loss"]) == 0  # CLAN's weight loss, part of its "loss", looks at no data
+    # CLAN's weight loss, part of its "loss", looks at no data
+    assert metrics.get("segmentation", metrics["loss"]) == 0

@@ -34,7 +34,9 @@ def small():
 
 def test_tree_is_backbone_and_head(small):
     model, images, variables = small
-    assert set(variables["params"]) == {"backbone", "head"} and set(variables["batch_stats"]) == {"backbone"}
+    assert set(variables["params"]) == {"backbone", "head"} and set(variables["batch_stats"]) == {
+        "backbone"
+    }
     assert jax.tree.map(jnp.shape, variables["params"]["head"]) == {"kernel": (16, 5), "bias": (5,)}
     assert variables["params"]["backbone"]["layer2_0"]["downsample_bn"]["scale"].shape == (2, 8)
     assert not variables["params"]["head"]["bias"].any()
@@ -46,7 +48,9 @@ def test_head_is_linear_in_the_features(small):
     model, images, variables = small
     output = model.apply(variables, images, Mode())
     head = variables["params"]["head"]
-    np.testing.assert_allclose(output.logits, output.features @ head["kernel"] + head["bias"].reshape(1, -1), atol=1e-5)
+    np.testing.assert_allclose(
+        output.logits, output.features @ head["kernel"] + head["bias"].reshape(1, -1), atol=1e-5
+    )
     assert (output.features >= 0).all()
 
 
@@ -54,7 +58,9 @@ def test_frozen_parameters_are_exactly_those_without_gradient(small):
     model, images, variables = small
 
     def loss(params):
-        output, _ = model.apply({**variables, "params": params}, images, Mode(train=True), mutable=["batch_stats"])
+        output, _ = model.apply(
+            {**variables, "params": params}, images, Mode(train=True), mutable=["batch_stats"]
+        )
         return jnp.square(output.logits).sum()
 
     grads = {"classifier": jax.jit(jax.grad(loss))(variables["params"])}
@@ -71,7 +77,9 @@ def test_a_batch_without_any_valid_row_stays_finite(small):
 
     def loss(params):
         mode = Mode(train=True, mask=jnp.zeros(8, bool))
-        output, updated = model.apply({**variables, "params": params}, images, mode, mutable=["batch_stats"])
+        output, updated = model.apply(
+            {**variables, "params": params}, images, mode, mutable=["batch_stats"]
+        )
         return jnp.square(output.logits).sum(), updated["batch_stats"]
 
     grads, stats = jax.jit(jax.grad(loss, has_aux=True))(variables["params"])
@@ -81,25 +89,42 @@ def test_a_batch_without_any_valid_row_stays_finite(small):
 
 @pytest.mark.slow
 def test_four_devices_are_one_device(small):
-    """The whole network, uneven masks, gradients summed over devices: differences add up over 13 layers to 1e-5 of the largest entry."""
+    """The whole network, uneven masks, gradients summed over devices: differences add up over 13
+    layers to 1e-5 of the largest entry.
+    """
     model, images, variables = small
     mask = jnp.array([1, 1, 1, 0, 0, 0, 1, 0], bool)
 
     def step(params, images, mask, axis_name=None):
         def loss(params):
             mode = Mode(train=True, domain=1, mask=mask, axis_name=axis_name)
-            output, updated = model.apply({**variables, "params": params}, images, mode, mutable=["batch_stats"])
-            return (jnp.square(output.logits).sum(-1) * mask.astype(jnp.float32)).sum() / 4.0, updated["batch_stats"]
+            output, updated = model.apply(
+                {**variables, "params": params}, images, mode, mutable=["batch_stats"]
+            )
+            return (
+                jnp.square(output.logits).sum(-1) * mask.astype(jnp.float32)
+            ).sum() / 4.0, updated["batch_stats"]
 
         grads, stats = jax.grad(loss, has_aux=True)(params)
         return (grads if axis_name is None else jax.lax.psum(grads, axis_name)), stats
 
     expected = jax.jit(step)(variables["params"], images, mask)
-    mapped = jax.pmap(lambda *args: step(*args, axis_name="devices"), axis_name="devices", in_axes=(None, 0, 0), out_axes=None)
+    mapped = jax.pmap(
+        lambda *args: step(*args, axis_name="devices"),
+        axis_name="devices",
+        in_axes=(None, 0, 0),
+        out_axes=None,
+    )
     actual = mapped(variables["params"], images.reshape(4, 2, 16, 16, 1), mask.reshape(4, 2))
     scale = max(np.abs(leaf).max() for leaf in jax.tree.leaves(expected[0]))
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=1e-5 * scale), actual[0], expected[0])
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), actual[1], expected[1])
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=1e-5 * scale),
+        actual[0],
+        expected[0],
+    )
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), actual[1], expected[1]
+    )
 
 
 def test_equal_configs_are_equal_models():
@@ -109,7 +134,9 @@ def test_equal_configs_are_equal_models():
 
 
 class Given(nn.Module):
-    """A backbone whose features are its images [N, 16]: what follows it is the test's matter, and compiles at once."""
+    """A backbone whose features are its images [N, 16]: what follows it is the test's matter, and
+    compiles at once.
+    """
 
     num_domains: int = 1
 
@@ -133,28 +160,44 @@ DANS = dict(bottleneck=400, bottleneck_norm=False, dropout=0.5, head_init="torch
 
 def test_the_settings_reach_the_network():
     model = build_classifier(small_with(**DANS, head_widths=(30, 20)), 5, 1)
-    assert (model.bottleneck, model.bottleneck_norm, model.dropout, model.head_init, model.head_widths) == (400, False, 0.5, "torch", (30, 20))
+    assert (
+        model.bottleneck,
+        model.bottleneck_norm,
+        model.dropout,
+        model.head_init,
+        model.head_widths,
+    ) == (400, False, 0.5, "torch", (30, 20))
 
 
 def test_dans_bottleneck_is_linear_relu_dropout():
-    """Without normalisation; half of the outputs fall out of a training step, and the others count twice."""
+    """Without normalisation; half of the outputs fall out of a training step, and the others count
+    twice.
+    """
     images, variables, whole = forward(train=False, **DANS)
     dense = variables["params"]["bottleneck"]["dense"]
     assert set(variables["params"]["bottleneck"]) == {"dense"} and "batch_stats" not in variables
     plain = np.maximum(images @ dense["kernel"] + dense["bias"].reshape(1, -1), 0)
     np.testing.assert_allclose(whole.features, plain, atol=1e-5)
-    dropped, again, other = (np.asarray(forward(train=True, rng=rng, **DANS)[2].features) for rng in (0, 0, 1))
+    dropped, again, other = (
+        np.asarray(forward(train=True, rng=rng, **DANS)[2].features) for rng in (0, 0, 1)
+    )
     kept = dropped != 0
     np.testing.assert_allclose(dropped, np.where(kept, 2 * plain, 0), rtol=1e-5, atol=1e-5)
-    assert abs(kept[plain > 1e-3].mean() - 0.5) < 0.06  # about 1,600 draws: five standard deviations
+    # about 1,600 draws: five standard deviations
+    assert abs(kept[plain > 1e-3].mean() - 0.5) < 0.06
     np.testing.assert_array_equal(again, dropped)
     assert ((other != 0) != kept).mean() > 0.1
 
 
 def test_what_falls_out_goes_by_a_rows_number():
-    """Rows with other numbers drop otherwise; the same numbers in another order drop the same, row by row."""
+    """Rows with other numbers drop otherwise; the same numbers in another order drop the same, row
+    by row.
+    """
     order = jnp.arange(8)[::-1]
-    plain, moved = (np.asarray(forward(train=True, rng=0, rows=rows, **DANS)[2].features) for rows in (None, order))
+    plain, moved = (
+        np.asarray(forward(train=True, rng=0, rows=rows, **DANS)[2].features)
+        for rows in (None, order)
+    )
     alive = np.asarray(forward(train=False, **DANS)[2].features) > 1e-3
     both = alive & alive[::-1]  # in the row, and in the one that had its number
     np.testing.assert_array_equal((plain != 0)[both], (moved != 0)[::-1][both])
@@ -168,12 +211,16 @@ def test_mcds_head_drops_before_each_hidden_layer():
     np.testing.assert_array_equal(output.features, images)  # the features themselves are whole
     plain = forward(train=True, **settings | {"dropout": 0.0})[2]
     assert np.abs(output.logits - plain.logits).max() > 1e-3
-    np.testing.assert_array_equal(*(forward(train=False, rng=rng, **settings)[2].logits for rng in (0, 1)))
+    np.testing.assert_array_equal(
+        *(forward(train=False, rng=rng, **settings)[2].logits for rng in (0, 1))
+    )
 
 
 def test_a_head_begins_as_cans_or_as_torchs_own():
     """kaiming_normal_ and a bias of 0; U(-b, b), b = 1 / sqrt(16), for kernel and bias."""
-    cans, torchs = (forward(train=False, head_init=init)[1]["params"]["head"] for init in ("kaiming", "torch"))
+    cans, torchs = (
+        forward(train=False, head_init=init)[1]["params"]["head"] for init in ("kaiming", "torch")
+    )
     assert not cans["bias"].any() and np.abs(cans["kernel"]).max() > 0.5
     for leaf in torchs.values():
         assert 0 < np.abs(leaf).max() <= 0.25
@@ -181,24 +228,40 @@ def test_a_head_begins_as_cans_or_as_torchs_own():
     assert 0 < np.abs(deep["bias"]).max() <= 0.25 and np.abs(deep["kernel"]).max() <= 0.25
 
 
-@pytest.mark.parametrize("changes, message", [
-    ({"dropout": 0.5}, "dropout=0.5 needs a layer to drop from: set bottleneck or head_widths, or dropout=0"),
-    ({"dropout": 1.0, "bottleneck": 4}, "dropout=1.0: expected a share, 0 <= dropout < 1"),
-    ({"head_init": "zeros"}, "unknown head_init 'zeros'; known: kaiming, torch"),
-])
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        (
+            {"dropout": 0.5},
+            "dropout=0.5 needs a layer to drop from: set bottleneck or head_widths, or dropout=0",
+        ),
+        ({"dropout": 1.0, "bottleneck": 4}, "dropout=1.0: expected a share, 0 <= dropout < 1"),
+        ({"head_init": "zeros"}, "unknown head_init 'zeros'; known: kaiming, torch"),
+    ],
+)
 def test_a_setting_that_would_do_nothing_or_is_unknown_is_an_error(changes, message):
     with pytest.raises(ValueError, match=message):
         build_classifier(small_with(**changes), 5, 1)
 
 
 def test_a_config_of_another_version_is_refused_in_one_line():
-    with pytest.raises(UserError, match="config.model: bottleneck_norm, dropout, head_init missing: the config was written by another version"):
-        old = ConfigDict({"backbone": "resnet_small", "widths": (4,), "bottleneck": 0, "head_widths": ()})
+    with pytest.raises(
+        UserError,
+        match=(
+            "config.model: bottleneck_norm, dropout, head_init missing: the config was written by"
+            " another version"
+        ),
+    ):
+        old = ConfigDict(
+            {"backbone": "resnet_small", "widths": (4,), "bottleneck": 0, "head_widths": ()}
+        )
         build_model(old, ConfigDict({"target_bn": 0, "stop_gradient_after": ""}), num_classes=5)
 
 
 def test_an_unknown_backbone_is_an_error():
-    with pytest.raises(ValueError, match="unknown backbone 'vgg'; known: resnet_small, resnet50, resnet101"):
+    with pytest.raises(
+        ValueError, match="unknown backbone 'vgg'; known: resnet_small, resnet50, resnet101"
+    ):
         build_classifier(small_with(backbone="vgg"), 5, 1)
     with pytest.raises(ValueError, match="unknown stop_gradient_after 'layer9'"):
         build_classifier(SMALL, 5, 1, stop_gradient_after="layer9")

@@ -12,29 +12,49 @@ from dajax.models.layers import Conv, head_init, max_pool
 @pytest.mark.parametrize("size", [(6, 7), (7, 8)])
 @pytest.mark.parametrize(
     "kernel_size, stride, padding, dilation",
-    [(1, 1, 0, 1), (1, 2, 0, 1), (1, 1, 1, 1), (3, 1, 1, 1), (3, 2, 1, 1), (3, 1, 2, 2), (7, 2, 3, 1)],
+    [
+        (1, 1, 0, 1),
+        (1, 2, 0, 1),
+        (1, 1, 1, 1),
+        (3, 1, 1, 1),
+        (3, 2, 1, 1),
+        (3, 1, 2, 2),
+        (7, 2, 3, 1),
+    ],
 )
 def test_convolution_is_the_sum_over_taps(size, kernel_size, stride, padding, dilation):
     """Against torch's definition in float64, gradient included; 1x1 goes through a matrix product."""
     layer = Conv(4, kernel_size, stride=stride, padding=padding, dilation=dilation)
     x = jax.random.normal(jax.random.key(0), (2, *size, 3))
     variables = layer.init(jax.random.key(1), x)
-    padded = np.pad(np.asarray(x, np.float64), ((0, 0), (padding, padding), (padding, padding), (0, 0)))
+    padded = np.pad(
+        np.asarray(x, np.float64), ((0, 0), (padding, padding), (padding, padding), (0, 0))
+    )
     kernel = np.asarray(variables["params"]["kernel"], np.float64)
     out_hw = [(n + 2 * padding - dilation * (kernel_size - 1) - 1) // stride + 1 for n in size]
-    expected, grad_kernel, grad_padded = np.zeros((2, *out_hw, 4)), np.zeros_like(kernel), np.zeros_like(padded)
+    expected, grad_kernel, grad_padded = (
+        np.zeros((2, *out_hw, 4)),
+        np.zeros_like(kernel),
+        np.zeros_like(padded),
+    )
     cotangent = np.random.default_rng(0).standard_normal(expected.shape)
     for i in range(kernel_size):
         for j in range(kernel_size):
-            rows, columns = (slice(k * dilation, k * dilation + (n - 1) * stride + 1, stride) for k, n in zip((i, j), out_hw))
+            rows, columns = (
+                slice(k * dilation, k * dilation + (n - 1) * stride + 1, stride)
+                for k, n in zip((i, j), out_hw)
+            )
             expected += padded[:, rows, columns] @ kernel[i, j]
             grad_kernel[i, j] = np.einsum("nhwc,nhwd->cd", padded[:, rows, columns], cotangent)
             grad_padded[:, rows, columns] += cotangent @ kernel[i, j].T
     y, vjp = jax.vjp(layer.apply, variables, x)
     np.testing.assert_allclose(y, expected, atol=1e-5)
     grads, grad_x = vjp(jnp.asarray(cotangent, jnp.float32))
-    np.testing.assert_allclose(grads["params"]["kernel"], grad_kernel, atol=1e-4)  # sums of a hundred terms in float32
-    np.testing.assert_allclose(grad_x, grad_padded[:, padding : padding + size[0], padding : padding + size[1]], atol=1e-4)
+    # sums of a hundred terms in float32
+    np.testing.assert_allclose(grads["params"]["kernel"], grad_kernel, atol=1e-4)
+    np.testing.assert_allclose(
+        grad_x, grad_padded[:, padding : padding + size[0], padding : padding + size[1]], atol=1e-4
+    )
 
 
 def test_a_bias_is_added_where_asked_for():
@@ -46,7 +66,10 @@ def test_a_bias_is_added_where_asked_for():
     np.testing.assert_array_equal(y, np.broadcast_to(bias, (1, 2, 2, 4)))
 
 
-@pytest.mark.parametrize("size, floor_size, ceil_size", [(1, 1, 1), (7, 4, 4), (8, 4, 5), (32, 16, 17), (33, 17, 17), (112, 56, 57)])
+@pytest.mark.parametrize(
+    "size, floor_size, ceil_size",
+    [(1, 1, 1), (7, 4, 4), (8, 4, 5), (32, 16, 17), (33, 17, 17), (112, 56, 57)],
+)
 def test_pooled_sizes_are_torchs(size, floor_size, ceil_size):
     x = jnp.zeros((1, size, 9, 1))
     assert max_pool(x).shape == (1, floor_size, 5, 1)
@@ -56,13 +79,19 @@ def test_pooled_sizes_are_torchs(size, floor_size, ceil_size):
 def test_pooling_pads_with_minus_infinity():
     x = -1.0 - jnp.arange(16.0).reshape(1, 4, 4, 1)
     np.testing.assert_array_equal(max_pool(x)[0, ..., 0], [[-1, -2], [-5, -6]])
-    np.testing.assert_array_equal(max_pool(x, ceil_mode=True)[0, ..., 0], [[-1, -2, -4], [-5, -6, -8], [-13, -14, -16]])
+    np.testing.assert_array_equal(
+        max_pool(x, ceil_mode=True)[0, ..., 0], [[-1, -2, -4], [-5, -6, -8], [-13, -14, -16]]
+    )
 
 
 def test_initial_deviations_are_torchvisions_and_cans():
-    """torchvision: sqrt(2 / (out kh kw)); CAN's head on 2048 features: 0.03125. Within 3 %: a sample of 73,728 has a deviation of 0.3 %."""
+    """torchvision: sqrt(2 / (out kh kw)); CAN's head on 2048 features: 0.03125. Within 3 %: a
+    sample of 73,728 has a deviation of 0.3 %.
+    """
     kernel = Conv(128, 3).init(jax.random.key(0), jnp.zeros((1, 3, 3, 64)))["params"]["kernel"]
     np.testing.assert_allclose(kernel.std(), np.sqrt(2 / (128 * 9)), rtol=0.03)
     assert np.abs(kernel).max() > 3 * kernel.std(), "a normal, not truncated"
-    head = nn.Dense(31, kernel_init=head_init).init(jax.random.key(0), jnp.zeros((1, 2048)))["params"]
+    head = nn.Dense(31, kernel_init=head_init).init(jax.random.key(0), jnp.zeros((1, 2048)))[
+        "params"
+    ]
     np.testing.assert_allclose(head["kernel"].std(), 0.03125, rtol=0.03)

@@ -12,15 +12,23 @@ DEVICES = 4
 
 
 def assert_close(actual, expected, tolerance=TOLERANCE):
-    np.testing.assert_allclose(actual, expected, rtol=0, atol=tolerance * max(np.abs(expected).max(), 1e-30))
+    np.testing.assert_allclose(
+        actual, expected, rtol=0, atol=tolerance * max(np.abs(expected).max(), 1e-30)
+    )
 
 
 def make_variables(channels, *, num_domains=1, seed=0):
     keys = jax.random.split(jax.random.key(seed), 4)
     shape = (num_domains, channels)
     return {
-        "params": {"scale": 1 + 0.3 * jax.random.normal(keys[0], shape), "bias": jax.random.normal(keys[1], shape)},
-        "batch_stats": {"mean": jax.random.normal(keys[2], shape), "var": jnp.exp(jax.random.normal(keys[3], shape))},
+        "params": {
+            "scale": 1 + 0.3 * jax.random.normal(keys[0], shape),
+            "bias": jax.random.normal(keys[1], shape),
+        },
+        "batch_stats": {
+            "mean": jax.random.normal(keys[2], shape),
+            "var": jnp.exp(jax.random.normal(keys[3], shape)),
+        },
     }
 
 
@@ -35,12 +43,19 @@ def test_domain_normalisation_is_torchs_over_five_steps(golden):
     params = {"scale": jnp.asarray(case["weight"]), "bias": jnp.asarray(case["bias"])}
     stats = {"mean": jnp.asarray(case["running_mean0"]), "var": jnp.asarray(case["running_var0"])}
     for step, domain in enumerate(case["domain_sequence"]):
-        y, stats = train(layer, {"params": params, "batch_stats": stats}, jnp.asarray(case["x"][step]), domain=int(domain))
+        y, stats = train(
+            layer,
+            {"params": params, "batch_stats": stats},
+            jnp.asarray(case["x"][step]),
+            domain=int(domain),
+        )
         assert_close(y, case["y_train"][step])
         assert_close(stats["mean"], case["running_mean_after"][step])
         assert_close(stats["var"], case["running_var_after"][step])
     for domain in (0, 1):
-        y = layer.apply({"params": params, "batch_stats": stats}, jnp.asarray(case["x"][0]), Mode(domain=domain))
+        y = layer.apply(
+            {"params": params, "batch_stats": stats}, jnp.asarray(case["x"][0]), Mode(domain=domain)
+        )
         assert_close(y, case["y_eval_x0"][domain])
 
 
@@ -48,13 +63,17 @@ def test_running_variance_is_unbiased_like_torch(golden):
     case = golden("can_bn")["bn2d"]
     layer, x = DomainBatchNorm(), jnp.asarray(case["x_nhwc"])
     variables = layer.init(jax.random.key(0), x, Mode(train=True))
-    np.testing.assert_array_equal(variables["batch_stats"]["var"], np.ones((1, 3)), "initialising is no step")
+    np.testing.assert_array_equal(
+        variables["batch_stats"]["var"], np.ones((1, 3)), "initialising is no step"
+    )
     y, stats = train(layer, variables, x)
     assert_close(y, case["y_nhwc"])
     assert_close(stats["mean"][0], case["running_mean"])
     assert_close(stats["var"][0], case["running_var"])
     biased = 0.9 + 0.1 * np.asarray(x).reshape(-1, 3).var(0)
-    assert np.abs(biased - case["running_var"]).max() > 1e-4, "the two kinds of variance must differ here"
+    assert np.abs(biased - case["running_var"]).max() > 1e-4, (
+        "the two kinds of variance must differ here"
+    )
 
 
 def test_hand_computed_two_by_two():
@@ -84,7 +103,9 @@ def test_masked_rows_count_for_nothing():
     y_alone, stats_alone = train(layer, variables, x[mask])
     assert_close(y[mask], y_alone)
     jax.tree.map(assert_close, stats, stats_alone)
-    y_other, stats_other = train(layer, variables, jnp.where(mask.reshape(-1, 1, 1, 1), x, 1e6), mask=mask)
+    y_other, stats_other = train(
+        layer, variables, jnp.where(mask.reshape(-1, 1, 1, 1), x, 1e6), mask=mask
+    )
     np.testing.assert_array_equal(y_other[mask], y[mask])
     jax.tree.map(np.testing.assert_array_equal, stats_other, stats)
 
@@ -97,22 +118,30 @@ def test_no_row_or_one_row_stays_finite(rows, shape):
 
     def loss(params, x):
         y, stats = train(layer, {**variables, "params": params}, x, mask=mask)
-        return jnp.where(mask.reshape((3,) + (1,) * (x.ndim - 1)), y, 0.0).sum() + jnp.square(y).sum(), (y, stats)
+        return jnp.where(mask.reshape((3,) + (1,) * (x.ndim - 1)), y, 0.0).sum() + jnp.square(
+            y
+        ).sum(), (y, stats)
 
     gradients, (y, stats) = jax.grad(loss, argnums=(0, 1), has_aux=True)(variables["params"], x)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((gradients, y, stats)))
     assert (stats["var"] > 0).all()
     if rows == 0:
         jax.tree.map(np.testing.assert_array_equal, stats, variables["batch_stats"])
-        np.testing.assert_array_equal(y, layer.apply(variables, x, Mode()), "the running statistics normalise instead")
+        np.testing.assert_array_equal(
+            y, layer.apply(variables, x, Mode()), "the running statistics normalise instead"
+        )
     else:
         assert not np.allclose(stats["mean"], variables["batch_stats"]["mean"])
     if rows == 1 and x.ndim == 2:
-        np.testing.assert_array_equal(stats["var"], variables["batch_stats"]["var"], "one position has no variance")
+        np.testing.assert_array_equal(
+            stats["var"], variables["batch_stats"]["var"], "one position has no variance"
+        )
 
 
 def test_a_large_mean_does_not_cancel():
-    """In float32, E[x^2] - E[x]^2 of this input is off by several per cent or negative; centring first keeps about 1e-4."""
+    """In float32, E[x^2] - E[x]^2 of this input is off by several per cent or negative; centring
+    first keeps about 1e-4.
+    """
     x = 1000.0 + jax.random.normal(jax.random.key(0), (64, 3))
     layer = DomainBatchNorm()
     y, stats = train(layer, layer.init(jax.random.key(0), x, Mode()), x)
@@ -132,14 +161,22 @@ def test_a_mask_of_another_length_is_an_error():
         train(DomainBatchNorm(), make_variables(3), jnp.ones((2, 3)), mask=jnp.ones(3, bool))
 
 
-# Eight rows over four devices: uneven, one device without any row, a single row in all, none, and every row (no mask).
-MASKS = {"uneven": [1, 1, 0, 1, 0, 0, 1, 0], "one": [0, 0, 0, 0, 0, 1, 0, 0], "none": [0] * 8, "all": None}
+# Eight rows over four devices: uneven, one device without any row, a single row in all, none, and
+# every row (no mask).
+MASKS = {
+    "uneven": [1, 1, 0, 1, 0, 0, 1, 0],
+    "one": [0, 0, 0, 0, 0, 1, 0, 0],
+    "none": [0] * 8,
+    "all": None,
+}
 
 
 @pytest.mark.parametrize("shape", [(8, 5), (8, 3, 2, 5)], ids=["NC", "NHWC"])
 @pytest.mark.parametrize("mask", MASKS.values(), ids=MASKS.keys())
 def test_four_devices_are_one_device(mask, shape):
-    """Loss, gradients of parameters and input, statistics; each device's loss is its share, gradients are summed afterwards."""
+    """Loss, gradients of parameters and input, statistics; each device's loss is its share,
+    gradients are summed afterwards.
+    """
     layer, variables = DomainBatchNorm(num_domains=2), make_variables(5, num_domains=2)
     x, weights = (jax.random.normal(jax.random.key(seed), shape) for seed in (1, 2))
     valid = jnp.ones(8, bool) if mask is None else jnp.array(mask, bool)
@@ -148,17 +185,35 @@ def test_four_devices_are_one_device(mask, shape):
         mode = Mode(train=True, domain=1, mask=None if mask is None else valid, axis_name=axis_name)
 
         def loss(params, x):
-            y, updated = layer.apply({**variables, "params": params}, x, mode, mutable=["batch_stats"])
+            y, updated = layer.apply(
+                {**variables, "params": params}, x, mode, mutable=["batch_stats"]
+            )
             counts = valid.astype(y.dtype).reshape((-1,) + (1,) * (y.ndim - 1))
             return (jnp.tanh(y) * weights * counts).sum(), (y, updated["batch_stats"])
 
-        (value, (y, stats)), (grads, grad_x) = jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)(params, x)
+        (value, (y, stats)), (grads, grad_x) = jax.value_and_grad(
+            loss, argnums=(0, 1), has_aux=True
+        )(params, x)
         if axis_name is not None:
             value, grads = jax.lax.psum((value, grads), axis_name)
         return (value, grads, stats), (y, grad_x)
 
     expected, expected_rows = jax.jit(step)(variables["params"], x, weights, valid)
-    mapped = jax.pmap(lambda *args: step(*args, axis_name="devices"), axis_name="devices", in_axes=(None, 0, 0, 0), out_axes=(None, 0))
-    actual, actual_rows = mapped(variables["params"], *(rows.reshape((DEVICES, -1) + rows.shape[1:]) for rows in (x, weights, valid)))
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5), actual, expected)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a.reshape(shape), b, rtol=1e-5, atol=1e-5), actual_rows, expected_rows)
+    mapped = jax.pmap(
+        lambda *args: step(*args, axis_name="devices"),
+        axis_name="devices",
+        in_axes=(None, 0, 0, 0),
+        out_axes=(None, 0),
+    )
+    actual, actual_rows = mapped(
+        variables["params"],
+        *(rows.reshape((DEVICES, -1) + rows.shape[1:]) for rows in (x, weights, valid)),
+    )
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5), actual, expected
+    )
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a.reshape(shape), b, rtol=1e-5, atol=1e-5),
+        actual_rows,
+        expected_rows,
+    )

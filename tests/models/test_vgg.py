@@ -14,14 +14,28 @@ from dajax.models.vgg import FCN8s
 from dajax.ops.resize import resize_bilinear
 
 TOLERANCE = 1e-4  # tests/golden/README.md: float32, max |a - b| / max |b|
-TAPS = {"pool1": "features.4", "pool2": "features.9", "pool3": "features.16", "conv5": "features.28", "fc7": "features.32"}
+TAPS = {
+    "pool1": "features.4",
+    "pool2": "features.9",
+    "pool3": "features.16",
+    "conv5": "features.28",
+    "fc7": "features.32",
+}
 
 
 def make(**settings):
     config = dict(
-        backbone="vgg16", topology="caffe", widths=(), heads="single", head_bias=True, head_init="normal",
-        aspp_branches=2, aspp_rates=(6, 12, 18, 24),
-        norm="train", train_norm_affine=False, dtype="float32",
+        backbone="vgg16",
+        topology="caffe",
+        widths=(),
+        heads="single",
+        head_bias=True,
+        head_init="normal",
+        aspp_branches=2,
+        aspp_rates=(6, 12, 18, 24),
+        norm="train",
+        train_norm_affine=False,
+        dtype="float32",
     )
     return build_segmenter(ConfigDict(config | settings), 19, 1)
 
@@ -29,11 +43,22 @@ def make(**settings):
 def load(model, salt):
     state_dict = recipe_state_dict("asn_vgg", salt)
     params, stats, report = from_torch_segmenter(state_dict, *shapes_of(model, (1, 64, 64, 3)))
-    assert len(report.loaded) == len(state_dict) == 38 and not report.missing and not jax.tree.leaves(stats)
+    assert (
+        len(report.loaded) == len(state_dict) == 38
+        and not report.missing
+        and not jax.tree.leaves(stats)
+    )
     return params
 
 
-@pytest.mark.parametrize("size", ["s65x97", pytest.param("s64x96", marks=pytest.mark.slow), pytest.param("s201x217", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "size",
+    [
+        "s65x97",
+        pytest.param("s64x96", marks=pytest.mark.slow),
+        pytest.param("s201x217", marks=pytest.mark.slow),
+    ],
+)
 def test_deeplab_vgg_is_adaptsegnets(golden, size):
     arrays = golden("deeplab_asn_vgg")[""]
     params = load(make(), str(arrays["salt"]))
@@ -41,37 +66,58 @@ def test_deeplab_vgg_is_adaptsegnets(golden, size):
     @jax.jit
     def run(params, images):
         output, taken = make().apply(
-            {"params": params}, images, Mode(), capture_intermediates=lambda _, method: method == "stage_outputs", mutable="intermediates"
+            {"params": params},
+            images,
+            Mode(),
+            capture_intermediates=lambda _, method: method == "stage_outputs",
+            mutable="intermediates",
         )
         all_branches = make(aspp_branches=4).apply({"params": params}, images, Mode())
         return output, all_branches.logits, taken["intermediates"]["backbone"]["stage_outputs"][0]
 
-    output, all_branches, stages = run(params, jnp.asarray(arrays[f"{size}_image"].transpose(0, 2, 3, 1)))
+    output, all_branches, stages = run(
+        params, jnp.asarray(arrays[f"{size}_image"].transpose(0, 2, 3, 1))
+    )
     errors = {
-        "logits": relative_error(np.asarray(output.logits).transpose(0, 3, 1, 2), arrays[f"{size}_logits"]),
-        "all4": relative_error(np.asarray(all_branches).transpose(0, 3, 1, 2), arrays[f"{size}_logits_all4"]),
+        "logits": relative_error(
+            np.asarray(output.logits).transpose(0, 3, 1, 2), arrays[f"{size}_logits"]
+        ),
+        "all4": relative_error(
+            np.asarray(all_branches).transpose(0, 3, 1, 2), arrays[f"{size}_logits_all4"]
+        ),
     }
     if size == "s65x97":
-        errors |= tap_errors(arrays, size, {TAPS[name]: x for name, x in stages.items() if name in TAPS})
+        errors |= tap_errors(
+            arrays, size, {TAPS[name]: x for name, x in stages.items() if name in TAPS}
+        )
     worst = max(errors, key=errors.get)
     assert errors[worst] < TOLERANCE, (worst, errors[worst])
 
 
 def test_deeplab_vgg_has_adaptsegnets_parameters():
-    assert sum(leaf.size for leaf in jax.tree.leaves(shapes_of(make(), (1, 64, 64, 3))[0])) == 29_573_004
+    assert (
+        sum(leaf.size for leaf in jax.tree.leaves(shapes_of(make(), (1, 64, 64, 3))[0]))
+        == 29_573_004
+    )
 
 
 def test_fcn8s_adds_up_the_scores_of_three_strides():
-    """With scores that see channel 0 of their map only, and weights that carry the red channel through to all of them."""
+    """With scores that see channel 0 of their map only, and weights that carry the red channel
+    through to all of them.
+    """
     model = make(backbone="vgg16_fcn8s")
     assert isinstance(model, FCN8s)
     params, _ = shapes_of(model, (1, 64, 64, 3))
     params = jax.tree.map(np.copy, params)
     for name, layer in params.items():
         side = layer["kernel"].shape[0] // 2
-        layer["kernel"][side, side, 0, 0] = {"score_pool3": 100.0, "score_pool4": 10.0}.get(name, 1.0)
+        layer["kernel"][side, side, 0, 0] = {"score_pool3": 100.0, "score_pool4": 10.0}.get(
+            name, 1.0
+        )
     images = np.abs(np.random.default_rng(0).standard_normal((1, 72, 64, 3))).astype(np.float32)
-    output = jax.jit(lambda params, images: model.apply({"params": params}, images, Mode()))(params, images)
+    output = jax.jit(lambda params, images: model.apply({"params": params}, images, Mode()))(
+        params, images
+    )
 
     pools, x = [], images[..., :1]
     for _ in range(5):
@@ -80,7 +126,11 @@ def test_fcn8s_adds_up_the_scores_of_three_strides():
         pools.append(x)
     fused = resize_bilinear(jnp.asarray(pools[4]), (4, 4)) + 10.0 * pools[3]
     expected = resize_bilinear(fused, (9, 8)) + 100.0 * pools[2]
-    assert output.logits.shape == (1, 9, 8, 19) and output.features.shape == (1, 9, 8, 4096) and output.aux_logits is None
+    assert (
+        output.logits.shape == (1, 9, 8, 19)
+        and output.features.shape == (1, 9, 8, 4096)
+        and output.aux_logits is None
+    )
     np.testing.assert_allclose(output.logits[..., :1], expected, rtol=1e-5)
     assert not output.logits[..., 1:].any()
     np.testing.assert_array_equal(model.prediction_logits(output), output.logits)

@@ -81,7 +81,12 @@ def test_safetensors_are_known_by_their_content(tmp_path, name):
 @pytest.mark.parametrize(
     "name",
     [
-        "net.pth", "net.bin", "net.ckpt", "net.pth.tar", "ckpt_final.weights", "net.safetensors",
+        "net.pth",
+        "net.bin",
+        "net.ckpt",
+        "net.pth.tar",
+        "ckpt_final.weights",
+        "net.safetensors",
         "net",
     ],
 )
@@ -158,10 +163,16 @@ def test_every_flipped_bit_in_an_archives_numbers_is_noticed(tmp_path, monkeypat
 @pytest.mark.parametrize(
     "error",
     [
-        RuntimeError("PytorchStreamReader failed\nmore lines"), EOFError(),
-        pickle.UnpicklingError("not allowed"), ValueError("x"), KeyError("0"),
-        AttributeError("a"), UnicodeDecodeError("utf-8", b"", 0, 1, "bad"), IndexError(),
-        MemoryError(), OverflowError("too large"),
+        RuntimeError("PytorchStreamReader failed\nmore lines"),
+        EOFError(),
+        pickle.UnpicklingError("not allowed"),
+        ValueError("x"),
+        KeyError("0"),
+        AttributeError("a"),
+        UnicodeDecodeError("utf-8", b"", 0, 1, "bad"),
+        IndexError(),
+        MemoryError(),
+        OverflowError("too large"),
     ],
 )
 def test_a_damaged_pth_file_is_one_clear_line(tmp_path, monkeypatch, error):
@@ -197,8 +208,8 @@ def test_objects_besides_tensors_are_refused_for_that_reason(tmp_path, monkeypat
 
     (tmp_path / "net.pth").write_bytes(PICKLE)
     with_torch(monkeypatch, load)
-    assert (
-        "holds Python objects besides tensors (argparse.Namespace)" in refusal(tmp_path / "net.pth")
+    assert "holds Python objects besides tensors (argparse.Namespace)" in refusal(
+        tmp_path / "net.pth"
     )
 
 

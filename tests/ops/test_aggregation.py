@@ -18,20 +18,36 @@ def channels_last(x):
 
 
 def assert_close(actual, expected, tolerance):
-    np.testing.assert_allclose(np.asarray(actual), expected, rtol=0, atol=tolerance * np.abs(expected).max())
+    np.testing.assert_allclose(
+        np.asarray(actual), expected, rtol=0, atol=tolerance * np.abs(expected).max()
+    )
 
 
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
 def test_aggregated_features_and_probabilities_are_the_authors(golden, implementation):
     features = channels_last(golden("plca_feat_assoc")[""]["x2"])
     probs = jax.nn.softmax(channels_last(golden("plca_cls_assoc")[""]["logits2"]))
-    features_case, probs_case = golden("plca_feat_assoc")["cos_spagg"], golden("plca_cls_assoc")["kl_spagg"]
-    for x, metric, case in ((features, "cosine", features_case), (probs, "negative_kl", probs_case)):
-        run = jax.jit(lambda x: aggregate(x, metric=metric, alpha=0.5, implementation=implementation, block_rows=SMALL_BLOCKS))
+    features_case, probs_case = (
+        golden("plca_feat_assoc")["cos_spagg"],
+        golden("plca_cls_assoc")["kl_spagg"],
+    )
+    for x, metric, case in (
+        (features, "cosine", features_case),
+        (probs, "negative_kl", probs_case),
+    ):
+        run = jax.jit(
+            lambda x: aggregate(
+                x, metric=metric, alpha=0.5, implementation=implementation, block_rows=SMALL_BLOCKS
+            )
+        )
         assert_close(np.moveaxis(run(x), -1, 1), case["x2_agg"], 2e-6)
         # alpha = 1 leaves W x alone.
-        weighted = np.einsum("nij,njc->nic", case["agg_w"], np.asarray(x).reshape(2, -1, x.shape[-1]))
-        whole = aggregate(x, metric=metric, alpha=1.0, implementation=implementation, block_rows=SMALL_BLOCKS)
+        weighted = np.einsum(
+            "nij,njc->nic", case["agg_w"], np.asarray(x).reshape(2, -1, x.shape[-1])
+        )
+        whole = aggregate(
+            x, metric=metric, alpha=1.0, implementation=implementation, block_rows=SMALL_BLOCKS
+        )
         assert_close(whole.reshape(weighted.shape), weighted, 2e-6)
 
 
@@ -56,7 +72,9 @@ def test_the_two_aggregations_of_test_time_are_the_authors(golden, implementatio
 @functools.cache
 def value_and_pull(metric, contrast, implementation):
     """(x, cotangent) -> value and gradient, compiled once for the tests that share its shapes."""
-    settings = dict(metric=metric, alpha=0.3, contrast=contrast, implementation=implementation, block_rows=50)
+    settings = dict(
+        metric=metric, alpha=0.3, contrast=contrast, implementation=implementation, block_rows=50
+    )
 
     def run(x, cotangent):
         out, pull = jax.vjp(lambda x: aggregate(x, **settings), x)
@@ -70,7 +88,10 @@ def value_and_pull(metric, contrast, implementation):
 def test_blocked_and_dense_agree_in_value_and_gradient(metric, contrast):
     x, cotangent = jax.random.normal(jax.random.key(0), (2, 2, 23, 19, 8))
     x = jax.nn.softmax(x) if metric == "negative_kl" else x
-    dense, blocked = (value_and_pull(metric, contrast, implementation)(x, cotangent) for implementation in IMPLEMENTATIONS)
+    dense, blocked = (
+        value_and_pull(metric, contrast, implementation)(x, cotangent)
+        for implementation in IMPLEMENTATIONS
+    )
     for found, expected in zip(blocked, dense):
         assert_close(found, expected, 1e-5)
 
@@ -88,27 +109,41 @@ def test_identical_and_zero_pixels_have_finite_value_and_gradient(metric, contra
 
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
 def test_hand_computed_pair_of_pixels(implementation):
-    """Two pixels at right angles without contrast normalisation: similarities 1 and 0, so each weighs itself with e / (1 + e)."""
+    """Two pixels at right angles without contrast normalisation: similarities 1 and 0, so each
+    weighs itself with e / (1 + e).
+    """
     own = np.e / (1 + np.e)
     out = aggregate(
         jnp.asarray([[2.0, 0.0], [0.0, 4.0]]).reshape(1, 2, 1, 2),
-        metric="cosine", alpha=0.5, contrast=False, implementation=implementation, block_rows=1,
+        metric="cosine",
+        alpha=0.5,
+        contrast=False,
+        implementation=implementation,
+        block_rows=1,
     )
-    expected = [[0.5 * 2 + 0.5 * own * 2, 0.5 * (1 - own) * 4], [0.5 * (1 - own) * 2, 0.5 * 4 + 0.5 * own * 4]]
+    expected = [
+        [0.5 * 2 + 0.5 * own * 2, 0.5 * (1 - own) * 4],
+        [0.5 * (1 - own) * 2, 0.5 * 4 + 0.5 * own * 4],
+    ]
     np.testing.assert_allclose(np.asarray(out).reshape(2, 2), expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
 def test_one_pixel_is_its_own_mean(implementation):
     x = jnp.asarray([3.0, 4.0]).reshape(1, 1, 1, 2)
-    np.testing.assert_allclose(aggregate(x, metric="cosine", alpha=0.5, implementation=implementation), x, rtol=1e-6)
+    np.testing.assert_allclose(
+        aggregate(x, metric="cosine", alpha=0.5, implementation=implementation), x, rtol=1e-6
+    )
 
 
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
 def test_bfloat16_is_computed_as_float32_and_its_gradient_returned_as_it_came(implementation):
     x = jax.random.normal(jax.random.key(1), (1, 3, 4, 5), jnp.bfloat16)
     settings = dict(metric="cosine", alpha=0.5, implementation=implementation, block_rows=5)
-    out, grad = aggregate(x, **settings), jax.grad(lambda x: jnp.square(aggregate(x, **settings)).sum())(x)
+    out, grad = (
+        aggregate(x, **settings),
+        jax.grad(lambda x: jnp.square(aggregate(x, **settings)).sum())(x),
+    )
     assert out.dtype == jnp.float32 and grad.dtype == jnp.bfloat16
     np.testing.assert_allclose(out, aggregate(x.astype(jnp.float32), **settings), rtol=1e-6)
 
@@ -116,7 +151,11 @@ def test_bfloat16_is_computed_as_float32_and_its_gradient_returned_as_it_came(im
 def largest_array(jaxpr):
     """Entries of the largest intermediate anywhere in it."""
     sizes = [var.aval.size for eqn in jaxpr.eqns for var in eqn.outvars]
-    inner = [getattr(leaf, "jaxpr", leaf) for eqn in jaxpr.eqns for leaf in jax.tree.leaves(list(eqn.params.values()))]
+    inner = [
+        getattr(leaf, "jaxpr", leaf)
+        for eqn in jaxpr.eqns
+        for leaf in jax.tree.leaves(list(eqn.params.values()))
+    ]
     return max(sizes + [largest_array(each) for each in inner if hasattr(each, "eqns")], default=0)
 
 
@@ -125,7 +164,8 @@ def test_at_test_time_no_matrix_of_all_pairs_is_formed(metric):
     x, pixels = jax.ShapeDtypeStruct((2, 92, 183, 19), jnp.float32), 92 * 183
     found = {}
     for implementation in ("auto", "dense"):
-        # The compiler's own count of memory leaves out what its fused softmax takes on a CPU, hence the sizes of the program's arrays.
+        # The compiler's own count of memory leaves out what its fused softmax takes on a CPU, hence
+        # the sizes of the program's arrays.
         run = functools.partial(aggregate, metric=metric, alpha=0.5, implementation=implementation)
         found[implementation] = largest_array(jax.make_jaxpr(run)(x).jaxpr)
     assert found["dense"] == pixels**2 and found["auto"] < 0.05 * pixels**2

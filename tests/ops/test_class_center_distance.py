@@ -8,19 +8,30 @@ from dajax.ops.class_center_distance import class_center_distance, class_moments
 
 def test_it_is_the_formula_with_given_centers_and_with_means(golden):
     (case,) = golden("spcl_ccd").values()
-    parts = [class_moments(case["features"][rows], case["labels"][rows], 19) for rows in (slice(0, 150), slice(150, 400))]
+    parts = [
+        class_moments(case["features"][rows], case["labels"][rows], 19)
+        for rows in (slice(0, 150), slice(150, 400))
+    ]
     moments = tuple(map(sum, zip(*parts)))
     np.testing.assert_array_equal(moments[0] > 0, case["present"])
     present = case["present"]
-    np.testing.assert_allclose((moments[1] / np.maximum(moments[0], 1)[:, None])[present], case["class_mean"][present], rtol=1e-12)
-    np.testing.assert_allclose(class_center_distance(moments, case["mu_given"]), case["ccd_given_mu"], rtol=1e-10)
+    np.testing.assert_allclose(
+        (moments[1] / np.maximum(moments[0], 1)[:, None])[present],
+        case["class_mean"][present],
+        rtol=1e-12,
+    )
+    np.testing.assert_allclose(
+        class_center_distance(moments, case["mu_given"]), case["ccd_given_mu"], rtol=1e-10
+    )
     np.testing.assert_allclose(class_center_distance(moments), case["ccd_class_mean"], rtol=1e-10)
 
 
 def test_the_scale_of_features_does_not_matter():
     rng = np.random.default_rng(0)
     features, labels = rng.normal(size=(2, 5, 6, 4)), rng.integers(0, 3, (2, 5, 6))
-    one, other = (class_center_distance(class_moments(scale * features, labels, 3)) for scale in (1.0, 7.0))
+    one, other = (
+        class_center_distance(class_moments(scale * features, labels, 3)) for scale in (1.0, 7.0)
+    )
     np.testing.assert_allclose(one, other, rtol=1e-10)
 
 

@@ -7,8 +7,17 @@ import pytest
 from dajax.ops import clustering
 from dajax.ops.filtering import filter_by_distance
 
-TOLERANCE = 1e-5  # tests/golden/README.md: centres, distances and center_change, relative to the largest entry
-KMEANS_CASES = ["typical", "tight_eps", "chunked", "empty_cluster", "perm_involution", "perm_cycle", "paper_normalised"]
+# tests/golden/README.md: centres, distances and center_change, relative to the largest entry
+TOLERANCE = 1e-5
+KMEANS_CASES = [
+    "typical",
+    "tight_eps",
+    "chunked",
+    "empty_cluster",
+    "perm_involution",
+    "perm_cycle",
+    "paper_normalised",
+]
 
 
 def assert_close(actual, expected, tolerance=TOLERANCE):
@@ -19,10 +28,15 @@ def assert_close(actual, expected, tolerance=TOLERANCE):
 @pytest.mark.parametrize("chunk_size", [7, 4096])
 def test_kmeans_is_the_authors(golden, name, chunk_size):
     case = golden("can_kmeans")[name]
-    features, init = jnp.asarray(case["tgt_feat"]), jnp.asarray(case["init_centers"].astype(np.float32))
+    features, init = (
+        jnp.asarray(case["tgt_feat"]),
+        jnp.asarray(case["init_centers"].astype(np.float32)),
+    )
     if name == "paper_normalised":
         features = clustering.normalize(features)
-    out = clustering.cosine_kmeans(features, init, eps=float(case["eps"]), max_updates=100, chunk_size=chunk_size)
+    out = clustering.cosine_kmeans(
+        features, init, eps=float(case["eps"]), max_updates=100, chunk_size=chunk_size
+    )
     n = int(case["n_updates"])
     assert int(out.num_updates) == n
     np.testing.assert_allclose(out.moves[:n], case["stop_dists"], rtol=0, atol=1e-6)
@@ -45,11 +59,16 @@ def test_source_centres_are_class_sums(golden, name):
     features = jnp.asarray(case["src_feat"])
     if name == "paper_normalised":
         features = clustering.normalize(features)
-    assert_close(clustering.class_sums(features, jnp.asarray(case["src_label"]), int(case["num_classes"])), case["init_centers"])
+    assert_close(
+        clustering.class_sums(features, jnp.asarray(case["src_label"]), int(case["num_classes"])),
+        case["init_centers"],
+    )
 
 
 def test_a_class_without_source_images_does_not_run_for_ever():
-    """The authors' loop never ends here: a zero centre is at 0.5 from itself, so its move never falls below eps."""
+    """The authors' loop never ends here: a zero centre is at 0.5 from itself, so its move never
+    falls below eps.
+    """
     features = jnp.asarray(np.random.default_rng(0).normal(size=(50, 4)).astype(np.float32))
     init = jnp.asarray(np.eye(3, 4, dtype=np.float32)).at[2].set(0.0)
     out = clustering.cosine_kmeans(features, init, eps=0.005, max_updates=100)
@@ -76,24 +95,38 @@ def test_filter_is_the_authors(golden):
     for case in golden("can_filter").values():
         num_classes = int(case["num_classes"])
         kept_labels, kept_classes = filter_by_distance(
-            case["labels"], case["dist2center"].min(1), num_classes=num_classes, max_distance=float(case["d0"]), min_count=int(case["n0"])
+            case["labels"],
+            case["dist2center"].min(1),
+            num_classes=num_classes,
+            max_distance=float(case["d0"]),
+            min_count=int(case["n0"]),
         )
         np.testing.assert_array_equal(np.flatnonzero(kept_classes), case["kept_classes"])
         near = np.flatnonzero(case["dist2center"].min(1) < case["d0"])
         np.testing.assert_array_equal(near, case["kept_index"])
         np.testing.assert_array_equal(case["labels"][near], case["kept_label"])
         by_class = [np.flatnonzero(kept_labels == c) for c in case["kept_classes"]]
-        np.testing.assert_array_equal(np.concatenate(by_class) if by_class else [], case["class_sample_index_flat"])
+        np.testing.assert_array_equal(
+            np.concatenate(by_class) if by_class else [], case["class_sample_index_flat"]
+        )
 
 
 def test_an_image_at_d0_is_dropped_and_a_class_with_n0_images_is_kept():
-    """solver/utils.py: `min_dist < D0`, strict, and `>= N0`; the paper has "more than" N0. One image is at D0, one each side of it."""
+    """solver/utils.py: `min_dist < D0`, strict, and `>= N0`; the paper has "more than" N0. One
+    image is at D0, one each side of it.
+    """
     d0 = np.float32(0.05)
-    distances = np.array([np.nextafter(d0, np.float32(0)), d0, np.nextafter(d0, np.float32(1)), 0.0], np.float32)
+    distances = np.array(
+        [np.nextafter(d0, np.float32(0)), d0, np.nextafter(d0, np.float32(1)), 0.0], np.float32
+    )
     labels = np.array([0, 0, 0, 1], np.int32)
-    kept, classes = filter_by_distance(labels, distances, num_classes=2, max_distance=0.05, min_count=1)
+    kept, classes = filter_by_distance(
+        labels, distances, num_classes=2, max_distance=0.05, min_count=1
+    )
     np.testing.assert_array_equal(kept, [0, -1, -1, 1])
     np.testing.assert_array_equal(classes, [True, True])
-    kept, classes = filter_by_distance(labels, distances, num_classes=2, max_distance=0.05, min_count=2)
+    kept, classes = filter_by_distance(
+        labels, distances, num_classes=2, max_distance=0.05, min_count=2
+    )
     np.testing.assert_array_equal(kept, -1)
     np.testing.assert_array_equal(classes, False)

@@ -21,9 +21,15 @@ def test_accuracies_are_the_authors(golden):
 def test_padding_and_unknown_labels_count_nowhere():
     labels, predictions = jnp.asarray([0, 1, 1, -1, 2]), jnp.asarray([0, 1, 0, 0, 1])
     mask = jnp.asarray([True, True, False, True, True])
-    np.testing.assert_array_equal(confusion_matrix(labels, predictions, mask, 3), [[1, 0, 0], [0, 1, 0], [0, 1, 0]])
+    np.testing.assert_array_equal(
+        confusion_matrix(labels, predictions, mask, 3), [[1, 0, 0], [0, 1, 0], [0, 1, 0]]
+    )
 
 
 def test_a_class_without_images_is_left_out_of_the_mean():
     report = classification_report([[3, 1], [0, 0]], ["a", "b"])
-    assert report == {"accuracy": 75.0, "mean_class_accuracy": 75.0, "per_class": {"a": 75.0, "b": None}}
+    assert report == {
+        "accuracy": 75.0,
+        "mean_class_accuracy": 75.0,
+        "per_class": {"a": 75.0, "b": None},
+    }

@@ -1,4 +1,6 @@
-"""Class prototypes against SPCL's code and BiCL's formulas (spcl_proto_init, spcl_train_steps, dass_formula), streamed, and on four devices."""
+"""Class prototypes against SPCL's code and BiCL's formulas (spcl_proto_init, spcl_train_steps,
+dass_formula), streamed, and on four devices.
+"""
 
 import functools
 
@@ -27,7 +29,9 @@ def source_of(case):
 def streamed(features, labels, num_classes, part=proto.image_mean_sums):
     carry = proto.empty_totals(num_classes, features.shape[-1])
     for image, label in zip(features, labels):
-        carry = jax.jit(lambda *args: proto.add(args[0], part(*args[1:], num_classes)))(carry, image[None], label[None], pg.everywhere(label[None]))
+        carry = jax.jit(lambda *args: proto.add(args[0], part(*args[1:], num_classes)))(
+            carry, image[None], label[None], pg.everywhere(label[None])
+        )
     return proto.class_means(*carry[:2])
 
 
@@ -42,21 +46,35 @@ def test_initial_prototypes_are_spcls_and_do_not_depend_on_the_batch_size(golden
     prototypes, known = streamed(features, labels, 19)
     pg.assert_close(prototypes.T, case["prototype"], pg.VALUE_TOLERANCE)
     np.testing.assert_array_equal(known, [(case["mask"] == k).any() for k in range(19)])
-    at_once, _ = proto.class_means(*proto.image_mean_sums(features, labels, pg.everywhere(labels), 19))
+    at_once, _ = proto.class_means(
+        *proto.image_mean_sums(features, labels, pg.everywhere(labels), 19)
+    )
     np.testing.assert_allclose(at_once, prototypes, rtol=1e-6, atol=1e-7)
     # The authors' loader with two images a batch takes one mean over both of them.
     pairs = features.reshape(3, 14, *features.shape[2:]), labels.reshape(3, 14, -1)
     pg.assert_close(streamed(*pairs, 19)[0].T, case["prototype_loader_bs2"], pg.VALUE_TOLERANCE)
 
 
-@pytest.mark.parametrize("shrink_absent, name", [(True, "prototype"), (False, "prototype_keep_absent")])
+@pytest.mark.parametrize(
+    "shrink_absent, name", [(True, "prototype"), (False, "prototype_keep_absent")]
+)
 def test_prototypes_move_as_in_spcls_iterations(golden, shrink_absent, name):
     case = golden("spcl_train_steps")[""]
-    prototypes, settings = jnp.asarray(case["prototype_init"].T, jnp.float32), dict(decay=float(case["alpha"]), weight=float(case["lam"]))
+    prototypes, settings = (
+        jnp.asarray(case["prototype_init"].T, jnp.float32),
+        dict(decay=float(case["alpha"]), weight=float(case["lam"])),
+    )
     step = jax.jit(functools.partial(pg.spcl_iteration, shrink_absent=shrink_absent, **settings))
     for t in range(len(case["loss_cl"])):
-        source = {"features": pg.last(case["src_feat"][t]), "logits": pg.last(case["src_logits"][t]), "labels": pg.ints(case["src_label"][t])}
-        target = {"features": pg.last(case["tgt_feat"][t]), "labels": pg.ints(case["tgt_pseudo_label"][t])}
+        source = {
+            "features": pg.last(case["src_feat"][t]),
+            "logits": pg.last(case["src_logits"][t]),
+            "labels": pg.ints(case["src_label"][t]),
+        }
+        target = {
+            "features": pg.last(case["tgt_feat"][t]),
+            "labels": pg.ints(case["tgt_pseudo_label"][t]),
+        }
         loss, terms, source_labels, target_labels, prototypes = step(prototypes, source, target)
         np.testing.assert_array_equal(source_labels, case["src_mask"][t])
         np.testing.assert_array_equal(target_labels, case["tgt_mask"][t])
@@ -65,17 +83,24 @@ def test_prototypes_move_as_in_spcls_iterations(golden, shrink_absent, name):
         if shrink_absent:
             for domain, short in (("source", "src"), ("target", "tgt")):
                 found, expected = terms[f"contrast_{domain}"], case[f"loss_cl_{short}"][t]
-                np.testing.assert_allclose(found - np.log(19), expected - np.log(19), rtol=pg.CONTRAST_TOLERANCE)
+                np.testing.assert_allclose(
+                    found - np.log(19), expected - np.log(19), rtol=pg.CONTRAST_TOLERANCE
+                )
             pg.assert_value(loss, case["loss_seg"][t] + case["loss_cl"][t])
 
 
 def test_moving_prototypes_and_the_bias_are_bicls(golden):
     case = golden("dass_formula")[""]
-    previous = {d: (jnp.asarray(case[f"mu_{d}_prev"], jnp.float32), jnp.asarray(case[f"have_{d}_prev"])) for d in "ST"}
+    previous = {
+        d: (jnp.asarray(case[f"mu_{d}_prev"], jnp.float32), jnp.asarray(case[f"have_{d}_prev"]))
+        for d in "ST"
+    }
     bias = proto.domain_bias(*previous["S"], *previous["T"])
     pg.assert_close(bias, case["xi"], pg.VALUE_TOLERANCE)
     for domain, labels in (("S", "y_S"), ("T", "y_T")):
-        sums = proto.sums_and_counts(pg.last(case[f"f_{domain}"]), pg.ints(case[labels]), pg.everywhere(case[labels]), 9)
+        sums = proto.sums_and_counts(
+            pg.last(case[f"f_{domain}"]), pg.ints(case[labels]), pg.everywhere(case[labels]), 9
+        )
         rho, present = proto.class_means(*sums)
         pg.assert_close(rho, case[f"rho_{domain}"], pg.VALUE_TOLERANCE)
         np.testing.assert_array_equal(present, case[f"ok_{domain}"])
@@ -84,7 +109,9 @@ def test_moving_prototypes_and_the_bias_are_bicls(golden):
         np.testing.assert_array_equal(known, case[f"have_{domain}_new"])
         if domain == "S":
             pg.assert_close(rho + bias, case["rho_S2T"], pg.VALUE_TOLERANCE)
-            cosine = prototype_similarities(pg.last(case["f_T"]), rho + bias, present=present, normalize_prototypes=True)
+            cosine = prototype_similarities(
+                pg.last(case["f_T"]), rho + bias, present=present, normalize_prototypes=True
+            )
             np.testing.assert_allclose(cosine, case["sim_S2T"], rtol=0, atol=1e-6)  # of a cosine
 
 
@@ -102,8 +129,14 @@ def test_an_absent_class_keeps_its_prototype_and_a_new_one_takes_the_batchs():
     moved, now_known = proto.move(old, known, batch, present, decay=0.75)
     np.testing.assert_array_equal(moved, [[1.5], [2.0], [5.0]])
     assert now_known.all()
-    np.testing.assert_array_equal(proto.move(old, known, batch, present, decay=0.75, shrink_absent=True)[0], [[1.5], [1.5], [5.0]])
-    grad = jax.grad(lambda old, batch: proto.move(old, known, batch, present, decay=0.75)[0].sum(), argnums=(0, 1))(old, batch)
+    np.testing.assert_array_equal(
+        proto.move(old, known, batch, present, decay=0.75, shrink_absent=True)[0],
+        [[1.5], [1.5], [5.0]],
+    )
+    grad = jax.grad(
+        lambda old, batch: proto.move(old, known, batch, present, decay=0.75)[0].sum(),
+        argnums=(0, 1),
+    )(old, batch)
     assert not any(np.asarray(g).any() for g in grad)
 
 
@@ -111,37 +144,60 @@ def test_thousands_of_batches_add_up_like_one():
     rng = np.random.default_rng(0)
     parts = rng.normal(size=(5000, 2, 3)).astype(np.float32) + 1.0
     start = proto.empty_totals(2, 3)
-    end, _ = jax.jit(lambda parts: jax.lax.scan(lambda carry, part: (proto.add(carry, (part, jnp.ones(2))), None), start, parts))(parts)
+    end, _ = jax.jit(
+        lambda parts: jax.lax.scan(
+            lambda carry, part: (proto.add(carry, (part, jnp.ones(2))), None), start, parts
+        )
+    )(parts)
     exact = parts.astype(np.float64).sum(0)
     np.testing.assert_allclose(end[0], exact, rtol=2e-7)  # two roundings of float32
     plain = functools.reduce(lambda a, b: a + b, parts)
-    assert np.abs(plain - exact).max() > 4 * np.abs(end[0] - exact).max(), "the correction is worth its array"
+    assert np.abs(plain - exact).max() > 4 * np.abs(end[0] - exact).max(), (
+        "the correction is worth its array"
+    )
     assert jax.tree.map(jnp.shape, end) == jax.tree.map(jnp.shape, start) and (end[1] == 5000).all()
 
 
 def test_a_soft_assignment_sums_to_one_and_leaves_absent_classes_out():
-    features, prototypes = jnp.asarray([[1.0, 0.0], [0.0, 0.0]]), jnp.asarray([[2.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+    features, prototypes = (
+        jnp.asarray([[1.0, 0.0], [0.0, 0.0]]),
+        jnp.asarray([[2.0, 0.0], [0.0, 1.0], [1.0, 1.0]]),
+    )
     present = jnp.asarray([True, True, False])
-    found = proto.soft_assignment(features, prototypes, temperature=0.1, present=present, normalize_prototypes=True)
+    found = proto.soft_assignment(
+        features, prototypes, temperature=0.1, present=present, normalize_prototypes=True
+    )
     np.testing.assert_allclose(found.sum(-1), 1.0, rtol=1e-6)
     np.testing.assert_allclose(found[0], jax.nn.softmax(jnp.asarray([10.0, 0.0, -10.0])), rtol=1e-5)
     np.testing.assert_allclose(found[1, :2], 0.5, rtol=1e-4)  # 5e-5 is left for the absent class
-    everything = functools.partial(proto.soft_assignment, temperature=0.1, normalize_prototypes=True)
-    grads = jax.grad(lambda f, p: jnp.square(everything(f, p)).sum(), argnums=(0, 1))(features, jnp.zeros((3, 2)))
+    everything = functools.partial(
+        proto.soft_assignment, temperature=0.1, normalize_prototypes=True
+    )
+    grads = jax.grad(lambda f, p: jnp.square(everything(f, p)).sum(), argnums=(0, 1))(
+        features, jnp.zeros((3, 2))
+    )
     assert all(np.isfinite(grad).all() for grad in grads)
 
 
 @pytest.mark.parametrize("labels", ["all ignored", "one class", "masked"])
 def test_empty_masks_give_zeros_with_finite_gradients(labels):
-    given = {"all ignored": jnp.full((2, 3, 3), 255), "one class": jnp.zeros((2, 3, 3), int), "masked": jnp.zeros((2, 3, 3), int)}[labels]
+    given = {
+        "all ignored": jnp.full((2, 3, 3), 255),
+        "one class": jnp.zeros((2, 3, 3), int),
+        "masked": jnp.zeros((2, 3, 3), int),
+    }[labels]
     mask = jnp.full((2, 3, 3), labels != "masked")
 
     def reach(features):
         per_image = proto.image_mean_sums(normalize(features), given, mask, 4)
         plain = proto.class_means(*proto.sums_and_counts(features, given, mask, 4))[0]
-        return jnp.square(proto.class_means(*per_image)[0]).sum() + jnp.square(normalize(plain)).sum()
+        return (
+            jnp.square(proto.class_means(*per_image)[0]).sum() + jnp.square(normalize(plain)).sum()
+        )
 
-    value, grad = jax.jit(jax.value_and_grad(reach))(jnp.zeros((2, 3, 3, 5)).at[0, 0, 0, 0].set(1.0))
+    value, grad = jax.jit(jax.value_and_grad(reach))(
+        jnp.zeros((2, 3, 3, 5)).at[0, 0, 0, 0].set(1.0)
+    )
     assert np.isfinite(value) and np.isfinite(grad).all()
     if labels != "one class":
         assert value == 0 and not np.asarray(grad).any()
@@ -151,21 +207,31 @@ def test_four_devices_have_the_prototypes_and_gradients_of_one():
     rng = np.random.default_rng(3)
     source, target = (jnp.asarray(rng.normal(size=(4, 5, 6, 7)), jnp.float32) for _ in range(2))
     # Sorted: most devices lack most classes.
-    source_labels = jnp.asarray(np.sort(rng.integers(0, 6, (4, 5, 6)), axis=None).reshape(4, 5, 6), jnp.int32).at[0].set(255)
+    source_labels = (
+        jnp.asarray(np.sort(rng.integers(0, 6, (4, 5, 6)), axis=None).reshape(4, 5, 6), jnp.int32)
+        .at[0]
+        .set(255)
+    )
     target_labels = jnp.asarray(rng.integers(0, 6, (4, 5, 6)), jnp.int32)
 
     def prototypes(features, labels, axis_name):
-        return proto.class_means(*total(proto.sums_and_counts(features, labels, pg.everywhere(labels), 6), axis_name))
+        return proto.class_means(
+            *total(proto.sums_and_counts(features, labels, pg.everywhere(labels), 6), axis_name)
+        )
 
     def loss(source, target, source_labels, target_labels, axis_name=None):
         rho, present = prototypes(source, source_labels, axis_name)
-        values, valid = prototype_contrast(target, rho, target_labels, temperature=0.1, present=present, normalize_prototypes=True)
+        values, valid = prototype_contrast(
+            target, rho, target_labels, temperature=0.1, present=present, normalize_prototypes=True
+        )
         return masked_mean(values, valid, axis_name), rho
 
     step = jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)
     (value, rho), grads = step(source, target, source_labels, target_labels)
     split = (x.reshape(4, 1, *x.shape[1:]) for x in (source, target, source_labels, target_labels))
-    (shares, on_each), split_grads = jax.pmap(functools.partial(step, axis_name=parallel.AXIS), axis_name=parallel.AXIS)(*split)
+    (shares, on_each), split_grads = jax.pmap(
+        functools.partial(step, axis_name=parallel.AXIS), axis_name=parallel.AXIS
+    )(*split)
     np.testing.assert_allclose(shares.sum(), value, rtol=1e-6)
     for part in on_each:
         np.testing.assert_allclose(part, rho, rtol=1e-5, atol=1e-6)
@@ -175,4 +241,6 @@ def test_four_devices_have_the_prototypes_and_gradients_of_one():
 
 def test_shapes_that_do_not_fit_are_named():
     with pytest.raises(ValueError, match=r"features \(2, 3, 3, 5\), labels \(2, 6, 6\)"):
-        proto.sums_and_counts(jnp.zeros((2, 3, 3, 5)), jnp.zeros((2, 6, 6), int), jnp.ones((2, 3, 3), bool), 4)
+        proto.sums_and_counts(
+            jnp.zeros((2, 3, 3, 5)), jnp.zeros((2, 6, 6), int), jnp.ones((2, 3, 3), bool), 4
+        )

@@ -1,4 +1,6 @@
-"""Thresholds from histograms and the rules of SPCL, DASS and BiCL, against the authors' code (spcl_pseudo_label, dass_static_plabel) and formulas."""
+"""Thresholds from histograms and the rules of SPCL, DASS and BiCL, against the authors' code
+(spcl_pseudo_label, dass_static_plabel) and formulas.
+"""
 
 import functools
 
@@ -15,7 +17,8 @@ from dajax.ops.prototypes import prototype_similarities
 from dajax.ops.resize import resize_bilinear
 from dajax.parallel import total
 
-FINE = 1 << 21  # bins for the README's tolerance of thresholds, 1e-5 relative; pl.NUM_BINS is for the stated bound
+# bins for the README's tolerance of thresholds, 1e-5 relative; pl.NUM_BINS is for the stated bound
+FINE = 1 << 21
 
 
 def error_bound(threshold, num_bins=pl.NUM_BINS):
@@ -30,37 +33,62 @@ def probabilities_at(logits, hw):
 @functools.partial(jax.jit, static_argnames=("num_bins", "keep_every"))
 def histogram_of(probabilities, num_bins, keep_every=1):
     best, predictions = probabilities.max(-1), jnp.argmax(probabilities, -1)
-    return pl.confidence_histogram(best, predictions, pg.everywhere(best), num_classes=19, num_bins=num_bins, keep_every=keep_every)
+    return pl.confidence_histogram(
+        best,
+        predictions,
+        pg.everywhere(best),
+        num_classes=19,
+        num_bins=num_bins,
+        keep_every=keep_every,
+    )
 
 
 def random_confidences(rng, n, num_classes=4):
-    confidence = np.where(rng.random(n) < 0.5, rng.uniform(1 / num_classes, 1, n), 1 - 10.0 ** rng.uniform(-7, -1, n)).astype(np.float32)
+    confidence = np.where(
+        rng.random(n) < 0.5, rng.uniform(1 / num_classes, 1, n), 1 - 10.0 ** rng.uniform(-7, -1, n)
+    ).astype(np.float32)
     return confidence, rng.integers(0, num_classes, n).astype(np.int32)
 
 
 def streamed(golden_logits, hw, num_bins):
     """One image at a time, added up on the host as for a whole set."""
-    images = (probabilities_at(golden_logits[i:i + 1], hw) for i in range(len(golden_logits)))
+    images = (probabilities_at(golden_logits[i : i + 1], hw) for i in range(len(golden_logits)))
     return sum(np.asarray(histogram_of(image, num_bins), np.int64) for image in images)
 
 
 def test_thresholds_are_spcls(golden):
     case = golden("spcl_pseudo_label")[""]
     logits = pg.last(case["logits"])
-    fine = pl.quantile_thresholds(streamed(logits, case["size_threshold"], FINE), proportion=0.5, cap=float(case["cap"]))
+    fine = pl.quantile_thresholds(
+        streamed(logits, case["size_threshold"], FINE), proportion=0.5, cap=float(case["cap"])
+    )
     np.testing.assert_allclose(fine, case["thresholds"], rtol=1e-5)
-    coarse = pl.quantile_thresholds(streamed(logits, case["size_threshold"], pl.NUM_BINS), proportion=0.5, cap=float(case["cap"]))
+    coarse = pl.quantile_thresholds(
+        streamed(logits, case["size_threshold"], pl.NUM_BINS),
+        proportion=0.5,
+        cap=float(case["cap"]),
+    )
     error = case["thresholds"] - coarse
     assert (error >= -2e-7).all() and (error <= error_bound(coarse)).all()
-    assert (case["thresholds"] == 0).sum() == 1 and coarse[case["thresholds"] == 0] == 0, "the class that never wins"
+    assert (case["thresholds"] == 0).sum() == 1 and coarse[case["thresholds"] == 0] == 0, (
+        "the class that never wins"
+    )
 
 
 def test_few_samples_follow_spcls_rule_of_rounding(golden):
     case = golden("spcl_pseudo_label")[""]
-    confidence, predictions = jnp.asarray(case["small_prob"], jnp.float32)[None, None], pg.ints(case["small_label"])[None, None]
-    histogram = pl.confidence_histogram(confidence, predictions, pg.everywhere(predictions), num_classes=19, num_bins=FINE)
+    confidence, predictions = (
+        jnp.asarray(case["small_prob"], jnp.float32)[None, None],
+        pg.ints(case["small_label"])[None, None],
+    )
+    histogram = pl.confidence_histogram(
+        confidence, predictions, pg.everywhere(predictions), num_classes=19, num_bins=FINE
+    )
     np.testing.assert_allclose(
-        pl.quantile_thresholds(np.asarray(histogram, np.int64), proportion=0.5, cap=0.9), case["small_thresholds"], rtol=1e-5)
+        pl.quantile_thresholds(np.asarray(histogram, np.int64), proportion=0.5, cap=0.9),
+        case["small_thresholds"],
+        rtol=1e-5,
+    )
     on_device = jax.jit(lambda h: pl.quantile_thresholds(h, proportion=0.5, cap=0.9))(histogram)
     np.testing.assert_allclose(on_device, case["small_thresholds"], rtol=1e-5)
 
@@ -68,11 +96,20 @@ def test_few_samples_follow_spcls_rule_of_rounding(golden):
 def test_pseudo_labels_are_spcls(golden):
     case = golden("spcl_pseudo_label")[""]
     probabilities = probabilities_at(pg.last(case["logits"]), case["size_label"])
-    labels = jax.jit(pl.confident_labels)(probabilities, jnp.asarray(case["thresholds"], jnp.float32))
+    labels = jax.jit(pl.confident_labels)(
+        probabilities, jnp.asarray(case["thresholds"], jnp.float32)
+    )
     np.testing.assert_array_equal(labels, case["pseudo_label"])
-    # Thresholds of the default histogram lie below the exact ones, so they keep all of that, and here not a pixel more.
-    own = pl.quantile_thresholds(streamed(pg.last(case["logits"]), case["size_threshold"], pl.NUM_BINS), proportion=0.5, cap=0.9)
-    np.testing.assert_array_equal(pl.confident_labels(probabilities, jnp.asarray(own, jnp.float32)), case["pseudo_label"])
+    # Thresholds of the default histogram lie below the exact ones, so they keep all of that, and
+    # here not a pixel more.
+    own = pl.quantile_thresholds(
+        streamed(pg.last(case["logits"]), case["size_threshold"], pl.NUM_BINS),
+        proportion=0.5,
+        cap=0.9,
+    )
+    np.testing.assert_array_equal(
+        pl.confident_labels(probabilities, jnp.asarray(own, jnp.float32)), case["pseudo_label"]
+    )
 
 
 def test_spcls_counts_of_intersection_and_union_follow_from_a_confusion_matrix(golden):
@@ -82,13 +119,20 @@ def test_spcls_counts_of_intersection_and_union_follow_from_a_confusion_matrix(g
     for i in range(len(gt)):
         confusion = np.asarray(confusion_matrix(gt[i], predictions[i], pg.everywhere(gt[i]), 19))
         np.testing.assert_array_equal(np.diag(confusion), case["intersection"][i])
-        np.testing.assert_array_equal(confusion.sum(0) + confusion.sum(1) - np.diag(confusion), case["union"][i])
+        np.testing.assert_array_equal(
+            confusion.sum(0) + confusion.sum(1) - np.diag(confusion), case["union"][i]
+        )
 
 
 def test_equality_is_confident_in_the_code_and_not_in_the_paper():
-    probabilities, thresholds = jnp.asarray([[[[0.75, 0.25], [0.25, 0.75]]]]), jnp.asarray([0.75, 0.5])
+    probabilities, thresholds = (
+        jnp.asarray([[[[0.75, 0.25], [0.25, 0.75]]]]),
+        jnp.asarray([0.75, 0.5]),
+    )
     np.testing.assert_array_equal(pl.confident_labels(probabilities, thresholds), [[[0, 1]]])
-    np.testing.assert_array_equal(pl.confident_labels(probabilities, thresholds, strict=True), [[[255, 1]]])
+    np.testing.assert_array_equal(
+        pl.confident_labels(probabilities, thresholds, strict=True), [[[255, 1]]]
+    )
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -96,7 +140,11 @@ def test_equality_is_confident_in_the_code_and_not_in_the_paper():
 def test_the_error_of_a_threshold_is_within_the_stated_bound(seed, proportion):
     confidence, predictions = random_confidences(np.random.default_rng(seed), 4000)
     histogram = pl.confidence_histogram(
-        jnp.asarray(confidence)[None, None], jnp.asarray(predictions)[None, None], jnp.ones((1, 1, 4000), bool), num_classes=5)
+        jnp.asarray(confidence)[None, None],
+        jnp.asarray(predictions)[None, None],
+        jnp.ones((1, 1, 4000), bool),
+        num_classes=5,
+    )
     assert pl.NUM_BINS >= 10_000 and histogram.sum() == 4000
     found = pl.quantile_thresholds(np.asarray(histogram, np.int64), proportion=proportion, cap=2.0)
     for k in range(4):
@@ -111,10 +159,13 @@ def test_static_labels_are_dasss(golden):
     logits = resize_bilinear(pg.last(case["logits"]), tuple(case["size_model_out"].tolist()))
     histogram = np.asarray(histogram_of(jax.nn.softmax(logits), FINE, keep_every=5), np.int64)
     share = float(case["cb_prop"])
-    np.testing.assert_allclose(pl.top_thresholds(histogram, share=share), case["thresholds"], rtol=1e-5)
+    np.testing.assert_allclose(
+        pl.top_thresholds(histogram, share=share), case["thresholds"], rtol=1e-5
+    )
     probabilities = probabilities_at(logits, case["size_label"])
     labels, by_threshold, by_rank = jax.jit(lambda p, t: pl.static_labels(p, t, image_share=share))(
-        probabilities, jnp.asarray(case["thresholds"], jnp.float32))
+        probabilities, jnp.asarray(case["thresholds"], jnp.float32)
+    )
     np.testing.assert_array_equal(by_threshold, case["mask_global"])
     np.testing.assert_array_equal(by_rank, case["mask_local"])
     np.testing.assert_array_equal(labels, case["pseudo_label"])
@@ -125,24 +176,43 @@ def test_thinning_keeps_the_first_of_every_so_many_of_each_image(keep_every):
     rng = np.random.default_rng(0)
     confidence, predictions = random_confidences(rng, 3 * 101)
     images = jnp.asarray(confidence).reshape(3, 1, 101), jnp.asarray(predictions).reshape(3, 1, 101)
-    found = pl.confidence_histogram(*images, pg.everywhere(images[0]), num_classes=4, keep_every=keep_every)
+    found = pl.confidence_histogram(
+        *images, pg.everywhere(images[0]), num_classes=4, keep_every=keep_every
+    )
     expected = [[], [], [], []]
     for c, p in zip(*(np.asarray(x)[:, 0] for x in images)):
         for k in range(4):
             expected[k].append(np.sort(c[p == k])[::keep_every])
     for k in range(4):
         kept = jnp.asarray(np.concatenate(expected[k]))[None, None]
-        alone = pl.confidence_histogram(kept, jnp.zeros(kept.shape, jnp.int32), pg.everywhere(kept), num_classes=1)
+        alone = pl.confidence_histogram(
+            kept, jnp.zeros(kept.shape, jnp.int32), pg.everywhere(kept), num_classes=1
+        )
         np.testing.assert_array_equal(found[k], alone[0])
 
 
 def test_rare_absent_and_excluded_classes_have_dasss_thresholds():
-    values = np.concatenate([np.linspace(0.5, 0.95, 9), np.linspace(0.6, 0.9, 31)]).astype(np.float32)
+    values = np.concatenate([np.linspace(0.5, 0.95, 9), np.linspace(0.6, 0.9, 31)]).astype(
+        np.float32
+    )
     labels = jnp.asarray([0] * 9 + [1] * 31)[None, None]
-    histogram = np.asarray(pl.confidence_histogram(jnp.asarray(values)[None, None], labels, pg.everywhere(labels), num_classes=3, num_bins=FINE))
+    histogram = np.asarray(
+        pl.confidence_histogram(
+            jnp.asarray(values)[None, None],
+            labels,
+            pg.everywhere(labels),
+            num_classes=3,
+            num_bins=FINE,
+        )
+    )
     found = pl.top_thresholds(histogram.astype(np.int64), share=0.1)
-    np.testing.assert_allclose(found, [0.5, 0.88, 1.0], rtol=1e-5)  # nine pixels: the least of them; 31: the third from the top; none
-    np.testing.assert_allclose(pl.top_thresholds(histogram.astype(np.int64), share=0.1, never=(1,)), [0.5, 1.0, 1.0], rtol=1e-5)
+    # nine pixels: the least of them; 31: the third from the top; none
+    np.testing.assert_allclose(found, [0.5, 0.88, 1.0], rtol=1e-5)
+    np.testing.assert_allclose(
+        pl.top_thresholds(histogram.astype(np.int64), share=0.1, never=(1,)),
+        [0.5, 1.0, 1.0],
+        rtol=1e-5,
+    )
 
 
 def test_dynamic_and_hybrid_labels_are_the_slides(golden):
@@ -150,10 +220,16 @@ def test_dynamic_and_hybrid_labels_are_the_slides(golden):
     features, threshold = pg.last(case["f_T"]), float(case["T"])
     for prototypes, name in (("rho_S2T", "y_D"), ("rho_S", "y_D_nocal")):
         scores = prototype_similarities(
-            features, jnp.asarray(case[prototypes], jnp.float32), present=jnp.asarray(case["ok_S"]), normalize_prototypes=True)
+            features,
+            jnp.asarray(case[prototypes], jnp.float32),
+            present=jnp.asarray(case["ok_S"]),
+            normalize_prototypes=True,
+        )
         dynamic = jax.jit(lambda s: pl.dynamic_labels(s, threshold=threshold))(scores)
         np.testing.assert_array_equal(dynamic, case[name])
-    np.testing.assert_array_equal(pl.hybrid_labels(pg.ints(case["y_D"]), pg.ints(case["y_F"])), case["y_T"])
+    np.testing.assert_array_equal(
+        pl.hybrid_labels(pg.ints(case["y_D"]), pg.ints(case["y_F"])), case["y_T"]
+    )
 
 
 @pytest.mark.parametrize("lowest", [-1, 0])
@@ -162,7 +238,11 @@ def test_the_threshold_of_a_share_is_exceeded_by_that_share(lowest, wanted):
     """To within one bin: 2e-4 of the range, 4 pixels in 20,000 where all are spread evenly."""
     scores = np.random.default_rng(0).uniform(lowest, 1, (2, 100, 100)).astype(np.float32)
     counts = pl.score_histogram(jnp.asarray(scores), jnp.ones(scores.shape, bool), lowest=lowest)
-    found = jax.jit(lambda h: pl.share_threshold(pl.move_histogram(jnp.zeros(pl.NUM_BINS), h, decay=0.9), share=wanted, lowest=lowest))(counts)
+    found = jax.jit(
+        lambda h: pl.share_threshold(
+            pl.move_histogram(jnp.zeros(pl.NUM_BINS), h, decay=0.9), share=wanted, lowest=lowest
+        )
+    )(counts)
     exact = np.sort(scores.ravel())[-round(wanted * scores.size)]
     assert -1e-6 < exact - found < 2e-4 * (1 - lowest), "float32; the widest bin"
     assert -1e-9 < (scores > float(found)).mean() - wanted < 4e-4
@@ -172,17 +252,27 @@ def test_a_histogram_of_scores_moves_from_batch_to_batch_and_stays_without_a_pix
     def counts(scores, mask):
         return pl.score_histogram(jnp.asarray(scores, jnp.float32), jnp.asarray(mask), lowest=-1)
 
-    first = pl.move_histogram(jnp.zeros(pl.NUM_BINS), counts([[-1.0, 1.0, 1.0, 0.5]], [[True, True, True, False]]), decay=0.75)
-    np.testing.assert_allclose([first[0], first[-1], first.sum()], [1 / 3, 2 / 3, 1], rtol=1e-6)  # the first batch counts in full
+    first = pl.move_histogram(
+        jnp.zeros(pl.NUM_BINS),
+        counts([[-1.0, 1.0, 1.0, 0.5]], [[True, True, True, False]]),
+        decay=0.75,
+    )
+    # the first batch counts in full
+    np.testing.assert_allclose([first[0], first[-1], first.sum()], [1 / 3, 2 / 3, 1], rtol=1e-6)
     second = pl.move_histogram(first, counts([[-1.0] * 4], [[True] * 4]), decay=0.75)
-    np.testing.assert_allclose([second[0], second[-1]], [0.75 / 3 + 0.25, 0.5], rtol=1e-6)  # shares, whatever the batch's size
-    np.testing.assert_array_equal(pl.move_histogram(second, counts([[0.3]], [[False]]), decay=0.75), second)
+    # shares, whatever the batch's size
+    np.testing.assert_allclose([second[0], second[-1]], [0.75 / 3 + 0.25, 0.5], rtol=1e-6)
+    np.testing.assert_array_equal(
+        pl.move_histogram(second, counts([[0.3]], [[False]]), decay=0.75), second
+    )
 
 
 def test_hybrid_labels_by_hand_in_both_priorities():
     dynamic, static = jnp.asarray([1, 255, 1, 255]), jnp.asarray([2, 2, 255, 255])
     np.testing.assert_array_equal(pl.hybrid_labels(dynamic, static), [1, 2, 1, 255])
-    np.testing.assert_array_equal(pl.hybrid_labels(dynamic, static, priority="static"), [2, 2, 1, 255])
+    np.testing.assert_array_equal(
+        pl.hybrid_labels(dynamic, static, priority="static"), [2, 2, 1, 255]
+    )
     with pytest.raises(ValueError, match="unknown priority 'both'; known: dynamic, static"):
         pl.hybrid_labels(dynamic, static, priority="both")
 
@@ -190,20 +280,36 @@ def test_hybrid_labels_by_hand_in_both_priorities():
 def test_nothing_confident_and_nothing_counted_leave_no_label():
     probabilities = jnp.full((1, 2, 2, 4), 0.25)
     nothing = pl.confidence_histogram(
-        probabilities.max(-1), jnp.zeros((1, 2, 2), jnp.int32), jnp.zeros((1, 2, 2), bool), num_classes=4)
+        probabilities.max(-1),
+        jnp.zeros((1, 2, 2), jnp.int32),
+        jnp.zeros((1, 2, 2), bool),
+        num_classes=4,
+    )
     assert not np.asarray(nothing).any()
-    np.testing.assert_array_equal(pl.quantile_thresholds(nothing, proportion=0.5, cap=0.9), np.zeros(4))
+    np.testing.assert_array_equal(
+        pl.quantile_thresholds(nothing, proportion=0.5, cap=0.9), np.zeros(4)
+    )
     thresholds = pl.top_thresholds(np.asarray(nothing, np.int64), share=0.1)
-    assert (np.asarray(pl.static_labels(probabilities, jnp.asarray(thresholds), image_share=0.0)[0]) == 255).all()
-    assert (np.asarray(pl.dynamic_labels(jnp.full((1, 2, 2, 4), -1.0), threshold=0.5)) == 255).all(), "no class has a prototype"
+    assert (
+        np.asarray(pl.static_labels(probabilities, jnp.asarray(thresholds), image_share=0.0)[0])
+        == 255
+    ).all()
+    assert (
+        np.asarray(pl.dynamic_labels(jnp.full((1, 2, 2, 4), -1.0), threshold=0.5)) == 255
+    ).all(), "no class has a prototype"
 
 
 def test_histograms_of_four_devices_add_up_to_that_of_one():
     confidence, predictions = random_confidences(np.random.default_rng(2), 4 * 50)
-    parts = jnp.asarray(confidence).reshape(4, 1, 5, 10), jnp.asarray(predictions).reshape(4, 1, 5, 10)
+    parts = (
+        jnp.asarray(confidence).reshape(4, 1, 5, 10),
+        jnp.asarray(predictions).reshape(4, 1, 5, 10),
+    )
 
     def online(confidence, predictions, axis_name=None):
-        histogram = pl.confidence_histogram(confidence, predictions, pg.everywhere(confidence), num_classes=4)
+        histogram = pl.confidence_histogram(
+            confidence, predictions, pg.everywhere(confidence), num_classes=4
+        )
         return pl.quantile_thresholds(total(histogram, axis_name), proportion=0.5, cap=0.9)
 
     alone = online(*(x[:, 0] for x in parts))

@@ -1,4 +1,6 @@
-"""The two resizes against torch's numbers (clan_upsample.npz, spcl_resize.npz), by hand, and what they must not be."""
+"""The two resizes against torch's numbers (clan_upsample.npz, spcl_resize.npz), by hand, and what
+they must not be.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -10,17 +12,26 @@ from dajax.ops.resize import resize_bilinear, resize_nearest_legacy
 
 @pytest.mark.parametrize("case", range(6))
 def test_aligned_corners_and_their_gradient_are_torchs(golden, case):
-    """Up, identity, from a single pixel, down; 1e-6 of the largest entry is what float32 weights and sums of up to 80 terms leave."""
+    """Up, identity, from a single pixel, down; 1e-6 of the largest entry is what float32 weights
+    and sums of up to 80 terms leave.
+    """
     arrays = golden("clan_upsample")[""]
-    x, expected, cotangent, grad = (np.moveaxis(arrays[f"u{case}_{key}"], 1, -1) for key in ("in", "out", "cotangent", "grad"))
+    x, expected, cotangent, grad = (
+        np.moveaxis(arrays[f"u{case}_{key}"], 1, -1) for key in ("in", "out", "cotangent", "grad")
+    )
     y, vjp = jax.vjp(lambda x: resize_bilinear(x, expected.shape[1:3]), jnp.asarray(x))
     np.testing.assert_allclose(y, expected, rtol=0, atol=1e-6 * np.abs(expected).max())
-    np.testing.assert_allclose(vjp(jnp.asarray(cotangent))[0], grad, rtol=0, atol=1e-6 * np.abs(grad).max())
+    np.testing.assert_allclose(
+        vjp(jnp.asarray(cotangent))[0], grad, rtol=0, atol=1e-6 * np.abs(grad).max()
+    )
 
 
 def test_two_by_two_to_three_by_three_by_hand():
     x = jnp.array([[0.0, 2.0], [4.0, 10.0]]).reshape(1, 2, 2, 1)
-    np.testing.assert_allclose(jax.jit(resize_bilinear, static_argnums=1)(x, (3, 3))[0, ..., 0], [[0, 1, 2], [2, 4, 6], [4, 7, 10]])
+    np.testing.assert_allclose(
+        jax.jit(resize_bilinear, static_argnums=1)(x, (3, 3))[0, ..., 0],
+        [[0, 1, 2], [2, 4, 6], [4, 7, 10]],
+    )
 
 
 def test_its_own_size_is_returned_as_it_is_and_the_dtype_stays():
@@ -36,22 +47,32 @@ def test_legacy_nearest_is_torchs_and_bilinear_spcls(golden):
     np.testing.assert_array_equal(found, expected)
     half_pixel = jax.image.resize(jnp.asarray(label), expected.shape, "nearest")
     assert (half_pixel != expected).mean() > 0.5, "the usual nearest must differ here"
-    logits, upsampled = (np.moveaxis(arrays[key], 1, -1) for key in ("logits", "logits_bilinear_align_corners"))
+    logits, upsampled = (
+        np.moveaxis(arrays[key], 1, -1) for key in ("logits", "logits_bilinear_align_corners")
+    )
     found = resize_bilinear(jnp.asarray(logits, jnp.float32), upsampled.shape[1:3])
     np.testing.assert_allclose(found, upsampled, rtol=0, atol=1e-6 * np.abs(upsampled).max())
 
 
 def test_legacy_nearest_takes_channels_and_doubles_pixels():
     x = jnp.arange(8, dtype=jnp.uint8).reshape(1, 2, 2, 2)
-    np.testing.assert_array_equal(resize_nearest_legacy(x, (4, 2))[0, :, 1], [[2, 3], [2, 3], [6, 7], [6, 7]])
+    np.testing.assert_array_equal(
+        resize_nearest_legacy(x, (4, 2))[0, :, 1], [[2, 3], [2, 3], [6, 7], [6, 7]]
+    )
     assert resize_nearest_legacy(x, (3, 3)).dtype == jnp.uint8
 
 
-@pytest.mark.parametrize("size, new_size", [(730, 92), (1460, 183), (713, 90), (512, 65), (1024, 129)])
+@pytest.mark.parametrize(
+    "size, new_size", [(730, 92), (1460, 183), (713, 90), (512, 65), (1024, 129)]
+)
 def test_legacy_nearest_takes_plcas_pixels_at_the_sizes_of_its_runs(golden, size, new_size):
     expected = golden("plca_data")["nearest"][f"{size}_{new_size}"]
     index = jnp.arange(size, dtype=jnp.int32)
-    found = resize_nearest_legacy(jnp.broadcast_to(index[None, :, None], (1, size, size)), (new_size, new_size))
+    found = resize_nearest_legacy(
+        jnp.broadcast_to(index[None, :, None], (1, size, size)), (new_size, new_size)
+    )
     np.testing.assert_array_equal(found[0, :, 0], expected)
-    found = resize_nearest_legacy(jnp.broadcast_to(index[None, None], (1, size, size)), (new_size, new_size))
+    found = resize_nearest_legacy(
+        jnp.broadcast_to(index[None, None], (1, size, size)), (new_size, new_size)
+    )
     np.testing.assert_array_equal(found[0, 0], expected)

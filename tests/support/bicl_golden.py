@@ -1,4 +1,6 @@
-"""BiCL's settings, the rows of its ablation, and the golden iteration of the slides' formulas as a batch of dajax.methods.segmentation.bicl."""
+"""BiCL's settings, the rows of its ablation, and the golden iteration of the slides' formulas as a
+batch of dajax.methods.segmentation.bicl.
+"""
 
 import functools
 import json
@@ -32,18 +34,23 @@ def _differing(stage, whole):
 _ABLATIONS = bicl_config.get_config("ablations")
 # The rows of the slides' ablation, from L_base to the whole, by what they change.
 ABLATION = {
-    row: _differing(_ABLATIONS[row], _ABLATIONS.bicl_0) for row in ("base", "forward", "forward_backward", "uncalibrated", "bicl_0")
+    row: _differing(_ABLATIONS[row], _ABLATIONS.bicl_0)
+    for row in ("base", "forward", "forward_backward", "uncalibrated", "bicl_0")
 }
-CODE = _differing(bicl_config.get_config("gta5_to_cityscapes,weights=none,settings=code").bicl_0, settings())
+CODE = _differing(
+    bicl_config.get_config("gta5_to_cityscapes,weights=none,settings=code").bicl_0, settings()
+)
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _compiled_losses(config_json):
     """Value and gradient to the features, compiled once for all batches of these settings."""
     config = ConfigDict(json.loads(config_json))
 
     def loss_fn(features, logits, batch, extra):
-        loss, terms, moved = bicl.losses(*(SegOutput(f, x, None) for f, x in zip(features, logits)), batch, extra, config)
+        loss, terms, moved = bicl.losses(
+            *(SegOutput(f, x, None) for f, x in zip(features, logits)), batch, extra, config
+        )
         return loss, (terms, moved)
 
     return jax.jit(jax.value_and_grad(loss_fn, has_aux=True))
@@ -57,9 +64,15 @@ class Formula:
         self.features = tuple(pg.last(case[f"f_{d}"]) for d in "ST")
         rng = np.random.default_rng(0)
         self.num_classes, self.width = case["mu_S_prev"].shape
-        self.logits = tuple(jnp.asarray(rng.normal(size=(*f.shape[:3], self.num_classes)), jnp.float32) for f in self.features)
+        self.logits = tuple(
+            jnp.asarray(rng.normal(size=(*f.shape[:3], self.num_classes)), jnp.float32)
+            for f in self.features
+        )
         mask = np.ones(len(case["y_S"]), bool)
-        self.batch = {"source": {"label": pg.ints(case["y_S"]), "mask": mask}, "target": {"label": pg.ints(case["y_F"]), "mask": mask}}
+        self.batch = {
+            "source": {"label": pg.ints(case["y_S"]), "mask": mask},
+            "target": {"label": pg.ints(case["y_F"]), "mask": mask},
+        }
         self.extra = {}
         for domain, short in (("source", "S"), ("target", "T")):
             self.extra[f"mu_{domain}"] = jnp.asarray(case[f"mu_{short}_prev"], jnp.float32)
@@ -70,18 +83,27 @@ class Formula:
         compiled, extra = _compiled_losses(config.to_json()), extra or self.extra
         if config.dynamic.share:  # nothing seen before
             extra = {"scores": jnp.zeros(NUM_BINS)} | extra
-        (loss, (terms, moved)), grads = compiled(features or self.features, self.logits, batch or self.batch, extra)
+        (loss, (terms, moved)), grads = compiled(
+            features or self.features, self.logits, batch or self.batch, extra
+        )
         return loss, terms, moved, grads
 
     def target_means(self, labels):
         """rho_T of target labels: (float64 [K, D], bool [K])."""
         features = np.moveaxis(self.case["f_T"], 1, -1)
         present = np.array([(labels == k).any() for k in range(self.num_classes)])
-        means = [features[labels == k].mean(0) if present[k] else np.zeros(self.width) for k in range(self.num_classes)]
+        means = [
+            features[labels == k].mean(0) if present[k] else np.zeros(self.width)
+            for k in range(self.num_classes)
+        ]
         return np.stack(means), present
 
     def moved_target(self, labels):
         """mu_T after a step with these labels."""
-        (rho, present), mu, decay = self.target_means(labels), self.case["mu_T_prev"], self.case["lam"]
+        (rho, present), mu, decay = (
+            self.target_means(labels),
+            self.case["mu_T_prev"],
+            self.case["lam"],
+        )
         moved = np.where(self.case["have_T_prev"][:, None], decay * mu + (1 - decay) * rho, rho)
         return np.where(present[:, None], moved, mu)

@@ -30,7 +30,14 @@ def write_list(path, *lines):
 
 def write_office31(root, *domains):
     """One image of each class, in all or some of the domains."""
-    write_images(root, *(f"{domain}/images/{name}/frame_0001.jpg" for domain in domains or office31.DOMAINS for name in office31.CLASS_NAMES))
+    write_images(
+        root,
+        *(
+            f"{domain}/images/{name}/frame_0001.jpg"
+            for domain in domains or office31.DOMAINS
+            for name in office31.CLASS_NAMES
+        ),
+    )
 
 
 def write_visda2017(root, *, lists=True):
@@ -39,15 +46,25 @@ def write_visda2017(root, *, lists=True):
         entries = [f"{name}/{domain}_{i}.png" for i, name in enumerate(visda2017.CLASS_NAMES)]
         write_images(root / domain, *entries)
         if lists:
-            write_list(root / domain / "image_list.txt", *(f"{entry} {i}" for i, entry in enumerate(entries)))
+            write_list(
+                root / domain / "image_list.txt",
+                *(f"{entry} {i}" for i, entry in enumerate(entries)),
+            )
     entries = ("trunk00/a.jpg", "trunk00/b.jpg", "trunk01/c.jpg")
     write_images(root / "test", *entries)
     if lists:
-        write_list(root / "test/image_list.txt", *(f"{entry} {11 - i}" for i, entry in enumerate(entries)))
+        write_list(
+            root / "test/image_list.txt", *(f"{entry} {11 - i}" for i, entry in enumerate(entries))
+        )
 
 
 DOMAINNET = {  # list -> lines; sketch has no ant in its train list
-    "clipart_train": ["clipart/ant/1.jpg 0", "clipart/bat/2.jpg 1", "clipart/cow/3.jpg 2", "clipart/cow/4.jpg 2"],
+    "clipart_train": [
+        "clipart/ant/1.jpg 0",
+        "clipart/bat/2.jpg 1",
+        "clipart/cow/3.jpg 2",
+        "clipart/cow/4.jpg 2",
+    ],
     "clipart_test": ["clipart/ant/5.jpg 0"],
     "sketch_train": ["sketch/bat/1.jpg 1", "sketch/cow/2.jpg 2"],
     "sketch_test": ["sketch/ant/3.jpg 0", "sketch/cow/4.jpg 2"],
@@ -57,7 +74,9 @@ DOMAINNET = {  # list -> lines; sketch has no ant in its train list
 
 
 def write_domainnet(root, *, in_folders=False):
-    """Three domains of three classes, with the lists of DOMAINNET beside the domains' folders or in them."""
+    """Three domains of three classes, with the lists of DOMAINNET beside the domains' folders or in
+    them.
+    """
     for name, lines in DOMAINNET.items():
         write_images(root, *(line.split()[0] for line in lines))
         write_list(root / (name.split("_")[0] if in_folders else "") / f"{name}.txt", *lines)

@@ -24,19 +24,25 @@ def png(samples, *, before=b"", after=b"", bits=None, color_type=None, size=None
     height, width, channels = samples.shape
     bits = bits or 8 * samples.dtype.itemsize
     if bits < 8:
-        packed = np.unpackbits(
-            samples[..., 0].astype(np.uint8)[..., None], axis=-1
-        )[..., 8 - bits :].reshape(height, -1)
+        packed = np.unpackbits(samples[..., 0].astype(np.uint8)[..., None], axis=-1)[
+            ..., 8 - bits :
+        ].reshape(height, -1)
         rows = np.packbits(packed, axis=-1)
     else:
         rows = samples.astype(samples.dtype.newbyteorder(">")).view(np.uint8).reshape(height, -1)
     lines = np.concatenate([np.zeros((height, 1), np.uint8), rows], axis=1).tobytes()
     color_type = _COLOR_TYPES[channels] if color_type is None else color_type
     header = struct.pack(">IIBBBBB", *(size or (width, height)), bits, color_type, 0, 0, 0)
-    return b"".join([
-        b"\x89PNG\r\n\x1a\n", chunk(b"IHDR", header), before,
-        chunk(b"IDAT", zlib.compress(lines)), after, chunk(b"IEND", b""),
-    ])
+    return b"".join(
+        [
+            b"\x89PNG\r\n\x1a\n",
+            chunk(b"IHDR", header),
+            before,
+            chunk(b"IDAT", zlib.compress(lines)),
+            after,
+            chunk(b"IEND", b""),
+        ]
+    )
 
 
 def saved(image, form, **options):

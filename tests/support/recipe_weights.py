@@ -1,4 +1,6 @@
-"""The weights of the golden networks, which are generated and not stored, and how their outputs are compared (tests/golden/README.md)."""
+"""The weights of the golden networks, which are generated and not stored, and how their outputs are
+compared (tests/golden/README.md).
+"""
 
 import json
 import pathlib
@@ -16,7 +18,12 @@ NAMES = pathlib.Path(__file__).resolve().parents[1] / "golden" / "deeplab_names.
 
 def recipe(name, shape, salt):
     """One entry; "Weights are generated, not stored" in tests/golden/README.md."""
-    normal = np.random.default_rng(zlib.crc32((salt + name).encode("utf-8"))).standard_normal(shape).astype(np.float32).astype(np.float64)
+    normal = (
+        np.random.default_rng(zlib.crc32((salt + name).encode("utf-8")))
+        .standard_normal(shape)
+        .astype(np.float32)
+        .astype(np.float64)
+    )
     if name.endswith("num_batches_tracked"):
         return np.zeros(shape, np.int64)
     if name.endswith("running_mean") or name.endswith(".bias"):
@@ -29,10 +36,16 @@ def recipe(name, shape, salt):
 
 
 def recipe_state_dict(network, salt, *, one_block=False):
-    """{torch name: array} of a network of deeplab_names.json; `one_block`: with the first block of every stage only."""
+    """{torch name: array} of a network of deeplab_names.json; `one_block`: with the first block of
+    every stage only.
+    """
     shapes = json.loads(NAMES.read_text())[network]
     later_block = re.compile(r"layer[1-4]\.[1-9]")
-    return {name: recipe(name, shape, salt) for name, shape in shapes.items() if not (one_block and later_block.match(name))}
+    return {
+        name: recipe(name, shape, salt)
+        for name, shape in shapes.items()
+        if not (one_block and later_block.match(name))
+    }
 
 
 def discriminator_params(salt):
@@ -40,14 +53,20 @@ def discriminator_params(salt):
     params = {}
     for name, array in recipe_state_dict("discriminator", salt).items():
         layer, leaf = name.split(".")
-        entry = {"kernel": jnp.asarray(array.transpose(2, 3, 1, 0))} if leaf == "weight" else {"bias": jnp.asarray(array)}
+        entry = (
+            {"kernel": jnp.asarray(array.transpose(2, 3, 1, 0))}
+            if leaf == "weight"
+            else {"bias": jnp.asarray(array)}
+        )
         params.setdefault(layer, {}).update(entry)
     return params
 
 
 def shapes_of(model, image_shape):
     """(params, batch_stats) of zeros: nothing is compiled."""
-    variables = jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros(image_shape), Mode()))
+    variables = jax.eval_shape(
+        lambda: model.init(jax.random.key(0), jnp.zeros(image_shape), Mode())
+    )
     zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), variables)
     return zeros["params"], zeros.get("batch_stats", {})
 
@@ -59,13 +78,21 @@ def relative_error(actual, expected):
 
 
 def tap_errors(arrays, size, taps):
-    """{(size, layer, kind): relative error} of intermediate results [N, h, w, C] against the stored statistics and corners."""
+    """{(size, layer, kind): relative error} of intermediate results [N, h, w, C] against the stored
+    statistics and corners.
+    """
     errors = {}
     for key, x in taps.items():
         x = np.asarray(x, np.float64).transpose(0, 3, 1, 2)
         assert x.shape == tuple(arrays[f"{size}_tapshape_{key}"]), (size, key)
-        statistics = np.array([x.mean(), x.std(), np.abs(x).max(), x.min(), x.max(), np.sqrt(np.square(x).sum())])
+        statistics = np.array(
+            [x.mean(), x.std(), np.abs(x).max(), x.min(), x.max(), np.sqrt(np.square(x).sum())]
+        )
         errors[size, key, "stats"] = relative_error(statistics, arrays[f"{size}_tapstats_{key}"])
-        errors[size, key, "corner"] = relative_error(x[0, :4, :3, :3], arrays[f"{size}_tapcorner_{key}"])
-        errors[size, key, "tail"] = relative_error(x[0, -4:, -3:, -3:], arrays[f"{size}_taptail_{key}"])
+        errors[size, key, "corner"] = relative_error(
+            x[0, :4, :3, :3], arrays[f"{size}_tapcorner_{key}"]
+        )
+        errors[size, key, "tail"] = relative_error(
+            x[0, -4:, -3:, -3:], arrays[f"{size}_taptail_{key}"]
+        )
     return errors

@@ -1,4 +1,6 @@
-"""Writes small segmentation data sets in their official layouts; nothing here uses the code under test."""
+"""Writes small segmentation data sets in their official layouts; nothing here uses the code under
+test.
+"""
 
 import struct
 import zlib
@@ -8,22 +10,31 @@ from PIL import Image
 
 
 def write_png16(path, pixels):
-    """16-bit RGB PNG of uint16 [H, W, 3], byte by byte after the PNG specification, with a different filter on each third row."""
+    """16-bit RGB PNG of uint16 [H, W, 3], byte by byte after the PNG specification, with a
+    different filter on each third row.
+    """
     height, width, _ = pixels.shape
     rows = pixels.astype(">u2").view(np.uint8).reshape(height, width * 6).astype(int)
     lines = b""
     for y in range(height):
-        kind, line = y % 3, rows[y]  # none, sub (minus the pixel on the left), up (minus the row above)
+        # none, sub (minus the pixel on the left), up (minus the row above)
+        kind, line = y % 3, rows[y]
         left = np.concatenate([np.zeros(6, int), line[:-6]])
         filtered = line - (0, left, rows[y - 1])[kind]
         lines += bytes([kind]) + (filtered % 256).astype(np.uint8).tobytes()
 
     def chunk(name, data):
-        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        return (
+            struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        )
 
     header = struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)
     _make(path).write_bytes(
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(lines)) + chunk(b"IEND", b""))
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(lines))
+        + chunk(b"IEND", b"")
+    )
 
 
 def write_image(path, hw=(4, 6)):
@@ -53,7 +64,10 @@ def write_gta5(root, labels):
 def write_cityscapes(root, labels, split="train"):
     """labels: {"city/frame": ids [H, W], or None for an image alone}."""
     for frame, ids in labels.items():
-        write_image(root / f"leftImg8bit/{split}/{frame}_leftImg8bit.png", (4, 6) if ids is None else np.shape(ids))
+        write_image(
+            root / f"leftImg8bit/{split}/{frame}_leftImg8bit.png",
+            (4, 6) if ids is None else np.shape(ids),
+        )
         if ids is not None:
             write_ids(root / f"gtFine/{split}/{frame}_gtFine_labelIds.png", ids)
 
@@ -61,7 +75,7 @@ def write_cityscapes(root, labels, split="train"):
 def truncate(path):
     """Cuts a file to two thirds."""
     data = path.read_bytes()
-    path.write_bytes(data[:len(data) * 2 // 3])
+    path.write_bytes(data[: len(data) * 2 // 3])
 
 
 def _make(path):

@@ -44,9 +44,18 @@ def photo_stream(root):
 def frame_stream(root):
     frames = read_domain(dict(dataset="own", root=root, classes="classes.csv"))
     transform = SegTransform(
-        (64, 64), resize="bicubic", image_scales=(), shorter_edge=None, scale_range=None, flip=True,
-        color_jitter=None, channels="rgb",
-        divisor=255.0, mean=HALF, std=HALF)
+        (64, 64),
+        resize="bicubic",
+        image_scales=(),
+        shorter_edge=None,
+        scale_range=None,
+        flip=True,
+        color_jitter=None,
+        channels="rgb",
+        divisor=255.0,
+        mean=HALF,
+        std=HALF,
+    )
     part = seg_pipeline.SegPart(
         frames, lambda step: sampling.random_rows(step, 4, len(frames), 1), transform, 1, True
     )

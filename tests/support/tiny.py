@@ -32,7 +32,14 @@ CACHE = os.environ["DAJAX_TESTS_CACHE"]
 
 def command(workdir, *flags):
     """The argument list of a tiny run."""
-    return [sys.executable, "run.py", *TINY, f"--config.runtime.compilation_cache={CACHE}", f"--workdir={workdir}", *flags]
+    return [
+        sys.executable,
+        "run.py",
+        *TINY,
+        f"--config.runtime.compilation_cache={CACHE}",
+        f"--workdir={workdir}",
+        *flags,
+    ]
 
 
 def environment():
@@ -42,7 +49,9 @@ def environment():
 
 def run(workdir, *flags, check=True):
     """Runs to the end; the CompletedProcess, output as text."""
-    result = subprocess.run(command(workdir, *flags), cwd=ROOT, env=environment(), capture_output=True, text=True)
+    result = subprocess.run(
+        command(workdir, *flags), cwd=ROOT, env=environment(), capture_output=True, text=True
+    )
     assert not check or result.returncode == 0, result.stdout + result.stderr
     return result
 
@@ -54,7 +63,10 @@ def final_state(workdir, stage):
     from dajax.engine import checkpoint
 
     tree, _ = checkpoint.read(pathlib.Path(workdir) / stage / "checkpoints")
-    return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="/"): leaf
+        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+    }
 
 
 def assert_same_outcome(a, b):
@@ -65,5 +77,10 @@ def assert_same_outcome(a, b):
         assert left.keys() == right.keys()
         for name in left:
             np.testing.assert_array_equal(left[name], right[name], err_msg=f"{stage}: {name}")
-        assert (a / stage / "metrics.jsonl").read_text() == (b / stage / "metrics.jsonl").read_text()
-    assert json.loads((a / "results.json").read_text())["stages"] == json.loads((b / "results.json").read_text())["stages"]
+        assert (a / stage / "metrics.jsonl").read_text() == (
+            b / stage / "metrics.jsonl"
+        ).read_text()
+    assert (
+        json.loads((a / "results.json").read_text())["stages"]
+        == json.loads((b / "results.json").read_text())["stages"]
+    )

@@ -12,7 +12,9 @@ from dajax.models.norm import DomainBatchNorm
 
 
 class ToyNetwork(nn.Module):
-    """x -> fc1 -> BN -> relu -> STOP GRADIENT -> fc2 -> BN -> relu = features -> head: the golden file's network, for images [N, D]."""
+    """x -> fc1 -> BN -> relu -> STOP GRADIENT -> fc2 -> BN -> relu = features -> head: the golden
+    file's network, for images [N, D].
+    """
 
     num_classes: int
     widths: tuple[int, int]
@@ -26,9 +28,17 @@ class ToyNetwork(nn.Module):
 
     @nn.compact
     def __call__(self, images, mode):
-        x = nn.relu(DomainBatchNorm(num_domains=self.num_domains, name="bn1")(nn.Dense(self.widths[0], use_bias=False, name="fc1")(images), mode))
+        x = nn.relu(
+            DomainBatchNorm(num_domains=self.num_domains, name="bn1")(
+                nn.Dense(self.widths[0], use_bias=False, name="fc1")(images), mode
+            )
+        )
         x = jax.lax.stop_gradient(x) if self.stops else x
-        features = nn.relu(DomainBatchNorm(num_domains=self.num_domains, name="bn2")(nn.Dense(self.widths[1], use_bias=False, name="fc2")(x), mode))
+        features = nn.relu(
+            DomainBatchNorm(num_domains=self.num_domains, name="bn2")(
+                nn.Dense(self.widths[1], use_bias=False, name="fc2")(x), mode
+            )
+        )
         features = Dropout(self.dropout)(features, mode)
         return Output(features=features, logits=nn.Dense(self.num_classes, name="head")(features))
 
@@ -39,16 +49,21 @@ class TwoHeads(ToyNetwork):
     head_widths: tuple[int, ...] = ()
 
     def another_head(self):
-        return DeepHead(self.num_classes, self.head_widths, self.num_domains, self.dropout, parent=None)
+        return DeepHead(
+            self.num_classes, self.head_widths, self.num_domains, self.dropout, parent=None
+        )
 
 
 class Lookup(nn.Module):
-    """A table of features and one of logits, looked up by one-hot images [N, M]: what a golden file gives, and gradients of it, whole.
+    """A table of features and one of logits, looked up by one-hot images [N, M]: what a golden file
+    gives, and gradients of it, whole.
 
-    An update of row i of a table is minus the rate times the gradient of example i's features or logits.
+    An update of row i of a table is minus the rate times the gradient of example i's features or
+    logits.
 
     Attributes:
-      over_features: the logits are a linear head on the features, as MCD's second head is; else a table of their own.
+      over_features: the logits are a linear head on the features, as MCD's second head is; else a
+        table of their own.
     """
 
     num_classes: int
@@ -84,7 +99,9 @@ class ArrayFeed:
             chunk, count = rows[start : start + 7], len(rows[start : start + 7])
             batch = {"image": np.pad(chunk, ((0, 7 - count), (0, 0))), "mask": np.arange(7) < count}
             if labels is not None:
-                batch["label"] = np.pad(labels[start : start + 7], (0, 7 - count), constant_values=-1)
+                batch["label"] = np.pad(
+                    labels[start : start + 7], (0, 7 - count), constant_values=-1
+                )
             yield batch
 
     def class_aware_steps(self, sources, labels, kept, settings, *, fallback_batch):

@@ -1,4 +1,6 @@
-"""What CAN and MSCAN share: clustering of the target in turn with loops of updates on class-aware batches."""
+"""What CAN and MSCAN share: clustering of the target in turn with loops of updates on class-aware
+batches.
+"""
 
 from typing import NamedTuple
 
@@ -19,21 +21,27 @@ from dajax.state import TrainState
 def initial_state(rng, images, *, config, model, num_target, centers_shape):
     """TrainState at step 0: the classifier, its optimiser, and in extra
 
-    pseudo_labels and cluster_labels int32 [N_t], kept_classes bool [K], centers float32 of centers_shape(D), loop counters.
+    pseudo_labels and cluster_labels int32 [N_t], kept_classes bool [K], centers float32 of
+    centers_shape(D), loop counters.
     """
     params, batch_stats = init_network(rng, images, model=model)
     extra = {
         "pseudo_labels": jnp.full((num_target,), -1, jnp.int32),  # -1: not aligned in this loop
-        "cluster_labels": jnp.full((num_target,), -1, jnp.int32),  # before filtering, for the stop rule
+        # before filtering, for the stop rule
+        "cluster_labels": jnp.full((num_target,), -1, jnp.int32),
         "kept_classes": jnp.zeros((model.num_classes,), bool),
-        "centers": jnp.zeros(centers_shape(feature_width(model, params, batch_stats, images)), jnp.float32),
+        "centers": jnp.zeros(
+            centers_shape(feature_width(model, params, batch_stats, images)), jnp.float32
+        ),
         "loop": jnp.zeros((), jnp.int32),  # loops begun
         "loop_start": jnp.zeros((), jnp.int32),
         "refresh_at": jnp.zeros((), jnp.int32),
         "finished": jnp.zeros((), bool),
     }
     opt_state = optimizer_of(config, model, params).init(params)
-    return TrainState.create(params=params, batch_stats=batch_stats, opt_state=opt_state, extra=extra)
+    return TrainState.create(
+        params=params, batch_stats=batch_stats, opt_state=opt_state, extra=extra
+    )
 
 
 def optimizer_of(config, model, params):
@@ -45,8 +53,12 @@ def class_aware_parts(state, sources, *, data, config):
     """([Part of each source], Part of the target) of the current loop, in the same class blocks."""
     extra = state.extra
     return data.class_aware(
-        sources, np.asarray(extra["pseudo_labels"]), np.asarray(extra["kept_classes"]), config.class_aware,
-        first_step=int(extra["loop_start"]), name=f"loop{int(extra['loop'])}",
+        sources,
+        np.asarray(extra["pseudo_labels"]),
+        np.asarray(extra["kept_classes"]),
+        config.class_aware,
+        first_step=int(extra["loop_start"]),
+        name=f"loop{int(extra['loop'])}",
     )
 
 
@@ -91,39 +103,63 @@ def schedule(state, *, config):
     extra, step = state.extra, int(state.step)
     loop, start, refresh_at = int(extra["loop"]), int(extra["loop_start"]), int(extra["refresh_at"])
     finished = bool(extra["finished"]) or (loop >= config.max_loops and step >= refresh_at)
-    return Schedule(refresh_at=refresh_at, last_step=refresh_at + (config.max_loops - loop) * (refresh_at - start), finished=finished)
+    return Schedule(
+        refresh_at=refresh_at,
+        last_step=refresh_at + (config.max_loops - loop) * (refresh_at - start),
+        finished=finished,
+    )
 
 
 def passes(state, *, data, config, model):
-    """The keyword arguments of `source_centers` and `target_features`; every loop sees new random views."""
+    """The keyword arguments of `source_centers` and `target_features`; every loop sees new random
+    views.
+    """
     variables = {"params": state.params, "batch_stats": state.batch_stats}
-    return {"variables": variables, "data": data, "config": config, "model": model, "name": f"clustering{int(state.extra['loop'])}"}
+    return {
+        "variables": variables,
+        "data": data,
+        "config": config,
+        "model": model,
+        "name": f"clustering{int(state.extra['loop'])}",
+    }
 
 
 def source_centers(source, *, domain, variables, data, config, model, name):
-    """Class sums of a source's features: float32 [K, D]; evaluation mode, training views (solver/utils.get_centers).
+    """Class sums of a source's features: float32 [K, D]; evaluation mode, training views
+    (solver/utils.get_centers).
 
     Args:
       source: key of data.sets; domain: its set of normalisation statistics.
     """
     embed, centers = inference(model, domain, data.devices), None
-    for batch in data.sequence(source, config.clustering.batch_size, views="train", name=f"{name} {source}"):
+    for batch in data.sequence(
+        source, config.clustering.batch_size, views="train", name=f"{name} {source}"
+    ):
         features = embed(variables, batch["image"]).features
-        features = clustering.normalize(features) if config.clustering.normalize_features else features
-        sums = clustering.class_sums(features, jnp.where(batch["mask"], batch["label"], -1), model.num_classes)
+        features = (
+            clustering.normalize(features) if config.clustering.normalize_features else features
+        )
+        sums = clustering.class_sums(
+            features, jnp.where(batch["mask"], batch["label"], -1), model.num_classes
+        )
         centers = sums if centers is None else centers + sums
     return centers
 
 
 def target_features(*, variables, data, config, model, name):
-    """Features of every target image in order: float32 [N_t, D]; evaluation mode, target statistics, training views.
+    """Features of every target image in order: float32 [N_t, D]; evaluation mode, target
+    statistics, training views.
 
     They stand in memory once: 5 GB for DomainNet's 600,000 images and 2,048 features.
     """
     embed, features, start = inference(model, config.target_bn, data.devices), None, 0
-    for batch in data.sequence("target", config.clustering.batch_size, views="train", name=f"{name} target"):
+    for batch in data.sequence(
+        "target", config.clustering.batch_size, views="train", name=f"{name} target"
+    ):
         found = embed(variables, batch["image"]).features
-        found = np.asarray(clustering.normalize(found) if config.clustering.normalize_features else found)[batch["mask"]]
+        found = np.asarray(
+            clustering.normalize(found) if config.clustering.normalize_features else found
+        )[batch["mask"]]
         if features is None:
             features = aligned_empty((len(data.sets["target"]), found.shape[1]))
         features[start : start + len(found)] = found
@@ -149,25 +185,36 @@ class Clusters(NamedTuple):
 def cluster(features, init_centers, settings):
     """k-means of the target's features from a source's centres, its clusters matched to classes."""
     kmeans = clustering.cosine_kmeans(
-        features, init_centers, eps=settings.eps, max_updates=settings.max_updates, chunk_size=settings.chunk_size
+        features,
+        init_centers,
+        eps=settings.eps,
+        max_updates=settings.max_updates,
+        chunk_size=settings.chunk_size,
     )
     matching = clustering.match_clusters(kmeans.centers, init_centers)
     centers = kmeans.centers[np.argsort(matching)]
-    return Clusters(kmeans, matching, centers, float(clustering.mean_center_move(centers, init_centers)))
+    return Clusters(
+        kmeans, matching, centers, float(clustering.mean_center_move(centers, init_centers))
+    )
 
 
 def has_converged(extra, moves, labels, thresholds):
-    """The stop rule: the target's centres, the gap to the source's and the labels have all stopped moving since the last clustering.
+    """The stop rule: the target's centres, the gap to the source's and the labels have all stopped
+    moving since the last clustering.
 
-    The authors' code compares a clustering's labels with themselves, so that only the first two count there.
+    The authors' code compares a clustering's labels with themselves, so that only the first two
+    count there.
 
     Args:
       extra: of the state before this clustering.
-      moves: (mean move of the target's centres since the last clustering, mean distance between target's and source's centres).
+      moves: (mean move of the target's centres since the last clustering, mean distance between
+        target's and source's centres).
       labels: int32 [N_t]; thresholds: three numbers.
     """
     changed = float(np.mean(labels != np.asarray(extra["cluster_labels"])))
-    return int(extra["loop"]) > 0 and all(move < threshold for move, threshold in zip((*moves, changed), thresholds, strict=True))
+    return int(extra["loop"]) > 0 and all(
+        move < threshold for move, threshold in zip((*moves, changed), thresholds, strict=True)
+    )
 
 
 def conclude(state, sources, labels, distances, centers, moves, *, data, config, model):
@@ -183,22 +230,42 @@ def conclude(state, sources, labels, distances, centers, moves, *, data, config,
     settings, extra, step = config.clustering, state.extra, int(state.step)
     finished = has_converged(extra, moves, labels, config.stop_thresholds)
     pseudo_labels, kept_classes = filter_by_distance(
-        labels, distances, num_classes=model.num_classes, max_distance=settings.max_distance, min_count=settings.min_count
+        labels,
+        distances,
+        num_classes=model.num_classes,
+        max_distance=settings.max_distance,
+        min_count=settings.min_count,
     )
-    steps = data.class_aware_steps(sources, pseudo_labels, kept_classes, config.class_aware, fallback_batch=config.batch_size)
+    steps = data.class_aware_steps(
+        sources, pseudo_labels, kept_classes, config.class_aware, fallback_batch=config.batch_size
+    )
     new_extra = {
-        "pseudo_labels": jnp.asarray(pseudo_labels), "cluster_labels": jnp.asarray(labels), "kept_classes": jnp.asarray(kept_classes),
-        "centers": centers, "loop": extra["loop"] + (0 if finished else 1), "loop_start": jnp.int32(step),
-        "refresh_at": jnp.int32(step if finished else step + steps), "finished": jnp.asarray(finished),
+        "pseudo_labels": jnp.asarray(pseudo_labels),
+        "cluster_labels": jnp.asarray(labels),
+        "kept_classes": jnp.asarray(kept_classes),
+        "centers": centers,
+        "loop": extra["loop"] + (0 if finished else 1),
+        "loop_start": jnp.int32(step),
+        "refresh_at": jnp.int32(step if finished else step + steps),
+        "finished": jnp.asarray(finished),
     }
     summary = {
-        "mean_distance": float(distances.mean()), "center_change": moves[1],
+        "mean_distance": float(distances.mean()),
+        "center_change": moves[1],
         "labels_changed": float(np.mean(labels != np.asarray(extra["cluster_labels"]))),
-        "samples_kept": float(np.mean(pseudo_labels >= 0)), "classes_kept": float(kept_classes.mean()), "loop_steps": steps,
+        "samples_kept": float(np.mean(pseudo_labels >= 0)),
+        "classes_kept": float(kept_classes.mean()),
+        "loop_steps": steps,
     }
     notes = []
     if finished:
-        notes.append("converged: centres, gap and labels have stopped moving (stop_thresholds of this stage's config)")
+        notes.append(
+            "converged: centres, gap and labels have stopped moving (stop_thresholds of this"
+            " stage's config)"
+        )
     elif not kept_classes.any():
-        notes.append("no class is left after filtering: this loop trains on cross-entropy alone; see `clustering` in this stage's config")
+        notes.append(
+            "no class is left after filtering: this loop trains on cross-entropy alone; see"
+            " `clustering` in this stage's config"
+        )
     return new_extra, summary, notes

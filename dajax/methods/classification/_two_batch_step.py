@@ -1,4 +1,6 @@
-"""What the methods share that align a labelled source batch with a target batch at every step: DANN, DAN, JAN, CDAN, MCD."""
+"""What the methods share that align a labelled source batch with a target batch at every step:
+DANN, DAN, JAN, CDAN, MCD.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -32,7 +34,10 @@ KERNELS = ("tllib", "can")
 def plan(state, *, data, config):
     """A shuffled batch of labelled source images and one of as many target images."""
     del state
-    return {"source": data.shuffled("source", config.batch_size), "target": data.shuffled("target", config.batch_size)}
+    return {
+        "source": data.shuffled("source", config.batch_size),
+        "target": data.shuffled("target", config.batch_size),
+    }
 
 
 def initial_networks(rng, images, *, config, model):
@@ -42,7 +47,10 @@ def initial_networks(rng, images, *, config, model):
       UserError: one joint pass was asked of a network that normalises the domains apart.
     """
     if config.joint_pass and config.target_bn:
-        raise UserError("joint_pass=True puts both domains through one set of normalisation statistics: set target_bn=0, or joint_pass=False")
+        raise UserError(
+            "joint_pass=True puts both domains through one set of normalisation statistics: set"
+            " target_bn=0, or joint_pass=False"
+        )
     params, batch_stats = init_network(rng, images, model=model)
     return params, batch_stats, feature_width(model, params, batch_stats, images)
 
@@ -51,17 +59,28 @@ def initial_state(rng, images, *, config, model, discriminator_inputs=None):
     """TrainState at step 0 of the classifier and, where asked for, a domain discriminator.
 
     Args:
-      discriminator_inputs: f(width of the features) -> inputs of the discriminator, or None for no discriminator.
+      discriminator_inputs: f(width of the features) -> inputs of the discriminator, or None for no
+        discriminator.
     """
     params, batch_stats, width = initial_networks(rng, images, config=config, model=model)
     if discriminator_inputs is not None:
-        own = init_domain_discriminator(jax.random.fold_in(rng, 1), width=config.discriminator_width, num_inputs=discriminator_inputs(width))
+        own = init_domain_discriminator(
+            jax.random.fold_in(rng, 1),
+            width=config.discriminator_width,
+            num_inputs=discriminator_inputs(width),
+        )
         params[DISCRIMINATOR], batch_stats[DISCRIMINATOR] = own
-    return TrainState.create(params=params, batch_stats=batch_stats, opt_state=_optimizer(config, model, params).init(params))
+    return TrainState.create(
+        params=params,
+        batch_stats=batch_stats,
+        opt_state=_optimizer(config, model, params).init(params),
+    )
 
 
 def _optimizer(config, model, params):
-    return optim.make_optimizer(config.optimizer, params, steps=config.steps, frozen=model.frozen_parameters())
+    return optim.make_optimizer(
+        config.optimizer, params, steps=config.steps, frozen=model.frozen_parameters()
+    )
 
 
 def init_with_kernels(rng, images, *, config, model, num_images):
@@ -89,21 +108,37 @@ def joint_rows(count, axis_name):
 def forward_both(model, params, batch_stats, batch, rng, *, config, axis_name):
     """Both domains through the classifier: (source Output, target Output, batch_stats).
 
-    With config.joint_pass in one batch, which shares its normalisation statistics; else the source first, then the target, each with its own.
+    With config.joint_pass in one batch, which shares its normalisation statistics; else the source
+    first, then the target, each with its own.
     """
     source, target = batch["source"], batch["target"]
     if not config.joint_pass:
         outputs = []
         for i, (part, domain) in enumerate(((source, SOURCE_DOMAIN), (target, config.target_bn))):
             output, batch_stats = forward_train(
-                model, params, batch_stats, part, domain=domain, axis_name=axis_name, rng=split_rng(rng, i)
+                model,
+                params,
+                batch_stats,
+                part,
+                domain=domain,
+                axis_name=axis_name,
+                rng=split_rng(rng, i),
             )
             outputs.append(output)
         return *outputs, batch_stats
     both = {key: jnp.concatenate([source[key], target[key]]) for key in ("image", "mask")}
     count = len(source["mask"])
     rows = joint_rows(count, axis_name)
-    output, batch_stats = forward_train(model, params, batch_stats, both, domain=SOURCE_DOMAIN, axis_name=axis_name, rng=rng, rows=rows)
+    output, batch_stats = forward_train(
+        model,
+        params,
+        batch_stats,
+        both,
+        domain=SOURCE_DOMAIN,
+        axis_name=axis_name,
+        rng=rng,
+        rows=rows,
+    )
     return Output(*(x[:count] for x in output)), Output(*(x[count:] for x in output)), batch_stats
 
 
@@ -111,22 +146,30 @@ def step(state, batch, rng, align, *, config, model, axis_name):
     """One step on the source's cross-entropy + config.weight * what `align` makes of both outputs.
 
     Args:
-      batch: "source" with image [N, H, W, C], label int32 [N], mask bool [N]; "target" with image and mask.
-      align: (params, batch_stats, source Output, target Output) -> (this device's share of the loss, {name: share}, batch_stats).
+      batch: "source" with image [N, H, W, C], label int32 [N], mask bool [N]; "target" with image
+        and mask.
+      align: (params, batch_stats, source Output, target Output) -> (this device's share of the
+        loss, {name: share}, batch_stats).
     """
 
     def loss_fn(params):
         source_output, target_output, batch_stats = forward_both(
             model, params, state.batch_stats, batch, rng, config=config, axis_name=axis_name
         )
-        ce = masked_mean(cross_entropy(source_output.logits, batch["source"]["label"]), batch["source"]["mask"], axis_name)
+        ce = masked_mean(
+            cross_entropy(source_output.logits, batch["source"]["label"]),
+            batch["source"]["mask"],
+            axis_name,
+        )
         alignment, terms, batch_stats = align(params, batch_stats, source_output, target_output)
         loss = ce + config.weight * alignment
         return loss, ({"loss": loss, "ce": ce, "alignment": alignment} | terms, batch_stats)
 
     (_, (terms, batch_stats)), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
     learning_rate = optim.make_schedule(config.optimizer, config.steps)(state.step)
-    state, grad_norm = optim.apply_gradients(_optimizer(config, model, state.params), state, total(grads, axis_name), batch_stats)
+    state, grad_norm = optim.apply_gradients(
+        _optimizer(config, model, state.params), state, total(grads, axis_name), batch_stats
+    )
     return state, total(terms, axis_name) | {"grad_norm": grad_norm, "learning_rate": learning_rate}
 
 
@@ -138,27 +181,40 @@ def judge_domains(params, batch_stats, features, masks, step_number, *, config, 
       step_number: of the schedule of the reversal; 0 lets no gradient through.
 
     Returns:
-      losses float32 [2 N], unreduced; {"domain_accuracy": per cent, this device's share}; batch_stats. Source rows come first.
+      losses float32 [2 N], unreduced; {"domain_accuracy": per cent, this device's share};
+        batch_stats. Source rows come first.
     """
     coefficient = reversal_coefficient(step_number, **config.reversal)
     reversed_features = reverse_gradient(jnp.concatenate(features), coefficient)
     logits, moved = discriminate_domains(
-        params[DISCRIMINATOR], batch_stats[DISCRIMINATOR], reversed_features, jnp.concatenate(masks), width=config.discriminator_width,
+        params[DISCRIMINATOR],
+        batch_stats[DISCRIMINATOR],
+        reversed_features,
+        jnp.concatenate(masks),
+        width=config.discriminator_width,
         axis_name=axis_name,
     )
     is_source = jnp.arange(len(logits)) < len(masks[0])
     right = ((logits > 0) == is_source).astype(jnp.float32)
-    accuracy = 50.0 * sum(masked_mean(part, mask, axis_name) for part, mask in zip(jnp.split(right, [len(masks[0])]), masks, strict=True))
-    return domain_losses(logits, is_source), {"domain_accuracy": accuracy}, {**batch_stats, DISCRIMINATOR: moved}
+    accuracy = 50.0 * sum(
+        masked_mean(part, mask, axis_name)
+        for part, mask in zip(jnp.split(right, [len(masks[0])]), masks, strict=True)
+    )
+    return (
+        domain_losses(logits, is_source),
+        {"domain_accuracy": accuracy},
+        {**batch_stats, DISCRIMINATOR: moved},
+    )
 
 
 def kernel_step(state, batch, rng, own_discrepancy, *, joint, config, model, axis_name):
     """`step` on a kernel discrepancy between the gathered batches of both domains.
 
     Args:
-      own_discrepancy: (source Output, target Output, source mask, target mask) of the whole batch -> float scalar; read with
-        config.kernel="tllib".
-      joint: for config.kernel="can", whether the kernels of features and probabilities are multiplied.
+      own_discrepancy: (source Output, target Output, source mask, target mask) of the whole batch
+        -> float scalar; read with config.kernel="tllib".
+      joint: for config.kernel="can", whether the kernels of features and probabilities are
+        multiplied.
     """
     masks = [gather(batch[domain]["mask"], axis_name) for domain in ("source", "target")]
 
@@ -167,7 +223,8 @@ def kernel_step(state, batch, rng, own_discrepancy, *, joint, config, model, axi
         whole = [Output(*(gather(x, axis_name) for x in output)) for output in (source, target)]
         if config.kernel == "can":
             layers = [(output.features, jax.nn.softmax(output.logits)) for output in whole]
-            value = can_mmd(*layers, *masks, kernel_num=(5, 5), kernel_mul=(2.0, 2.0), joint=joint)  # config.py of CAN's code, MMD
+            # config.py of CAN's code, MMD
+            value = can_mmd(*layers, *masks, kernel_num=(5, 5), kernel_mul=(2.0, 2.0), joint=joint)
         else:
             value = own_discrepancy(*whole, *masks)
         return share(value, axis_name), {}, batch_stats

@@ -1,15 +1,18 @@
-"""CAN, the Contrastive Adaptation Network (Kang et al., CVPR 2019), as the authors' released code runs it.
+"""CAN, the Contrastive Adaptation Network (Kang et al., CVPR 2019), as the authors' released code
+runs it.
 
     min  CE(source) + beta * CDD(source, target; pseudo-labels of the target)
 
-Two things alternate (can_solver.py). A: k-means of all target features, started from the source class centres, gives the target its
-pseudo-labels; images far from their centre and classes with few images are dropped. B: SGD steps, each on a random source batch (CE)
-and a class-aware batch of both domains (CDD over the pooled features and the softmax outputs). Pseudo-labels only choose which target
+Two things alternate (can_solver.py). A: k-means of all target features, started from the source
+class centres, gives the target its pseudo-labels; images far from their centre and classes with few
+images are dropped. B: SGD steps, each on a random source batch (CE) and a class-aware batch of both
+domains (CDD over the pooled features and the softmax outputs). Pseudo-labels only choose which
+target
 images stand in which class group: no target cross-entropy, no entropy term.
 
-Against the released code: the stop rule's label-change term compares two clusterings (there, one with itself), the k-means is capped,
-and the clustering after the last loop, which changed nothing, is left out. Set clustering.normalize_features for the spherical k-means
-of the paper.
+Against the released code: the stop rule's label-change term compares two clusterings (there, one
+with itself), the k-means is capped, and the clustering after the last loop, which changed nothing,
+is left out. Set clustering.normalize_features for the spherical k-means of the paper.
 """
 
 import jax
@@ -30,74 +33,139 @@ schedule = alternation.schedule
 
 
 def init(rng, images, *, config, model, num_images):
-    """See dajax.methods. extra: as alternation.initial_state has it, centers float32 [K, D], the target's."""
+    """See dajax.methods. extra: as alternation.initial_state has it, centers float32 [K, D], the
+    target's.
+    """
     return alternation.initial_state(
-        rng, images, config=config, model=model, num_target=num_images["target"], centers_shape=lambda width: (model.num_classes, width)
+        rng,
+        images,
+        config=config,
+        model=model,
+        num_target=num_images["target"],
+        centers_shape=lambda width: (model.num_classes, width),
     )
 
 
 def plan(state, *, data, config):
-    """A random source batch for CE and a class-aware batch of each domain for CDD, the same classes in the same order."""
+    """A random source batch for CE and a class-aware batch of each domain for CDD, the same classes
+    in the same order.
+    """
     (source,), target = alternation.class_aware_parts(state, SOURCES, data=data, config=config)
-    return {"source": data.shuffled("source", config.batch_size), "class_source": source, "class_target": target}
+    return {
+        "source": data.shuffled("source", config.batch_size),
+        "class_source": source,
+        "class_target": target,
+    }
 
 
 def train_step(state, batch, rng, *, config, model, axis_name=None):
     """One SGD step on CE + beta * CDD (can_solver.update_network).
 
-    Three forwards with three batch statistics of their own: source batch, class-aware source, class-aware target.
+    Three forwards with three batch statistics of their own: source batch, class-aware source,
+    class-aware target.
 
     Args:
-      batch: "source" with image [N, H, W, C], label [N], mask [N]; "class_source", "class_target" with image [R, H, W, C] and mask [R],
-        rows sorted into class_aware.num_classes blocks of equal length (short classes padded and masked).
+      batch: "source" with image [N, H, W, C], label [N], mask [N]; "class_source", "class_target"
+        with image [R, H, W, C] and mask [R], rows sorted into class_aware.num_classes blocks of
+        equal length (short classes padded and masked).
     """
     source, sizes = batch["source"], config.class_aware
 
     def loss_fn(params):
         output, stats = forward_train(
-            model, params, state.batch_stats, source, domain=SOURCE_DOMAIN, axis_name=axis_name, rng=split_rng(rng, 0)
+            model,
+            params,
+            state.batch_stats,
+            source,
+            domain=SOURCE_DOMAIN,
+            axis_name=axis_name,
+            rng=split_rng(rng, 0),
         )
         ce = masked_mean(cross_entropy(output.logits, source["label"]), source["mask"], axis_name)
         layers, masks = [], []
-        for i, (name, domain, per_class) in enumerate((
-            ("class_source", SOURCE_DOMAIN, sizes.source_per_class),
-            ("class_target", config.target_bn, sizes.target_per_class),
-        )):
+        for i, (name, domain, per_class) in enumerate(
+            (
+                ("class_source", SOURCE_DOMAIN, sizes.source_per_class),
+                ("class_target", config.target_bn, sizes.target_per_class),
+            )
+        ):
             part = batch[name]
             output, stats = forward_train(
-                model, params, stats, part, domain=domain, axis_name=axis_name, rng=split_rng(rng, 1 + i)
+                model,
+                params,
+                stats,
+                part,
+                domain=domain,
+                axis_name=axis_name,
+                rng=split_rng(rng, 1 + i),
             )
-            blocks, mask = alternation.aligned_blocks(output, part["mask"], per_class, config, axis_name)
+            blocks, mask = alternation.aligned_blocks(
+                output, part["mask"], per_class, config, axis_name
+            )
             layers.append(blocks)
             masks.append(mask)
         discrepancy = cdd(
-            *layers, *masks, num_classes=model.num_classes, kernel_num=config.cdd.kernel_num, kernel_mul=config.cdd.kernel_mul,
+            *layers,
+            *masks,
+            num_classes=model.num_classes,
+            kernel_num=config.cdd.kernel_num,
+            kernel_mul=config.cdd.kernel_mul,
             intra_only=config.cdd.intra_only,
         )
         loss = ce + config.cdd.weight * share(discrepancy.total, axis_name)
         return loss, (ce, discrepancy, stats)
 
-    (loss, (ce, discrepancy, stats)), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
+    (loss, (ce, discrepancy, stats)), grads = jax.value_and_grad(loss_fn, has_aux=True)(
+        state.params
+    )
     optimizer = alternation.optimizer_of(config, model, state.params)
     learning_rate = optim.make_schedule(config.optimizer, 0)(state.step)
     state, grad_norm = optim.apply_gradients(optimizer, state, total(grads, axis_name), stats)
-    metrics = {"loss": total(loss, axis_name), "ce": total(ce, axis_name), "cdd": discrepancy.total, "intra": discrepancy.intra}
-    return state, metrics | {"inter": discrepancy.inter, "grad_norm": grad_norm, "learning_rate": learning_rate}
+    metrics = {
+        "loss": total(loss, axis_name),
+        "ce": total(ce, axis_name),
+        "cdd": discrepancy.total,
+        "intra": discrepancy.intra,
+    }
+    return state, metrics | {
+        "inter": discrepancy.inter,
+        "grad_norm": grad_norm,
+        "learning_rate": learning_rate,
+    }
 
 
 def refresh(state, *, data, config, model):
-    """Clusters the target, filters, and sets up the next loop of updates (can_solver.update_labels, filtering).
+    """Clusters the target, filters, and sets up the next loop of updates (can_solver.update_labels,
+    filtering).
 
     Returns:
-      The state with new `extra`; a summary: k-means updates, mean distance, centre change, and the fraction of images and of classes
+      The state with new `extra`; a summary: k-means updates, mean distance, centre change, and the
+        fraction of images and of classes
       that survive the filter; notes for the user. No label of the target is read.
     """
     passes = alternation.passes(state, data=data, config=config, model=model)
     init_centers = alternation.source_centers("source", domain=SOURCE_DOMAIN, **passes)
-    clusters = alternation.cluster(alternation.target_features(**passes), init_centers, config.clustering)
-    labels = clusters.matching[np.asarray(clusters.kmeans.labels)]
-    moves = float(clustering.mean_center_move(clusters.centers, state.extra["centers"])), clusters.center_change
-    extra, summary, notes = alternation.conclude(
-        state, SOURCES, labels, np.asarray(clusters.kmeans.distances), clusters.centers, moves, data=data, config=config, model=model
+    clusters = alternation.cluster(
+        alternation.target_features(**passes), init_centers, config.clustering
     )
-    return state.replace(extra=extra), {"kmeans_updates": int(clusters.kmeans.num_updates)} | summary, notes
+    labels = clusters.matching[np.asarray(clusters.kmeans.labels)]
+    moves = (
+        float(clustering.mean_center_move(clusters.centers, state.extra["centers"])),
+        clusters.center_change,
+    )
+    extra, summary, notes = alternation.conclude(
+        state,
+        SOURCES,
+        labels,
+        np.asarray(clusters.kmeans.distances),
+        clusters.centers,
+        moves,
+        data=data,
+        config=config,
+        model=model,
+    )
+    return (
+        state.replace(extra=extra),
+        {"kmeans_updates": int(clusters.kmeans.num_updates)} | summary,
+        notes,
+    )

@@ -1,12 +1,14 @@
-"""MCD (Saito et al., CVPR 2018): two classifiers look for target images that they disagree on, the features move so that they agree.
+"""MCD (Saito et al., CVPR 2018): two classifiers look for target images that they disagree on, the
+features move so that they agree.
 
 Each step, on one batch of both domains (thuml/Transfer-Learning-Library, examples mcd.py):
   A  features and classifiers   min  L = CE_1(source) + CE_2(source) + entropy_weight (H_1 + H_2)
   B  classifiers                min  L - weight * mean |p_1 - p_2| on the target
   C  features, num_k times      min  weight * mean |p_1 - p_2| on the target
-H = -mean_k log(mean_i p_ik) balances the classes. The features take SGD without momentum, the classifiers with. Evaluated is the first
-classifier alone, where tllib reports the better of the two by target labels. `Classifier.head_widths` gives tllib's hidden layers. Every pass
-draws its own dropout, as there.
+H = -mean_k log(mean_i p_ik) balances the classes. The features take SGD without momentum, the
+classifiers with. Evaluated is the first classifier alone, where tllib reports the better of the two
+by target labels. `Classifier.head_widths` gives tllib's hidden layers. Every pass draws its own
+dropout, as there.
 """
 
 import jax
@@ -34,28 +36,47 @@ def init(rng, images, *, config, model, num_images):
     """See dajax.methods. Networks: classifier, whose head is the first classifier, and second_head."""
     del num_images
     params, batch_stats, width = alignment.initial_networks(rng, images, config=config, model=model)
-    params[SECOND], batch_stats[SECOND] = init_head(jax.random.fold_in(rng, 1), model=model, num_inputs=width)
+    params[SECOND], batch_stats[SECOND] = init_head(
+        jax.random.fold_in(rng, 1), model=model, num_inputs=width
+    )
     parts = _split(params, model)
-    opt_state = {name: optimizer.init(parts[name]) for name, optimizer in _optimizers(config, model, parts).items()}
+    opt_state = {
+        name: optimizer.init(parts[name])
+        for name, optimizer in _optimizers(config, model, parts).items()
+    }
     return TrainState.create(params=params, batch_stats=batch_stats, opt_state=opt_state)
 
 
 def _split(params, model):
-    """{network: tree} -> {"generator": {network: tree without its head}, "classifiers": {network: {"head": tree}, "second_head": tree}}."""
+    """{network: tree} -> {"generator": {network: tree without its head}, "classifiers": {network:
+    {"head": tree}, "second_head": tree}}.
+    """
     main = params[model.network]
     features = {name: tree for name, tree in main.items() if name != "head"}
-    return {GENERATOR: {model.network: features}, CLASSIFIERS: {model.network: {"head": main["head"]}, SECOND: params[SECOND]}}
+    return {
+        GENERATOR: {model.network: features},
+        CLASSIFIERS: {model.network: {"head": main["head"]}, SECOND: params[SECOND]},
+    }
 
 
 def _joined(parts, model):
     """The inverse of _split."""
     classifiers = parts[CLASSIFIERS]
-    return {model.network: {**parts[GENERATOR][model.network], **classifiers[model.network]}, SECOND: classifiers[SECOND]}
+    return {
+        model.network: {**parts[GENERATOR][model.network], **classifiers[model.network]},
+        SECOND: classifiers[SECOND],
+    }
 
 
 def _optimizers(config, model, parts):
-    settings = {GENERATOR: (config.optimizer, model.frozen_parameters()), CLASSIFIERS: (config.classifier_optimizer, ())}
-    return {name: optim.make_optimizer(own, parts[name], steps=config.steps, frozen=frozen) for name, (own, frozen) in settings.items()}
+    settings = {
+        GENERATOR: (config.optimizer, model.frozen_parameters()),
+        CLASSIFIERS: (config.classifier_optimizer, ()),
+    }
+    return {
+        name: optim.make_optimizer(own, parts[name], steps=config.steps, frozen=frozen)
+        for name, (own, frozen) in settings.items()
+    }
 
 
 def train_step(state, batch, rng, *, config, model, axis_name=None):
@@ -68,51 +89,113 @@ def train_step(state, batch, rng, *, config, model, axis_name=None):
         of_source, of_target, batch_stats = alignment.forward_both(
             model, params, batch_stats, batch, split_rng(rng, 0), config=config, axis_name=axis_name
         )
-        masks, domains, outputs = (source["mask"], target["mask"]), (alignment.SOURCE_DOMAIN, config.target_bn), (of_source, of_target)
+        masks, domains, outputs = (
+            (source["mask"], target["mask"]),
+            (alignment.SOURCE_DOMAIN, config.target_bn),
+            (of_source, of_target),
+        )
         moved, passes, rows = batch_stats[SECOND], [(i,) for i in range(2)], None
         if config.joint_pass:
             passes, rows = [(0, 1)], alignment.joint_rows(len(source["mask"]), axis_name)
         second = []
         for parts in passes:
-            features, mask = (jnp.concatenate(x) for x in zip(*((outputs[i].features, masks[i]) for i in parts)))
+            features, mask = (
+                jnp.concatenate(x) for x in zip(*((outputs[i].features, masks[i]) for i in parts))
+            )
             logits, moved = apply_head(
-                model, params[SECOND], moved, features, mask, domain=domains[parts[0]], axis_name=axis_name,
-                rng=split_rng(rng, 1 + parts[0]), rows=rows,
+                model,
+                params[SECOND],
+                moved,
+                features,
+                mask,
+                domain=domains[parts[0]],
+                axis_name=axis_name,
+                rng=split_rng(rng, 1 + parts[0]),
+                rows=rows,
             )
             second += jnp.split(logits, len(parts))
         batch_stats = {**batch_stats, SECOND: moved}
-        return (of_source.logits, second[0]), (jax.nn.softmax(of_target.logits), jax.nn.softmax(second[1])), batch_stats
+        return (
+            (of_source.logits, second[0]),
+            (jax.nn.softmax(of_target.logits), jax.nn.softmax(second[1])),
+            batch_stats,
+        )
 
     def objective(moving, parts, batch_stats, rng, supervised, adversarial):
-        logits, probabilities, batch_stats = forward(_joined({**parts, **moving}, model), batch_stats, rng)
-        ce = [masked_mean(cross_entropy(x, source["label"]), source["mask"], axis_name) for x in logits]
-        balance = share(sum(negative_log_balance(gather(p, axis_name), whole_mask) for p in probabilities), axis_name)
+        logits, probabilities, batch_stats = forward(
+            _joined({**parts, **moving}, model), batch_stats, rng
+        )
+        ce = [
+            masked_mean(cross_entropy(x, source["label"]), source["mask"], axis_name)
+            for x in logits
+        ]
+        balance = share(
+            sum(negative_log_balance(gather(p, axis_name), whole_mask) for p in probabilities),
+            axis_name,
+        )
         apart = masked_mean(classifier_discrepancy(*probabilities), target["mask"], axis_name)
-        loss = supervised * (sum(ce) + config.entropy_weight * balance) + adversarial * config.weight * apart
-        return loss, ({"loss": loss, "ce": ce[0], "ce_second": ce[1], "balance": balance, "discrepancy": apart}, batch_stats)
+        loss = (
+            supervised * (sum(ce) + config.entropy_weight * balance)
+            + adversarial * config.weight * apart
+        )
+        return loss, (
+            {
+                "loss": loss,
+                "ce": ce[0],
+                "ce_second": ce[1],
+                "balance": balance,
+                "discrepancy": apart,
+            },
+            batch_stats,
+        )
 
     def phase(carry, number, names, supervised, adversarial):
-        """Update `number` of this step, of the networks in `names`: the new (parts, opt_state, batch_stats) and its figures."""
+        """Update `number` of this step, of the networks in `names`: the new (parts, opt_state,
+        batch_stats) and its figures.
+        """
         parts, opt_state, batch_stats = carry
         moving = {name: parts[name] for name in names}
         own = split_rng(rng, number)
-        grads, (terms, batch_stats) = jax.grad(objective, has_aux=True)(moving, parts, batch_stats, own, supervised, adversarial)
+        grads, (terms, batch_stats) = jax.grad(objective, has_aux=True)(
+            moving, parts, batch_stats, own, supervised, adversarial
+        )
         grads = total(grads, axis_name)
-        done = {name: optim.update(optimizers[name], grads[name], opt_state[name], moving[name]) for name in names}
+        done = {
+            name: optim.update(optimizers[name], grads[name], opt_state[name], moving[name])
+            for name in names
+        }
         parts = {**parts, **{name: own[0] for name, own in done.items()}}
-        return (parts, {**opt_state, **{name: own[1] for name, own in done.items()}}, batch_stats), terms | {"grad_norm": optax.global_norm(grads)}
+        return (
+            parts,
+            {**opt_state, **{name: own[1] for name, own in done.items()}},
+            batch_stats,
+        ), terms | {"grad_norm": optax.global_norm(grads)}
 
     parts = _split(state.params, model)
     optimizers = _optimizers(config, model, parts)
     carry = parts, state.opt_state, state.batch_stats
     carry, a = phase(carry, 0, (GENERATOR, CLASSIFIERS), 1.0, 0.0)
     carry, b = phase(carry, 1, (CLASSIFIERS,), 1.0, -1.0)
-    # Unrolled on a CPU, where XLA's convolutions within a loop are many times slower than outside of it.
+    # Unrolled on a CPU, where XLA's convolutions within a loop are many times slower than outside
+    # of it.
     unroll = jax.default_backend() == "cpu"
     numbers = jnp.arange(2, 2 + config.num_k)
-    carry, c = jax.lax.scan(lambda carry, number: phase(carry, number, (GENERATOR,), 0.0, 1.0), carry, numbers, unroll=unroll)
+    carry, c = jax.lax.scan(
+        lambda carry, number: phase(carry, number, (GENERATOR,), 0.0, 1.0),
+        carry,
+        numbers,
+        unroll=unroll,
+    )
     (parts, opt_state, batch_stats), grad_norm = carry, a.pop("grad_norm")
     last = {name: values[-1] for name, values in c.items()}
-    shares = a | {"discrepancy_maximised": b["discrepancy"], "discrepancy_minimised": last["discrepancy"]}
-    state = state.replace(step=state.step + 1, params=_joined(parts, model), batch_stats=batch_stats, opt_state=opt_state)
+    shares = a | {
+        "discrepancy_maximised": b["discrepancy"],
+        "discrepancy_minimised": last["discrepancy"],
+    }
+    state = state.replace(
+        step=state.step + 1,
+        params=_joined(parts, model),
+        batch_stats=batch_stats,
+        opt_state=opt_state,
+    )
     return state, total(shares, axis_name) | {"grad_norm": grad_norm}

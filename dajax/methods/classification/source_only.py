@@ -1,4 +1,6 @@
-"""Source only: cross-entropy on labelled source images. The floor that every adaptation method starts from and is measured against."""
+"""Source only: cross-entropy on labelled source images. The floor that every adaptation method
+starts from and is measured against.
+"""
 
 import jax
 
@@ -16,11 +18,15 @@ def init(rng, images, *, config, model, num_images):
     del num_images
     params, batch_stats = init_network(rng, images, model=model)
     optimizer = _optimizer(config, model, params)
-    return TrainState.create(params=params, batch_stats=batch_stats, opt_state=optimizer.init(params))
+    return TrainState.create(
+        params=params, batch_stats=batch_stats, opt_state=optimizer.init(params)
+    )
 
 
 def _optimizer(config, model, params):
-    return optim.make_optimizer(config.optimizer, params, steps=config.steps, frozen=model.frozen_parameters())
+    return optim.make_optimizer(
+        config.optimizer, params, steps=config.steps, frozen=model.frozen_parameters()
+    )
 
 
 def plan(state, *, data, config):
@@ -30,14 +36,25 @@ def plan(state, *, data, config):
 
 
 def train_step(state, batch, rng, *, config, model, axis_name=None):
-    """One SGD step on the mean cross-entropy. batch["source"]: image [N, H, W, C], label int32 [N], mask bool [N]."""
+    """One SGD step on the mean cross-entropy. batch["source"]: image [N, H, W, C], label int32 [N],
+    mask bool [N].
+    """
     source = batch["source"]
 
     def loss_fn(params):
         output, batch_stats = forward_train(
-            model, params, state.batch_stats, source, domain=SOURCE_DOMAIN, axis_name=axis_name, rng=rng
+            model,
+            params,
+            state.batch_stats,
+            source,
+            domain=SOURCE_DOMAIN,
+            axis_name=axis_name,
+            rng=rng,
         )
-        return masked_mean(cross_entropy(output.logits, source["label"]), source["mask"], axis_name), batch_stats
+        return (
+            masked_mean(cross_entropy(output.logits, source["label"]), source["mask"], axis_name),
+            batch_stats,
+        )
 
     (loss, batch_stats), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
     optimizer = _optimizer(config, model, state.params)

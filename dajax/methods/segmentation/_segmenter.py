@@ -10,15 +10,21 @@ from dajax.state import TrainState
 
 def optimizer_of(config, model, params):
     """The stage's optimiser, which leaves alone what the network freezes."""
-    return optim.make_optimizer(config.optimizer, params, steps=config.steps, frozen=model.frozen_parameters())
+    return optim.make_optimizer(
+        config.optimizer, params, steps=config.steps, frozen=model.frozen_parameters()
+    )
 
 
 def initial_state(rng, images, *, config, model, extra=None):
-    """TrainState at step 0 of the segmenter, its optimiser and extra(D), a function of the width of the features, where there is one."""
+    """TrainState at step 0 of the segmenter, its optimiser and extra(D), a function of the width of
+    the features, where there is one.
+    """
     params, batch_stats = init_network(rng, images, model=model)
     extra = None if extra is None else extra(feature_width(model, params, batch_stats, images))
     opt_state = optimizer_of(config, model, params).init(params)
-    return TrainState.create(params=params, batch_stats=batch_stats, opt_state=opt_state, extra=extra)
+    return TrainState.create(
+        params=params, batch_stats=batch_stats, opt_state=opt_state, extra=extra
+    )
 
 
 def apply_gradients(state, grads, batch_stats, *, config, model, axis_name):
@@ -28,11 +34,13 @@ def apply_gradients(state, grads, batch_stats, *, config, model, axis_name):
 
 
 def step_on_both_domains(state, batch, losses, *, config, model, axis_name):
-    """One step on a loss of both domains: the source passes first, then the target, each with its own batch statistics.
+    """One step on a loss of both domains: the source passes first, then the target, each with its
+    own batch statistics.
 
     Args:
       batch: "source" and "target", each with image [N, h, w, 3] and mask [N].
-      losses: (source SegOutput, target SegOutput, batch, extra, config, axis_name) -> (this device's share of the loss, {name: share}, new extra).
+      losses: (source SegOutput, target SegOutput, batch, extra, config, axis_name) -> (this
+        device's share of the loss, {name: share}, new extra).
 
     Returns:
       (TrainState with the new extra, {name: float scalar}).
@@ -40,11 +48,21 @@ def step_on_both_domains(state, batch, losses, *, config, model, axis_name):
 
     def loss_fn(params):
         passes = dict(domain=config.target_bn, axis_name=axis_name)
-        source_output, batch_stats = forward_train(model, params, state.batch_stats, batch["source"], **passes)
-        target_output, batch_stats = forward_train(model, params, batch_stats, batch["target"], **passes)
-        loss, terms, extra = losses(source_output, target_output, batch, state.extra, config, axis_name)
+        source_output, batch_stats = forward_train(
+            model, params, state.batch_stats, batch["source"], **passes
+        )
+        target_output, batch_stats = forward_train(
+            model, params, batch_stats, batch["target"], **passes
+        )
+        loss, terms, extra = losses(
+            source_output, target_output, batch, state.extra, config, axis_name
+        )
         return loss, (terms | {"loss": loss}, batch_stats, extra)
 
-    (_, (terms, batch_stats, extra)), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
-    state, grad_norm = apply_gradients(state, grads, batch_stats, config=config, model=model, axis_name=axis_name)
+    (_, (terms, batch_stats, extra)), grads = jax.value_and_grad(loss_fn, has_aux=True)(
+        state.params
+    )
+    state, grad_norm = apply_gradients(
+        state, grads, batch_stats, config=config, model=model, axis_name=axis_name
+    )
     return state.replace(extra=extra), total(terms, axis_name) | {"grad_norm": grad_norm}

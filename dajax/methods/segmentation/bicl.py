@@ -1,33 +1,42 @@
-"""BiCL, bi-directional contrastive learning (Lee et al., ECCV 2022), as on the authors' slides; their released code (DASS) by option.
+"""BiCL, bi-directional contrastive learning (Lee et al., ECCV 2022), as on the authors' slides;
+their released code (DASS) by option.
 
     CE(source) + 0.3 CE(target) + 0.4 (E(source) + 0.3 E(target)) + contrast_weight (FC + BC)
 
-FC, forward contrast: a target pixel against the source prototypes rho_S. BC, backward: a source pixel against the target's, rho_T. Prototypes
-are the class means of this batch's features. Moving averages mu of both domains tell the domain bias xi = mu_T - mu_S; a target pixel whose
-cosine to rho_S + xi exceeds a threshold gets that class, its dynamic label. Where it has none, the static label of the round's file counts:
-hybrid labels y_T, which FC and rho_T use. CE(target) has the static ones. Source and target pass one after the other, each with its own batch
-statistics, and both move the running ones.
+FC, forward contrast: a target pixel against the source prototypes rho_S. BC, backward: a source
+pixel against the target's, rho_T. Prototypes are the class means of this batch's features. Moving
+averages mu of both domains tell the domain bias xi = mu_T - mu_S; a target pixel whose cosine to
+rho_S + xi exceeds a threshold gets that class, its dynamic label. Where it has none, the static
+label of the round's file counts: hybrid labels y_T, which FC and rho_T use. CE(target) has the
+static ones. Source and target pass one after the other, each with its own batch statistics, and
+both move the running ones.
 
-Slides against code (spec/spcl_bicl.md, B0 to B3): the released repository has neither mu, xi, dynamic nor hybrid labels. By option here:
+Slides against code (spec/spcl_bicl.md, B0 to B3): the released repository has neither mu, xi,
+dynamic nor hybrid labels. By option here:
   target_weight, entropy_weight   L_base, which the slides leave undefined, and 0.3 and 0.4: code
   entropy                  "right", or "double_softmax": a slip of the code
   contrast_kind="batch"    slides: prototypes of the batch. Our choice: a mean over labelled pixels where the slides have a sum, which grows with
-                           the crop; on the grid of the features; the least cosine, -1, for absent classes (code)
+                           the crop; on the grid of the features; the least cosine, -1, for absent
+                           classes (code)
   contrast_kind="pair"     code: source image n against target image n over the classes of both, static labels, at the size of the labels. The
-                           code contrasts the outputs of the four ASPP branches (4 x 19 channels); this contrasts the features of the backbone
+                           code contrasts the outputs of the four ASPP branches (4 x 19 channels);
+                           this contrasts the features of the backbone
   contrast_weight, temperature    0.2 and 0.1: code; not on the slides
   forward, backward        both: slides and code
   prototype_gradient       True: code; not on the slides
   decay                    of the old mu, lambda: the slides give no value
   dynamic                  slides. score="cosine" as there; "probability", softmax of cosine / temperature, with threshold=0.8 is what the
-                           code's dead branch means. calibrate=False: rho_S without xi. xi is of the mu BEFORE this step (our choice).
-                           share=s in place of the threshold (ours): the score that a share s of the target's pixels exceeds, by a
-                           histogram of the best scores of all pixels that moves with `decay`, this batch's in it. It needs no labels;
-                           the slides' dynamic labels cover 34.3 % of the pixels, 22.2 % without calibration
+                           code's dead branch means. calibrate=False: rho_S without xi. xi is of the
+                           mu BEFORE this step (our choice). share=s in place of the threshold
+                           (ours): the score that a share s of the target's pixels exceeds, by a
+                           histogram of the best scores of all pixels that moves with `decay`, this
+                           batch's in it. It needs no labels; the slides' dynamic labels cover 34.3
+                           % of the pixels, 22.2 % without calibration
   priority                 "dynamic": slides; "static", a third party's port: dynamic labels fill the gaps only
 
-The slides' ablation: contrast_weight=0 (L_base); backward=False (+FC); dynamic.on=False (+BC); dynamic.calibrate=False; all. Not here: the
-code's convolutions that each domain has of its own (conv1 to layer1), which the slides do not mention.
+The slides' ablation: contrast_weight=0 (L_base); backward=False (+FC); dynamic.on=False (+BC);
+dynamic.calibrate=False; all. Not here: the code's convolutions that each domain has of its own
+(conv1 to layer1), which the slides do not mention.
 """
 
 import jax
@@ -53,7 +62,9 @@ from dajax.ops.resize import resize_bilinear, resize_nearest_legacy
 from dajax.parallel import masked_mean, share, total
 
 KNOWN = {
-    "contrast_kind": ("batch", "pair"), "entropy": ("right", "double_softmax"), "priority": ("dynamic", "static"),
+    "contrast_kind": ("batch", "pair"),
+    "entropy": ("right", "double_softmax"),
+    "priority": ("dynamic", "static"),
     "dynamic.score": ("cosine", "probability"),
 }
 LOWEST_SCORE = {"cosine": -1, "probability": 0}
@@ -61,7 +72,9 @@ LOWEST_SCORE = {"cosine": -1, "probability": 0}
 
 def check(config, model):
     """Raises UserError, naming the key, for settings that cannot be meant."""
-    found = {key: getattr(config, key) for key in ("contrast_kind", "entropy", "priority")} | {"dynamic.score": config.dynamic.score}
+    found = {key: getattr(config, key) for key in ("contrast_kind", "entropy", "priority")} | {
+        "dynamic.score": config.dynamic.score
+    }
     for key, value in found.items():
         if value not in KNOWN[key]:
             raise UserError(f"unknown {key} '{value}'; known: {', '.join(KNOWN[key])}")
@@ -71,20 +84,35 @@ def check(config, model):
         raise UserError(f"decay={config.decay}: it is the share of the old prototype, from 0 to 1")
     lowest = LOWEST_SCORE[config.dynamic.score]
     if not lowest <= config.dynamic.threshold < 1:
-        raise UserError(f"dynamic.threshold={config.dynamic.threshold}: from {lowest} to below 1 for dynamic.score='{config.dynamic.score}'")
+        raise UserError(
+            f"dynamic.threshold={config.dynamic.threshold}: from {lowest} to below 1 for"
+            f" dynamic.score='{config.dynamic.score}'"
+        )
     if not 0 <= config.dynamic.share < 1:
-        raise UserError(f"dynamic.share={config.dynamic.share}: of the target's pixels, from 0 (dynamic.threshold counts) to below 1")
+        raise UserError(
+            f"dynamic.share={config.dynamic.share}: of the target's pixels, from 0"
+            " (dynamic.threshold counts) to below 1"
+        )
     if config.dynamic.share and not config.dynamic.on:
-        raise UserError(f"dynamic.share={config.dynamic.share} without dynamic labels: set it to 0, or dynamic.on=True")
+        raise UserError(
+            f"dynamic.share={config.dynamic.share} without dynamic labels: set it to 0, or"
+            " dynamic.on=True"
+        )
     if config.contrast_kind == "pair" and config.dynamic.on:
-        raise UserError("contrast_kind='pair' is the released code, which has no dynamic labels: set dynamic.on=False")
+        raise UserError(
+            "contrast_kind='pair' is the released code, which has no dynamic labels: set"
+            " dynamic.on=False"
+        )
     if model.heads != "single":
-        raise UserError(f"bicl has one classifier: set config.model.heads='single', found '{model.heads}'")
+        raise UserError(
+            f"bicl has one classifier: set config.model.heads='single', found '{model.heads}'"
+        )
 
 
 def init(rng, images, *, config, model, num_images):
-    """See dajax.methods. extra: moving prototypes mu_source, mu_target float32 [K, D]; known_source, known_target bool [K], which exist;
-    with dynamic.share the moving histogram of scores, float32 [B].
+    """See dajax.methods. extra: moving prototypes mu_source, mu_target float32 [K, D];
+    known_source, known_target bool [K], which exist; with dynamic.share the moving histogram of
+    scores, float32 [B].
 
     Raises:
       UserError: unknown or contradictory settings, or two heads.
@@ -93,23 +121,34 @@ def init(rng, images, *, config, model, num_images):
     check(config, model)
 
     def extra(width):
-        def mu():  # arrays of their own: the step donates its state, and no buffer can be donated twice
+        # arrays of their own: the step donates its state, and no buffer can be donated twice
+        def mu():
             return jnp.zeros((model.num_classes, width), jnp.float32)
 
         def known():
             return jnp.zeros((model.num_classes,), bool)
 
         scores = {"scores": jnp.zeros((NUM_BINS,), jnp.float32)} if config.dynamic.share else {}
-        return {"mu_source": mu(), "known_source": known(), "mu_target": mu(), "known_target": known()} | scores
+        return {
+            "mu_source": mu(),
+            "known_source": known(),
+            "mu_target": mu(),
+            "known_target": known(),
+        } | scores
 
     return segmenter.initial_state(rng, images, config=config, model=model, extra=extra)
 
 
 def plan(state, *, data, config):
-    """A shuffled batch of labelled source images and one of target images with the static labels that stage config.labels_from wrote."""
+    """A shuffled batch of labelled source images and one of target images with the static labels
+    that stage config.labels_from wrote.
+    """
     del state
     size = config.batch_size
-    return {"source": data.shuffled_with_labels("source", size), "target": data.with_pseudo_labels(size, config.labels_from)}
+    return {
+        "source": data.shuffled_with_labels("source", size),
+        "target": data.with_pseudo_labels(size, config.labels_from),
+    }
 
 
 def _labels_of(part, size_hw):
@@ -119,7 +158,9 @@ def _labels_of(part, size_hw):
 
 
 def _batch_prototypes(features, labels, num_classes, axis_name):
-    """Class means over the batch of all devices, (float32 [K, D], bool [K]); differentiable, see the test on four devices."""
+    """Class means over the batch of all devices, (float32 [K, D], bool [K]); differentiable, see
+    the test on four devices.
+    """
     sums = proto.sums_and_counts(features, labels, labels != IGNORED, num_classes)
     return proto.class_means(*total(sums, axis_name))
 
@@ -134,77 +175,127 @@ def _dynamic(features, mask, source_prototypes, present, extra, config, axis_nam
       (int32 [N, h, w]; {"scores": the histogram after this step} with dynamic.share, else {}).
     """
     if config.dynamic.calibrate:
-        source_prototypes += proto.domain_bias(*(extra[name] for name in ("mu_source", "known_source", "mu_target", "known_target")))
+        source_prototypes += proto.domain_bias(
+            *(extra[name] for name in ("mu_source", "known_source", "mu_target", "known_target"))
+        )
     if config.dynamic.score == "cosine":
-        scores = prototype_similarities(features, source_prototypes, present=present, normalize_prototypes=True)
+        scores = prototype_similarities(
+            features, source_prototypes, present=present, normalize_prototypes=True
+        )
     else:
         scores = proto.soft_assignment(
-            features, source_prototypes, temperature=config.temperature, present=present, normalize_prototypes=True)
+            features,
+            source_prototypes,
+            temperature=config.temperature,
+            present=present,
+            normalize_prototypes=True,
+        )
     mask &= present.any()  # of no prototypes all are equally probable, and the first would win
     threshold, moved = config.dynamic.threshold, {}
     if config.dynamic.share:
         best = jax.lax.stop_gradient(scores).max(-1)
-        counts = total(score_histogram(best, mask, lowest=LOWEST_SCORE[config.dynamic.score]), axis_name)
+        counts = total(
+            score_histogram(best, mask, lowest=LOWEST_SCORE[config.dynamic.score]), axis_name
+        )
         moved = {"scores": move_histogram(extra["scores"], counts, decay=config.decay)}
         threshold = _share_threshold(moved, config)
     return jnp.where(mask, dynamic_labels(scores, threshold=threshold), IGNORED), moved
 
 
 def _share_threshold(extra, config):
-    """The score that config.dynamic.share of the target's pixels have exceeded of late: a float32 scalar."""
-    return share_threshold(extra["scores"], share=config.dynamic.share, lowest=LOWEST_SCORE[config.dynamic.score])
+    """The score that config.dynamic.share of the target's pixels have exceeded of late: a float32
+    scalar.
+    """
+    return share_threshold(
+        extra["scores"], share=config.dynamic.share, lowest=LOWEST_SCORE[config.dynamic.score]
+    )
 
 
 def _batch_contrast(features, labels, target_mask, extra, num_classes, config, axis_name):
-    """The slides: FC and BC with the prototypes of the batch, and the moving averages after this step.
+    """The slides: FC and BC with the prototypes of the batch, and the moving averages after this
+    step.
 
     Args:
-      features, labels: {"source", "target"}, float32 [N, h, w, D] and int32 [N, h, w], the target's labels static.
+      features, labels: {"source", "target"}, float32 [N, h, w, D] and int32 [N, h, w], the target's
+        labels static.
       target_mask: bool [N, h, w], False in padded rows.
 
     Returns:
       ({name: share of the term}, {name: int32 [N, h, w] target labels of a kind}, extra).
     """
-    rho_source, in_source = _batch_prototypes(features["source"], labels["source"], num_classes, axis_name)
+    rho_source, in_source = _batch_prototypes(
+        features["source"], labels["source"], num_classes, axis_name
+    )
     kinds, terms, moved = {"static": labels["target"]}, {}, {}
     hybrid = labels["target"]
     if config.dynamic.on:
-        kinds["dynamic"], moved = _dynamic(features["target"], target_mask, rho_source, in_source, extra, config, axis_name)
-        kinds["hybrid"] = hybrid = hybrid_labels(kinds["dynamic"], labels["target"], priority=config.priority)
+        kinds["dynamic"], moved = _dynamic(
+            features["target"], target_mask, rho_source, in_source, extra, config, axis_name
+        )
+        kinds["hybrid"] = hybrid = hybrid_labels(
+            kinds["dynamic"], labels["target"], priority=config.priority
+        )
     rho_target, in_target = _batch_prototypes(features["target"], hybrid, num_classes, axis_name)
     for name, is_on, domain, pixel_labels, prototypes, present in (
         ("forward", config.forward, "target", hybrid, rho_source, in_source),
         ("backward", config.backward, "source", labels["source"], rho_target, in_target),
     ):
         if is_on:
-            prototypes = prototypes if config.prototype_gradient else jax.lax.stop_gradient(prototypes)
+            prototypes = (
+                prototypes if config.prototype_gradient else jax.lax.stop_gradient(prototypes)
+            )
             values, valid = prototype_contrast(
-                features[domain], prototypes, pixel_labels, temperature=config.temperature, present=present, normalize_prototypes=True)
+                features[domain],
+                prototypes,
+                pixel_labels,
+                temperature=config.temperature,
+                present=present,
+                normalize_prototypes=True,
+            )
             terms[name] = masked_mean(values, valid, axis_name)
-    for domain, rho, present in (("source", rho_source, in_source), ("target", rho_target, in_target)):
-        mu, known = proto.move(extra[f"mu_{domain}"], extra[f"known_{domain}"], rho, present, decay=config.decay)
+    for domain, rho, present in (
+        ("source", rho_source, in_source),
+        ("target", rho_target, in_target),
+    ):
+        mu, known = proto.move(
+            extra[f"mu_{domain}"], extra[f"known_{domain}"], rho, present, decay=config.decay
+        )
         moved |= {f"mu_{domain}": mu, f"known_{domain}": known}
     return terms, kinds, moved
 
 
 def _pair_contrast(features, labels, batch, num_classes, config, axis_name):
-    """The released code (damnet_trainer.py, metric_loss): {name: share of the term}. Arguments as _batch_contrast."""
+    """The released code (damnet_trainer.py, metric_loss): {name: share of the term}. Arguments as
+    _batch_contrast.
+    """
     prototypes, present = {}, {}
     for domain in ("source", "target"):
-        sums = proto.per_image_sums_and_counts(features[domain], labels[domain], labels[domain] != IGNORED, num_classes)
-        prototypes[domain], present[domain] = jax.vmap(proto.class_means)(*sums)  # [N, K, D], [N, K]
-    overlap, terms = present["source"] & present["target"], {}  # none for a pair with a padded image
+        sums = proto.per_image_sums_and_counts(
+            features[domain], labels[domain], labels[domain] != IGNORED, num_classes
+        )
+        # [N, K, D], [N, K]
+        prototypes[domain], present[domain] = jax.vmap(proto.class_means)(*sums)
+    # none for a pair with a padded image
+    overlap, terms = present["source"] & present["target"], {}
 
     def similarities(features, prototypes, present):
         prototypes = prototypes if config.prototype_gradient else jax.lax.stop_gradient(prototypes)
-        return prototype_similarities(features, prototypes, present=present, normalize_prototypes=True)
+        return prototype_similarities(
+            features, prototypes, present=present, normalize_prototypes=True
+        )
 
-    for name, is_on, domain, other in (("forward", config.forward, "target", "source"), ("backward", config.backward, "source", "target")):
+    for name, is_on, domain, other in (
+        ("forward", config.forward, "target", "source"),
+        ("backward", config.backward, "source", "target"),
+    ):
         if is_on:
             full_labels = batch[domain]["label"]
-            found = jax.vmap(similarities)(features[domain], prototypes[other], present[other])  # [N, h, w, K]
+            # [N, h, w, K]
+            found = jax.vmap(similarities)(features[domain], prototypes[other], present[other])
             found = resize_nearest_legacy(found, full_labels.shape[1:])
-            values, has_pixels = overlap_contrast(found, full_labels, overlap, temperature=config.temperature)
+            values, has_pixels = overlap_contrast(
+                found, full_labels, overlap, temperature=config.temperature
+            )
             terms[name] = masked_mean(values, has_pixels, axis_name)
     return terms
 
@@ -214,36 +305,54 @@ def losses(source_output, target_output, batch, extra, config, axis_name=None):
 
     Args:
       source_output, target_output: SegOutput.
-      batch: "source" and "target", each with label int32 [N, H, W] (255: none; the target's static) and mask bool [N].
+      batch: "source" and "target", each with label int32 [N, H, W] (255: none; the target's static)
+        and mask bool [N].
       extra: as in TrainState, the moving averages of the steps before.
 
     Returns:
-      (float32 scalar, this device's share of the loss; {name: share of the unweighted term, or of the share of target pixels with a label
+      (float32 scalar, this device's share of the loss; {name: share of the unweighted term, or of
+        the share of target pixels with a label
       of each kind}; extra, with the averages moved).
     """
     outputs, terms = {"source": source_output, "target": target_output}, {}
     for domain, output in outputs.items():
         part, name = batch[domain], "segmentation" if domain == "source" else "segmentation_target"
         logits = resize_bilinear(output.logits, part["label"].shape[1:])
-        terms[name] = masked_mean(cross_entropy_map(logits, part["label"]), valid_pixels(part["label"], part["mask"]), axis_name)
-        entropies = entropy_map(logits, double_softmax=config.entropy == "double_softmax")  # [N, H, W]
-        terms[f"entropy_{domain}"] = masked_mean(entropies, jnp.broadcast_to(part["mask"][:, None, None], entropies.shape), axis_name)
+        terms[name] = masked_mean(
+            cross_entropy_map(logits, part["label"]),
+            valid_pixels(part["label"], part["mask"]),
+            axis_name,
+        )
+        # [N, H, W]
+        entropies = entropy_map(logits, double_softmax=config.entropy == "double_softmax")
+        terms[f"entropy_{domain}"] = masked_mean(
+            entropies, jnp.broadcast_to(part["mask"][:, None, None], entropies.shape), axis_name
+        )
     loss = terms["segmentation"] + config.target_weight * terms["segmentation_target"]
-    loss += config.entropy_weight * (terms["entropy_source"] + config.target_weight * terms["entropy_target"])
+    loss += config.entropy_weight * (
+        terms["entropy_source"] + config.target_weight * terms["entropy_target"]
+    )
 
     features = {domain: output.features for domain, output in outputs.items()}
-    labels = {domain: _labels_of(batch[domain], output.features.shape[1:3]) for domain, output in outputs.items()}
+    labels = {
+        domain: _labels_of(batch[domain], output.features.shape[1:3])
+        for domain, output in outputs.items()
+    }
     target_mask = jnp.broadcast_to(batch["target"]["mask"][:, None, None], labels["target"].shape)
     num_classes, contrasts, kinds = source_output.logits.shape[-1], {}, {"static": labels["target"]}
     if config.contrast_weight and (config.forward or config.backward):
         if config.contrast_kind == "batch":
-            contrasts, kinds, extra = _batch_contrast(features, labels, target_mask, extra, num_classes, config, axis_name)
+            contrasts, kinds, extra = _batch_contrast(
+                features, labels, target_mask, extra, num_classes, config, axis_name
+            )
             if config.dynamic.share:
                 terms["dynamic_threshold"] = share(_share_threshold(extra, config), axis_name)
         else:
             contrasts = _pair_contrast(features, labels, batch, num_classes, config, axis_name)
     for kind, found in kinds.items():
-        terms[f"labelled_{kind}"] = masked_mean((found != IGNORED).astype(jnp.float32), target_mask, axis_name)
+        terms[f"labelled_{kind}"] = masked_mean(
+            (found != IGNORED).astype(jnp.float32), target_mask, axis_name
+        )
     return loss + config.contrast_weight * sum(contrasts.values()), terms | contrasts, extra
 
 
@@ -254,4 +363,6 @@ def train_step(state, batch, rng, *, config, model, axis_name=None):
       batch: "source" and "target", each with image [N, h, w, 3], label int32 [N, H, W], mask [N].
     """
     del rng  # nothing here is random
-    return segmenter.step_on_both_domains(state, batch, losses, config=config, model=model, axis_name=axis_name)
+    return segmenter.step_on_both_domains(
+        state, batch, losses, config=config, model=model, axis_name=axis_name
+    )

@@ -1,16 +1,22 @@
-"""PLCA, pixel-level cycle association (Kang, Wei, Yang, Zhuang, Hauptmann, NeurIPS 2020), as the authors' released code runs it.
+"""PLCA, pixel-level cycle association (Kang, Wei, Yang, Zhuang, Hauptmann, NeurIPS 2020), as the
+authors' released code runs it.
 
-    CE(source) + lovasz_weight * Lovasz(source) + 0.1 (association of features + association of predictions) + 0.01 (LSR(source) + LSR(target))
+    CE(source) + lovasz_weight * Lovasz(source) + 0.1 (association of features + association of
+    predictions) + 0.01 (LSR(source) + LSR(target))
 
-From every source pixel to the most similar target pixel and on to the source pixel most similar to that: where the cycle ends in the class
-that it began in, both steps are strengthened against all other pixels (losses/association.py). Before, every target pixel is blended
-with those like it (ops/aggregation.py), which takes the gradient to pixels that no cycle meets. Source image n is paired with target
-image n. Target and source pass one after the other, each with its own batch statistics, and both move the running ones.
+From every source pixel to the most similar target pixel and on to the source pixel most similar to
+that: where the cycle ends in the class that it began in, both steps are strengthened against all
+other pixels (losses/association.py). Before, every target pixel is blended with those like it
+(ops/aggregation.py), which takes the gradient to pixels that no cycle meets. Source image n is
+paired with target image n. Target and source pass one after the other, each with its own batch
+statistics, and both move the running ones.
 
-Paper against code (spec/plca.md, sections 9 and 12): the Lovász term weighs 0.75 in the paper and 0.75 x GPUs x accumulated micro-batches
-in the gradient of the released code, 3 for its published command (lovasz_weight). Ablations of the paper's Table 1 by configuration:
-`lovasz_weight`, `association.feature_level`, `association.prediction_level`, `label_smoothing.weight`, `association.aggregation_alpha=0`,
-and `association.kind="similarity"`, our reading of its Sim-PLCA: associated pixels are drawn together, without contrast to the others.
+Paper against code (spec/plca.md, sections 9 and 12): the Lovász term weighs 0.75 in the paper and
+0.75 x GPUs x accumulated micro-batches in the gradient of the released code, 3 for its published
+command (lovasz_weight). Ablations of the paper's Table 1 by configuration: `lovasz_weight`,
+`association.feature_level`, `association.prediction_level`, `label_smoothing.weight`,
+`association.aggregation_alpha=0`, and `association.kind="similarity"`, our reading of its Sim-PLCA:
+associated pixels are drawn together, without contrast to the others.
 """
 
 import jax
@@ -40,9 +46,13 @@ def init(rng, images, *, config, model, num_images):
     """
     del num_images
     if config.association.kind not in KINDS:
-        raise UserError(f"unknown association.kind '{config.association.kind}'; known: {', '.join(KINDS)}")
+        raise UserError(
+            f"unknown association.kind '{config.association.kind}'; known: {', '.join(KINDS)}"
+        )
     if model.heads != "single":
-        raise UserError(f"plca has one classifier: set config.model.heads='single', found '{model.heads}'")
+        raise UserError(
+            f"plca has one classifier: set config.model.heads='single', found '{model.heads}'"
+        )
     return segmenter.initial_state(rng, images, config=config, model=model)
 
 
@@ -50,12 +60,19 @@ def plan(state, *, data, config):
     """config.accumulate micro-batches of labelled source and of target images."""
     del state
     sizes = config.batch_size, config.accumulate
-    return {"source": data.shuffled_with_labels("source", *sizes), "target": data.shuffled("target", *sizes)}
+    return {
+        "source": data.shuffled_with_labels("source", *sizes),
+        "target": data.shuffled("target", *sizes),
+    }
 
 
 def _micro_batches(batch, accumulate):
-    """Leaves [accumulate * n, ...] -> [accumulate, n, ...]: every accumulate-th row, so that devices cut each micro-batch alike."""
-    return jax.tree.map(lambda leaf: leaf.reshape(-1, accumulate, *leaf.shape[1:]).swapaxes(0, 1), batch)
+    """Leaves [accumulate * n, ...] -> [accumulate, n, ...]: every accumulate-th row, so that
+    devices cut each micro-batch alike.
+    """
+    return jax.tree.map(
+        lambda leaf: leaf.reshape(-1, accumulate, *leaf.shape[1:]).swapaxes(0, 1), batch
+    )
 
 
 def _associated(source, target, labels, metric, config, axis_name):
@@ -66,14 +83,32 @@ def _associated(source, target, labels, metric, config, axis_name):
       labels: int32 [N, h, w].
     """
     if config.aggregation_alpha:
-        contrast = config.contrast_normalisation and metric == "cosine"  # the code; the paper's equation 7 has it for both
-        target = aggregate(target, metric=metric, alpha=config.aggregation_alpha, contrast=contrast, implementation=config.implementation)
+        # the code; the paper's equation 7 has it for both
+        contrast = config.contrast_normalisation and metric == "cosine"
+        target = aggregate(
+            target,
+            metric=metric,
+            alpha=config.aggregation_alpha,
+            contrast=contrast,
+            implementation=config.implementation,
+        )
     found = cycle_association(
-        source, target, labels, metric=metric, contrast=config.contrast_normalisation, implementation=config.implementation
+        source,
+        target,
+        labels,
+        metric=metric,
+        contrast=config.contrast_normalisation,
+        implementation=config.implementation,
     )
-    values = found.values if config.kind == "contrast" else -pair_similarity(source, target, found, metric=metric)
+    values = (
+        found.values
+        if config.kind == "contrast"
+        else -pair_similarity(source, target, found, metric=metric)
+    )
     everywhere = jnp.ones_like(found.mask)
-    return masked_mean(values, found.mask, axis_name), masked_mean(found.mask.astype(jnp.float32), everywhere, axis_name)
+    return masked_mean(values, found.mask, axis_name), masked_mean(
+        found.mask.astype(jnp.float32), everywhere, axis_name
+    )
 
 
 def _smoothing(logits, mask, config, axis_name):
@@ -91,61 +126,97 @@ def losses(source_output, target_output, batch, config, axis_name=None):
     Returns:
       (float32 scalar, this device's share of the loss; {name: share of the unweighted term}).
     """
-    labels, mask, pair_mask = batch["source"]["label"], batch["source"]["mask"], batch["source"]["mask"] & batch["target"]["mask"]
+    labels, mask, pair_mask = (
+        batch["source"]["label"],
+        batch["source"]["mask"],
+        batch["source"]["mask"] & batch["target"]["mask"],
+    )
     valid = valid_pixels(labels, mask)
     upsampled = resize_bilinear(source_output.logits, labels.shape[1:], align_corners=False)
     terms = {"segmentation": masked_mean(cross_entropy_map(upsampled, labels), valid, axis_name)}
     weights = {"segmentation": 1.0}
     if config.lovasz_weight:
         whole = (gather(x, axis_name) for x in (jax.nn.softmax(upsampled), labels, valid))
-        terms["lovasz"], weights["lovasz"] = share(lovasz_softmax(*whole), axis_name), config.lovasz_weight
+        terms["lovasz"], weights["lovasz"] = (
+            share(lovasz_softmax(*whole), axis_name),
+            config.lovasz_weight,
+        )
     association = config.association
     paired_labels = jnp.where(pair_mask[:, None, None], labels, IGNORED)
     low_labels = resize_nearest_legacy(paired_labels, source_output.logits.shape[1:3])
     levels = {
         "feature": (association.feature_level, "cosine", lambda output: output.features),
-        "prediction": (association.prediction_level, "negative_kl", lambda output: jax.nn.softmax(output.logits)),
+        "prediction": (
+            association.prediction_level,
+            "negative_kl",
+            lambda output: jax.nn.softmax(output.logits),
+        ),
     }
     for level, (is_on, metric, choose) in levels.items():
         if is_on:
             name = f"association_{level}"
             terms[name], terms[f"valid_cycles_{level}"] = _associated(
-                choose(source_output), choose(target_output), low_labels, metric, association, axis_name
+                choose(source_output),
+                choose(target_output),
+                low_labels,
+                metric,
+                association,
+                axis_name,
             )
             weights[name] = association.weight
     if config.label_smoothing.weight:
         for domain, output in (("source", source_output), ("target", target_output)):
             name = f"smoothing_{domain}"
-            terms[name] = _smoothing(output.logits, batch[domain]["mask"], config.label_smoothing, axis_name)
+            terms[name] = _smoothing(
+                output.logits, batch[domain]["mask"], config.label_smoothing, axis_name
+            )
             weights[name] = config.label_smoothing.weight
     return sum(weight * terms[name] for name, weight in weights.items()), terms
 
 
 def train_step(state, batch, rng, *, config, model, axis_name=None):
-    """One SGD step on the mean gradient of config.accumulate micro-batches, which move the running statistics one after the other.
+    """One SGD step on the mean gradient of config.accumulate micro-batches, which move the running
+    statistics one after the other.
 
     Args:
-      batch: "source" with image [accumulate * N, h, w, 3], label int32 [.., H, W], mask; "target" with image and mask.
+      batch: "source" with image [accumulate * N, h, w, 3], label int32 [.., H, W], mask; "target"
+        with image and mask.
     """
     del rng  # nothing here is random
 
     def loss_fn(params, batch_stats, micro):
         passes = dict(domain=config.target_bn, axis_name=axis_name)
-        target_output, batch_stats = forward_train(model, params, batch_stats, micro["target"], **passes)
-        source_output, batch_stats = forward_train(model, params, batch_stats, micro["source"], **passes)
+        target_output, batch_stats = forward_train(
+            model, params, batch_stats, micro["target"], **passes
+        )
+        source_output, batch_stats = forward_train(
+            model, params, batch_stats, micro["source"], **passes
+        )
         loss, terms = losses(source_output, target_output, micro, config, axis_name)
         return loss, (terms | {"loss": loss}, batch_stats)
 
     def accumulate(carry, micro):
         grads, batch_stats = carry
-        (_, (terms, batch_stats)), new = jax.value_and_grad(loss_fn, has_aux=True)(state.params, batch_stats, micro)
+        (_, (terms, batch_stats)), new = jax.value_and_grad(loss_fn, has_aux=True)(
+            state.params, batch_stats, micro
+        )
         return (jax.tree.map(jnp.add, grads, new), batch_stats), terms
 
     start = (jax.tree.map(jnp.zeros_like, state.params), state.batch_stats)
-    if config.accumulate == 1:  # XLA on a CPU convolves ten times slower inside of a loop, be it one of a single turn
+    # XLA on a CPU convolves ten times slower inside of a loop, be it one of a single turn
+    if config.accumulate == 1:
         (grads, batch_stats), terms = accumulate(start, batch)
-    else:  # a loop, not its unrolling: XLA would be free to hold the activations of several micro-batches at a time
-        (grads, batch_stats), terms = jax.lax.scan(accumulate, start, _micro_batches(batch, config.accumulate))
-    grads, terms = jax.tree.map(lambda x: x / config.accumulate, grads), jax.tree.map(jnp.mean, terms)
-    state, grad_norm = segmenter.apply_gradients(state, grads, batch_stats, config=config, model=model, axis_name=axis_name)
+    # a loop, not its unrolling: XLA would be free to hold the activations of several micro-batches
+    # at a time
+    else:
+        (grads, batch_stats), terms = jax.lax.scan(
+            accumulate, start, _micro_batches(batch, config.accumulate)
+        )
+    grads, terms = (
+        jax.tree.map(lambda x: x / config.accumulate, grads),
+        jax.tree.map(jnp.mean, terms),
+    )
+    state, grad_norm = segmenter.apply_gradients(
+        state, grads, batch_stats, config=config, model=model, axis_name=axis_name
+    )
     return state, total(terms, axis_name) | {"grad_norm": grad_norm}

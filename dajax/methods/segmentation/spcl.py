@@ -1,16 +1,21 @@
-"""SPCL, semantic prototype-based contrastive learning (Xie, Li, Li, Liu, Huang, Wang, 2021), as the authors' released code runs it.
+"""SPCL, semantic prototype-based contrastive learning (Xie, Li, Li, Liu, Huang, Wang, 2021), as the
+authors' released code runs it.
 
-    CE(source logits / 1.8) + lambda ( mean_s -log softmax_k(u . mu_k / tau)[y] + the same of target pixels with their pseudo-labels )
+    CE(source logits / 1.8) + lambda ( mean_s -log softmax_k(u . mu_k / tau)[y] + the same of target
+    pixels with their pseudo-labels )
 
-u is a pixel's feature at length 1; the prototypes mu are means of such features over source pixels: at first over the whole source set
-(refresh), then moving, nine tenths of the newest batch (decay 0.1 of the OLD value), before each step's loss. They carry no gradient.
-With tau = 100 the contrast stays within 0.4 % of ln K whatever happens: watch its gradient norm, not its value.
+u is a pixel's feature at length 1; the prototypes mu are means of such features over source pixels:
+at first over the whole source set (refresh), then moving, nine tenths of the newest batch (decay
+0.1 of the OLD value), before each step's loss. They carry no gradient. With tau = 100 the contrast
+stays within 0.4 % of ln K whatever happens: watch its gradient norm, not its value.
 
-Paper against code (spec/spcl_bicl.md, A11), with the option that chooses: source pixels count where the prediction is right
-(source_mask="correct"; the paper: "labels"); target labels are files made by the stage `labels_from` (target_mask="files"; the paper:
-"online", from the current output, strictly above the thresholds of the batch); a class that a batch lacks keeps its prototype, where the
-code multiplies it by 0.1 and trains with another prototype on every GPU (absent_classes="keep"; "shrink"); logit_temperature 1.8 is
-the code's, 1 the paper's. Ablations: contrast_weight=0, contrast_source, contrast_target.
+Paper against code (spec/spcl_bicl.md, A11), with the option that chooses: source pixels count where
+the prediction is right (source_mask="correct"; the paper: "labels"); target labels are files made
+by the stage `labels_from` (target_mask="files"; the paper: "online", from the current output,
+strictly above the thresholds of the batch); a class that a batch lacks keeps its prototype, where
+the code multiplies it by 0.1 and trains with another prototype on every GPU (absent_classes="keep";
+"shrink"); logit_temperature 1.8 is the code's, 1 the paper's. Ablations: contrast_weight=0,
+contrast_source, contrast_target.
 """
 
 import functools
@@ -36,7 +41,11 @@ from dajax.ops.similarity import normalize
 from dajax.parallel import masked_mean, total
 from dajax.schedule import Schedule
 
-CHOICES = {"source_mask": ("correct", "labels"), "target_mask": ("files", "online"), "absent_classes": ("keep", "shrink")}
+CHOICES = {
+    "source_mask": ("correct", "labels"),
+    "target_mask": ("files", "online"),
+    "absent_classes": ("keep", "shrink"),
+}
 
 
 def init(rng, images, *, config, model, num_images):
@@ -52,30 +61,48 @@ def init(rng, images, *, config, model, num_images):
 
     def extra(width):
         return {
-            "prototypes": jnp.zeros((model.num_classes, width)), "known": jnp.zeros(model.num_classes, bool), "is_initialised": jnp.zeros((), bool),
+            "prototypes": jnp.zeros((model.num_classes, width)),
+            "known": jnp.zeros(model.num_classes, bool),
+            "is_initialised": jnp.zeros((), bool),
         }
 
     return segmenter.initial_state(rng, images, config=config, model=model, extra=extra)
 
 
 def plan(state, *, data, config):
-    """Labelled source images, rare classes drawn more often where the config says so, and target images, with pseudo-labels for "files"."""
+    """Labelled source images, rare classes drawn more often where the config says so, and target
+    images, with pseudo-labels for "files".
+    """
     del state
     size = config.batch_size
     return {
-        "source": data.class_balanced(size) if config.class_balanced else data.shuffled_with_labels("source", size),
-        "target": data.with_pseudo_labels(size, config.labels_from) if config.target_mask == "files" else data.shuffled("target", size),
+        "source": (
+            data.class_balanced(size)
+            if config.class_balanced
+            else data.shuffled_with_labels("source", size)
+        ),
+        "target": (
+            data.with_pseudo_labels(size, config.labels_from)
+            if config.target_mask == "files"
+            else data.shuffled("target", size)
+        ),
     }
 
 
 def schedule(state, *, config):
     """Prototypes before the first step, then config.steps steps."""
     step = int(state.step)
-    return Schedule(refresh_at=None if state.extra["is_initialised"] else step, last_step=config.steps, finished=step >= config.steps)
+    return Schedule(
+        refresh_at=None if state.extra["is_initialised"] else step,
+        last_step=config.steps,
+        finished=step >= config.steps,
+    )
 
 
 def _source_labels(labels, logits, mask, source_mask):
-    """The labels that make prototypes and enter the contrast, at the size of the features: int32 [N, h, w]."""
+    """The labels that make prototypes and enter the contrast, at the size of the features: int32
+    [N, h, w].
+    """
     low = resize_nearest_legacy(jnp.where(mask[:, None, None], labels, IGNORED), logits.shape[1:3])
     return proto.keep_correct(low, logits) if source_mask == "correct" else low
 
@@ -84,24 +111,42 @@ def _source_labels(labels, logits, mask, source_mask):
 def _compiled_add(num_classes, source_mask):
     def add(carry, features, logits, labels, mask):
         low = _source_labels(labels, logits, mask, source_mask)
-        return proto.add(carry, proto.image_mean_sums(normalize(features), low, low != IGNORED, num_classes))
+        return proto.add(
+            carry, proto.image_mean_sums(normalize(features), low, low != IGNORED, num_classes)
+        )
 
     return jax.jit(add)
 
 
 def refresh(state, *, data, config, model):
-    """See dajax.methods: the prototypes of the whole source set, batch by batch (semantic_prototype.py; eq. 2)."""
-    run, add, carry = inference(model, config.target_bn, data.devices), _compiled_add(model.num_classes, config.source_mask), None
+    """See dajax.methods: the prototypes of the whole source set, batch by batch
+    (semantic_prototype.py; eq. 2).
+    """
+    run, add, carry = (
+        inference(model, config.target_bn, data.devices),
+        _compiled_add(model.num_classes, config.source_mask),
+        None,
+    )
     variables = {"params": state.params, "batch_stats": state.batch_stats}
     for batch in data.source_pass(config.init_batch_size):
         output = run(variables, batch["image"])
         if carry is None:
             carry = proto.empty_totals(model.num_classes, output.features.shape[-1])
-        features, logits = (np.asarray(x) for x in (output.features, model.prediction_logits(output)))  # off the devices' axis
+        # off the devices' axis
+        features, logits = (
+            np.asarray(x) for x in (output.features, model.prediction_logits(output))
+        )
         carry = add(carry, features, logits, batch["label"], batch["mask"])
     prototypes, known = proto.class_means(*carry[:2])
     lacking = [name for name, has in zip(data.class_names, known) if not has]
-    notes = [f"no source pixel for the prototypes of {', '.join(lacking)}; they begin with the first batch that has one"] if lacking else []
+    notes = (
+        [
+            f"no source pixel for the prototypes of {', '.join(lacking)}; they begin with the first"
+            " batch that has one"
+        ]
+        if lacking
+        else []
+    )
     extra = {"prototypes": prototypes, "known": known, "is_initialised": jnp.ones((), bool)}
     return state.replace(extra=extra), {"classes_with_prototype": float(known.sum())}, notes
 
@@ -115,11 +160,18 @@ def target_labels(part, logits, config, axis_name=None):
     """
     size_hw = logits.shape[1:3]
     if config.target_mask == "files":
-        return resize_nearest_legacy(jnp.where(part["mask"][:, None, None], part["label"], IGNORED), size_hw)
+        return resize_nearest_legacy(
+            jnp.where(part["mask"][:, None, None], part["label"], IGNORED), size_hw
+        )
     probabilities = jax.nn.softmax(jax.lax.stop_gradient(logits))
     mask = jnp.broadcast_to(part["mask"][:, None, None], probabilities.shape[:3])
     predictions = probabilities.argmax(-1).astype(jnp.int32)
-    histogram = total(confidence_histogram(probabilities.max(-1), predictions, mask, num_classes=logits.shape[-1]), axis_name)
+    histogram = total(
+        confidence_histogram(
+            probabilities.max(-1), predictions, mask, num_classes=logits.shape[-1]
+        ),
+        axis_name,
+    )
     thresholds = quantile_thresholds(histogram, proportion=config.proportion, cap=config.cap)
     return jnp.where(mask, confident_labels(probabilities, thresholds, strict=True), IGNORED)
 
@@ -127,9 +179,15 @@ def target_labels(part, logits, config, axis_name=None):
 def move_prototypes(extra, features, labels, config, axis_name=None):
     """`extra` with the prototypes moved towards the means of this batch, over all devices."""
     unit = jax.lax.stop_gradient(normalize(features))
-    sums = total(proto.sums_and_counts(unit, labels, labels != IGNORED, extra["prototypes"].shape[0]), axis_name)
+    sums = total(
+        proto.sums_and_counts(unit, labels, labels != IGNORED, extra["prototypes"].shape[0]),
+        axis_name,
+    )
     prototypes, known = proto.move(
-        extra["prototypes"], extra["known"], *proto.class_means(*sums), decay=config.prototype_decay,
+        extra["prototypes"],
+        extra["known"],
+        *proto.class_means(*sums),
+        decay=config.prototype_decay,
         shrink_absent=config.absent_classes == "shrink",
     )
     return extra | {"prototypes": prototypes, "known": known}
@@ -139,29 +197,45 @@ def losses(source_output, target_output, batch, extra, config, axis_name=None):
     """All terms of a step, with prototypes that have been moved.
 
     Returns:
-      (float32 scalar, this device's share of the loss; {name: share of the unweighted term}; `extra` with the new prototypes).
+      (float32 scalar, this device's share of the loss; {name: share of the unweighted term};
+        `extra` with the new prototypes).
     """
     source, target = batch["source"], batch["target"]
-    logits = resize_bilinear(source_output.logits, source["label"].shape[1:]) / config.logit_temperature
+    logits = (
+        resize_bilinear(source_output.logits, source["label"].shape[1:]) / config.logit_temperature
+    )
     valid = valid_pixels(source["label"], source["mask"])
-    terms = {"segmentation": masked_mean(cross_entropy_map(logits, source["label"]), valid, axis_name)}
-    source_low = _source_labels(source["label"], jax.lax.stop_gradient(source_output.logits), source["mask"], config.source_mask)
+    terms = {
+        "segmentation": masked_mean(cross_entropy_map(logits, source["label"]), valid, axis_name)
+    }
+    source_low = _source_labels(
+        source["label"],
+        jax.lax.stop_gradient(source_output.logits),
+        source["mask"],
+        config.source_mask,
+    )
     extra = move_prototypes(extra, source_output.features, source_low, config, axis_name)
     target_low = target_labels(target, target_output.logits, config, axis_name)
     contrasts = {
         "contrast_source": (config.contrast_source, source_output.features, source_low),
         "contrast_target": (config.contrast_target, target_output.features, target_low),
     }
-    settings = dict(temperature=config.temperature, present=extra["known"], normalize_prototypes=False)
+    settings = dict(
+        temperature=config.temperature, present=extra["known"], normalize_prototypes=False
+    )
     for name, (is_on, features, labels) in contrasts.items():
         if is_on:
             values, counted = prototype_contrast(features, extra["prototypes"], labels, **settings)
             terms[name] = masked_mean(values, counted, axis_name)
-    loss = terms["segmentation"] + config.contrast_weight * sum(terms[name] for name in contrasts if name in terms)
+    loss = terms["segmentation"] + config.contrast_weight * sum(
+        terms[name] for name in contrasts if name in terms
+    )
     shares = {"source": (source_low, source["mask"]), "target": (target_low, target["mask"])}
     for domain, (low, mask) in shares.items():
         everywhere = jnp.broadcast_to(mask[:, None, None], low.shape)
-        terms[f"contrasted_{domain}"] = masked_mean((low != IGNORED).astype(jnp.float32), everywhere, axis_name)
+        terms[f"contrasted_{domain}"] = masked_mean(
+            (low != IGNORED).astype(jnp.float32), everywhere, axis_name
+        )
     return loss, terms, extra
 
 
@@ -169,7 +243,10 @@ def train_step(state, batch, rng, *, config, model, axis_name=None):
     """One step: prototypes first, then the loss with them.
 
     Args:
-      batch: "source" with image [N, h, w, 3], label int32 [N, H, W], mask [N]; "target" with image, mask and, for target_mask="files", label.
+      batch: "source" with image [N, h, w, 3], label int32 [N, H, W], mask [N]; "target" with image,
+        mask and, for target_mask="files", label.
     """
     del rng  # nothing here is random
-    return segmenter.step_on_both_domains(state, batch, losses, config=config, model=model, axis_name=axis_name)
+    return segmenter.step_on_both_domains(
+        state, batch, losses, config=config, model=model, axis_name=axis_name
+    )

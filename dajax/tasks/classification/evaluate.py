@@ -23,11 +23,13 @@ def evaluate_classifier(state, *, data, model, config, batch_size):
       state: TrainState with params and batch_stats.
       data: Feed.
       model: Classifier.
-      config: the stage's config, for `target_bn`, the set of normalisation statistics that the target uses.
+      config: the stage's config, for `target_bn`, the set of normalisation statistics that the
+        target uses.
       batch_size: rounded up to a multiple of the number of devices.
 
     Returns:
-      {"accuracy", "mean_class_accuracy", "per_class": {name: ...}} in per cent, and "confusion", a list of lists, rows the true class;
+      {"accuracy", "mean_class_accuracy", "per_class": {name: ...}} in per cent, and "confusion", a
+        list of lists, rows the true class;
       None when the target has no labels.
     """
     if not data.has_evaluation_labels:
@@ -43,7 +45,9 @@ def evaluate_classifier(state, *, data, model, config, batch_size):
 
 
 def pseudo_label_accuracy(pseudo_labels, data):
-    """Per cent of kept pseudo-labels that are right; for the log only, None without target labels or when nothing is kept."""
+    """Per cent of kept pseudo-labels that are right; for the log only, None without target labels
+    or when nothing is kept.
+    """
     pseudo_labels = np.asarray(pseudo_labels)
     kept = pseudo_labels >= 0
     if data.evaluation_labels is None or not kept.any():

@@ -1,4 +1,6 @@
-"""One label an image: digits, and folders of photos. See dajax.tasks for what the functions are asked."""
+"""One label an image: digits, and folders of photos. See dajax.tasks for what the functions are
+asked.
+"""
 
 from collections import Counter
 
@@ -36,9 +38,13 @@ def open_data(config):
     transform = make_transform(config.data.transform)
     channels = 3 if source.images is None else source.images.shape[-1]  # files are read as RGB
     return Domains(
-        source=source, target=opened.target, evaluation=opened.evaluation, sources=opened.sources,
+        source=source,
+        target=opened.target,
+        evaluation=opened.evaluation,
+        sources=opened.sources,
         transforms={"train": transform, "eval": transform.for_evaluation()},
-        image_shape=(*transform.size_hw, channels), class_names=tuple(source.class_names),
+        image_shape=(*transform.size_hw, channels),
+        class_names=tuple(source.class_names),
     )
 
 
@@ -59,17 +65,26 @@ def describe(config, domains):
         found = f"{len(images)} images, no labels"
         if images.labels is not None:
             counts = _describe_counts(images)
-            found = f"{len(images)} images ({counts}){'' if domain == 'source' else ' - labels for evaluation only'}"
+            found = (
+                f"{len(images)} images"
+                f" ({counts}){'' if domain == 'source' else ' - labels for evaluation only'}"
+            )
         lines.append(f"{domain}: {images.name}, {found}")
-        if images.listed is None or images.listed not in walked:  # splits of one domain have one folder, and a walk takes seconds
+        # splits of one domain have one folder, and a walk takes seconds
+        if images.listed is None or images.listed not in walked:
             lines += left_out_lines(domain, left_out_of(images))
         walked.add(images.listed)
         lines += _notes(images)
     for images in domains.sources:
         if images.name == domains.target.name:
-            lines.append(f"note: {images.name} is source and target: its labels are trained on, so no figure of this run is one of adaptation")
+            lines.append(
+                f"note: {images.name} is source and target: its labels are trained on, so no figure"
+                " of this run is one of adaptation"
+            )
     sizes = {"source": len(domains.source), "target": len(domains.target)}
-    lines += small_set_lines(config, lambda stage: _DRAWN_FROM.get(stage.method, ("source", "target")), sizes)
+    lines += small_set_lines(
+        config, lambda stage: _DRAWN_FROM.get(stage.method, ("source", "target")), sizes
+    )
     return [printable(line) for line in lines]
 
 
@@ -81,7 +96,9 @@ def problems(config, domains, *, files=True, training=True):
         if not training and images is not domains.evaluation:
             continue
         views = ("eval",) if role == "evaluation" else tuple(domains.transforms)
-        found += image_set_problems(images, [domains.transforms[view] for view in views], files=files)
+        found += image_set_problems(
+            images, [domains.transforms[view] for view in views], files=files
+        )
     return list(dict.fromkeys(found))
 
 
@@ -92,22 +109,38 @@ def _sets(domains):
 
 
 # Sets that the shuffled batches of a method come from, where these are not both.
-_DRAWN_FROM = {"source_only": ("source",), "can": ("source",), "mscan": ("source",), "adabn": ("target",)}
+_DRAWN_FROM = {
+    "source_only": ("source",),
+    "can": ("source",),
+    "mscan": ("source",),
+    "adabn": ("target",),
+}
 
 
 def _notes(images):
-    """What does not stop a run and should be known: other counts than the official ones, classes without an image, doubly listed images."""
+    """What does not stop a run and should be known: other counts than the official ones, classes
+    without an image, doubly listed images.
+    """
     notes, official = [], describe_other_count(images.name, len(images))
     if official:
         notes.append(f"{images.name}: {official}")
     absent = classes_without_images(images) if images.labels is not None else []
     if absent:
-        more = f" and {len(absent) - MAX_CLASSES_LISTED} more" if len(absent) > MAX_CLASSES_LISTED else ""
-        notes.append(f"{images.name}: no image of class {', '.join(absent[:MAX_CLASSES_LISTED])}{more}")
+        more = (
+            f" and {len(absent) - MAX_CLASSES_LISTED} more"
+            if len(absent) > MAX_CLASSES_LISTED
+            else ""
+        )
+        notes.append(
+            f"{images.name}: no image of class {', '.join(absent[:MAX_CLASSES_LISTED])}{more}"
+        )
     cases = Counter(name.casefold() for name in images.class_names)
     alike = [name for name in images.class_names if cases[name.casefold()] > 1]
     if alike:
-        notes.append(f"{images.name}: classes that differ in case alone: {', '.join(alike[:MAX_CLASSES_LISTED])}; merge them if they are one")
+        notes.append(
+            f"{images.name}: classes that differ in case alone:"
+            f" {', '.join(alike[:MAX_CLASSES_LISTED])}; merge them if they are one"
+        )
     twice = listed_twice(images)
     if twice:
         notes.append(f"{len(twice)} images are listed twice: {twice[0]}")
@@ -125,7 +158,13 @@ def make_feed(domains, config, name, *, directory, devices, check_stop):
     """See dajax.tasks."""
     del directory
     return Feed(
-        domains.sources, domains.target, domains.evaluation, transforms=domains.transforms, seed=config.seed, stage=name, devices=devices,
+        domains.sources,
+        domains.target,
+        domains.evaluation,
+        transforms=domains.transforms,
+        seed=config.seed,
+        stage=name,
+        devices=devices,
         check_stop=check_stop,
     )
 
@@ -142,10 +181,16 @@ def load_pretrained(config, state):
 
 def evaluate(state, *, data, model, config, run):
     """See dajax.tasks. Report: accuracy, mean_class_accuracy, per_class, confusion."""
-    report = evaluate_classifier(state, data=data, model=model, config=config, batch_size=run.runtime.eval_batch_size)
+    report = evaluate_classifier(
+        state, data=data, model=model, config=config, batch_size=run.runtime.eval_batch_size
+    )
     if report is None:
         return Evaluation(report=None)
-    return Evaluation(report, f"target accuracy {report['accuracy']:.2f} %, mean-class {report['mean_class_accuracy']:.2f} %")
+    return Evaluation(
+        report,
+        f"target accuracy {report['accuracy']:.2f} %, mean-class"
+        f" {report['mean_class_accuracy']:.2f} %",
+    )
 
 
 def judge_refresh(state, *, data):

@@ -1,4 +1,6 @@
-"""Evaluation of a segmenter on the target: one confusion matrix over all pixels of all images, at each label's own size."""
+"""Evaluation of a segmenter on the target: one confusion matrix over all pixels of all images, at
+each label's own size.
+"""
 
 import dataclasses
 import functools
@@ -14,7 +16,8 @@ from dajax.ops.metrics import confusion_matrix, iou_report
 from dajax.ops.pictures import panels
 from dajax.ops.resize import resize_bilinear
 
-_PANEL_WIDTHS = (256, 512)  # pixels; a panel of Cityscapes at full size would be 2048, one of the scenes a stamp
+# pixels; a panel of Cityscapes at full size would be 2048, one of the scenes a stamp
+_PANEL_WIDTHS = (256, 512)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,10 +38,22 @@ class Protocol:
 @functools.lru_cache(maxsize=32)
 def _compiled(model, protocol, label_hw, devices):
     def count(variables, batch):
-        scores = predict_scores(model, variables, batch["image"], domain=protocol.domain, aggregation_alpha=protocol.aggregation_alpha)
-        prediction = jnp.argmax(resize_bilinear(scores, label_hw, align_corners=protocol.align_corners), axis=-1).astype(jnp.int32)  # [N, H, W]
+        scores = predict_scores(
+            model,
+            variables,
+            batch["image"],
+            domain=protocol.domain,
+            aggregation_alpha=protocol.aggregation_alpha,
+        )
+        # [N, H, W]
+        prediction = jnp.argmax(
+            resize_bilinear(scores, label_hw, align_corners=protocol.align_corners), axis=-1
+        ).astype(jnp.int32)
         mask = jnp.broadcast_to(batch["mask"][:, None, None], prediction.shape)
-        counts = jax.vmap(lambda *row: confusion_matrix(*row, model.num_classes))(batch["label"], prediction, mask)  # [N, K, K]
+        # [N, K, K]
+        counts = jax.vmap(lambda *row: confusion_matrix(*row, model.num_classes))(
+            batch["label"], prediction, mask
+        )
         return counts, prediction.astype(jnp.uint8)
 
     return parallel.compile_map(count, devices)
@@ -47,7 +62,8 @@ def _compiled(model, protocol, label_hw, devices):
 def evaluate_segmenter(variables, *, data, model, protocol, batch_size, subsets, num_pictures=0):
     """Counts every pixel of every evaluation image once.
 
-    Scores are brought to the label's size (bilinear) and the class is their argmax, as evaluate_cityscapes.py of AdaptSegNet and CLAN
+    Scores are brought to the label's size (bilinear) and the class is their argmax, as
+    evaluate_cityscapes.py of AdaptSegNet and CLAN
     does: a 1024x512 input against labels of 2048x1024.
 
     Args:
@@ -65,11 +81,19 @@ def evaluate_segmenter(variables, *, data, model, protocol, batch_size, subsets,
     total, pictures = np.zeros((model.num_classes,) * 2, np.int64), {}
     for batch in data.evaluation(batch_size):
         run = _compiled(model, protocol, tuple(batch["label"].shape[1:]), tuple(data.devices))
-        counts, predictions = run(variables, {key: batch[key] for key in ("image", "label", "mask")})
-        total += np.asarray(counts).sum(0, dtype=np.int64)  # 500 frames of 2 megapixels come near to int32's end
+        counts, predictions = run(
+            variables, {key: batch[key] for key in ("image", "label", "mask")}
+        )
+        # 500 frames of 2 megapixels come near to int32's end
+        total += np.asarray(counts).sum(0, dtype=np.int64)
         for row in np.flatnonzero(batch["mask"])[: num_pictures - len(pictures)]:
             index, label = int(batch["index"][row]), batch["label"][row].astype(np.uint8)
-            pictures[f"{index:04d}"] = _picture(data.evaluation_image(index), np.asarray(predictions[row]), label, data.space.palette)
+            pictures[f"{index:04d}"] = _picture(
+                data.evaluation_image(index),
+                np.asarray(predictions[row]),
+                label,
+                data.space.palette,
+            )
     return iou_report(total, data.class_names, subsets) | {"confusion": total.tolist()}, pictures
 
 
@@ -79,12 +103,16 @@ def _picture(image, prediction, label, palette):
     new_width = min(max(label.shape[1], narrowest), widest)
     height, width = round(label.shape[0] * new_width / label.shape[1]), new_width
     image = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR)
-    prediction, label = (np.asarray(Image.fromarray(x).resize((width, height), Image.Resampling.NEAREST)) for x in (prediction, label))
+    prediction, label = (
+        np.asarray(Image.fromarray(x).resize((width, height), Image.Resampling.NEAREST))
+        for x in (prediction, label)
+    )
     return panels(np.asarray(image), prediction, label, palette)
 
 
 def pseudo_label_quality(data):
-    """How many of the target's pixels with a label have a pseudo-label (density), and how many of those are right (accuracy), in per cent.
+    """How many of the target's pixels with a label have a pseudo-label (density), and how many of
+    those are right (accuracy), in per cent.
 
     For the log only: nothing in training may read it.
 
@@ -92,7 +120,8 @@ def pseudo_label_quality(data):
       data: SegFeed.
 
     Returns:
-      {"density", "accuracy", "accuracy_<class>"}, without the classes that no pseudo-label names; {} without labels.
+      {"density", "accuracy", "accuracy_<class>"}, without the classes that no pseudo-label names;
+        {} without labels.
     """
     names = data.class_names
     size = len(names)
@@ -106,6 +135,11 @@ def pseudo_label_quality(data):
     given = counts.sum(0)
     if not labelled or not given.any():
         return {}
-    quality = {"density": 100 * given.sum() / labelled, "accuracy": 100 * np.trace(counts) / given.sum()}
-    quality |= {f"accuracy_{names[k]}": 100 * counts[k, k] / given[k] for k in np.flatnonzero(given)}
+    quality = {
+        "density": 100 * given.sum() / labelled,
+        "accuracy": 100 * np.trace(counts) / given.sum(),
+    }
+    quality |= {
+        f"accuracy_{names[k]}": 100 * counts[k, k] / given[k] for k in np.flatnonzero(given)
+    }
     return {name: float(value) for name, value in quality.items()}

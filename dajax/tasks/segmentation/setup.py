@@ -36,35 +36,67 @@ ROLES = ("source", "target", "evaluation")
 
 def open_data(config):
     """See dajax.tasks."""
-    sets = {role: seg_readers.read_domain(domain, f"config.data.{role}") for role, domain in _domain_configs(config).items()}
+    sets = {
+        role: seg_readers.read_domain(domain, f"config.data.{role}")
+        for role, domain in _domain_configs(config).items()
+    }
     names = {role: tuple(images.class_names) for role, images in sets.items()}
     for role in ("target", "evaluation"):
         if names[role] != names["source"]:
-            raise UserError(f"config.data.{role}: its classes ({', '.join(names[role])}) are not the source's ({', '.join(names['source'])})")
+            raise UserError(
+                f"config.data.{role}: its classes ({', '.join(names[role])}) are not the source's"
+                f" ({', '.join(names['source'])})"
+            )
     if sets["source"].label_paths is None:
-        raise UserError(f"config.data.source.root={config.data.source.root}: has images and no labels; training needs the source's labels")
+        raise UserError(
+            f"config.data.source.root={config.data.source.root}: has images and no labels; training"
+            " needs the source's labels"
+        )
     transforms = {
-        name: seg_transforms.from_config(settings, f"config.data.transforms.{name}") for name, settings in config.data.transforms.items()
+        name: seg_transforms.from_config(settings, f"config.data.transforms.{name}")
+        for name, settings in config.data.transforms.items()
     }
     transforms["evaluation"] = transforms["evaluation"].for_evaluation()
-    return Domains(**sets, transforms=transforms, image_shape=(*transforms["source"].size_hw, 3), class_names=names["source"])
+    return Domains(
+        **sets,
+        transforms=transforms,
+        image_shape=(*transforms["source"].size_hw, 3),
+        class_names=names["source"],
+    )
 
 
 def _domain_configs(config):
-    """{role: mapping for seg_readers}; draws the embedded scenes where the config asks for them, once, and fills in where they are."""
+    """{role: mapping for seg_readers}; draws the embedded scenes where the config asks for them,
+    once, and fills in where they are.
+    """
     found = {role: dict(config.data[role]) for role in ROLES}
     if "scenes" not in config.data:
         return found
     settings = config.data.scenes
-    counts = {"source": settings.source, "target_train": settings.target, "target_val": settings.evaluation}
-    # A folder for every choice of settings, so that two runs with different ones do not fight over it.
-    name = "-".join(map(str, (f"v{scenes.VERSION}", *settings.size, *counts.values(), f"seed{settings.seed}")))
+    counts = {
+        "source": settings.source,
+        "target_train": settings.target,
+        "target_val": settings.evaluation,
+    }
+    # A folder for every choice of settings, so that two runs with different ones do not fight over
+    # it.
+    name = "-".join(
+        map(str, (f"v{scenes.VERSION}", *settings.size, *counts.values(), f"seed{settings.seed}"))
+    )
     root = os.path.join(os.path.expanduser(settings.root), name)
     counter = console.Counter(f"drawing the scenes into {root}")
     try:
-        source, target = scenes.ensure(root, size_hw=tuple(settings.size), counts=counts, seed=settings.seed, progress=counter.update)
+        source, target = scenes.ensure(
+            root,
+            size_hw=tuple(settings.size),
+            counts=counts,
+            seed=settings.seed,
+            progress=counter.update,
+        )
     except DataError as error:
-        raise UserError(f"config.data.scenes.root={settings.root}: {error} (--config.data.scenes.root=FOLDER)") from error
+        raise UserError(
+            f"config.data.scenes.root={settings.root}: {error} (--config.data.scenes.root=FOLDER)"
+        ) from error
     counter.close()
     return {role: found[role] | {"root": source if role == "source" else target} for role in ROLES}
 
@@ -80,19 +112,30 @@ def describe(config, domains):
     for role in ROLES:
         images = getattr(domains, role)
         labelled = "no labels" if images.label_paths is None else "labelled"
-        use = " - labels for evaluation, and for an oracle stage, only" if role != "source" and images.label_paths is not None else ""
-        lines.append(f"{role}: {images.name}, {len(images)} images, {labelled}{use}; ids of {images.space.name}")
+        use = (
+            " - labels for evaluation, and for an oracle stage, only"
+            if role != "source" and images.label_paths is not None
+            else ""
+        )
+        lines.append(
+            f"{role}: {images.name}, {len(images)} images, {labelled}{use}; ids of"
+            f" {images.space.name}"
+        )
         lines += left_out_lines(role, images.left_out)
         official = describe_other_count(images.name, len(images))
         lines += [f"note: {images.name}: {official}"] if official else []
     if not set(domains.evaluation.image_paths).isdisjoint(domains.source.image_paths):
-        lines.append("note: source and evaluation share images: their labels are trained on, so no figure of this run is one of adaptation")
+        lines.append(
+            "note: source and evaluation share images: their labels are trained on, so no figure of"
+            " this run is one of adaptation"
+        )
     height, width = domains.transforms["evaluation"].size_hw
     resize = "corners aligned" if config.evaluation.align_corners else "half-pixel centres"
     alpha = config.evaluation.aggregation_alpha
     lines.append(
-        f"protocol: evaluation images at {height}x{width} (height x width), scores brought to each label's own size (bilinear, {resize}), "
-        f"argmax; {len(domains.class_names)} classes, one confusion matrix over all pixels, 255 not counted"
+        f"protocol: evaluation images at {height}x{width} (height x width), scores brought to each"
+        f" label's own size (bilinear, {resize}), argmax; {len(domains.class_names)} classes, one"
+        " confusion matrix over all pixels, 255 not counted"
         + (f"; once more with spatial aggregation, alpha {alpha:g}" if alpha else "")
     )
     sizes = {"source": len(domains.source), "target": len(domains.target)}
@@ -103,7 +146,9 @@ def _drawn_from(stage):
     """Sets that the shuffled batches of a stage come from."""
     if stage.method == "source_only_seg":
         return (stage.domain,)
-    return {"adabn": ("target",), "self_training": ("target",), "pseudo_labels": ()}.get(stage.method, ("source", "target"))
+    return {"adabn": ("target",), "self_training": ("target",), "pseudo_labels": ()}.get(
+        stage.method, ("source", "target")
+    )
 
 
 def problems(config, domains, *, files=True, training=True):
@@ -122,20 +167,29 @@ def problems(config, domains, *, files=True, training=True):
 
 
 def _stage_problems(config, domains):
-    """What the stages need of the data and do not find, which would come out hours later, when they begin."""
+    """What the stages need of the data and do not find, which would come out hours later, when they
+    begin.
+    """
     found = []
     for name in config.stages:
         stage = config[name]
         if _is_oracle(stage) and domains.target.label_paths is None:
             found.append(
-                f"config.{name}.domain='target': an oracle trains on the target's labels, and {domains.target.name} has none; unpack them, or take "
-                f"'{name}' out of config.stages"
+                f"config.{name}.domain='target': an oracle trains on the target's labels, and"
+                f" {domains.target.name} has none; unpack them, or take '{name}' out of"
+                " config.stages"
             )
         if stage.method == "source_only_seg" and stage.domain not in ("source", "target"):
-            found.append(f"config.{name}.domain='{stage.domain}': the labels of '{stage.domain}' are not for training; known: source, target")
+            found.append(
+                f"config.{name}.domain='{stage.domain}': the labels of '{stage.domain}' are not for"
+                " training; known: source, target"
+            )
         is_own = stage.method == "source_only_seg" and not stage.transform  # its domain's
         if "transform" in stage and not is_own and stage.transform not in domains.transforms:
-            found.append(f"config.{name}.transform='{stage.transform}' is not in config.data.transforms; known: {', '.join(domains.transforms)}")
+            found.append(
+                f"config.{name}.transform='{stage.transform}' is not in config.data.transforms;"
+                f" known: {', '.join(domains.transforms)}"
+            )
         if stage.method == "pseudo_labels":
             try:
                 pseudo_label_files.check_names(domains.target)
@@ -151,7 +205,13 @@ def _is_oracle(stage):
 def make_feed(domains, config, name, *, directory, devices, check_stop):
     """See dajax.tasks."""
     return SegFeed(
-        domains, seed=config.seed, stage=name, directory=directory, devices=devices, is_oracle=_is_oracle(config[name]), check_stop=check_stop
+        domains,
+        seed=config.seed,
+        stage=name,
+        directory=directory,
+        devices=devices,
+        is_oracle=_is_oracle(config[name]),
+        check_stop=check_stop,
     )
 
 
@@ -160,8 +220,9 @@ def build_model(config, stage_config, domains):
     model = build_segmenter(config.model, stage_config, num_classes=len(domains.class_names))
     if config.evaluation.aggregation_alpha and not hasattr(model, "classify"):
         raise UserError(
-            f"config.evaluation.aggregation_alpha={config.evaluation.aggregation_alpha}: {config.model.backbone} has no classifier of one map of "
-            "features to aggregate; set it to 0, or choose another config.model.backbone"
+            f"config.evaluation.aggregation_alpha={config.evaluation.aggregation_alpha}:"
+            f" {config.model.backbone} has no classifier of one map of features to aggregate; set"
+            " it to 0, or choose another config.model.backbone"
         )
     return model
 
@@ -173,42 +234,73 @@ def load_pretrained(config, state):
 
 def _subsets(space):
     """Of the literature, but for the whole set, which is plain mIoU."""
-    return {name: classes for name, classes in labels.subsets_of(space).items() if len(classes) < space.num_classes}
+    return {
+        name: classes
+        for name, classes in labels.subsets_of(space).items()
+        if len(classes) < space.num_classes
+    }
 
 
 def evaluate(state, *, data, model, config, run):
-    """See dajax.tasks. Report: miou, iou, miou_<subset>, pixel_accuracy, confusion; the same but for the confusion under "reestimated", with
-    AdaBN's statistics, and under "aggregated" and "reestimated_aggregated", with spatial aggregation, where the config has it.
+    """See dajax.tasks. Report: miou, iou, miou_<subset>, pixel_accuracy, confusion; the same but
+    for the confusion under "reestimated", with AdaBN's statistics, and under "aggregated" and
+    "reestimated_aggregated", with spatial aggregation, where the config has it.
     """
     if not data.has_evaluation_labels:
         return Evaluation(report=None)
     settings, variables = run.evaluation, {"params": state.params, "batch_stats": state.batch_stats}
     plain = Protocol(config.target_bn, settings.align_corners)
-    shared = dict(data=data, model=model, batch_size=run.runtime.eval_batch_size, subsets=_subsets(data.space))
-    report, pictures = evaluate_segmenter(variables, protocol=plain, num_pictures=settings.num_pictures, **shared)
-    headline = [f"target mIoU {report['miou']:.2f} %, pixel accuracy {report['pixel_accuracy']:.2f} %"]
+    shared = dict(
+        data=data, model=model, batch_size=run.runtime.eval_batch_size, subsets=_subsets(data.space)
+    )
+    report, pictures = evaluate_segmenter(
+        variables, protocol=plain, num_pictures=settings.num_pictures, **shared
+    )
+    headline = [
+        f"target mIoU {report['miou']:.2f} %, pixel accuracy {report['pixel_accuracy']:.2f} %"
+    ]
 
     def measure(key, variables, protocol, remark):
         figures, _ = evaluate_segmenter(variables, protocol=protocol, **shared)
         report[key] = {name: value for name, value in figures.items() if name != "confusion"}
         headline.append(f"{figures['miou']:.2f} % {remark}")
 
-    aggregated = dataclasses.replace(plain, aggregation_alpha=settings.aggregation_alpha) if settings.aggregation_alpha else None
+    aggregated = (
+        dataclasses.replace(plain, aggregation_alpha=settings.aggregation_alpha)
+        if settings.aggregation_alpha
+        else None
+    )
     if aggregated:
         measure("aggregated", variables, aggregated, "with spatial aggregation")
-    if settings.reestimate_batches and run.model.norm == "train" and jax.tree.leaves(state.batch_stats):  # VGG normalises nothing
+    # VGG normalises nothing
+    if (
+        settings.reestimate_batches
+        and run.model.norm == "train"
+        and jax.tree.leaves(state.batch_stats)
+    ):
         again = reestimate_statistics(
-            variables, data=data, model=model, domain=config.target_bn, batch_size=settings.reestimate_batch_size,
+            variables,
+            data=data,
+            model=model,
+            domain=config.target_bn,
+            batch_size=settings.reestimate_batch_size,
             num_batches=settings.reestimate_batches,
         )
-        measure("reestimated", again, plain, "with BN statistics re-estimated on unlabelled target images")
+        measure(
+            "reestimated",
+            again,
+            plain,
+            "with BN statistics re-estimated on unlabelled target images",
+        )
         if aggregated:
             measure("reestimated_aggregated", again, aggregated, "with both")
     return Evaluation(report, "; ".join(headline), pictures)
 
 
 def judge_refresh(state, *, data):
-    """See dajax.tasks: density and accuracy of new pseudo-labels (the slides of BiCL, table 4), and the accuracy of each class."""
+    """See dajax.tasks: density and accuracy of new pseudo-labels (the slides of BiCL, table 4), and
+    the accuracy of each class.
+    """
     del state
     quality = pseudo_label_quality(data)
     return {f"{name}_evaluation_only": value for name, value in quality.items()}
@@ -221,5 +313,8 @@ def check_result(result, class_names):
 
 def table(results, domains):
     """See dajax.tasks."""
-    title = f"target IoU in %, last step, {len(domains.evaluation)} images; BN statistics as trained unless the row says 'target BN'"
+    title = (
+        f"target IoU in %, last step, {len(domains.evaluation)} images; BN statistics as trained"
+        " unless the row says 'target BN'"
+    )
     return title + "\n" + segmentation_table(results, list(_subsets(domains.evaluation.space)))

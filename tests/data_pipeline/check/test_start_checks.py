@@ -76,7 +76,7 @@ def frames(tmp_path):
         return recipe(
             name,
             f"gta5_to_cityscapes,source={tmp_path}/s,target={tmp_path}/t{weights}{more}",
-            **changes
+            **changes,
         )
 
     return tmp_path, make
@@ -116,7 +116,17 @@ def stops(config):
 
 
 KINDS = (
-    "cannot be opened", "unreadable", "missing", "unpaired", "no labels", "no image of a class", "TrainIds", "all ignored", "unknown id", "size")
+    "cannot be opened",
+    "unreadable",
+    "missing",
+    "unpaired",
+    "no labels",
+    "no image of a class",
+    "TrainIds",
+    "all ignored",
+    "unknown id",
+    "size",
+)
 
 
 def test_sound_sets_are_not_stopped(photos, frames):
@@ -128,14 +138,17 @@ def test_sound_sets_are_not_stopped(photos, frames):
         assert stops(config) is None, name
 
 
-@pytest.mark.parametrize("spoil, says", [
-    (lambda path: path.write_bytes(b""), "the file is empty"),
-    (
-        lambda path: (path.unlink(), path.symlink_to("nowhere")),
-        "a link to nowhere, where nothing is",
-    ),
-    (lambda path: path.write_bytes(b"text"), "cannot be"),
-])
+@pytest.mark.parametrize(
+    "spoil, says",
+    [
+        (lambda path: path.write_bytes(b""), "the file is empty"),
+        (
+            lambda path: (path.unlink(), path.symlink_to("nowhere")),
+            "a link to nowhere, where nothing is",
+        ),
+        (lambda path: path.write_bytes(b"text"), "cannot be"),
+    ],
+)
 @pytest.mark.parametrize("where", ["a/mug/1.jpg", "b/pen/2.jpg"])
 def test_a_broken_photo_stops_a_run_at_its_start(photos, spoil, says, where):
     root, config = photos
@@ -147,7 +160,9 @@ def test_a_broken_photo_stops_a_run_at_its_start(photos, spoil, says, where):
 def test_a_run_asks_before_it_trains(photos, tmp_path):
     root, config = photos
     config.runtime.compilation_cache, config.stages, config.model.widths = (
-        "", ("source_only",), (4, 4, 8)
+        "",
+        ("source_only",),
+        (4, 4, 8),
     )
     config.source_only.steps, config.source_only.batch_size = 2, 4
     (root / "b/pen/2.jpg").write_bytes(b"")
@@ -221,9 +236,8 @@ def test_a_label_of_another_size_than_its_frame_stops_a_run_at_its_start(frames)
     for i in range(5, 30):
         frame(root / "s", GTA5, f"{i:05d}")
     frame(root / "s", GTA5, "00026", hw=(4, 9))
-    assert (
-        f"{root}/s/labels/00026.png: the label is 6x4 and its image 9x4"
-        in stops(make("source_only_seg"))
+    assert f"{root}/s/labels/00026.png: the label is 6x4 and its image 9x4" in stops(
+        make("source_only_seg")
     )
 
 
@@ -232,14 +246,14 @@ def test_a_frame_smaller_than_plcas_crop_stops_a_run_at_its_start(frames):
     config = make("plca")
     for name in ("source", "target"):
         config.data.transforms[name].size, config.data.transforms[name].shorter_edge = (
-            (4, 6), (4, 5)
+            (4, 6),
+            (4, 5),
         )
     assert stops(config) is None, "resized to 4x6"
     frame(root / "t", CITYSCAPES, "train/ulm/ulm_3", IDS[:, :5])
     assert (
         "ulm_3_leftImg8bit.png: an image of 5x4 (width x height): resized to 4x5 (height x width), "
-        "smaller than the crop 4x6"
-        in stops(config)
+        "smaller than the crop 4x6" in stops(config)
     )
 
 
@@ -257,9 +271,18 @@ def test_a_crop_that_self_training_cannot_take_is_found_before_the_first_stage(f
 
 def test_the_smallest_size_that_is_checked_is_the_smallest_that_occurs():
     settings = dict(
-        size=(1, 1), resize="bilinear", image_scales=(), shorter_edge=None, scale_range=(0.7, 1.3),
-        flip=False, color_jitter=None, channels="rgb",
-        divisor=1.0, mean=(0.0,) * 3, std=(1.0,) * 3)
+        size=(1, 1),
+        resize="bilinear",
+        image_scales=(),
+        shorter_edge=None,
+        scale_range=(0.7, 1.3),
+        flip=False,
+        color_jitter=None,
+        channels="rgb",
+        divisor=1.0,
+        mean=(0.0,) * 3,
+        std=(1.0,) * 3,
+    )
     for change in (dict(), dict(scale_range=None, shorter_edge=(5, 9))):
         transform = from_config(settings | change)
         for hw in ((20, 31), (31, 20), (10, 10)):
@@ -306,13 +329,11 @@ def test_an_oracle_without_labels_stops_a_run_before_its_first_stage(frames):
     (root / "t/gtFine/train").rename(root / "t/gtFine/elsewhere")
     assert (
         f"config.{stage}.domain='target': an oracle trains on the target's labels, and "
-        "cityscapes/train has none"
-        in stops(config)
+        "cityscapes/train has none" in stops(config)
     )
     config[stage].domain = "sauce"
-    assert (
-        f"config.{stage}.domain='sauce': the labels of 'sauce' are not for training"
-        in stops(config)
+    assert f"config.{stage}.domain='sauce': the labels of 'sauce' are not for training" in stops(
+        config
     )
 
 
@@ -324,8 +345,7 @@ def test_pseudo_labels_that_would_share_a_name_stop_a_run_before_its_first_stage
     frame(root / "t", CITYSCAPES, "train/bochum/ulm_2")
     assert (
         "cityscapes/train: two images would share the pseudo-label ulm_2_leftImg8bit.png; rename "
-        "one of them"
-        in stops(config)
+        "one of them" in stops(config)
     )
 
 
@@ -338,30 +358,34 @@ def test_placeholders_of_the_test_split_are_called_so(frames):
     line = stops(make("source_only_seg", **{"data.evaluation.split": "test"}))
     assert (
         "the labels of the test split are placeholders: every pixel is ignored; use split=val, or "
-        "remove gtFine/test for an unlabelled set"
-        in line
+        "remove gtFine/test for an unlabelled set" in line
     )
     assert "TrainIds" not in line
     (root / "t/gtFine/test").rename(root / "elsewhere")
     assert stops(make("source_only_seg", **{"data.evaluation.split": "test"})) is None
 
 
-@pytest.mark.parametrize("ids, says, never", [
-    ([[0] * 6] * 4, "placeholders", "TrainIds"),
-    (
-        [[4] * 6, [5] * 6, [6] * 6, [0] * 6],
-        "every pixel of every label is ignored, none belongs to a class: ids 0 (unlabeled), 4 "
-        "(static)",
-        "placeh",
-    ),
-    ([[0] * 6, [1] * 6, [2] * 6, [255] * 6], "these are TrainIds", "ignored,"),
-    ([[0] * 6, [1] * 6, [10] * 6, [13] * 6], "these are TrainIds", "ignored,"),
-    (
-        [[10] * 6, [9] * 6, [14] * 6, [16] * 6],
-        "every pixel of every label is ignored",
-        "placeholders",
-    ),
-])
+@pytest.mark.parametrize(
+    "ids, says, never",
+    [
+        ([[0] * 6] * 4, "placeholders", "TrainIds"),
+        (
+            [[4] * 6, [5] * 6, [6] * 6, [0] * 6],
+            (
+                "every pixel of every label is ignored, none belongs to a class: ids 0 (unlabeled),"
+                " 4 (static)"
+            ),
+            "placeh",
+        ),
+        ([[0] * 6, [1] * 6, [2] * 6, [255] * 6], "these are TrainIds", "ignored,"),
+        ([[0] * 6, [1] * 6, [10] * 6, [13] * 6], "these are TrainIds", "ignored,"),
+        (
+            [[10] * 6, [9] * 6, [14] * 6, [16] * 6],
+            "every pixel of every label is ignored",
+            "placeholders",
+        ),
+    ],
+)
 def test_a_diagnosis_asks_first_whether_there_is_anything_to_judge_by(frames, ids, says, never):
     root, make = frames
     for i in range(1, 5):
@@ -408,14 +432,12 @@ def test_the_head_of_a_run_names_what_is_left_out_and_what_is_odd(photos, frames
     lines = tasks.get(config.task).describe(config, tasks.get(config.task).open_data(config))
     assert (
         "source: not used: 1 that end in .tif, read are .jpg, .jpeg, .png, .bmp: "
-        f"{root}/a/mug/1.tif"
-        in lines
+        f"{root}/a/mug/1.tif" in lines
     )
     assert f"target: not used: 1 hidden: {root}/b/pen/.2.jpg" in lines
     assert (
         f"note: config.source_only.batch_size={config.source_only.batch_size} is more than the 6 "
-        "source images"
-        in "\n".join(lines)
+        "source images" in "\n".join(lines)
     )
     root, make = frames
     (root / "t/gtFine/train/ulm/ulm_9.png").write_text("x")
@@ -426,8 +448,7 @@ def test_the_head_of_a_run_names_what_is_left_out_and_what_is_odd(photos, frames
     lines = tasks.get(config.task).describe(config, tasks.get(config.task).open_data(config))
     assert (
         "target: not used: 1 that do not end in _gtFine_labelIds.png: "
-        f"{root}/t/gtFine/train/ulm/ulm_9.png"
-        in lines
+        f"{root}/t/gtFine/train/ulm/ulm_9.png" in lines
     )
     assert (
         f"source: not used: 1 that end in .txt, read are .png: {root}/s/images/caf\\xe9.txt"
@@ -453,9 +474,9 @@ def test_a_report_ends_with_what_training_would_say(photos, capsys):
     )
     photo(root / "b/ruler/2.jpg")
     assert not check_data.run(config)
-    assert capsys.readouterr().out.count(
-        "class 'ruler' is in domain 'b' and not in 'a'"
-    ) == 1, "said once"
+    assert capsys.readouterr().out.count("class 'ruler' is in domain 'b' and not in 'a'") == 1, (
+        "said once"
+    )
 
 
 def test_one_folder_has_one_spelling_as_a_domain(photos):

@@ -20,8 +20,17 @@ def write_images(root, *names):
 
 @pytest.fixture
 def root(tmp_path):
-    """Domain a in Office-31's layout with an `images` folder, domain b without; both have classes mug and pen."""
-    write_images(tmp_path, "a/images/mug/2.jpg", "a/images/mug/1.JPG", "a/images/pen/x.png", "b/mug/3.bmp", "b/pen/4.jpeg")
+    """Domain a in Office-31's layout with an `images` folder, domain b without; both have classes
+    mug and pen.
+    """
+    write_images(
+        tmp_path,
+        "a/images/mug/2.jpg",
+        "a/images/mug/1.JPG",
+        "a/images/pen/x.png",
+        "b/mug/3.bmp",
+        "b/pen/4.jpeg",
+    )
     (tmp_path / "a/images/mug/notes.txt").write_text("not an image")
     (tmp_path / "a/images/mug/.hidden.jpg").write_text("not an image either")
     return tmp_path
@@ -52,19 +61,40 @@ def test_images_without_class_folders_are_an_unlabelled_set(root):
 
 
 def test_a_config_names_root_and_domains(root):
-    (source,), target, _ = load_domains(types.SimpleNamespace(dataset="folder", root=str(root), source="a", target="b"))
+    (source,), target, _ = load_domains(
+        types.SimpleNamespace(dataset="folder", root=str(root), source="a", target="b")
+    )
     assert (source.name, len(source), target.name, len(target)) == ("a", 3, "b", 2)
 
 
-@pytest.mark.parametrize("prepare, domain, message", [
-    (lambda root: None, "d", "no domain 'd'; domains there: a, b"),
-    (lambda root: (root / "e").mkdir(), "e", "no class folders and no images"),
-    (lambda root: (root / "b/ruler").mkdir(), "b", "class 'ruler' has no image"),
-    (lambda root: (root / "category.txt").write_text("mug\n"), "b", "class folder 'pen' is not in .*category.txt"),
-    (lambda root: (root / "category.txt").write_text("mug\npen\ncup\n"), "b", "no folder for class 'cup', which is in .*category.txt"),
-    (lambda root: (root / "category.txt").write_text("mug\npen\nmug\n"), "b", "line 3 is 'mug'"),
-    (lambda root: write_images(root, "b/stray.png"), "b", "stray.png: an image beside class folders"),
-])
+@pytest.mark.parametrize(
+    "prepare, domain, message",
+    [
+        (lambda root: None, "d", "no domain 'd'; domains there: a, b"),
+        (lambda root: (root / "e").mkdir(), "e", "no class folders and no images"),
+        (lambda root: (root / "b/ruler").mkdir(), "b", "class 'ruler' has no image"),
+        (
+            lambda root: (root / "category.txt").write_text("mug\n"),
+            "b",
+            "class folder 'pen' is not in .*category.txt",
+        ),
+        (
+            lambda root: (root / "category.txt").write_text("mug\npen\ncup\n"),
+            "b",
+            "no folder for class 'cup', which is in .*category.txt",
+        ),
+        (
+            lambda root: (root / "category.txt").write_text("mug\npen\nmug\n"),
+            "b",
+            "line 3 is 'mug'",
+        ),
+        (
+            lambda root: write_images(root, "b/stray.png"),
+            "b",
+            "stray.png: an image beside class folders",
+        ),
+    ],
+)
 def test_a_wrong_folder_is_named_in_one_line(root, prepare, domain, message):
     prepare(root)
     with pytest.raises(DataError, match=message) as caught:
@@ -86,7 +116,7 @@ def test_a_class_of_one_domain_only_is_refused(root):
 def test_a_truncated_a_fake_and_a_missing_image_are_named(root):
     paths = read_folder(root, "a").paths
     whole = open(paths[1], "rb").read()
-    open(paths[1], "wb").write(whole[:len(whole) // 2])
+    open(paths[1], "wb").write(whole[: len(whole) // 2])
     with pytest.raises(DataError, match="2.jpg: cannot be decoded: (?i:.*truncated)"):
         read_image(paths[1])
     open(paths[0], "w").write("text")
@@ -102,7 +132,12 @@ def test_encoded_bytes_are_read_as_a_file_is(root):
     np.testing.assert_array_equal(decode_image(encoded, "x[3]"), read_image(path))
     with pytest.raises(DataError, match=r"x\[3\]: cannot be decoded: (?i:.*truncated)"):
         decode_image(encoded[: len(encoded) // 2], "x[3]")
-    with pytest.raises(DataError, match=r"x\[3\]: cannot be decoded: no image format that dajax reads; expected JPEG, PNG, BMP"):
+    with pytest.raises(
+        DataError,
+        match=(
+            r"x\[3\]: cannot be decoded: no image format that dajax reads; expected JPEG, PNG, BMP"
+        ),
+    ):
         decode_image(b"text", "x[3]")
 
 
@@ -115,7 +150,12 @@ def test_a_grey_image_is_read_as_rgb(tmp_path):
 
 def test_a_label_outside_the_classes_is_named_with_its_image():
     with pytest.raises(DataError, match="two.png: label 2 is not one of the 2 classes"):
-        ImageSet("x", ("a", "b"), np.array([0, 2, 3], np.int32), paths=("one.png", "two.png", "three.png"))
+        ImageSet(
+            "x",
+            ("a", "b"),
+            np.array([0, 2, 3], np.int32),
+            paths=("one.png", "two.png", "three.png"),
+        )
     with pytest.raises(DataError, match=r"x\[0\]: label -1"):
         ImageSet("x", ("a", "b"), np.array([-1], np.int32), images=np.zeros((1, 4, 4, 1), np.uint8))
 
@@ -133,7 +173,9 @@ def test_an_image_set_of_wrong_arrays_is_refused():
 
 
 def test_without_labels_nothing_of_the_labels_is_left():
-    image_set = ImageSet("x", ("a",), np.zeros(2, np.int32), images=np.zeros((2, 4, 4, 1), np.uint8)).without_labels()
+    image_set = ImageSet(
+        "x", ("a",), np.zeros(2, np.int32), images=np.zeros((2, 4, 4, 1), np.uint8)
+    ).without_labels()
     assert image_set.labels is None
     with pytest.raises(DataError, match="without labels"):
         image_set.class_counts()

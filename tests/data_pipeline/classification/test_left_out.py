@@ -31,9 +31,12 @@ def litter(folder, ending=".jpg"):
     (folder / f"folder{ending}" / f"inside{ending}").write_bytes(b"x")
     os.mkfifo(folder / f"pipe{ending}")
     return {
-        "hidden": [".DS_Store", f".hidden{ending}"], "end in .tif": ["scan.tif"],
-        "end in .txt": ["notes.txt"], "without an ending": ["README"],
-        "that are folders": [f"folder{ending}"], "pipes, sockets or devices": [f"pipe{ending}"],
+        "hidden": [".DS_Store", f".hidden{ending}"],
+        "end in .tif": ["scan.tif"],
+        "end in .txt": ["notes.txt"],
+        "without an ending": ["README"],
+        "that are folders": [f"folder{ending}"],
+        "pipes, sockets or devices": [f"pipe{ending}"],
     }
 
 
@@ -42,7 +45,7 @@ def assert_named(lines, folder, expected):
     found = [line.strip() for line in lines if "not used: " in line]
     assert len(found) == len(expected), found
     for why, names in expected.items():
-        line, = (line for line in found if why in line)
+        (line,) = (line for line in found if why in line)
         assert f"not used: {len(names)} " in line, line
         assert line.endswith(": " + ", ".join(str(folder / name) for name in names)), line
 
@@ -71,10 +74,13 @@ def test_what_lies_beside_class_folders_and_beside_images_is_named(tmp_path):
     (tmp_path / "a/images/list.txt").write_text("x")
     lines = describe(left_out_of(read_folder(tmp_path, "a")))
     assert lines == [
-        f"not used: 2 beside the folder 'images', which is read: {tmp_path}/a/3.jpg, "
-        f"{tmp_path}/a/old",
+        (
+            f"not used: 2 beside the folder 'images', which is read: {tmp_path}/a/3.jpg, "
+            f"{tmp_path}/a/old"
+        ),
         f"not used: 1 hidden: {tmp_path}/a/images/.trash",
-        f"not used: 1 that end in .txt, read are {ENDINGS}: {tmp_path}/a/images/list.txt"]
+        f"not used: 1 that end in .txt, read are {ENDINGS}: {tmp_path}/a/images/list.txt",
+    ]
 
 
 def test_litter_beside_unlabelled_images_is_named(tmp_path):
@@ -90,7 +96,7 @@ def test_many_of_a_kind_are_counted_and_the_first_are_named(tmp_path):
     photo_files.write_images(tmp_path, "a/mug/1.jpg")
     for i in range(5):
         (tmp_path / f"a/mug/{i}.gif").write_text("x")
-    line, = describe(read_folder(tmp_path, "a").left_out)
+    (line,) = describe(read_folder(tmp_path, "a").left_out)
     names = ", ".join(f"{tmp_path}/a/mug/{i}.gif" for i in range(3))
     assert line == f"not used: 5 that end in .gif, read are {ENDINGS}: {names} and 2 more"
     assert gathered(read_folder(tmp_path, "a").left_out * 2) == read_folder(tmp_path, "a").left_out
@@ -111,12 +117,16 @@ def test_what_no_list_names_and_litter_below_lists_are_named(tmp_path):
     (tmp_path / "train/bus/notes.txt").write_text("x")
     (tmp_path / "train/bus/.hidden.png").write_text("x")
     lines = describe(left_out_of(opened("visda2017", tmp_path, "train", "validation").sources[0]))
-    assert sorted(lines) == sorted([
-        f"not used: 2 images below {tmp_path}/train that no list names: "
-        f"{tmp_path}/train/bus/extra.png, {tmp_path}/train/deep/er/still.png",
-        f"not used: 1 hidden: {tmp_path}/train/bus/.hidden.png",
-        f"not used: 1 that end in .txt, read are {ENDINGS}: {tmp_path}/train/bus/notes.txt",
-    ]), "the list itself is used"
+    assert sorted(lines) == sorted(
+        [
+            (
+                f"not used: 2 images below {tmp_path}/train that no list names: "
+                f"{tmp_path}/train/bus/extra.png, {tmp_path}/train/deep/er/still.png"
+            ),
+            f"not used: 1 hidden: {tmp_path}/train/bus/.hidden.png",
+            f"not used: 1 that end in .txt, read are {ENDINGS}: {tmp_path}/train/bus/notes.txt",
+        ]
+    ), "the list itself is used"
     photo_files.write_list(tmp_path / "train/image_list.txt", "bus/.hidden.png 2")
     assert not [
         line
@@ -131,16 +141,17 @@ def test_links_in_a_circle_end(tmp_path):
     photo_files.write_visda2017(tmp_path)
     (tmp_path / "train/bus/back").symlink_to(tmp_path / "train")
     (tmp_path / "train/bus/self.png").symlink_to(tmp_path / "train/bus/self.png")
-    line, = describe(left_out_of(opened("visda2017", tmp_path, "train", "validation").sources[0]))
-    assert line == (
-        f"not used: 1 images below {tmp_path}/train that no list names: "
+    (line,) = describe(left_out_of(opened("visda2017", tmp_path, "train", "validation").sources[0]))
+    assert (
+        line == f"not used: 1 images below {tmp_path}/train that no list names: "
         f"{tmp_path}/train/bus/self.png"
     )
     photo_files.write_images(tmp_path, "a/mug/1.jpg")
     (tmp_path / "a/mug/self.jpg").symlink_to(tmp_path / "a/mug/self.jpg")
-    assert "a/mug/self.jpg: cannot be opened: Too many levels" in broken_files(
-        read_folder(tmp_path, "a").paths
-    )[0]
+    assert (
+        "a/mug/self.jpg: cannot be opened: Too many levels"
+        in broken_files(read_folder(tmp_path, "a").paths)[0]
+    )
 
 
 def test_litter_in_visda2017s_test_folders_is_named(tmp_path):
@@ -149,7 +160,8 @@ def test_litter_in_visda2017s_test_folders_is_named(tmp_path):
     (tmp_path / "test/trunk00/x.txt").write_text("x")
     lines = describe(opened("visda2017", tmp_path, "train", "test").target.left_out)
     assert [line.rsplit(": ", 1)[1] for line in lines] == [
-        f"{tmp_path}/test/loose.jpg", f"{tmp_path}/test/trunk00/x.txt"
+        f"{tmp_path}/test/loose.jpg",
+        f"{tmp_path}/test/trunk00/x.txt",
     ]
 
 
@@ -183,22 +195,26 @@ def test_litter_among_cityscapes_frames_is_named_but_for_the_official_companions
         f"not used: 1 beside the folders of the cities: {city.parent}/notes.txt",
         f"not used: 1 hidden: {city}/.ulm_3_leftImg8bit.png",
         f"not used: 1 that are folders; files below them are not read: {city}/more",
-        f"not used: 2 that do not end in {ending}: {city}/ulm_1_leftImg8bit.jpg, {city}/ulm_2.png"]
+        f"not used: 2 that do not end in {ending}: {city}/ulm_1_leftImg8bit.jpg, {city}/ulm_2.png",
+    ]
 
 
-@pytest.mark.parametrize("read, where", [
-    (lambda root: read_folder(root, "a"), "a/mug"),
-    (lambda root: read_folder(root, "a"), "a"),
-    (lambda root: read_domain(dict(dataset="gta5", root=str(root))), "images"),
-    (lambda root: read_domain(dict(dataset="gta5", root=str(root))), "labels"),
-    (lambda root: read_domain(dict(dataset="synthia", root=str(root), space="synthia")), "RGB"),
-    (
-        lambda root: read_domain(
-            dict(dataset="cityscapes", root=str(root), split="train", space="cityscapes")
+@pytest.mark.parametrize(
+    "read, where",
+    [
+        (lambda root: read_folder(root, "a"), "a/mug"),
+        (lambda root: read_folder(root, "a"), "a"),
+        (lambda root: read_domain(dict(dataset="gta5", root=str(root))), "images"),
+        (lambda root: read_domain(dict(dataset="gta5", root=str(root))), "labels"),
+        (lambda root: read_domain(dict(dataset="synthia", root=str(root), space="synthia")), "RGB"),
+        (
+            lambda root: read_domain(
+                dict(dataset="cityscapes", root=str(root), split="train", space="cityscapes")
+            ),
+            "leftImg8bit/train",
         ),
-        "leftImg8bit/train",
-    ),
-])
+    ],
+)
 def test_where_only_tif_is_present_the_line_says_so(tmp_path, read, where):
     if where == "labels":
         seg_files.write_image(tmp_path / "images/1.png")
@@ -225,21 +241,23 @@ def test_a_file_that_cannot_be_read_is_said_to_be_broken_and_why(tmp_path, monke
         monkeypatch.chdir(tmp_path)
         one.bind("socket.jpg")
     for name, says in {
-            "gone.jpg": f"a link to {tmp_path}/unmounted/x.jpg, where nothing is",
-            "loop.jpg": "cannot be opened: Too many levels",
-            "empty.jpg": "the file is empty", "folder.jpg": "a folder, expected an image file",
-            "pipe.jpg": "a pipe, a socket or a device",
-            "socket.jpg": "a pipe, a socket or a device",
-            "2.jpg": "no such file; unpack the download again",
-            "1.JPG": "no such file (there is '1.jpg': another case); unpack"}.items():
+        "gone.jpg": f"a link to {tmp_path}/unmounted/x.jpg, where nothing is",
+        "loop.jpg": "cannot be opened: Too many levels",
+        "empty.jpg": "the file is empty",
+        "folder.jpg": "a folder, expected an image file",
+        "pipe.jpg": "a pipe, a socket or a device",
+        "socket.jpg": "a pipe, a socket or a device",
+        "2.jpg": "no such file; unpack the download again",
+        "1.JPG": "no such file (there is '1.jpg': another case); unpack",
+    }.items():
         line = broken(str(tmp_path / name))
         assert line.startswith(f"{tmp_path}/{name}: ") and says in line, line
     monkeypatch.setattr(os, "access", lambda path, mode: False)  # a superuser may read everything
     assert "no permission to read it" in broken(str(tmp_path / "1.jpg"))
     paths = [str(tmp_path / "1.jpg"), str(tmp_path / "empty.jpg")] * 400
-    assert broken_files(paths) == [
-        broken(path) for path in paths
-    ], "in order, from a pool of threads too"
+    assert broken_files(paths) == [broken(path) for path in paths], (
+        "in order, from a pool of threads too"
+    )
 
 
 @pytest.mark.parametrize(

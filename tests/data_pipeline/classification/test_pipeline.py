@@ -28,7 +28,14 @@ from data_pipeline.sampling import (
 
 REPOSITORY = pathlib.Path(__file__).parents[3]
 AUGMENTED = Transform((16, 16), mean=(0.5,), std=(0.5,), affine=Affine(0.3, 0.1, 0.1, 2.0))
-FROM_FILES = Transform((24, 24), mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.4), resize_hw=(28, 28), crop="random", flip=True)
+FROM_FILES = Transform(
+    (24, 24),
+    mean=(0.4, 0.5, 0.6),
+    std=(0.2, 0.3, 0.4),
+    resize_hw=(28, 28),
+    crop="random",
+    flip=True,
+)
 
 
 def assert_same(first, second):
@@ -36,7 +43,9 @@ def assert_same(first, second):
     for name in first:
         assert first[name].keys() == second[name].keys()
         for field in first[name]:
-            np.testing.assert_array_equal(first[name][field], second[name][field], err_msg=f"{name}/{field}")
+            np.testing.assert_array_equal(
+                first[name][field], second[name][field], err_msg=f"{name}/{field}"
+            )
 
 
 @pytest.fixture
@@ -58,17 +67,30 @@ def file_set(tmp_path):
 
 
 def shuffled(image_set, transform, batch_size=5, with_labels=True, name="part"):
-    return Part(image_set, lambda step: random_rows(step, batch_size, len(image_set), make_key(0, name, "order")),
-                transform, make_key(0, name, "augmentation"), with_labels)
+    return Part(
+        image_set,
+        lambda step: random_rows(step, batch_size, len(image_set), make_key(0, name, "order")),
+        transform,
+        make_key(0, name, "augmentation"),
+        with_labels,
+    )
 
 
 def in_order(image_set, transform, batch_size=5):
-    return Part(image_set, lambda step: sequential_rows(step, batch_size, len(image_set)), transform, 0, True)
+    return Part(
+        image_set,
+        lambda step: sequential_rows(step, batch_size, len(image_set)),
+        transform,
+        0,
+        True,
+    )
 
 
 def test_every_step_can_be_asked_for_directly(memory_set, file_set):
-    parts = {"source": shuffled(memory_set, AUGMENTED, name="source"),
-             "target": shuffled(file_set, FROM_FILES, 3, with_labels=False, name="target")}
+    parts = {
+        "source": shuffled(memory_set, AUGMENTED, name="source"),
+        "target": shuffled(file_set, FROM_FILES, 3, with_labels=False, name="target"),
+    }
     whole = list(batches(parts, 0, 9))
     assert len(whole) == 9
     for start, stop in ((4, 9), (8, 9)):
@@ -82,16 +104,25 @@ def test_the_shapes_and_types_are_those_promised(memory_set, file_set):
     batch = next(batches(parts, 0, 1))
     for name, rows, shape in (("memory", 5, (16, 16, 1)), ("files", 3, (24, 24, 3))):
         found = {field: (value.dtype, value.shape) for field, value in batch[name].items()}
-        assert found == {"image": (np.float32, (rows, *shape)), "mask": (bool, (rows,)),
-                         "index": (np.int32, (rows,)), "label": (np.int32, (rows,))}
+        assert found == {
+            "image": (np.float32, (rows, *shape)),
+            "mask": (bool, (rows,)),
+            "index": (np.int32, (rows,)),
+            "label": (np.int32, (rows,)),
+        }
 
 
 def test_labels_belong_to_their_images(memory_set):
-    part = dataclasses.replace(shuffled(memory_set, AUGMENTED), transform=dataclasses.replace(AUGMENTED, affine=None))
+    part = dataclasses.replace(
+        shuffled(memory_set, AUGMENTED), transform=dataclasses.replace(AUGMENTED, affine=None)
+    )
     for batch in batches({"a": part}, 0, 4):
         batch = batch["a"]
         np.testing.assert_array_equal(batch["label"], memory_set.labels[batch["index"]])
-        np.testing.assert_allclose(batch["image"], memory_set.images[batch["index"]] / 127.5 - 1, atol=1e-6)  # float32
+        # float32
+        np.testing.assert_allclose(
+            batch["image"], memory_set.images[batch["index"]] / 127.5 - 1, atol=1e-6
+        )
 
 
 def test_without_labels_none_enter_the_batch(memory_set):
@@ -102,7 +133,9 @@ def test_without_labels_none_enter_the_batch(memory_set):
 
 
 def test_each_image_is_augmented_anew_at_each_step(memory_set):
-    part = dataclasses.replace(shuffled(memory_set, AUGMENTED), rows=lambda step: np.zeros(2, np.int64))
+    part = dataclasses.replace(
+        shuffled(memory_set, AUGMENTED), rows=lambda step: np.zeros(2, np.int64)
+    )
     images = np.concatenate([batch["part"]["image"] for batch in batches({"part": part}, 0, 3)])
     assert len({image.tobytes() for image in images}) == 6
 
@@ -113,7 +146,10 @@ def test_evaluation_shows_every_image_once_and_pads_the_last_batch(kind, memory_
     part = in_order(image_set, transform.for_evaluation())
     steps = num_sequential_steps(len(image_set), 5)
     rows = [batch["part"] for batch in batches({"part": part}, 0, steps)]
-    mask, index, image, label = (np.concatenate([row[field] for row in rows]) for field in ("mask", "index", "image", "label"))
+    mask, index, image, label = (
+        np.concatenate([row[field] for row in rows])
+        for field in ("mask", "index", "image", "label")
+    )
     np.testing.assert_array_equal(index[mask], np.arange(len(image_set)))
     assert (~mask).sum() == steps * 5 - len(image_set) > 0
     assert not image[~mask].any() and (label[~mask] == -1).all() and (index[~mask] == -1).all()
@@ -124,12 +160,19 @@ def test_files_evaluate_to_what_prediction_computes_without_tensorflow(file_set)
     transform = FROM_FILES.for_evaluation()
     batch = next(batches({"part": in_order(file_set, transform, 13)}, 0, 1))["part"]
     images = [np.asarray(Image.open(path).convert("RGB")) for path in file_set.paths]
-    np.testing.assert_allclose(batch["image"], apply_evaluation(images, transform), rtol=1e-6, atol=1e-6)  # float32 rounding
+    # float32 rounding
+    np.testing.assert_allclose(
+        batch["image"], apply_evaluation(images, transform), rtol=1e-6, atol=1e-6
+    )
 
 
-@pytest.mark.parametrize("crop", ["random", "center", ResizedCrop(scale=(0.08, 1.0), ratio=(3 / 4, 4 / 3))])
+@pytest.mark.parametrize(
+    "crop", ["random", "center", ResizedCrop(scale=(0.08, 1.0), ratio=(3 / 4, 4 / 3))]
+)
 def test_images_in_memory_are_cropped_and_flipped_like_files(file_set, crop):
-    images = np.stack([np.asarray(Image.open(path).convert("RGB").resize((30, 30))) for path in file_set.paths])
+    images = np.stack(
+        [np.asarray(Image.open(path).convert("RGB").resize((30, 30))) for path in file_set.paths]
+    )
     for path, image in zip(file_set.paths, images):
         Image.fromarray(image).save(path + ".png")
     saved = dataclasses.replace(file_set, paths=tuple(path + ".png" for path in file_set.paths))
@@ -145,7 +188,13 @@ def test_images_in_memory_are_cropped_and_flipped_like_files(file_set, crop):
 def test_records_give_the_pixels_of_the_files_that_they_hold(file_set):
     encoded = tuple(pathlib.Path(path).read_bytes() for path in file_set.paths)
     records = ImageSet("records", file_set.class_names, file_set.labels, records=encoded)
-    batch = next(batches({"files": shuffled(file_set, FROM_FILES), "records": shuffled(records, FROM_FILES)}, 2, 3))
+    batch = next(
+        batches(
+            {"files": shuffled(file_set, FROM_FILES), "records": shuffled(records, FROM_FILES)},
+            2,
+            3,
+        )
+    )
     assert_same({"": batch["files"]}, {"": batch["records"]})
 
 
@@ -162,7 +211,9 @@ def test_records_are_merged_without_a_copy_and_told_apart_by_their_fingerprint(f
     with pytest.raises(DataError, match="domain has paths, first records; merge sets of one kind"):
         merged([file_set, first])
     shorter = dataclasses.replace(first, records=encoded[1:7])
-    assert len({first.fingerprint(), shorter.fingerprint(), first.without_labels().fingerprint()}) == 3
+    assert (
+        len({first.fingerprint(), shorter.fingerprint(), first.without_labels().fingerprint()}) == 3
+    )
 
 
 def test_a_broken_record_is_named_by_its_set_and_row(file_set):
@@ -197,15 +248,23 @@ def test_a_file_smaller_than_the_crop_is_named_with_both_sizes(file_set):
 
 def test_parts_that_cannot_work_are_refused_at_once(memory_set, file_set):
     with pytest.raises(DataError, match="the image size is 16x16 and transform.size 8x8"):
-        batches({"part": shuffled(memory_set, dataclasses.replace(AUGMENTED, size_hw=(8, 8)))}, 0, 1)
+        batches(
+            {"part": shuffled(memory_set, dataclasses.replace(AUGMENTED, size_hw=(8, 8)))}, 0, 1
+        )
     with pytest.raises(DataError, match="paths come in any size"):
         batches({"part": shuffled(file_set, AUGMENTED)}, 0, 1)
     with pytest.raises(DataError, match="noise has 1 channels, transform.mean 3 values"):
-        batches({"part": shuffled(memory_set, dataclasses.replace(AUGMENTED, mean=(0.1, 0.2, 0.3)))}, 0, 1)
+        batches(
+            {"part": shuffled(memory_set, dataclasses.replace(AUGMENTED, mean=(0.1, 0.2, 0.3)))},
+            0,
+            1,
+        )
 
 
 def test_a_mistake_in_the_rows_reaches_the_user_as_it_is(memory_set):
-    part = dataclasses.replace(shuffled(memory_set, AUGMENTED), rows=lambda step: np.zeros(2 + step, np.int64))
+    part = dataclasses.replace(
+        shuffled(memory_set, AUGMENTED), rows=lambda step: np.zeros(2 + step, np.int64)
+    )
     with pytest.raises(DataError, match="noise: 3 rows at step 1, 2 before"):
         list(batches({"part": part}, 0, 3))
     with pytest.raises(IndexError, match="99 is out of bounds"):
@@ -224,7 +283,9 @@ transform = data_pipeline.classification.transforms.Transform((8, 8), (0.0,), (1
 assert len(list(batches({"x": Part(images, lambda step: np.arange(4), transform, 0, False)}, 0, 3))) == 3
 assert not tf.config.get_visible_devices("GPU")
 """
-    done = subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True
+    )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
@@ -232,7 +293,16 @@ assert not tf.config.get_visible_devices("GPU")
 def test_real_photos_arrive_as_pillow_reads_them(shared_data):
     (source,), target = read_domains(shared_data / "office_caltech10", ("amazon",), "webcam")
     assert (len(source), len(target), len(source.class_names)) == (958, 295, 10)
-    transform = Transform((224, 224), (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), resize_hw=(256, 256), crop="center")
+    transform = Transform(
+        (224, 224),
+        (0.485, 0.456, 0.406),
+        (0.229, 0.224, 0.225),
+        resize_hw=(256, 256),
+        crop="center",
+    )
     batch = next(batches({"target": in_order(target, transform, 8)}, 3, 4))["target"]
     images = [np.asarray(Image.open(target.paths[row]).convert("RGB")) for row in batch["index"]]
-    np.testing.assert_allclose(batch["image"], apply_evaluation(images, transform), rtol=1e-6, atol=1e-6)  # float32 rounding
+    # float32 rounding
+    np.testing.assert_allclose(
+        batch["image"], apply_evaluation(images, transform), rtol=1e-6, atol=1e-6
+    )

@@ -85,10 +85,9 @@ def test_the_fingerprint_of_ordinary_names_is_the_crc_of_their_utf8():
 def test_a_class_folder_that_is_no_utf8_gives_a_class_that_json_takes(tmp_path):
     two_domains(tmp_path, LATIN, "pen")
     (source,), target = read_domains(tmp_path, ("a",), "b")
-    assert (
-        source.class_names == target.class_names == ("caf\\xe9", "pen")
-        and source.read(0).shape == (6, 8, 3)
-    )
+    assert source.class_names == target.class_names == ("caf\\xe9", "pen") and source.read(
+        0
+    ).shape == (6, 8, 3)
     assert json.dumps(source.class_names, ensure_ascii=False).encode("utf-8")
     (tmp_path / "category.txt").write_bytes(b"pen\r\ncaf\xe9\r\n")
     assert read_folder(tmp_path, "a").class_names == ("pen", "caf\\xe9")
@@ -257,9 +256,11 @@ def test_a_tilde_is_expanded_in_every_reader(tmp_path, monkeypatch):
     two_domains(tmp_path / "photos", "mug")
     (tmp_path / "photos/category.txt").write_text("mug\n")
     for dataset, folder, source, target in (
-            ("domainnet", "net", "clipart", "real"), ("visda2017", "visda", "train", "validation"),
-            ("office31", "office", "dslr", "amazon"),
-            ("folder", "photos", "a", "b")):
+        ("domainnet", "net", "clipart", "real"),
+        ("visda2017", "visda", "train", "validation"),
+        ("office31", "office", "dslr", "amazon"),
+        ("folder", "photos", "a", "b"),
+    ):
         found = opened(dataset, f"~/{folder}", source, target)
         assert all(
             os.path.isfile(path) for images in (*found.sources, *found[1:]) for path in images.paths

@@ -33,9 +33,7 @@ from data_pipeline.segmentation.readers import read_domain
 from data_pipeline.segmentation.segmentation_set import size_mismatch
 
 IDS = np.array([[7] * 6, [23] * 6, [26] * 6, [24] * 6], np.uint8)
-CSV = (
-    "id,name,train_id,r,g,b\n0,road,0,128,64,128\n1,sky,1,70,130,180\n2,car,2,0,0,142\n9,void,255,0,0,0\n"
-)
+CSV = "id,name,train_id,r,g,b\n0,road,0,128,64,128\n1,sky,1,70,130,180\n2,car,2,0,0,142\n9,void,255,0,0,0\n"
 
 
 @pytest.fixture
@@ -139,12 +137,15 @@ def _dead_link(path):
     path.symlink_to("nowhere")
 
 
-@pytest.mark.parametrize("make, name, says", [
-    (_file, "Category.txt", "is not read under this name; rename it to category.txt"),
-    (_file, "category.txt ", "is not read under this name"),
-    (_folder, "category.txt", "is a folder, expected a file"),
-    (_dead_link, "category.txt", "is a link to nowhere, where nothing is, expected a"),
-])
+@pytest.mark.parametrize(
+    "make, name, says",
+    [
+        (_file, "Category.txt", "is not read under this name; rename it to category.txt"),
+        (_file, "category.txt ", "is not read under this name"),
+        (_folder, "category.txt", "is a folder, expected a file"),
+        (_dead_link, "category.txt", "is a link to nowhere, where nothing is, expected a"),
+    ],
+)
 def test_a_file_that_decides_is_never_passed_over(two_domains, make, name, says):
     make(two_domains / name)
     with pytest.raises(DataError, match=f"{name}: {says}"):
@@ -186,10 +187,14 @@ def test_domainnets_list_is_named_where_its_name_has_a_slip(tmp_path):
         )
 
 
-@pytest.mark.parametrize("make, name, says", [
-    (lambda path: None, "Labels", "is not read under this name; rename it to labels"),
-    (_file, "labels", "is a file, expected a folder"),
-    (_dead_link, "labels", "is a link to nowhere, where nothing is, expected a folder")])
+@pytest.mark.parametrize(
+    "make, name, says",
+    [
+        (lambda path: None, "Labels", "is not read under this name; rename it to labels"),
+        (_file, "labels", "is a file, expected a folder"),
+        (_dead_link, "labels", "is a link to nowhere, where nothing is, expected a folder"),
+    ],
+)
 def test_no_slip_in_the_folder_of_labels_makes_a_set_unlabelled(tmp_path, make, name, says):
     seg_files.write_gta5(tmp_path, {"00001": IDS})
     (tmp_path / "labels").rename(tmp_path / ("Labels" if name == "Labels" else "elsewhere"))
@@ -246,10 +251,9 @@ def test_a_copy_of_another_unicode_form_is_the_same_data_in_the_same_order(tmp_p
                 photo_files.write_images(path.parent, path.name)
         (tmp_path / form / "classes.csv").write_text(CSV)
     composed, decomposed = (read_folder(tmp_path / form, "d") for form in ("NFC", "NFD"))
-    assert (
-        composed.fingerprint(2) == decomposed.fingerprint(2)
-        and composed.fingerprint(1) != decomposed.fingerprint(1)
-    )
+    assert composed.fingerprint(2) == decomposed.fingerprint(2) and composed.fingerprint(
+        1
+    ) != decomposed.fingerprint(1)
     files = [[os.path.basename(path) for path in images.paths] for images in (composed, decomposed)]
     assert files[0] == [unicodedata.normalize("NFC", name) for name in files[1]] != files[1]
     if endings == (".png",):
@@ -257,30 +261,35 @@ def test_a_copy_of_another_unicode_form_is_the_same_data_in_the_same_order(tmp_p
             read_domain({"dataset": "own", "root": str(tmp_path / form), "classes": "classes.csv"})
             for form in ("NFC", "NFD")
         ]
-        assert (
-            sets[0].fingerprint(2) == sets[1].fingerprint(2)
-            and sets[0].fingerprint(1) != sets[1].fingerprint(1)
-        )
+        assert sets[0].fingerprint(2) == sets[1].fingerprint(2) and sets[0].fingerprint(1) != sets[
+            1
+        ].fingerprint(1)
 
 
 # Lists.
 
 
-@pytest.mark.parametrize("text, says", [
-    (
-        "# my list\na/1.jpg 0\na/2.jpg 0\n",
-        "line 1 is '# my list'; expected '<path of an image> <class id>', as in line 2",
-    ),
-    ("path label\na/1.jpg 0\na/2.jpg 0\n", "line 1 is 'path label'; expected '<path"),
-    (
-        "a/my 1\na/2.jpg\na/3.jpg\n",
-        "line 1 is 'a/my 1'; expected a path without a class id, as in line 2",
-    ),
-    ("a/1.jpg 0\na/2.jpg -1\n", "line 2 has class id -1; expected 0 or more"),
-    ("a/1.jpg -1\na/2.jpg -1\n", "line 1 has class id -1; expected 0 or more: .* unlabelled"),
-    ("a\\1.jpg 0\n", r"line 1 names 'a\\\\1.jpg', with backslashes; expected '/' between folders"),
-    ("a/1.jpg 0\na/2.jpg 4000000000\n", "line 2 is 'a/2.jpg 4000000000'; expected '<path"),
-])
+@pytest.mark.parametrize(
+    "text, says",
+    [
+        (
+            "# my list\na/1.jpg 0\na/2.jpg 0\n",
+            "line 1 is '# my list'; expected '<path of an image> <class id>', as in line 2",
+        ),
+        ("path label\na/1.jpg 0\na/2.jpg 0\n", "line 1 is 'path label'; expected '<path"),
+        (
+            "a/my 1\na/2.jpg\na/3.jpg\n",
+            "line 1 is 'a/my 1'; expected a path without a class id, as in line 2",
+        ),
+        ("a/1.jpg 0\na/2.jpg -1\n", "line 2 has class id -1; expected 0 or more"),
+        ("a/1.jpg -1\na/2.jpg -1\n", "line 1 has class id -1; expected 0 or more: .* unlabelled"),
+        (
+            "a\\1.jpg 0\n",
+            r"line 1 names 'a\\\\1.jpg', with backslashes; expected '/' between folders",
+        ),
+        ("a/1.jpg 0\na/2.jpg 4000000000\n", "line 2 is 'a/2.jpg 4000000000'; expected '<path"),
+    ],
+)
 def test_the_line_that_is_odd_is_the_one_that_is_blamed(tmp_path, text, says):
     (tmp_path / "list.txt").write_text(text)
     with pytest.raises(DataError, match=f"list.txt: {says}"):
@@ -346,14 +355,17 @@ def test_a_png_that_ends_in_zeros_is_whole(tmp_path, bits):
     np.testing.assert_array_equal(read_ids(str(tmp_path / "ids.png")), samples[..., 0])
 
 
-@pytest.mark.parametrize("data, says", [
-    (pixel_files.png(np.ones((1, 1, 3), np.uint8), size=(0, 5)), "its header is broken"),
-    (b"RIFF\x1a\0\0\0WEBPVP8L\x0d\0\0\0\x2f\xff\xff\xff\x0f\0\0\0\0\0\0\0\0", "."),
-    (
-        b"GIF89a\xff\xff\xff\xff\xf0\0\0" + bytes(6) + b",\0\0\0\0\xff\xff\xff\xff\0\x08\0;",
-        f"it has more than {2**27:,} pixels|.*expected at most",
-    ),
-])
+@pytest.mark.parametrize(
+    "data, says",
+    [
+        (pixel_files.png(np.ones((1, 1, 3), np.uint8), size=(0, 5)), "its header is broken"),
+        (b"RIFF\x1a\0\0\0WEBPVP8L\x0d\0\0\0\x2f\xff\xff\xff\x0f\0\0\0\0\0\0\0\0", "."),
+        (
+            b"GIF89a\xff\xff\xff\xff\xf0\0\0" + bytes(6) + b",\0\0\0\0\xff\xff\xff\xff\0\x08\0;",
+            f"it has more than {2**27:,} pixels|.*expected at most",
+        ),
+    ],
+)
 def test_a_header_that_cannot_be_is_said_in_plain_words(data, says):
     with pytest.raises(DataError, match=says) as caught:
         decode_picture(data, "x")
@@ -398,7 +410,10 @@ def test_a_palette_that_means_two_things_is_refused(tmp_path):
     """
     (tmp_path / "classes.csv").write_text(CSV)
     space, road, sky, car = (
-        read_classes(tmp_path / "classes.csv"), (128, 64, 128), (70, 130, 180), (0, 0, 142)
+        read_classes(tmp_path / "classes.csv"),
+        (128, 64, 128),
+        (70, 130, 180),
+        (0, 0, 142),
     )
 
     def read(indices, colors):

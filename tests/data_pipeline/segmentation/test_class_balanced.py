@@ -1,4 +1,6 @@
-"""Class-balanced sampling: the rows of a step. Which classes the labels contain: test_classes_present.py."""
+"""Class-balanced sampling: the rows of a step. Which classes the labels contain:
+test_classes_present.py.
+"""
 
 import math
 import random
@@ -25,7 +27,8 @@ def files_with_classes(num_files=600, shares=(1.0, 0.6, 0.3, 0.1, 0.01), seed=0)
 def block_in_plain_python(present, uniform, next_file):
     """The procedure of the specification, A2, for one block.
 
-    present: for each file the set of its classes. uniform: () -> number in [0, 1). next_file: class -> file.
+    present: for each file the set of its classes. uniform: () -> number in [0, 1). next_file: class
+    -> file.
     """
     num_classes = max(map(max, filter(None, present))) + 1
     can_be_drawn = [c for c in range(num_classes) if any(c in classes for classes in present)]
@@ -58,9 +61,13 @@ def test_a_block_is_the_procedure_of_the_specification(number):
         files = np.flatnonzero(present[:, c])
         passes, position = divmod(places[c], len(files))
         places[c] += 1
-        return int(files[permuted(position, len(files), int(subkey(int(subkey(block_key, c)), passes)))])
+        return int(
+            files[permuted(position, len(files), int(subkey(int(subkey(block_key, c)), passes)))]
+        )
 
-    expected = block_in_plain_python(as_sets(present), lambda: (next(words) >> 11) / 2 ** 53, next_file)
+    expected = block_in_plain_python(
+        as_sets(present), lambda: (next(words) >> 11) / 2**53, next_file
+    )
     got = rows(number, 3000, present, KEY)
     np.testing.assert_array_equal(np.sort(got), np.sort(expected))
     assert got.tolist() != expected  # shuffled within the block ...
@@ -80,7 +87,8 @@ def test_classes_come_as_often_as_with_other_random_numbers():
 
     expected = present[block_in_plain_python(as_sets(present), dice.random, next_file)].mean(axis=0)
     got = present[rows(0, 3000, present, KEY)].mean(axis=0)
-    np.testing.assert_allclose(got, expected, atol=0.05)  # two binomials of 3000: 4 standard deviations of their difference at a half
+    # two binomials of 3000: 4 standard deviations of their difference at a half
+    np.testing.assert_allclose(got, expected, atol=0.05)
 
 
 def test_a_rare_class_comes_far_more_often_than_its_share_of_the_files():
@@ -91,11 +99,13 @@ def test_a_rare_class_comes_far_more_often_than_its_share_of_the_files():
 
 
 def test_every_file_of_a_class_comes_before_one_comes_again():
-    present = np.eye(3, dtype=bool)[[0] * 90 + [1] * 9 + [2]]  # one class a file: the lists of files do not overlap
+    # one class a file: the lists of files do not overlap
+    present = np.eye(3, dtype=bool)[[0] * 90 + [1] * 9 + [2]]
     counts = np.bincount(rows(0, BLOCK, present, KEY), minlength=100)
     for files in (counts[:90], counts[90:99], counts[99:]):
         assert files.max() - files.min() <= 1  # one pass over the list after the other
-        assert abs(files.sum() - 1000) < 50  # three classes that never occur together come equally often
+        # three classes that never occur together come equally often
+        assert abs(files.sum() - 1000) < 50
 
 
 def test_any_step_gives_the_same_rows_whatever_was_asked_before():
@@ -106,7 +116,7 @@ def test_any_step_gives_the_same_rows_whatever_was_asked_before():
         class_balanced._block.cache_clear()
         rows(step, 7, other, KEY), rows(step + 400, 7, present, KEY + 1)
         np.testing.assert_array_equal(rows(step, 7, present, KEY), in_order[step])
-    assert rows(10 ** 12, 7, present, KEY).shape == (7,)
+    assert rows(10**12, 7, present, KEY).shape == (7,)
 
 
 @pytest.mark.parametrize("batch_size", [1, 4, 7, 64, 2999, 3001, 7000])
@@ -117,12 +127,14 @@ def test_the_batch_size_only_cuts_one_endless_order(batch_size):
         step = draw // batch_size
         got = rows(step, batch_size, present, KEY)
         assert got.dtype == np.int64
-        np.testing.assert_array_equal(got, endless[step * batch_size:(step + 1) * batch_size])
+        np.testing.assert_array_equal(got, endless[step * batch_size : (step + 1) * batch_size])
 
 
 def test_every_block_is_drawn_anew_and_so_is_every_key():
     present = files_with_classes()
-    blocks = [tuple(rows(block, BLOCK, present, key)) for block in range(3) for key in (KEY, KEY + 1)]
+    blocks = [
+        tuple(rows(block, BLOCK, present, key)) for block in range(3) for key in (KEY, KEY + 1)
+    ]
     assert len(set(blocks)) == 6
 
 

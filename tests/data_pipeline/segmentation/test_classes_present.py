@@ -26,14 +26,22 @@ def as_sets(present):
 @pytest.fixture
 def gta5(tmp_path):
     """Four labels: road and sky; road; road and train; nothing but ignored pixels."""
-    labels = {"00001": [ROAD, SKY], "00002": [ROAD, ROAD], "00003": [ROAD, TRAIN], "00004": [IGNORED_ID, IGNORED_ID]}
+    labels = {
+        "00001": [ROAD, SKY],
+        "00002": [ROAD, ROAD],
+        "00003": [ROAD, TRAIN],
+        "00004": [IGNORED_ID, IGNORED_ID],
+    }
     return make_set(tmp_path / "gta5", labels)
 
 
 def make_set(root, labels):
     """labels: {frame: ids of its columns}."""
     seg_files.write_gta5(root, {frame: np.tile(ids, (3, 1)) for frame, ids in labels.items()})
-    paths = [tuple(str(root / kind / f"{frame}.png") for frame in labels) for kind in ("images", "labels")]
+    paths = [
+        tuple(str(root / kind / f"{frame}.png") for frame in labels)
+        for kind in ("images", "labels")
+    ]
     return SegmentationSet("gta5", *paths, GTA5, read_ids)
 
 
@@ -71,28 +79,40 @@ def test_the_second_time_no_label_is_read(gta5, cache, no_reading):
     second = classes_present(gta5, cache=str(cache))
     assert second.dtype == bool
     np.testing.assert_array_equal(second, first)
-    assert [path.name for path in cache.parent.iterdir()] == ["classes.json"]  # nothing temporary is left
+    # nothing temporary is left
+    assert [path.name for path in cache.parent.iterdir()] == ["classes.json"]
 
 
 def test_another_set_is_never_taken_for_this_one(gta5, cache, tmp_path):
     classes_present(gta5, cache=cache)
-    fewer = dataclasses.replace(gta5, image_paths=gta5.image_paths[:2], label_paths=gta5.label_paths[:2])
+    fewer = dataclasses.replace(
+        gta5, image_paths=gta5.image_paths[:2], label_paths=gta5.label_paths[:2]
+    )
     assert as_sets(classes_present(fewer, cache=cache)) == EXPECTED[:2]
-    same_names = make_set(tmp_path / "again", {f"0000{i}": [ROAD, SKY, TRAIN, SKY] for i in range(1, 5)})
+    same_names = make_set(
+        tmp_path / "again", {f"0000{i}": [ROAD, SKY, TRAIN, SKY] for i in range(1, 5)}
+    )
     classes_present(gta5, cache=cache)
     assert gta5.fingerprint() == same_names.fingerprint()
     assert as_sets(classes_present(same_names, cache=cache)) == [{0, 10, 16}] * 4
 
 
-@pytest.mark.parametrize("breaking", ["empty", "cut", "not text", "a list", "other bits", "key gone", "null", "a folder"])
+@pytest.mark.parametrize(
+    "breaking", ["empty", "cut", "not text", "a list", "other bits", "key gone", "null", "a folder"]
+)
 def test_a_broken_cache_is_made_anew(gta5, cache, breaking, no_reading):
     classes_present(gta5, cache=cache)
     whole = cache.read_text()
     record = json.loads(whole)
     broken = {
-        "empty": b"", "cut": whole[:len(whole) // 2].encode(), "not text": b"\xff\xfe\x00", "a list": b"[1]",
+        "empty": b"",
+        "cut": whole[: len(whole) // 2].encode(),
+        "not text": b"\xff\xfe\x00",
+        "a list": b"[1]",
         "other bits": json.dumps(record | {"present": "f" + record["present"][1:]}).encode(),
-        "key gone": json.dumps({"of": record["of"]}).encode(), "null": json.dumps(record | {"present": None}).encode()}
+        "key gone": json.dumps({"of": record["of"]}).encode(),
+        "null": json.dumps(record | {"present": None}).encode(),
+    }
     if breaking == "a folder":
         cache.unlink()
         cache.mkdir()
@@ -106,15 +126,20 @@ def test_a_broken_cache_is_made_anew(gta5, cache, breaking, no_reading):
     classes_present(gta5, cache=cache)
 
 
-def test_where_the_cache_cannot_be_written_the_answer_is_the_same_and_a_warning_says_so(gta5, tmp_path, monkeypatch):
+def test_where_the_cache_cannot_be_written_the_answer_is_the_same_and_a_warning_says_so(
+    gta5, tmp_path, monkeypatch
+):
     (tmp_path / "file").write_text("no folder")
-    with pytest.warns(UserWarning, match=r"file/classes\.json: cannot be written.*reads all 4 labels again"):
+    with pytest.warns(
+        UserWarning, match=r"file/classes\.json: cannot be written.*reads all 4 labels again"
+    ):
         assert as_sets(classes_present(gta5, cache=tmp_path / "file" / "classes.json")) == EXPECTED
 
     def refuse(source, destination):
         raise PermissionError(13, "Permission denied", destination)
 
-    monkeypatch.setattr(os, "replace", refuse)  # a folder's rights do not stop a test that runs as root
+    # a folder's rights do not stop a test that runs as root
+    monkeypatch.setattr(os, "replace", refuse)
     with pytest.warns(UserWarning, match="Permission denied"):
         assert as_sets(classes_present(gta5, cache=tmp_path / "new" / "classes.json")) == EXPECTED
     assert list((tmp_path / "new").iterdir()) == []  # no half-written file

@@ -114,15 +114,18 @@ def test_what_is_no_label_at_all_keeps_its_line(tmp_path, space):
     path = str(tmp_path / "x.png")
     noise = np.random.default_rng(0).integers(0, 255, (40, 40, 3), np.uint8)
     for write, says in (
-            (lambda: None, "no such file"),
-            (lambda: (tmp_path / "x.png").write_bytes(b"text"), "not a PNG file"),
-            (lambda: Image.fromarray(np.zeros((4, 4), bool)).save(path), "found 1-bit grey PNG"),
-            (
-                lambda: seg_files.write_png16(tmp_path / "x.png", np.zeros((4, 4, 3), np.uint16)),
-                "found 16-bit RGB PNG",
-            ),
-            (lambda: (Image.fromarray(noise).save(path), seg_files.truncate(tmp_path / "x.png")),
-             "cannot be decoded")):
+        (lambda: None, "no such file"),
+        (lambda: (tmp_path / "x.png").write_bytes(b"text"), "not a PNG file"),
+        (lambda: Image.fromarray(np.zeros((4, 4), bool)).save(path), "found 1-bit grey PNG"),
+        (
+            lambda: seg_files.write_png16(tmp_path / "x.png", np.zeros((4, 4, 3), np.uint16)),
+            "found 16-bit RGB PNG",
+        ),
+        (
+            lambda: (Image.fromarray(noise).save(path), seg_files.truncate(tmp_path / "x.png")),
+            "cannot be decoded",
+        ),
+    ):
         write()
         with pytest.raises(DataError, match=f"x.png: {says}"):
             read_ids_or_colors(path, space=space)

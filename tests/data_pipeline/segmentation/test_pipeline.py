@@ -1,4 +1,6 @@
-"""The segmentation pipeline: a pure function of the step, the same eagerly and in tf.data, every evaluation image once, errors by file."""
+"""The segmentation pipeline: a pure function of the step, the same eagerly and in tf.data, every
+evaluation image once, errors by file.
+"""
 
 import numpy as np
 import pytest
@@ -23,7 +25,10 @@ def images(tmp_path_factory):
     for i in range(7):
         shape = (40, 80) if i < 5 else (60, 90)
         label = rng.integers(7, 13, shape).astype(np.uint8)
-        for kind, picture, files in (("image", rng.integers(0, 256, (*shape, 3), np.uint8), paths[0]), ("label", label, paths[1])):
+        for kind, picture, files in (
+            ("image", rng.integers(0, 256, (*shape, 3), np.uint8), paths[0]),
+            ("label", label, paths[1]),
+        ):
             files.append(str(folder / f"{kind}{i}.png"))
             Image.fromarray(picture).save(files[-1])
     return SegmentationSet("test", tuple(paths[0]), tuple(paths[1]), labels.CITYSCAPES, read_ids)
@@ -31,7 +36,13 @@ def images(tmp_path_factory):
 
 def make_part(images, with_labels=True, **settings):
     transform = seg_transforms.from_config(seg_base.whole_frames(SIZE, flip=True) | settings)
-    return seg_pipeline.SegPart(images, lambda step: (np.arange(3) + 3 * step) % 7, transform, key=5, with_labels=with_labels)
+    return seg_pipeline.SegPart(
+        images,
+        lambda step: (np.arange(3) + 3 * step) % 7,
+        transform,
+        key=5,
+        with_labels=with_labels,
+    )
 
 
 def assert_same(a, b):
@@ -41,10 +52,18 @@ def assert_same(a, b):
 
 
 def test_any_step_can_be_asked_for_directly(images):
-    part = make_part(images, color_jitter=dict(brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1, before_geometry=False))
+    part = make_part(
+        images,
+        color_jitter=dict(
+            brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1, before_geometry=False
+        ),
+    )
     from_zero = list(seg_pipeline.batches({"a": part}, 0, 5))
     assert_same(next(iter(seg_pipeline.batches({"a": part}, 4, 5)))["a"], from_zero[4]["a"])
-    assert from_zero[0]["a"]["image"].shape == (3, *SIZE, 3) and from_zero[0]["a"]["label"].dtype == np.int32
+    assert (
+        from_zero[0]["a"]["image"].shape == (3, *SIZE, 3)
+        and from_zero[0]["a"]["label"].dtype == np.int32
+    )
 
 
 def test_tf_data_gives_what_the_functions_give_eagerly(images):
@@ -53,8 +72,12 @@ def test_tf_data_gives_what_the_functions_give_eagerly(images):
     chosen = seg_pipeline._chosen(part, 2, 3)
     for row in range(3):
         index, uniforms = chosen["index"][row], chosen["uniforms"][row]
-        image, label = seg_transforms.apply(images.read_image(index), images.read_label(index), uniforms, 0.5, part.transform)
-        np.testing.assert_array_equal(batch["image"][row], seg_transforms.normalise(image, part.transform))
+        image, label = seg_transforms.apply(
+            images.read_image(index), images.read_label(index), uniforms, 0.5, part.transform
+        )
+        np.testing.assert_array_equal(
+            batch["image"][row], seg_transforms.normalise(image, part.transform)
+        )
         np.testing.assert_array_equal(batch["label"][row], label)
 
 
@@ -62,11 +85,17 @@ def test_the_image_scale_is_one_a_batch_and_labels_keep_their_size(images):
     part = make_part(images, image_scales=clan.IMAGE_SCALES)
     heights = [batch["a"]["image"].shape[1] for batch in seg_pipeline.batches({"a": part}, 0, 30)]
     assert set(heights) == {int(0.8 * 24), 24, int(1.1 * 24)}
-    assert all(batch["a"]["label"].shape == (3, *SIZE) for batch in seg_pipeline.batches({"a": part}, 0, 4))
+    assert all(
+        batch["a"]["label"].shape == (3, *SIZE) for batch in seg_pipeline.batches({"a": part}, 0, 4)
+    )
 
 
 def test_without_labels_there_is_no_label_at_all(images):
-    batch = next(iter(seg_pipeline.batches({"a": make_part(images.without_labels(), with_labels=False)}, 0, 1)))["a"]
+    batch = next(
+        iter(
+            seg_pipeline.batches({"a": make_part(images.without_labels(), with_labels=False)}, 0, 1)
+        )
+    )["a"]
     assert batch.keys() == {"image", "mask", "index"}
     with pytest.raises(DataError, match="part 'a' wants labels and test has none"):
         seg_pipeline.batches({"a": make_part(images.without_labels())}, 0, 1)
@@ -82,18 +111,30 @@ def test_evaluation_shows_every_image_once_with_its_label_at_its_own_size(images
                 seen.append(batch["index"][row])
                 np.testing.assert_array_equal(batch["label"][row], images.read_label(seen[-1]))
             else:
-                assert not batch["image"][row].any() and (batch["label"][row] == 255).all() and batch["index"][row] == -1
+                assert (
+                    not batch["image"][row].any()
+                    and (batch["label"][row] == 255).all()
+                    and batch["index"][row] == -1
+                )
     assert seen == list(range(7))
 
 
 def test_a_truncated_file_is_named(images, tmp_path):
     broken = tmp_path / "broken.png"
     broken.write_bytes(open(images.image_paths[1], "rb").read()[:400])
-    spoilt = SegmentationSet("test", (images.image_paths[0], str(broken), *images.image_paths[2:]), images.label_paths, images.space, read_ids)
+    spoilt = SegmentationSet(
+        "test",
+        (images.image_paths[0], str(broken), *images.image_paths[2:]),
+        images.label_paths,
+        images.space,
+        read_ids,
+    )
     with pytest.raises(DataError, match="broken.png"):
         list(seg_pipeline.batches({"a": make_part(spoilt)}, 0, 2))
 
 
 def test_a_crop_larger_than_the_image_names_the_file(images):
     with pytest.raises(DataError, match=r"image\d.png: resized to .* smaller than the crop 24x48"):
-        list(seg_pipeline.batches({"a": make_part(images, flip=False, scale_range=(0.2, 0.3))}, 0, 1))
+        list(
+            seg_pipeline.batches({"a": make_part(images, flip=False, scale_range=(0.2, 0.3))}, 0, 1)
+        )

@@ -28,7 +28,14 @@ def target(tmp_path):
     """Three images of two cities, with labels that must not be seen."""
     names = ("ulm/ulm_1_2", "aachen/aachen_0_9", "aachen/aachen_0_3")
     seg_files.write_cityscapes(tmp_path / "cityscapes", {name: np.full(HW, 7) for name in names})
-    return read_domain(dict(dataset="cityscapes", root=str(tmp_path / "cityscapes"), split="train", space="cityscapes"))
+    return read_domain(
+        dict(
+            dataset="cityscapes",
+            root=str(tmp_path / "cityscapes"),
+            split="train",
+            space="cityscapes",
+        )
+    )
 
 
 def some_labels(num_classes=19, count=3):
@@ -38,9 +45,15 @@ def some_labels(num_classes=19, count=3):
 
 def test_what_is_written_is_read_back_with_the_images_order_and_classes(target, tmp_path):
     labels, seen = some_labels(), []
-    made = files.write(tmp_path / "round0", target, labels, origin=ORIGIN, progress=lambda *args: seen.append(args))
+    made = files.write(
+        tmp_path / "round0", target, labels, origin=ORIGIN, progress=lambda *args: seen.append(args)
+    )
     again = files.read(tmp_path / "round0", target, origin=ORIGIN)
-    assert again == made and again.image_paths == target.image_paths and again.class_names == target.class_names
+    assert (
+        again == made
+        and again.image_paths == target.image_paths
+        and again.class_names == target.class_names
+    )
     assert seen == [(1, 3), (2, 3), (3, 3)]
     for i, label in enumerate(labels):
         found = again.read_label(i)
@@ -48,22 +61,38 @@ def test_what_is_written_is_read_back_with_the_images_order_and_classes(target, 
         np.testing.assert_array_equal(found, label)
     check_first_labels(again)  # train ids are what this set holds
     assert [path.rsplit("/", 2)[1:] for path in again.label_paths] == [
-        ["labels", f"{name}_leftImg8bit.png"] for name in ("aachen_0_3", "aachen_0_9", "ulm_1_2")]
+        ["labels", f"{name}_leftImg8bit.png"] for name in ("aachen_0_3", "aachen_0_9", "ulm_1_2")
+    ]
     assert again.fingerprint() not in (target.fingerprint(), target.without_labels().fingerprint())
 
 
 def test_a_sixteen_class_set_keeps_its_numbering(target, tmp_path):
-    sixteen = read_domain(dict(dataset="cityscapes", root=str(tmp_path / "cityscapes"), split="train", space="cityscapes_16"))
+    sixteen = read_domain(
+        dict(
+            dataset="cityscapes",
+            root=str(tmp_path / "cityscapes"),
+            split="train",
+            space="cityscapes_16",
+        )
+    )
     found = files.write(tmp_path / "p", sixteen, some_labels(16), origin=ORIGIN)
     assert found.class_names == CITYSCAPES_16.class_names
     np.testing.assert_array_equal(found.read_label(2), some_labels(16)[2])
-    with pytest.raises(DataError, match=r"aachen_0_3_leftImg8bit.png: pseudo-labels \[16\]; expected 0..15 and 255"):
+    with pytest.raises(
+        DataError, match=r"aachen_0_3_leftImg8bit.png: pseudo-labels \[16\]; expected 0..15 and 255"
+    ):
         files.write(tmp_path / "q", sixteen, [np.full(HW, 16)], origin=ORIGIN)
 
 
 def test_the_png_files_have_the_colours_of_the_classes(target, tmp_path):
-    files.write(tmp_path / "p", target, [np.full(HW, value) for value in (13, 0, IGNORED)], origin=ORIGIN)
-    for name, color in (("aachen_0_3", (0, 0, 142)), ("aachen_0_9", (128, 64, 128)), ("ulm_1_2", (0, 0, 0))):
+    files.write(
+        tmp_path / "p", target, [np.full(HW, value) for value in (13, 0, IGNORED)], origin=ORIGIN
+    )
+    for name, color in (
+        ("aachen_0_3", (0, 0, 142)),
+        ("aachen_0_9", (128, 64, 128)),
+        ("ulm_1_2", (0, 0, 0)),
+    ):
         with Image.open(tmp_path / "p/labels" / f"{name}_leftImg8bit.png") as image:
             assert image.mode == "P" and image.convert("RGB").getpixel((1, 1)) == color
 
@@ -94,12 +123,16 @@ def test_a_killed_writer_leaves_nothing_and_the_next_one_begins_anew(target, tmp
         files.read(root, target, origin=ORIGIN)
     (tmp_path / ".p.unfinished/labels/stale.png").write_bytes(b"")
     files.write(root, target, some_labels(), origin=ORIGIN)
-    assert files.is_finished(root, target, origin=ORIGIN) and len(list((root / "labels").iterdir())) == 3
+    assert (
+        files.is_finished(root, target, origin=ORIGIN)
+        and len(list((root / "labels").iterdir())) == 3
+    )
     assert not (tmp_path / ".p.unfinished").exists()
 
 
 def test_labels_come_one_by_one(target, tmp_path):
     """Memory stays that of one label: the next is asked for when the last is on disk."""
+
     def lazily():
         for i, label in enumerate(some_labels()):
             assert len(list((tmp_path / ".p.unfinished/labels").iterdir())) == i
@@ -108,13 +141,25 @@ def test_labels_come_one_by_one(target, tmp_path):
     files.write(tmp_path / "p", target, lazily(), origin=ORIGIN)
 
 
-@pytest.mark.parametrize("labels, message", [
-    (some_labels()[:2], "cityscapes/train: 2 pseudo-labels for 3 images; expected one each"),
-    (itertools.repeat(np.zeros(HW, int)), "cityscapes/train: more pseudo-labels than its 3 images"),
-    ([np.zeros((2, 3), int)], r"aachen_0_3_leftImg8bit.png: a pseudo-label of shape \(2, 3\) for an image of \(4, 6\); resize the logits"),
-    ([np.full(HW, 19)], r"pseudo-labels \[19\]; expected 0..18 and 255"),
-    ([np.full(HW, -1)], r"pseudo-labels \[-1\]; expected"),
-])
+@pytest.mark.parametrize(
+    "labels, message",
+    [
+        (some_labels()[:2], "cityscapes/train: 2 pseudo-labels for 3 images; expected one each"),
+        (
+            itertools.repeat(np.zeros(HW, int)),
+            "cityscapes/train: more pseudo-labels than its 3 images",
+        ),
+        (
+            [np.zeros((2, 3), int)],
+            (
+                r"aachen_0_3_leftImg8bit.png: a pseudo-label of shape \(2, 3\) for an image of \(4,"
+                r" 6\); resize the logits"
+            ),
+        ),
+        ([np.full(HW, 19)], r"pseudo-labels \[19\]; expected 0..18 and 255"),
+        ([np.full(HW, -1)], r"pseudo-labels \[-1\]; expected"),
+    ],
+)
 def test_labels_that_do_not_fit_are_refused_and_leave_nothing(target, tmp_path, labels, message):
     with pytest.raises(DataError, match=message) as caught:
         files.write(tmp_path / "p", target, labels, origin=ORIGIN)
@@ -124,9 +169,22 @@ def test_labels_that_do_not_fit_are_refused_and_leave_nothing(target, tmp_path, 
 def test_other_pseudo_labels_than_asked_for_are_named(target, tmp_path):
     root = tmp_path / "p"
     files.write(root, target, some_labels(), origin=ORIGIN)
-    with pytest.raises(DataError, match=r"p: other pseudo-labels \(origin .*20000.* instead of .*30000.*\); choose another folder"):
+    with pytest.raises(
+        DataError,
+        match=(
+            r"p: other pseudo-labels \(origin .*20000.* instead of .*30000.*\); choose another"
+            r" folder"
+        ),
+    ):
         files.is_finished(root, target, origin=ORIGIN | {"checkpoint": "spcl/30000"})
-    fewer = read_domain(dict(dataset="cityscapes", root=str(tmp_path / "cityscapes"), split="train", space="cityscapes_16"))
+    fewer = read_domain(
+        dict(
+            dataset="cityscapes",
+            root=str(tmp_path / "cityscapes"),
+            split="train",
+            space="cityscapes_16",
+        )
+    )
     with pytest.raises(DataError, match="classes"):
         files.read(root, fewer, origin=ORIGIN)
     with pytest.raises(DataError, match="p: holds files already"):
@@ -142,7 +200,13 @@ def test_other_pseudo_labels_than_asked_for_are_named(target, tmp_path):
 def test_a_file_that_is_gone_or_broken_is_named(target, tmp_path):
     found = files.write(tmp_path / "p", target, some_labels(), origin=ORIGIN)
     Image.fromarray(np.full(HW, 33, np.uint8)).save(found.label_paths[0])
-    with pytest.raises(DataError, match=r"id 33 \(24 pixels\) is no id of cityscapes \(train ids\); expected train ids 0..18 and 255: remove"):
+    with pytest.raises(
+        DataError,
+        match=(
+            r"id 33 \(24 pixels\) is no id of cityscapes \(train ids\); expected train ids 0..18"
+            r" and 255: remove"
+        ),
+    ):
         found.read_label(0)
     (tmp_path / "p/labels/ulm_1_2_leftImg8bit.png").unlink()
     with pytest.raises(DataError, match="ulm_1_2_leftImg8bit.png: this pseudo-label is gone"):
@@ -157,8 +221,12 @@ def test_a_folder_that_cannot_be_written_is_named(target, tmp_path):
 
 def test_images_of_one_name_in_two_folders_are_refused(tmp_path):
     seg_files.write_cityscapes(tmp_path, {"ulm/a": None, "aachen/a": None})
-    both = read_domain(dict(dataset="cityscapes", root=str(tmp_path), split="train", space="cityscapes"))
-    with pytest.raises(DataError, match="two images would share the pseudo-label a_leftImg8bit.png"):
+    both = read_domain(
+        dict(dataset="cityscapes", root=str(tmp_path), split="train", space="cityscapes")
+    )
+    with pytest.raises(
+        DataError, match="two images would share the pseudo-label a_leftImg8bit.png"
+    ):
         files.write(tmp_path / "p", both, some_labels(), origin=ORIGIN)
 
 

@@ -33,20 +33,31 @@ def make_batch(seed=0):
     rng = np.random.default_rng(seed)
     images, mask = rng.normal(size=(2, ROWS, WIDTH)).astype(np.float32), np.ones(ROWS, bool)
     labels = rng.integers(0, CLASSES, ROWS).astype(np.int32)
-    return {"source": {"image": images[0], "label": labels, "mask": mask}, "target": {"image": images[1] + 1, "mask": mask}}
+    return {
+        "source": {"image": images[0], "label": labels, "mask": mask},
+        "target": {"image": images[1] + 1, "mask": mask},
+    }
 
 
 def initial(config):
     images = {"source": 1, "target": 1, "sources": 1}
-    return METHODS[config.method].init(jax.random.key(0), jnp.zeros((2, WIDTH)), config=config, model=MODEL, num_images=images)
+    return METHODS[config.method].init(
+        jax.random.key(0), jnp.zeros((2, WIDTH)), config=config, model=MODEL, num_images=images
+    )
 
 
 @functools.cache
 def compiled(settings):
-    """The train step of a stage, from its config as JSON: tests that share a stage share its compilation."""
+    """The train step of a stage, from its config as JSON: tests that share a stage share its
+    compilation.
+    """
     config = ConfigDict(json.loads(settings))
     method = METHODS[config.method]
-    return jax.jit(lambda state, batch: method.train_step(state, batch, jax.random.key(0), config=config, model=MODEL))
+    return jax.jit(
+        lambda state, batch: method.train_step(
+            state, batch, jax.random.key(0), config=config, model=MODEL
+        )
+    )
 
 
 def after_one_step(config, state=None):
@@ -57,9 +68,12 @@ def assert_equal(a, b):
     jax.tree.map(np.testing.assert_array_equal, a, b)
 
 
-@pytest.mark.parametrize("method", ["dann", pytest.param("cdan", marks=pytest.mark.slow)])  # the same code but for its inputs
+# the same code but for its inputs
+@pytest.mark.parametrize("method", ["dann", pytest.param("cdan", marks=pytest.mark.slow)])
 def test_the_first_step_reverses_nothing_while_the_discriminator_learns(method):
-    """At step 0 the coefficient is 0: the classifier moves as with weight 0. Later coefficients: test_tllib_steps."""
+    """At step 0 the coefficient is 0: the classifier moves as with weight 0. Later coefficients:
+    test_tllib_steps.
+    """
     with_loss, without = (stage(method, weight=weight) for weight in (1.0, 0.0))
     (first, metrics), (plain, _) = after_one_step(with_loss), after_one_step(without)
     assert_equal(first.params["classifier"], plain.params["classifier"])
@@ -69,16 +83,25 @@ def test_the_first_step_reverses_nothing_while_the_discriminator_learns(method):
     assert after_one_step(with_loss, again)[1]["alignment"] < metrics["alignment"]
 
 
-@pytest.mark.parametrize("frozen, moving", [("optimizer", "classifier_optimizer"), ("classifier_optimizer", "optimizer")])
+@pytest.mark.parametrize(
+    "frozen, moving", [("optimizer", "classifier_optimizer"), ("classifier_optimizer", "optimizer")]
+)
 def test_mcds_features_and_classifiers_have_optimisers_of_their_own(frozen, moving):
     config = stage("mcd", **{f"{frozen}.lr": 0.0})
     before, (after, metrics) = initial(config), after_one_step(config)
     heads = before.params["classifier"]["head"], before.params["second_head"]
     new_heads = after.params["classifier"]["head"], after.params["second_head"]
     features, new_features = before.params["classifier"]["fc1"], after.params["classifier"]["fc1"]
-    still, moved = ((features, new_features), (heads, new_heads)) if frozen == "optimizer" else ((heads, new_heads), (features, new_features))
+    still, moved = (
+        ((features, new_features), (heads, new_heads))
+        if frozen == "optimizer"
+        else ((heads, new_heads), (features, new_features))
+    )
     assert_equal(*still)
-    assert all(np.abs(a - b).max() > 0 for a, b in zip(jax.tree.leaves(moved[0]), jax.tree.leaves(moved[1])))
+    assert all(
+        np.abs(a - b).max() > 0
+        for a, b in zip(jax.tree.leaves(moved[0]), jax.tree.leaves(moved[1]))
+    )
     assert metrics["ce"] > 0 and metrics["ce_second"] > 0
 
 
@@ -91,13 +114,21 @@ def test_unknown_kernels_and_statistics_are_refused(method):
 
 
 def test_a_joint_pass_shares_its_statistics_and_cannot_be_of_domains_normalised_apart():
-    """By hand: one tenth of the mean of both domains' rows; apart, the source's first and then the target's, each a tenth of the way."""
+    """By hand: one tenth of the mean of both domains' rows; apart, the source's first and then the
+    target's, each a tenth of the way.
+    """
     config, batch = stage("dann"), make_batch()
     kernel = np.asarray(initial(config).params["classifier"]["fc1"]["kernel"])
     source, target = ((batch[domain]["image"] @ kernel).mean(0) for domain in ("source", "target"))
-    for joint, expected in ((True, 0.1 * (source + target) / 2), (False, 0.9 * 0.1 * source + 0.1 * target)):
+    for joint, expected in (
+        (True, 0.1 * (source + target) / 2),
+        (False, 0.9 * 0.1 * source + 0.1 * target),
+    ):
         moved, _ = after_one_step(stage("dann", joint_pass=joint))
-        np.testing.assert_allclose(moved.batch_stats["classifier"]["bn1"]["mean"][0], expected, rtol=1e-5, atol=1e-6)  # float32 sums
+        # float32 sums
+        np.testing.assert_allclose(
+            moved.batch_stats["classifier"]["bn1"]["mean"][0], expected, rtol=1e-5, atol=1e-6
+        )
     with pytest.raises(UserError, match="set target_bn=0, or joint_pass=False"):
         initial(stage("dann", target_bn=1))
 
@@ -105,8 +136,16 @@ def test_a_joint_pass_shares_its_statistics_and_cannot_be_of_domains_normalised_
 def test_a_stage_begins_with_the_networks_that_the_other_had():
     state = initial(stage("dann"))
     other = initial(stage("dan"))
-    saved = {"params": jax.tree.map(lambda x: x + 1, other.params), "batch_stats": jax.tree.map(lambda x: x + 1, other.batch_stats)}
+    saved = {
+        "params": jax.tree.map(lambda x: x + 1, other.params),
+        "batch_stats": jax.tree.map(lambda x: x + 1, other.batch_stats),
+    }
     begun = _begin_with(state, saved, what="test")
-    assert_equal((begun.params["classifier"], begun.batch_stats["classifier"]), (saved["params"]["classifier"], saved["batch_stats"]["classifier"]))
-    assert_equal((begun.params["discriminator"], begun.batch_stats["discriminator"]),
-                 (state.params["discriminator"], state.batch_stats["discriminator"]))
+    assert_equal(
+        (begun.params["classifier"], begun.batch_stats["classifier"]),
+        (saved["params"]["classifier"], saved["batch_stats"]["classifier"]),
+    )
+    assert_equal(
+        (begun.params["discriminator"], begun.batch_stats["discriminator"]),
+        (state.params["discriminator"], state.batch_stats["discriminator"]),
+    )

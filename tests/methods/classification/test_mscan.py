@@ -1,4 +1,6 @@
-"""MSCAN: nothing of it was released, so it is held to CAN where they must agree, and to hand-made sources where they must not break."""
+"""MSCAN: nothing of it was released, so it is held to CAN where they must agree, and to hand-made
+sources where they must not break.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -30,12 +32,16 @@ def network(num_domains):
 
 def initial(config, model, method=mscan, num_target=40):
     images = {"source": 1, "target": num_target, "sources": SOURCES}
-    return method.init(jax.random.key(0), jnp.zeros((2, WIDTH)), config=config, model=model, num_images=images)
+    return method.init(
+        jax.random.key(0), jnp.zeros((2, WIDTH)), config=config, model=model, num_images=images
+    )
 
 
 def rows(rng, labels, shift=0.0):
     """Points around a centre for each class."""
-    return (3.0 * np.eye(CLASSES, WIDTH)[labels] + shift + 0.3 * rng.normal(size=(len(labels), WIDTH))).astype(np.float32)
+    return (
+        3.0 * np.eye(CLASSES, WIDTH)[labels] + shift + 0.3 * rng.normal(size=(len(labels), WIDTH))
+    ).astype(np.float32)
 
 
 def make_batch(seed, masks=((1,) * 6, (1,) * 6), target_mask=(1,) * 6):
@@ -44,26 +50,49 @@ def make_batch(seed, masks=((1,) * 6, (1,) * 6), target_mask=(1,) * 6):
     batch = {"class_target": {"image": rows(rng, blocks, 0.5), "mask": np.array(target_mask, bool)}}
     for i, mask in enumerate(masks):
         labels = rng.integers(0, CLASSES, 6).astype(np.int32)
-        batch[f"source{i}"] = {"image": rows(rng, labels, 0.1 * i), "label": labels, "mask": np.ones(6, bool)}
-        batch[f"class_source{i}"] = {"image": rows(rng, blocks, 0.1 * i), "mask": np.array(mask, bool)}
+        batch[f"source{i}"] = {
+            "image": rows(rng, labels, 0.1 * i),
+            "label": labels,
+            "mask": np.ones(6, bool),
+        }
+        batch[f"class_source{i}"] = {
+            "image": rows(rng, blocks, 0.1 * i),
+            "mask": np.array(mask, bool),
+        }
     return batch
 
 
 @pytest.fixture(scope="module")
 def step():
     config, model = stage(), network(SOURCES + 1)
-    return jax.jit(lambda state, batch: mscan.train_step(state, batch, None, config=config, model=model))
+    return jax.jit(
+        lambda state, batch: mscan.train_step(state, batch, None, config=config, model=model)
+    )
 
 
 def test_weights_are_of_this_batchs_cross_entropies(step):
     _, metrics = step(initial(stage(), network(SOURCES + 1)), make_batch(0))
     confidence = 1 / np.array([metrics["ce0"], metrics["ce1"]])
-    np.testing.assert_allclose([metrics["weight0"], metrics["weight1"]], confidence / confidence.sum(), rtol=1e-5)
-    expected = metrics["ce0"] + metrics["ce1"] + 0.3 * (metrics["weight0"] * metrics["cdd0"] + metrics["weight1"] * metrics["cdd1"])
+    np.testing.assert_allclose(
+        [metrics["weight0"], metrics["weight1"]], confidence / confidence.sum(), rtol=1e-5
+    )
+    expected = (
+        metrics["ce0"]
+        + metrics["ce1"]
+        + 0.3 * (metrics["weight0"] * metrics["cdd0"] + metrics["weight1"] * metrics["cdd1"])
+    )
     np.testing.assert_allclose(metrics["loss"], expected, rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["a class missing in one source", "one class left", "a single image of each class in one source", "nothing left"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "a class missing in one source",
+        "one class left",
+        "a single image of each class in one source",
+        "nothing left",
+    ],
+)
 def test_scarce_classes_train_on(step, name):
     masks, target_mask = [[1] * 6, [1] * 6], [1] * 6
     if name == "a class missing in one source":
@@ -75,7 +104,9 @@ def test_scarce_classes_train_on(step, name):
     if name == "nothing left":
         masks, target_mask = [[0] * 6] * 2, [0] * 6
     state, metrics = step(initial(stage(), network(SOURCES + 1)), make_batch(0, masks, target_mask))
-    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.params)) and np.isfinite(metrics["grad_norm"])
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.params)) and np.isfinite(
+        metrics["grad_norm"]
+    )
     if name == "nothing left":
         assert metrics["cdd0"] == metrics["cdd1"] == 0
 
@@ -87,29 +118,73 @@ def test_one_source_is_can():
     model = network(2)
     one = make_batch(1)
     for config, method, batch in (
-        (ours, mscan, {"source0": one["source0"], "class_source0": one["class_source0"], "class_target": one["class_target"]}),
-        (theirs, can, {"source": one["source0"], "class_source": one["class_source0"], "class_target": one["class_target"]}),
+        (
+            ours,
+            mscan,
+            {
+                "source0": one["source0"],
+                "class_source0": one["class_source0"],
+                "class_target": one["class_target"],
+            },
+        ),
+        (
+            theirs,
+            can,
+            {
+                "source": one["source0"],
+                "class_source": one["class_source0"],
+                "class_target": one["class_target"],
+            },
+        ),
     ):
         images = {"source": 1, "target": 40, "sources": 1}
-        state = method.init(jax.random.key(0), jnp.zeros((2, WIDTH)), config=config, model=model, num_images=images)
-        state, metrics = jax.jit(lambda s, b: method.train_step(s, b, None, config=config, model=model))(state, batch)
+        state = method.init(
+            jax.random.key(0), jnp.zeros((2, WIDTH)), config=config, model=model, num_images=images
+        )
+        state, metrics = jax.jit(
+            lambda s, b: method.train_step(s, b, None, config=config, model=model)
+        )(state, batch)
         labels, target = np.repeat(np.arange(CLASSES), 5), np.repeat(np.arange(CLASSES), 10)
         data = rows(np.random.default_rng(4), labels), labels
-        feed = ArrayFeed({"source": data, "source0": data, "target": (rows(np.random.default_rng(5), target, 0.5), None)})
+        feed = ArrayFeed(
+            {
+                "source": data,
+                "source0": data,
+                "target": (rows(np.random.default_rng(5), target, 0.5), None),
+            }
+        )
         refreshed, summary, _ = method.refresh(state, data=feed, config=config, model=model)
-        found = state.params, metrics["loss"], refreshed.extra["pseudo_labels"], summary["center_change"]
+        found = (
+            state.params,
+            metrics["loss"],
+            refreshed.extra["pseudo_labels"],
+            summary["center_change"],
+        )
         if method is mscan:
             expected = found
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), found, expected)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), found, expected
+    )
 
 
 def make_feed(second_labels):
     """Two sources and a target of ten images a class."""
-    rng, labels, target = np.random.default_rng(6), np.repeat(np.arange(CLASSES), 5), np.repeat(np.arange(CLASSES), 10)
+    rng, labels, target = (
+        np.random.default_rng(6),
+        np.repeat(np.arange(CLASSES), 5),
+        np.repeat(np.arange(CLASSES), 10),
+    )
     second = np.array(second_labels)
-    return ArrayFeed({
-        "source0": (rows(rng, labels), labels), "source1": (rows(rng, second, 0.1), second), "target": (rows(rng, target, 0.5), None),
-    }), target
+    return (
+        ArrayFeed(
+            {
+                "source0": (rows(rng, labels), labels),
+                "source1": (rows(rng, second, 0.1), second),
+                "target": (rows(rng, target, 0.5), None),
+            }
+        ),
+        target,
+    )
 
 
 SCARCE = {
@@ -122,66 +197,112 @@ SCARCE = {
 @pytest.mark.parametrize("rule", ["mean", "vote"])
 @pytest.mark.parametrize("name", SCARCE)
 def test_every_class_is_found_in_the_target_though_one_source_lacks_it(name, rule):
-    """The first source has all four. With it alone nine of ten images at least are right: the second must not take that away."""
+    """The first source has all four. With it alone nine of ten images at least are right: the
+    second must not take that away.
+    """
     config, model = stage(), network(SOURCES + 1)
     config.clustering.update(max_distance=1.0, ensemble=rule)
     feed, truth = make_feed(SCARCE[name])
     new, summary, _ = mscan.refresh(initial(config, model), data=feed, config=config, model=model)
     labels, centers = np.asarray(new.extra["cluster_labels"]), np.asarray(new.extra["centers"])
-    assert min((labels[truth == k] == k).mean() for k in range(CLASSES)) >= 0.8 and (labels == truth).mean() >= 0.9
-    assert np.isfinite(summary["center_change"]) and summary["kmeans_updates"] < config.clustering.max_updates
-    assert summary["ensemble_agreement"] > 0.9, "a source does not disagree about a class that it does not know"
+    assert (
+        min((labels[truth == k] == k).mean() for k in range(CLASSES)) >= 0.8
+        and (labels == truth).mean() >= 0.9
+    )
+    assert (
+        np.isfinite(summary["center_change"])
+        and summary["kmeans_updates"] < config.clustering.max_updates
+    )
+    assert summary["ensemble_agreement"] > 0.9, (
+        "a source does not disagree about a class that it does not know"
+    )
     assert centers.shape == (SOURCES, CLASSES, 6) and int(new.extra["loop"]) == 1
-    assert [bool(center.any()) for center in centers[1]] == [k in SCARCE[name] for k in range(CLASSES)]
+    assert [bool(center.any()) for center in centers[1]] == [
+        k in SCARCE[name] for k in range(CLASSES)
+    ]
 
 
 def test_one_sources_images_move_its_own_statistics_only(step):
-    """Domain 1's, by hand: a tenth of the way to the random batch's mean, then to the class-aware batch's. Nothing of 0 and 2 changes."""
+    """Domain 1's, by hand: a tenth of the way to the random batch's mean, then to the class-aware
+    batch's. Nothing of 0 and 2 changes.
+    """
     state, batch, other = initial(stage(), network(SOURCES + 1)), make_batch(0), make_batch(1)
     changed = batch | {name: other[name] for name in ("source1", "class_source1")}
     found = [step(state, rows)[0].batch_stats["classifier"] for rows in (batch, changed)]
     for layer in ("bn1", "bn2"):
         for key in ("mean", "var"):
             for domain in (0, 2):
-                np.testing.assert_array_equal(found[0][layer][key][domain], found[1][layer][key][domain], err_msg=f"{layer} {key} {domain}")
+                np.testing.assert_array_equal(
+                    found[0][layer][key][domain],
+                    found[1][layer][key][domain],
+                    err_msg=f"{layer} {key} {domain}",
+                )
     kernel = np.asarray(state.params["classifier"]["fc1"]["kernel"])
     for stats, rows in zip(found, (batch, changed)):
         expected = 0.0
         for name in ("source1", "class_source1"):
             expected = 0.9 * expected + 0.1 * (rows[name]["image"] @ kernel).mean(0)
-        np.testing.assert_allclose(stats["bn1"]["mean"][1], expected, rtol=1e-5, atol=1e-6)  # float32 sums
+        # float32 sums
+        np.testing.assert_allclose(stats["bn1"]["mean"][1], expected, rtol=1e-5, atol=1e-6)
 
 
 def test_weights_that_are_no_constants_pull_by_their_own_slope(step):
-    """w_e = (1 / c_e) / sum_i (1 / c_i), so dw_e / dc_j = w_e w_j / c_j - [e = j] w_e / c_e: the switch adds to a step
+    """w_e = (1 / c_e) / sum_i (1 / c_i), so dw_e / dc_j = w_e w_j / c_j - [e = j] w_e / c_e: the
+    switch adds to a step
     -rate * beta * sum_e D_e dw_e / dc_j grad c_j."""
     config, model, batch = stage(), network(SOURCES + 1), make_batch(0)
     config.weight_stop_gradient = False
     state = initial(config, model)
     constant, metrics = step(state, batch)
-    moving, _ = jax.jit(lambda state, batch: mscan.train_step(state, batch, None, config=config, model=model))(state, batch)
-    ce, discrepancies, w = (np.array([metrics[f"{name}{e}"] for e in range(SOURCES)]) for name in ("ce", "cdd", "weight"))
-    slopes = config.cdd.weight * discrepancies @ (np.outer(w, w / ce) - np.diag(w / ce))  # [E], of each cross-entropy
+    moving, _ = jax.jit(
+        lambda state, batch: mscan.train_step(state, batch, None, config=config, model=model)
+    )(state, batch)
+    ce, discrepancies, w = (
+        np.array([metrics[f"{name}{e}"] for e in range(SOURCES)])
+        for name in ("ce", "cdd", "weight")
+    )
+    # [E], of each cross-entropy
+    slopes = config.cdd.weight * discrepancies @ (np.outer(w, w / ce) - np.diag(w / ce))
 
     def pulled(head):
         """sum_j slope_j c_j as a function of the head alone."""
         total = 0.0
         for e, slope in enumerate(slopes):
-            output, _ = forward_train(model, state.params, state.batch_stats, batch[f"source{e}"], domain=e, axis_name=None)
-            total += slope * cross_entropy(output.features @ head["kernel"] + head["bias"][None], batch[f"source{e}"]["label"]).mean()
+            output, _ = forward_train(
+                model,
+                state.params,
+                state.batch_stats,
+                batch[f"source{e}"],
+                domain=e,
+                axis_name=None,
+            )
+            total += (
+                slope
+                * cross_entropy(
+                    output.features @ head["kernel"] + head["bias"][None],
+                    batch[f"source{e}"]["label"],
+                ).mean()
+            )
         return total
 
     gradient = jax.grad(pulled)(state.params["classifier"]["head"])["kernel"]
     rate = metrics["learning_rate"] * dict(config.optimizer.lr_multipliers).get("head/", 1.0)
-    found = moving.params["classifier"]["head"]["kernel"] - constant.params["classifier"]["head"]["kernel"]
+    found = (
+        moving.params["classifier"]["head"]["kernel"]
+        - constant.params["classifier"]["head"]["kernel"]
+    )
     assert np.abs(rate * gradient).max() > 1e-5, "the switch must be seen"
-    np.testing.assert_allclose(found, -rate * gradient, rtol=0, atol=0.01 * np.abs(found).max())  # of two nearly equal numbers
+    # of two nearly equal numbers
+    np.testing.assert_allclose(found, -rate * gradient, rtol=0, atol=0.01 * np.abs(found).max())
 
 
 def test_a_wrong_number_of_sources_or_an_unknown_choice_is_one_clear_line():
     with pytest.raises(UserError, match="target_bn=3, but the data have 2 source"):
         initial(stage(3), network(4))
-    for key, match in (("weighting", "unknown weighting 'x'; known: bsa"), ("clustering.ensemble", "unknown clustering.ensemble 'x'; known: mean")):
+    for key, match in (
+        ("weighting", "unknown weighting 'x'; known: bsa"),
+        ("clustering.ensemble", "unknown clustering.ensemble 'x'; known: mean"),
+    ):
         config = stage()
         config.update_from_flattened_dict({key: "x"})
         with pytest.raises(UserError, match=match):

@@ -60,16 +60,19 @@ def tables_of(case, logits=("logits_s", "logits_t")):
     zeros where the file has none.
     """
     features = np.concatenate([case["f_s"], case["f_t"]])
-    both = np.concatenate(
-        [case[name] for name in logits]
-    ) if logits[0] in case else np.zeros((len(features), 3))
+    both = (
+        np.concatenate([case[name] for name in logits])
+        if logits[0] in case
+        else np.zeros((len(features), 3))
+    )
     return {"classifier": {"table": {"kernel": features}, "head": {"kernel": both}}}
 
 
 def batch_of(count, num_classes):
-    rows, labels = np.eye(2 * count, dtype=np.float32), (
-        np.arange(count) % num_classes
-    ).astype(np.int32)
+    rows, labels = (
+        np.eye(2 * count, dtype=np.float32),
+        (np.arange(count) % num_classes).astype(np.int32),
+    )
     mask = np.ones(count, bool)
     return {
         "source": {"image": rows[:count], "label": labels, "mask": mask},
@@ -104,7 +107,8 @@ def discriminator_of(case, prefix="disc."):
     params = {}
     for layer, (dense, norm) in enumerate((("0", "1"), ("3", "4")), start=1):
         params[f"dense{layer}"] = {
-            "kernel": case[f"{prefix}{dense}.weight"].T, "bias": case[f"{prefix}{dense}.bias"]
+            "kernel": case[f"{prefix}{dense}.weight"].T,
+            "bias": case[f"{prefix}{dense}.bias"],
         }
         params[f"norm{layer}"] = {
             "scale": case[f"{prefix}{norm}.weight"][None],
@@ -140,9 +144,10 @@ def dann(golden):
     """(compiled step, f(case) -> state, batch, cases by step)."""
     cases = {step: golden("can_tllib")[f"dann_iter{step}"] for step in (0, 300, 5000)}
     n, width = cases[0]["f_s"].shape
-    config, model = stage(
-        "dann", discriminator_width=len(cases[0]["disc.0.bias"])
-    ), Lookup(3, width)
+    config, model = (
+        stage("dann", discriminator_width=len(cases[0]["disc.0.bias"])),
+        Lookup(3, width),
+    )
 
     def state_of(case):
         return make(
@@ -156,8 +161,7 @@ def dann(golden):
 
 
 def test_danns_steps_are_tllibs(dann):
-    """At steps 0, 300 and 5,000 of the recipe's schedule: nothing reversed, a seventh, nearly all.
-    """
+    """At steps 0, 300 and 5,000 of the recipe's schedule: nothing reversed, a seventh, nearly all."""
     step, state_of, batch, cases = dann
     for case in cases.values():
         outcome = step(state_of(case), batch)
@@ -203,7 +207,8 @@ def test_cdans_steps_are_tllibs(golden, name):
 @pytest.mark.parametrize(
     "method, statistic",
     [
-        ("dan", "linear"), ("jan", "quadratic"),
+        ("dan", "linear"),
+        ("jan", "quadratic"),
         *(
             pytest.param(*pair, marks=pytest.mark.slow)
             for pair in (("dan", "quadratic"), ("jan", "linear"))
@@ -214,9 +219,11 @@ def test_the_steps_of_dan_and_jan_are_tllibs(golden, method, statistic):
     case = golden("can_tllib")[f"{method}_{statistic}"]
     n, width = case["f_s"].shape
     num_classes = case["logits_s"].shape[1] if "logits_s" in case else 3
-    config, model, batch = stage(
-        method, statistic=statistic
-    ), Lookup(num_classes, width), batch_of(n, num_classes)
+    config, model, batch = (
+        stage(method, statistic=statistic),
+        Lookup(num_classes, width),
+        batch_of(n, num_classes),
+    )
     state = make(config, model, tables_of(case))
     after, metrics = compiled(config, model)(state, batch)
     # tllib's constant
@@ -261,21 +268,26 @@ def mcd_setting(case, **changes):
     (config, model, state, batch).
     """
     n, num_classes = case["logits_1"].shape
-    config, model = stage("mcd", entropy_weight=0.0, weight=1.0, **changes), Lookup(
-        num_classes, n, over_features=True
+    config, model = (
+        stage("mcd", entropy_weight=0.0, weight=1.0, **changes),
+        Lookup(num_classes, n, over_features=True),
     )
     bias = np.zeros(num_classes)
     tables = {
         "classifier": {
-            "table": {"kernel": np.eye(n)}, "head": {"kernel": case["logits_1"], "bias": bias}
+            "table": {"kernel": np.eye(n)},
+            "head": {"kernel": case["logits_1"], "bias": bias},
         },
         "second_head": {"linear": {"kernel": case["logits_2"], "bias": bias}},
     }
     rows, mask = np.eye(n, dtype=np.float32), np.ones(n, bool)
     source = {"image": rows, "label": np.zeros(n, np.int32), "mask": ~mask}
-    return config, model, make(config, model, tables), {
-        "source": source, "target": {"image": rows, "mask": mask}
-    }
+    return (
+        config,
+        model,
+        make(config, model, tables),
+        {"source": source, "target": {"image": rows, "mask": mask}},
+    )
 
 
 def assert_nothing_else(metrics, case):
@@ -299,9 +311,9 @@ def test_mcds_phase_b_follows_the_discrepancy_uphill_with_the_classifiers(golden
     assert_close(gradient["classifier"]["head"]["kernel"], -case["grad_discrepancy_logits_1"])
     assert_close(gradient["second_head"]["linear"]["kernel"], -case["grad_discrepancy_logits_2"])
     np.testing.assert_array_equal(gradient["classifier"]["table"]["kernel"], 0)
-    assert (
-        metrics["discrepancy_minimised"] > metrics["discrepancy_maximised"]
-    ), "phase C looks at it after B"
+    assert metrics["discrepancy_minimised"] > metrics["discrepancy_maximised"], (
+        "phase C looks at it after B"
+    )
     assert step(after, batch)[1]["discrepancy_maximised"] > case["discrepancy"]
 
 

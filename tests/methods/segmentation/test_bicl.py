@@ -1,4 +1,6 @@
-"""BiCL's losses as a whole against the slides' formulas (dass_formula) and the released code (dass_iter), and its ablations."""
+"""BiCL's losses as a whole against the slides' formulas (dass_formula) and the released code
+(dass_iter), and its ablations.
+"""
 
 import bicl_golden
 import jax
@@ -18,11 +20,17 @@ from dajax.ops.pseudo_labels import NUM_BINS
 def formula(golden):
     found = bicl_golden.Formula(golden("dass_formula")[""])
     recipe = settings()
-    assert (found.case["tau"], found.case["lam"], found.case["T"]) == (recipe.temperature, recipe.decay, recipe.dynamic.threshold)
+    assert (found.case["tau"], found.case["lam"], found.case["T"]) == (
+        recipe.temperature,
+        recipe.decay,
+        recipe.dynamic.threshold,
+    )
     return found
 
 
-@pytest.mark.parametrize("term, name, other", [("forward", "fc", "backward"), ("backward", "bc", "forward")])
+@pytest.mark.parametrize(
+    "term, name, other", [("forward", "fc", "backward"), ("backward", "bc", "forward")]
+)
 def test_each_contrast_and_its_gradient_are_the_slides(formula, term, name, other):
     alone = {other: False, "contrast_weight": 1.0}
     _, terms, _, grads = formula.evaluate(settings(**alone))
@@ -33,15 +41,23 @@ def test_each_contrast_and_its_gradient_are_the_slides(formula, term, name, othe
     _, stopped, _, grads = formula.evaluate(settings(prototype_gradient=False, **alone))
     pixels, constant = (grads[1], grads[0]) if term == "forward" else grads
     pg.assert_value(stopped[term], formula.case[f"{name}_mean"])
-    pg.assert_close(pixels, np.moveaxis(formula.case[f"{name}_mean_grad_pixel_stopgrad_proto"], 1, -1))
+    pg.assert_close(
+        pixels, np.moveaxis(formula.case[f"{name}_mean_grad_pixel_stopgrad_proto"], 1, -1)
+    )
     assert not np.asarray(constant).any()
 
 
 def test_the_loss_is_the_weighted_sum_of_its_terms(formula):
     config = settings(target_weight=0.5, entropy_weight=0.7, contrast_weight=0.11)
     loss, terms, _, grads = formula.evaluate(config)
-    base = terms["segmentation"] + 0.5 * terms["segmentation_target"] + 0.7 * (terms["entropy_source"] + 0.5 * terms["entropy_target"])
-    np.testing.assert_allclose(loss, base + 0.11 * (formula.case["fc_mean"] + formula.case["bc_mean"]), rtol=1e-5)
+    base = (
+        terms["segmentation"]
+        + 0.5 * terms["segmentation_target"]
+        + 0.7 * (terms["entropy_source"] + 0.5 * terms["entropy_target"])
+    )
+    np.testing.assert_allclose(
+        loss, base + 0.11 * (formula.case["fc_mean"] + formula.case["bc_mean"]), rtol=1e-5
+    )
     for grad, domain in zip(grads, "ST"):
         both = formula.case[f"fc_mean_grad_f{domain}"] + formula.case[f"bc_mean_grad_f{domain}"]
         pg.assert_close(grad, 0.11 * np.moveaxis(both, 1, -1))
@@ -53,7 +69,9 @@ def test_the_averages_move_by_the_hybrid_labels_and_their_shares_are_told(formul
         pg.assert_close(moved[f"mu_{domain}"], formula.case[f"mu_{short}_new"], pg.VALUE_TOLERANCE)
         np.testing.assert_array_equal(moved[f"known_{domain}"], formula.case[f"have_{short}_new"])
     for kind, labels in (("static", "y_F"), ("dynamic", "y_D"), ("hybrid", "y_T")):
-        np.testing.assert_allclose(terms[f"labelled_{kind}"], (formula.case[labels] != IGNORED).mean(), rtol=1e-6)
+        np.testing.assert_allclose(
+            terms[f"labelled_{kind}"], (formula.case[labels] != IGNORED).mean(), rtol=1e-6
+        )
 
 
 def test_calibration_and_priority_choose_the_labels(formula):
@@ -61,7 +79,10 @@ def test_calibration_and_priority_choose_the_labels(formula):
     case, static = formula.case, formula.case["y_F"]
     filled = {
         "calibrated": ({}, np.where(case["y_D"] != IGNORED, case["y_D"], static)),
-        "not calibrated": ({"dynamic.calibrate": False}, np.where(case["y_D_nocal"] != IGNORED, case["y_D_nocal"], static)),
+        "not calibrated": (
+            {"dynamic.calibrate": False},
+            np.where(case["y_D_nocal"] != IGNORED, case["y_D_nocal"], static),
+        ),
         "static first": ({"priority": "static"}, np.where(static != IGNORED, static, case["y_D"])),
         "static only": ({"dynamic.on": False}, static),
     }
@@ -75,7 +96,9 @@ def test_calibration_and_priority_choose_the_labels(formula):
 
 
 def test_a_wanted_share_labels_the_most_similar_pixels_of_the_target(formula):
-    """Without a histogram of steps before, that of this batch decides: exactly so many pixels, those with the best cosines."""
+    """Without a histogram of steps before, that of this batch decides: exactly so many pixels,
+    those with the best cosines.
+    """
     case = formula.case
     cosines = np.where(case["ok_S"], case["sim_S2T"], -1.0)  # calibrated
     _, terms, moved, _ = formula.evaluate(settings(**{"dynamic.share": 0.35}))
@@ -103,31 +126,51 @@ def test_probable_labels_are_those_of_the_softmax_of_cosines(formula):
     exponentials = np.exp(cosine / 0.1)
     probability = exponentials / exponentials.sum(-1, keepdims=True)
     labels = np.where(probability.max(-1) > 0.8, cosine.argmax(-1), formula.case["y_F"])
-    _, _, moved, _ = formula.evaluate(settings(**{"dynamic.score": "probability", "dynamic.threshold": 0.8}))
+    _, _, moved, _ = formula.evaluate(
+        settings(**{"dynamic.score": "probability", "dynamic.threshold": 0.8})
+    )
     pg.assert_close(moved["mu_target"], formula.moved_target(labels), pg.VALUE_TOLERANCE)
 
 
 def test_the_first_steps_have_no_bias(formula):
-    """Without a mu of both domains xi is 0: then calibration changes nothing, whatever the other domain's mu is."""
+    """Without a mu of both domains xi is 0: then calibration changes nothing, whatever the other
+    domain's mu is.
+    """
     unknown = jnp.zeros(9, bool)
     for lacking in ("known_source", "known_target"):
         extra = formula.extra | {lacking: unknown}
-        found = [formula.evaluate(settings(**{"dynamic.calibrate": on}), extra=extra)[1]["labelled_dynamic"] for on in (True, False)]
+        found = [
+            formula.evaluate(settings(**{"dynamic.calibrate": on}), extra=extra)[1][
+                "labelled_dynamic"
+            ]
+            for on in (True, False)
+        ]
         assert found[0] == found[1] == np.float32((formula.case["y_D_nocal"] != IGNORED).mean())
 
 
 def test_the_rows_of_the_ablation_are_configurations(formula):
-    base = {"segmentation", "segmentation_target", "entropy_source", "entropy_target", "labelled_static"}
+    base = {
+        "segmentation",
+        "segmentation_target",
+        "entropy_source",
+        "entropy_target",
+        "labelled_static",
+    }
     dynamic = {"labelled_dynamic", "labelled_hybrid"}
     expected = {
-        "base": base, "forward": base | {"forward"}, "forward_backward": base | {"forward", "backward"},
-        "uncalibrated": base | {"forward", "backward"} | dynamic, "bicl_0": base | {"forward", "backward"} | dynamic,
+        "base": base,
+        "forward": base | {"forward"},
+        "forward_backward": base | {"forward", "backward"},
+        "uncalibrated": base | {"forward", "backward"} | dynamic,
+        "bicl_0": base | {"forward", "backward"} | dynamic,
     }
     found = {row: formula.evaluate(settings(**changes)) for row, changes in ABLATION.items()}
     assert {row: set(terms) for row, (_, terms, _, _) in found.items()} == expected
     assert len({float(loss) for loss, *_ in found.values()}) == len(ABLATION)
     _, _, extra, grads = found["base"]
-    assert not any(np.asarray(grad).any() for grad in grads), "L_base touches features through logits only"
+    assert not any(np.asarray(grad).any() for grad in grads), (
+        "L_base touches features through logits only"
+    )
     assert all(np.array_equal(extra[name], formula.extra[name]) for name in extra)
     neither, *_ = formula.evaluate(settings(forward=False, backward=False))
     assert neither == found["base"][0]
@@ -136,45 +179,69 @@ def test_the_rows_of_the_ablation_are_configurations(formula):
 def evaluate_iteration(case, config):
     """(loss, terms, gradients by input) of dass_iter.npz."""
     mask = np.ones(len(case["label_s"]), bool)
-    batch = {domain: {"label": pg.ints(case[f"label_{domain[0]}"]), "mask": mask} for domain in ("source", "target")}
+    batch = {
+        domain: {"label": pg.ints(case[f"label_{domain[0]}"]), "mask": mask}
+        for domain in ("source", "target")
+    }
     classes, width = case["logits_s"].shape[1], case["feature_s"].shape[1]
-    extra = {"mu_source": jnp.zeros((classes, width)), "known_source": jnp.zeros(classes, bool)}  # pairs have no memory: returned as it is
+    # pairs have no memory: returned as it is
+    extra = {"mu_source": jnp.zeros((classes, width)), "known_source": jnp.zeros(classes, bool)}
 
     def loss_fn(inputs):
-        loss, terms, after = bicl.losses(*(SegOutput(inputs[f"feature_{d}"], inputs[f"logits_{d}"], None) for d in "st"), batch, extra, config)
+        loss, terms, after = bicl.losses(
+            *(SegOutput(inputs[f"feature_{d}"], inputs[f"logits_{d}"], None) for d in "st"),
+            batch,
+            extra,
+            config,
+        )
         return loss, (terms, after)
 
     names = ("logits_s", "logits_t", "feature_s", "feature_t")
     step = jax.jit(jax.value_and_grad(loss_fn, has_aux=True))
     (loss, (terms, after)), grads = step({name: pg.last(case[name]) for name in names})
-    assert after.keys() == extra.keys() and not any(np.asarray(value).any() for value in after.values())
+    assert after.keys() == extra.keys() and not any(
+        np.asarray(value).any() for value in after.values()
+    )
     return loss, terms, grads
 
 
 def test_a_whole_iteration_is_the_released_codes(golden):
     case = golden("dass_iter")[""]
     config = settings(**CODE)
-    assert (case["lambt"], case["lamb"]) == (config.target_weight, config.entropy_weight) and (case["lamb_metric"] == config.contrast_weight).all()
+    assert (case["lambt"], case["lamb"]) == (config.target_weight, config.entropy_weight) and (
+        case["lamb_metric"] == config.contrast_weight
+    ).all()
     loss, terms, grads = evaluate_iteration(case, config)
     pg.assert_value(loss, case["loss_total"])
     pg.assert_value(terms["segmentation"], case["loss_source"])
     pg.assert_value(terms["segmentation_target"], case["loss_target"])
-    pg.assert_value(0.4 * (terms["entropy_source"] + 0.3 * terms["entropy_target"]), case["loss_entropy"])
+    pg.assert_value(
+        0.4 * (terms["entropy_source"] + 0.3 * terms["entropy_target"]), case["loss_entropy"]
+    )
     pg.assert_value(0.2 * (terms["forward"] + terms["backward"]), case["loss_metric"])
     for domain in "st":
-        pg.assert_close(grads[f"feature_{domain}"], np.moveaxis(case[f"grad_feature_{domain}"], 1, -1))
+        pg.assert_close(
+            grads[f"feature_{domain}"], np.moveaxis(case[f"grad_feature_{domain}"], 1, -1)
+        )
     pg.assert_close(grads["logits_t"][:1], np.moveaxis(case["grad_logits_t"], 1, -1))
     pg.assert_close(grads["logits_s"].sum((1, 2)), case["grad_logits_s_sum_hw"])
     pg.assert_close(jnp.abs(grads["logits_t"]).sum((1, 2)), case["grad_logits_t_abs_sum_hw"])
     _, terms, _ = evaluate_iteration(case, settings(**CODE | {"entropy": "right"}))
-    pg.assert_value(0.4 * (terms["entropy_source"] + 0.3 * terms["entropy_target"]), case["loss_entropy_true"])
+    pg.assert_value(
+        0.4 * (terms["entropy_source"] + 0.3 * terms["entropy_target"]), case["loss_entropy_true"]
+    )
 
 
 def test_each_direction_of_a_pair_has_its_switch(golden):
-    for case, weights in ((golden("dass_iter")[""], (True, False)), (golden("dass_iter")[""], (False, True))):
+    for case, weights in (
+        (golden("dass_iter")[""], (True, False)),
+        (golden("dass_iter")[""], (False, True)),
+    ):
         forward, backward = weights
         _, terms, _ = evaluate_iteration(case, settings(forward=forward, backward=backward, **CODE))
-        pairs = pg.pair_losses(*(x for d in "st" for x in (pg.last(case[f"feature_{d}"]), pg.ints(case[f"label_{d}"]))))
+        pairs = pg.pair_losses(
+            *(x for d in "st" for x in (pg.last(case[f"feature_{d}"]), pg.ints(case[f"label_{d}"])))
+        )
         name, (values, _) = ("forward", pairs[0]) if forward else ("backward", pairs[1])
         pg.assert_value(terms[name], values.mean())
         assert ("backward" if forward else "forward") not in terms

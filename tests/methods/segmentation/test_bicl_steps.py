@@ -26,39 +26,67 @@ def stage_config(**changes):
 
 
 def make_model(config, heads="single"):
-    network = ConfigDict(seg_base.small_network(heads) | {"widths": (4, 4, 8, 8), "aspp_branches": 1, "aspp_rates": (1,)})
+    network = ConfigDict(
+        seg_base.small_network(heads)
+        | {
+            "widths": (4, 4, 8, 8),
+            "aspp_branches": 1,
+            "aspp_rates": (1,),
+        }
+    )
     model = build_segmenter(network, config, num_classes=CLASSES)
     return model.clone(backbone=model.backbone.clone(stage_sizes=(1, 1, 1, 1)))
 
 
 def make_batch(seed):
-    """Rows of four devices: classes that only one device has, labels ignored unevenly, and a padded row in the target."""
+    """Rows of four devices: classes that only one device has, labels ignored unevenly, and a padded
+    row in the target.
+    """
     rng = np.random.default_rng(seed)
     parts = {}
     for domain in ("source", "target"):
-        label = np.sort(rng.integers(0, CLASSES, (4, *SHAPE[:2])), axis=None).reshape(4, *SHAPE[:2]).astype(np.int32)
+        label = (
+            np.sort(rng.integers(0, CLASSES, (4, *SHAPE[:2])), axis=None)
+            .reshape(4, *SHAPE[:2])
+            .astype(np.int32)
+        )
         label[1:, : 4 if domain == "source" else 10] = IGNORED
-        parts[domain] = {"image": rng.normal(size=(4, *SHAPE)).astype(np.float32), "label": label, "mask": np.ones(4, bool)}
+        parts[domain] = {
+            "image": rng.normal(size=(4, *SHAPE)).astype(np.float32),
+            "label": label,
+            "mask": np.ones(4, bool),
+        }
     parts["target"]["mask"][2] = False
     return parts
 
 
 def flat(tree):
-    return {jax.tree_util.keystr(path, simple=True, separator="/"): np.array(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="/"): np.array(leaf)
+        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+    }
 
 
-@pytest.fixture(scope="module", params=[{"contrast_weight": 1.0, "dynamic.share": 0.4}, CODE], ids=["batch", "pair"])
+@pytest.fixture(
+    scope="module",
+    params=[{"contrast_weight": 1.0, "dynamic.share": 0.4}, CODE],
+    ids=["batch", "pair"],
+)
 def trained(request):
     """Config, initial state, and [(states, metrics)] of three steps on one and on four devices."""
     config = stage_config(**request.param)
     model = make_model(config)
 
     def initial_state():
-        return bicl.init(jax.random.key(0), jnp.zeros((2, *SHAPE)), config=config, model=model, num_images={})
+        return bicl.init(
+            jax.random.key(0), jnp.zeros((2, *SHAPE)), config=config, model=model, num_images={}
+        )
 
     outcomes = []
     for devices in (jax.devices()[:1], jax.devices()):
-        step = parallel.compile_train_step(functools.partial(bicl.train_step, config=config, model=model), devices)
+        step = parallel.compile_train_step(
+            functools.partial(bicl.train_step, config=config, model=model), devices
+        )
         state, states = initial_state(), []
         for seed in range(3):
             state, metrics = step(state, make_batch(seed), jax.random.key(0))
@@ -68,16 +96,25 @@ def trained(request):
 
 
 def test_four_devices_are_one_device(trained):
-    """To 1e-5 of each array's largest, or of 1e-3, the unit of biases that hold a nearly cancelling sum; the moving prototypes too."""
+    """To 1e-5 of each array's largest, or of 1e-3, the unit of biases that hold a nearly cancelling
+    sum; the moving prototypes too.
+    """
     config, _, (one, four) = trained
     for i, ((state, metrics), (other, other_metrics)) in enumerate(zip(one, four)):
         for name, value in state.items():
-            unit = max(np.abs(value).max(), 1e-3 if i == 0 else 1.0)  # the later steps begin where rounding has been
-            np.testing.assert_allclose(other[name], value, rtol=0, atol=1e-5 * unit, err_msg=f"step {i}: {name}")
+            # the later steps begin where rounding has been
+            unit = max(np.abs(value).max(), 1e-3 if i == 0 else 1.0)
+            np.testing.assert_allclose(
+                other[name], value, rtol=0, atol=1e-5 * unit, err_msg=f"step {i}: {name}"
+            )
         for name, value in metrics.items():
-            np.testing.assert_allclose(other_metrics[name], value, rtol=1e-4, atol=1e-6, err_msg=f"step {i}: {name}")
+            np.testing.assert_allclose(
+                other_metrics[name], value, rtol=1e-4, atol=1e-6, err_msg=f"step {i}: {name}"
+            )
     if config.contrast_kind == "batch":
-        assert 0 < one[0][1]["labelled_dynamic"] < 1 and one[-1][1]["labelled_dynamic"] > 0, "dynamic labels took part"
+        assert 0 < one[0][1]["labelled_dynamic"] < 1 and one[-1][1]["labelled_dynamic"] > 0, (
+            "dynamic labels took part"
+        )
 
 
 def test_steps_change_what_they_should_and_nothing_else(trained):
@@ -86,10 +123,23 @@ def test_steps_change_what_they_should_and_nothing_else(trained):
     changed = {name for name in before if not np.array_equal(before[name], after[name])}
     extra = {name for name in before if name.startswith("extra/")}
     scores = {"extra/scores"} if config.dynamic.share else set()
-    assert extra == {"extra/mu_source", "extra/mu_target", "extra/known_source", "extra/known_target"} | scores
-    assert before["extra/mu_source"].shape == (CLASSES, 8) and not any(before[name].any() for name in extra)
+    assert (
+        extra
+        == {
+            "extra/mu_source",
+            "extra/mu_target",
+            "extra/known_source",
+            "extra/known_target",
+        }
+        | scores
+    )
+    assert before["extra/mu_source"].shape == (CLASSES, 8) and not any(
+        before[name].any() for name in extra
+    )
     assert {name for name in before if name.startswith(("params/", "batch_stats/"))} <= changed
-    assert changed & extra == (extra if config.contrast_kind == "batch" else set()), "only the slides' method remembers prototypes"
+    assert changed & extra == (extra if config.contrast_kind == "batch" else set()), (
+        "only the slides' method remembers prototypes"
+    )
 
 
 def test_settings_that_cannot_be_meant_are_refused():
@@ -100,15 +150,32 @@ def test_settings_that_cannot_be_meant_are_refused():
         "dynamic.score": ("softmax", "unknown dynamic.score 'softmax'; known: cosine, probability"),
         "temperature": (0.0, "temperature=0.0: it must be positive"),
         "decay": (1.5, "decay=1.5: it is the share of the old prototype"),
-        "dynamic.share": (1.0, "dynamic.share=1.0: of the target's pixels, from 0 (dynamic.threshold counts) to below 1"),
-        "dynamic.threshold": (1.0, "dynamic.threshold=1.0: from -1 to below 1 for dynamic.score='cosine'"),
+        "dynamic.share": (
+            1.0,
+            (
+                "dynamic.share=1.0: of the target's pixels, from 0 (dynamic.threshold counts) to"
+                " below 1"
+            ),
+        ),
+        "dynamic.threshold": (
+            1.0,
+            "dynamic.threshold=1.0: from -1 to below 1 for dynamic.score='cosine'",
+        ),
     }
     config = stage_config()
     for key, (value, message) in wrong.items():
         with pytest.raises(UserError) as error:
-            bicl.init(jax.random.key(0), None, config=stage_config(**{key: value}), model=make_model(config), num_images={})
+            bicl.init(
+                jax.random.key(0),
+                None,
+                config=stage_config(**{key: value}),
+                model=make_model(config),
+                num_images={},
+            )
         assert message in str(error.value)
-    with pytest.raises(UserError, match="dynamic.share=0.3 without dynamic labels: set it to 0, or dynamic.on=True"):
+    with pytest.raises(
+        UserError, match="dynamic.share=0.3 without dynamic labels: set it to 0, or dynamic.on=True"
+    ):
         bicl.check(stage_config(**{"dynamic.share": 0.3, "dynamic.on": False}), make_model(config))
     with pytest.raises(UserError, match="no dynamic labels: set dynamic.on=False"):
         bicl.check(stage_config(contrast_kind="pair"), make_model(config))

@@ -27,7 +27,11 @@ SIZE_HW, CLASSES = (32, 48), 3
 def small(config):
     network = ConfigDict(
         seg_base.small_network("twin")
-        | {"widths": (4, 4, 8, 8), "aspp_branches": 1, "aspp_rates": (1,)}
+        | {
+            "widths": (4, 4, 8, 8),
+            "aspp_branches": 1,
+            "aspp_rates": (1,),
+        }
     )
     model = build_segmenter(network, config, num_classes=CLASSES)
     return model.clone(backbone=model.backbone.clone(stage_sizes=(1, 1, 1, 1)))
@@ -71,7 +75,7 @@ def logits(first_step):
             {"segmenter": state.params["segmenter"]},
             state.batch_stats,
             batch["source"],
-            **passes
+            **passes,
         )
         *target, _ = forward_segmenter(
             model, {"segmenter": state.params["segmenter"]}, stats, batch["target"], **passes
@@ -105,9 +109,8 @@ def test_without_a_warm_up_the_adversary_weighs_from_the_first_step(first_step, 
         width=config.adversarial.width,
     )
     judged = resize_bilinear(judged[..., None], SIZE_HW)[..., 0]
-    weights = (
-        config.adversarial.epsilon
-        + config.adversarial.local_weight * discrepancy_map(layer5, layer6)
+    weights = config.adversarial.epsilon + config.adversarial.local_weight * discrepancy_map(
+        layer5, layer6
     )
     assert np.abs(weights - 1).max() > 0.1, "plain weights would show"
     for name, label in (("adversarial", SOURCE_LABEL), ("discriminator_target", TARGET_LABEL)):

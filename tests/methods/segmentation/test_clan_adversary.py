@@ -83,10 +83,14 @@ def compiled(full_size, shape, differentiate_map):
     )
     config.discriminator_optimizer.update(schedule="constant")
     model, method = Logits(shape), METHODS["clan"]
-    return config, model, jax.jit(
-        lambda state, batch: method.train_step(
-            state, batch, jax.random.key(0), config=config, model=model
-        )
+    return (
+        config,
+        model,
+        jax.jit(
+            lambda state, batch: method.train_step(
+                state, batch, jax.random.key(0), config=config, model=model
+            )
+        ),
     )
 
 
@@ -97,7 +101,8 @@ def setting(case, differentiate_map=True):
     tables = [np.concatenate([last(case[f"src_low{i}"]), last(case[f"low{i}"])]) for i in (1, 2)]
     config, model, step = compiled(full_size, tables[0].shape, differentiate_map)
     assert (config.adversarial.epsilon, config.adversarial.local_weight) == (
-        case["eps"], case["lam_local"]
+        case["eps"],
+        case["lam_local"],
     )
     assert config.adversarial.weight == case["lam_adv"]
     state = METHODS["clan"].init(
@@ -114,7 +119,9 @@ def setting(case, differentiate_map=True):
     mask = np.ones(1, bool)
     batch = {
         "source": {
-            "image": images[0], "label": np.full((1, *full_size), 255, np.int32), "mask": mask
+            "image": images[0],
+            "label": np.full((1, *full_size), 255, np.int32),
+            "mask": mask,
         }
     }
     return config, step, state, batch | {"target": {"image": images[1], "mask": mask}}
@@ -190,9 +197,10 @@ def test_three_updates_of_the_discriminator_are_the_authors(golden):
         names = [key.split("_after_")[1] for key in case if key.startswith(f"it{i}_after_")]
         assert len(names) == 10
         for name in names:
-            value, expected = torch_layout(
-                after.params["discriminator"], name
-            ), case[f"it{i}_after_{name}"]
+            value, expected = (
+                torch_layout(after.params["discriminator"], name),
+                case[f"it{i}_after_{name}"],
+            )
             atol = GRADIENT_TOLERANCE * np.abs(value).max()
             np.testing.assert_allclose(
                 value.reshape(-1)[: len(expected)],

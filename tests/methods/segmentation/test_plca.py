@@ -1,4 +1,6 @@
-"""PLCA's losses as a whole against the authors' Solver.association (plca_total.npz), its options, and micro-batches."""
+"""PLCA's losses as a whole against the authors' Solver.association (plca_total.npz), its options,
+and micro-batches.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -41,13 +43,19 @@ def total(golden):
     cases = golden("plca_total")
     arrays = cases[""]
     mask = np.ones(len(arrays["gt_S"]), bool)
-    batch = {"source": {"label": jnp.asarray(arrays["gt_S"], jnp.int32), "mask": mask}, "target": {"mask": mask}}
+    batch = {
+        "source": {"label": jnp.asarray(arrays["gt_S"], jnp.int32), "mask": mask},
+        "target": {"mask": mask},
+    }
     return {name: nhwc(arrays[name]) for name in INPUTS}, batch, cases
 
 
 def evaluate(inputs, batch, config):
     def loss_fn(inputs):
-        outputs = (SegOutput(inputs[f"feats_{domain}"], inputs[f"logits_{domain}"], None) for domain in "ST")
+        outputs = (
+            SegOutput(inputs[f"feats_{domain}"], inputs[f"logits_{domain}"], None)
+            for domain in "ST"
+        )
         return plca.losses(*outputs, batch, config)
 
     (loss, terms), grads = jax.jit(jax.value_and_grad(loss_fn, has_aux=True))(inputs)
@@ -63,14 +71,24 @@ def test_every_term_and_gradient_is_the_authors(total, implementation):
         loss, terms, grads = evaluate(inputs, batch, authors(**changes))
         np.testing.assert_allclose(loss, expected["total"], rtol=LOSS)
         np.testing.assert_allclose(terms["association_feature"], expected["association"], rtol=LOSS)
-        np.testing.assert_allclose(terms["association_prediction"], expected["association_cls"], rtol=LOSS)
+        np.testing.assert_allclose(
+            terms["association_prediction"], expected["association_cls"], rtol=LOSS
+        )
         np.testing.assert_allclose(terms["smoothing_source"], expected["lsr_S"], rtol=LOSS)
         np.testing.assert_allclose(terms["smoothing_target"], expected["lsr_T"], rtol=LOSS)
-        np.testing.assert_allclose(terms["segmentation"] + weight * terms["lovasz"], expected["ce_loss"], rtol=LOSS)
+        np.testing.assert_allclose(
+            terms["segmentation"] + weight * terms["lovasz"], expected["ce_loss"], rtol=LOSS
+        )
         for name in INPUTS:
             if f"grad_{name}" in expected:
                 reference = np.moveaxis(expected[f"grad_{name}"], 1, -1)
-                np.testing.assert_allclose(grads[name], reference, rtol=0, atol=GRAD * np.abs(reference).max(), err_msg=f"{case} {name}")
+                np.testing.assert_allclose(
+                    grads[name],
+                    reference,
+                    rtol=0,
+                    atol=GRAD * np.abs(reference).max(),
+                    err_msg=f"{case} {name}",
+                )
 
 
 def test_the_switches_are_the_authors(total):
@@ -85,47 +103,94 @@ def test_the_switches_are_the_authors(total):
 
 def test_logits_are_upsampled_as_the_authors_do(total):
     inputs, batch, cases = total
-    upsampled = resize_bilinear(inputs["logits_S"], batch["source"]["label"].shape[1:], align_corners=False)
+    upsampled = resize_bilinear(
+        inputs["logits_S"], batch["source"]["label"].shape[1:], align_corners=False
+    )
     reference = np.moveaxis(cases[""]["logits_S_up0"], 1, -1)
-    np.testing.assert_allclose(upsampled[:1, :, :, :2], reference, rtol=0, atol=1e-6 * np.abs(reference).max())
+    np.testing.assert_allclose(
+        upsampled[:1, :, :, :2], reference, rtol=0, atol=1e-6 * np.abs(reference).max()
+    )
 
 
 @pytest.mark.parametrize("kind", plca.KINDS)
 def test_without_a_label_nothing_is_associated_and_all_stays_finite(total, kind):
     inputs, batch, _ = total
-    void = {"source": batch["source"] | {"label": jnp.full_like(batch["source"]["label"], IGNORED)}, "target": batch["target"]}
+    void = {
+        "source": batch["source"] | {"label": jnp.full_like(batch["source"]["label"], IGNORED)},
+        "target": batch["target"],
+    }
     loss, terms, grads = evaluate(inputs, void, authors(**{"association.kind": kind}))
-    for name in ("segmentation", "lovasz", "association_feature", "association_prediction", "valid_cycles_feature"):
+    for name in (
+        "segmentation",
+        "lovasz",
+        "association_feature",
+        "association_prediction",
+        "valid_cycles_feature",
+    ):
         assert terms[name] == 0
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((loss, grads)))
 
 
 def test_sim_plca_draws_associated_pixels_together(total):
     inputs, batch, _ = total
-    config = authors(**{"association.kind": "similarity", "association.aggregation_alpha": 0.0, "association.prediction_level": False})
+    config = authors(
+        **{
+            "association.kind": "similarity",
+            "association.aggregation_alpha": 0.0,
+            "association.prediction_level": False,
+        }
+    )
     _, before, grads = evaluate(inputs, batch, config)
-    moved = inputs | {name: inputs[name] - 0.1 * grads[name] / jnp.abs(grads[name]).max() for name in ("feats_S", "feats_T")}
+    moved = inputs | {
+        name: inputs[name] - 0.1 * grads[name] / jnp.abs(grads[name]).max()
+        for name in ("feats_S", "feats_T")
+    }
     _, after, _ = evaluate(moved, batch, config)
-    assert -2 <= after["association_feature"] < before["association_feature"] <= 2, "minus the sum of two cosines"
+    assert -2 <= after["association_feature"] < before["association_feature"] <= 2, (
+        "minus the sum of two cosines"
+    )
 
 
 def tiny_step(accumulate):
     """(train_step of a small network, its state)."""
     config = plca_config.get_config("scenes").plca
     config.accumulate, config.optimizer = accumulate, seg_base.poly_sgd(0.01)
-    network = ConfigDict(seg_base.small_network("single") | {"widths": (4, 4, 8, 8), "aspp_branches": 1, "aspp_rates": (1,)})
+    network = ConfigDict(
+        seg_base.small_network("single")
+        | {
+            "widths": (4, 4, 8, 8),
+            "aspp_branches": 1,
+            "aspp_rates": (1,),
+        }
+    )
     model = build_segmenter(network, config, num_classes=3)
     model = model.clone(backbone=model.backbone.clone(stage_sizes=(1, 1, 1, 1)))
-    state = plca.init(jax.random.key(0), jnp.zeros((2, 16, 24, 3)), config=config, model=model, num_images={})
-    return jax.jit(lambda state, batch: plca.train_step(state, batch, jax.random.key(0), config=config, model=model)), state
+    state = plca.init(
+        jax.random.key(0), jnp.zeros((2, 16, 24, 3)), config=config, model=model, num_images={}
+    )
+    return (
+        jax.jit(
+            lambda state, batch: plca.train_step(
+                state, batch, jax.random.key(0), config=config, model=model
+            )
+        ),
+        state,
+    )
 
 
 def test_two_equal_micro_batches_give_the_gradient_of_one():
     rng = np.random.default_rng(0)
-    images, labels = rng.normal(size=(2, 2, 16, 24, 3)).astype(np.float32), rng.integers(0, 3, (2, 16, 24)).astype(np.int32)
+    images, labels = (
+        rng.normal(size=(2, 2, 16, 24, 3)).astype(np.float32),
+        rng.integers(0, 3, (2, 16, 24)).astype(np.int32),
+    )
     mask = np.ones(2, bool)
-    once = {"source": {"image": images[0], "label": labels, "mask": mask}, "target": {"image": images[1], "mask": mask}}
-    twice = jax.tree.map(lambda leaf: leaf.repeat(2, axis=0), once)  # rows a a b b: every second one makes a micro-batch
+    once = {
+        "source": {"image": images[0], "label": labels, "mask": mask},
+        "target": {"image": images[1], "mask": mask},
+    }
+    # rows a a b b: every second one makes a micro-batch
+    twice = jax.tree.map(lambda leaf: leaf.repeat(2, axis=0), once)
     one_step, state = tiny_step(1)
     two_steps, _ = tiny_step(2)
     (one, one_metrics), (two, two_metrics) = one_step(state, once), two_steps(state, twice)
@@ -141,10 +206,24 @@ def test_unknown_kinds_and_second_heads_are_refused():
     config = plca_config.get_config("scenes")
     model = build_segmenter(ConfigDict(seg_base.small_network("twin")), config.plca, num_classes=3)
     with pytest.raises(UserError, match="set config.model.heads='single', found 'twin'"):
-        plca.init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)), config=config.plca, model=model, num_images={})
+        plca.init(
+            jax.random.key(0),
+            jnp.zeros((1, 32, 32, 3)),
+            config=config.plca,
+            model=model,
+            num_images={},
+        )
     config.plca.association.kind = "simplca"
-    with pytest.raises(UserError, match="unknown association.kind 'simplca'; known: contrast, similarity"):
-        plca.init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)), config=config.plca, model=model, num_images={})
+    with pytest.raises(
+        UserError, match="unknown association.kind 'simplca'; known: contrast, similarity"
+    ):
+        plca.init(
+            jax.random.key(0),
+            jnp.zeros((1, 32, 32, 3)),
+            config=config.plca,
+            model=model,
+            num_images={},
+        )
 
 
 def test_pairs_that_agree_are_as_similar_as_can_be():
@@ -152,12 +231,20 @@ def test_pairs_that_agree_are_as_similar_as_can_be():
     probabilities = jax.nn.softmax(jnp.asarray(rng.normal(size=(1, 2, 3, 4)), jnp.float32))
     same = jnp.arange(6, dtype=jnp.int32)[None]
     itself = Association(values=None, mask=None, target_index=same, end_index=same)
-    np.testing.assert_allclose(pair_similarity(probabilities, probabilities, itself, metric="cosine"), 2.0, rtol=1e-6)
-    np.testing.assert_allclose(pair_similarity(probabilities, probabilities, itself, metric="negative_kl"), 0.0, atol=1e-6)
+    np.testing.assert_allclose(
+        pair_similarity(probabilities, probabilities, itself, metric="cosine"), 2.0, rtol=1e-6
+    )
+    np.testing.assert_allclose(
+        pair_similarity(probabilities, probabilities, itself, metric="negative_kl"), 0.0, atol=1e-6
+    )
     other = Association(values=None, mask=None, target_index=same[:, ::-1], end_index=same)
     a, b = np.asarray(probabilities[0, 0, 0]), np.asarray(probabilities[0, 1, 2])
     expected = -(a * np.log(a / b)).sum() - (b * np.log(b / a)).sum()
-    np.testing.assert_allclose(pair_similarity(probabilities, probabilities, other, metric="negative_kl")[0, 0], expected, rtol=1e-5)
+    np.testing.assert_allclose(
+        pair_similarity(probabilities, probabilities, other, metric="negative_kl")[0, 0],
+        expected,
+        rtol=1e-5,
+    )
 
 
 class Pointwise:
@@ -172,15 +259,28 @@ class Pointwise:
 
 def test_aggregation_at_test_time_is_the_authors(golden):
     arrays = golden("plca_testtime")[""]
-    features, kernel, model = nhwc(arrays["feats"]), jnp.asarray(arrays["cls_w"][:, :, 0, 0], jnp.float32), Pointwise()
+    features, kernel, model = (
+        nhwc(arrays["feats"]),
+        jnp.asarray(arrays["cls_w"][:, :, 0, 0], jnp.float32),
+        Pointwise(),
+    )
     output = SegOutput(features, model.classify(kernel, features), None)
     size = arrays["gt"].shape[1:]
-    for alpha, name, allowed in ((0.5, "pred_agg", 2), (0.0, "pred_noagg", 2)):  # pixels that float32 may flip, tests/golden/README.md
-        scores = jax.jit(lambda output, alpha=alpha: prediction_scores(model, kernel, output, aggregation_alpha=alpha))(output)
+    # pixels that float32 may flip, tests/golden/README.md
+    for alpha, name, allowed in ((0.5, "pred_agg", 2), (0.0, "pred_noagg", 2)):
+        scores = jax.jit(
+            lambda output, alpha=alpha: prediction_scores(
+                model, kernel, output, aggregation_alpha=alpha
+            )
+        )(output)
         prediction = resize_bilinear(scores, size, align_corners=False).argmax(-1)
         assert (np.asarray(prediction) != arrays[name]).sum() <= allowed
         if alpha:
-            np.testing.assert_allclose(scores, np.moveaxis(arrays["probs_agg"], 1, -1), rtol=0, atol=1e-6)
+            np.testing.assert_allclose(
+                scores, np.moveaxis(arrays["probs_agg"], 1, -1), rtol=0, atol=1e-6
+            )
             pairs = zip(jnp.asarray(arrays["gt"], jnp.int32), prediction.astype(jnp.int32))
-            counts = sum(confusion_matrix(label, row, jnp.ones(size, bool), 7) for label, row in pairs)
+            counts = sum(
+                confusion_matrix(label, row, jnp.ones(size, bool), 7) for label, row in pairs
+            )
             assert np.abs(np.asarray(counts) - arrays["confmat"]).sum() <= 2 * allowed

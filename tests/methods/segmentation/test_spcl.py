@@ -1,4 +1,6 @@
-"""SPCL's step against the authors' (spcl_train_steps.npz), its choices, and the one refresh before it."""
+"""SPCL's step against the authors' (spcl_train_steps.npz), its choices, and the one refresh before
+it.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -19,18 +21,25 @@ from dajax.recipes.base import segmentation as seg_base
 
 def authors(**changes):
     """The released settings, which shrink the prototypes of absent classes."""
-    return seg_base.without(spcl_config.get_config("gta5_to_cityscapes,weights=none").spcl, **({"absent_classes": "shrink"} | changes))
+    return seg_base.without(
+        spcl_config.get_config("gta5_to_cityscapes,weights=none").spcl,
+        **({"absent_classes": "shrink"} | changes),
+    )
 
 
 def step_of(case, t):
     """(outputs, batch) of iteration t of the golden file."""
+
     def part(labels):
         return {"label": ints(labels[t]), "mask": jnp.ones(labels.shape[1], bool)}
 
     batch = {"source": part(case["src_label"]), "target": part(case["tgt_pseudo_label"])}
     target = last(case["tgt_feat"][t])
     # The target's logits enter nothing with labels from files but the size of the grid.
-    outputs = SegOutput(last(case["src_feat"][t]), last(case["src_logits"][t]), None), SegOutput(target, target[..., :19], None)
+    outputs = (
+        SegOutput(last(case["src_feat"][t]), last(case["src_logits"][t]), None),
+        SegOutput(target, target[..., :19], None),
+    )
     return outputs, batch
 
 
@@ -43,13 +52,23 @@ def run(outputs, batch, extra, config):
 
 
 def fresh(prototypes):
-    return {"prototypes": prototypes, "known": jnp.ones(len(prototypes), bool), "is_initialised": jnp.ones((), bool)}
+    return {
+        "prototypes": prototypes,
+        "known": jnp.ones(len(prototypes), bool),
+        "is_initialised": jnp.ones((), bool),
+    }
 
 
-@pytest.mark.parametrize("absent, name", [("shrink", "prototype"), ("keep", "prototype_keep_absent")])
+@pytest.mark.parametrize(
+    "absent, name", [("shrink", "prototype"), ("keep", "prototype_keep_absent")]
+)
 def test_three_steps_move_prototypes_and_lose_as_the_authors(golden, absent, name):
     case = golden("spcl_train_steps")[""]
-    config = authors(absent_classes=absent, contrast_weight=float(case["lam"]), prototype_decay=float(case["alpha"]))
+    config = authors(
+        absent_classes=absent,
+        contrast_weight=float(case["lam"]),
+        prototype_decay=float(case["alpha"]),
+    )
     extra = fresh(jnp.asarray(case["prototype_init"].T, jnp.float32))
     for t in range(3):
         (loss, (terms, extra)), grads = run(*step_of(case, t), extra, config)
@@ -58,7 +77,9 @@ def test_three_steps_move_prototypes_and_lose_as_the_authors(golden, absent, nam
         if absent == "shrink":
             for domain, short in (("source", "src"), ("target", "tgt")):
                 found, expected = terms[f"contrast_{domain}"], case[f"loss_cl_{short}"][t]
-                np.testing.assert_allclose(found - np.log(19), expected - np.log(19), rtol=CONTRAST_TOLERANCE)
+                np.testing.assert_allclose(
+                    found - np.log(19), expected - np.log(19), rtol=CONTRAST_TOLERANCE
+                )
             assert_value(loss, case["loss_seg"][t] + case["loss_cl"][t])
         source, _ = grads
         assert np.abs(source.features).max() > 0, "the contrast reaches the features"
@@ -70,7 +91,10 @@ def test_gradients_are_those_of_the_pieces(golden):
     extra = fresh(jnp.asarray(case["prototype_init"].T, jnp.float32))
     outputs, batch = step_of(case, 0)
     (_, (_, new)), (source, target) = run(outputs, batch, extra, authors(contrast_weight=1.0))
-    for domain, output, grad, labels in (("source", outputs[0], source, case["src_mask"][0]), ("target", outputs[1], target, case["tgt_mask"][0])):
+    for domain, output, grad, labels in (
+        ("source", outputs[0], source, case["src_mask"][0]),
+        ("target", outputs[1], target, case["tgt_mask"][0]),
+    ):
         f, mu = np.asarray(output.features, np.float64), np.asarray(new["prototypes"], np.float64)
         length = np.linalg.norm(f, axis=-1, keepdims=True)
         u = f / length
@@ -97,12 +121,17 @@ def test_the_switches_leave_terms_out_and_online_labels_need_no_files(golden):
 
 
 def test_an_online_label_must_be_above_its_threshold():
-    """A pixel at the threshold, here the cap, stays without; the files' rule would take it. Eq. 5 of the paper."""
+    """A pixel at the threshold, here the cap, stays without; the files' rule would take it. Eq. 5
+    of the paper.
+    """
     config = authors(target_mask="online", proportion=0.5, cap=0.5)
-    logits = jnp.array([[[[10.0, 0.0], [10.0, 0.0], [0.0, 0.0], [0.001, 0.0]]]])  # class 0 at 0.99995 twice, 0.5 exactly, and 0.50025
+    # class 0 at 0.99995 twice, 0.5 exactly, and 0.50025
+    logits = jnp.array([[[[10.0, 0.0], [10.0, 0.0], [0.0, 0.0], [0.001, 0.0]]]])
     part = {"mask": jnp.ones(1, bool)}
     np.testing.assert_array_equal(spcl.target_labels(part, logits, config)[0, 0], [0, 0, 255, 0])
-    np.testing.assert_array_equal(spcl.target_labels({"mask": jnp.zeros(1, bool)}, logits, config), 255)
+    np.testing.assert_array_equal(
+        spcl.target_labels({"mask": jnp.zeros(1, bool)}, logits, config), 255
+    )
 
 
 def test_nothing_labelled_is_finite_and_leaves_prototypes_alone(golden):
@@ -129,30 +158,53 @@ class OneBatch:
 
 
 def test_the_refresh_makes_prototypes_once_of_the_rows_that_are_no_padding():
-    """By hand: the mean of the first image's features, at length 1, over each class's pixels. The second row is padding."""
+    """By hand: the mean of the first image's features, at length 1, over each class's pixels. The
+    second row is padding.
+    """
     config = spcl_config.get_config("scenes").spcl
     config.source_mask = "labels"
-    network = ConfigDict(seg_base.small_network("single") | {"widths": (4, 4, 8, 8), "aspp_branches": 1, "aspp_rates": (1,)})
+    network = ConfigDict(
+        seg_base.small_network("single")
+        | {
+            "widths": (4, 4, 8, 8),
+            "aspp_branches": 1,
+            "aspp_rates": (1,),
+        }
+    )
     model = build_segmenter(network, config, num_classes=3)
-    state = spcl.init(jax.random.key(0), jnp.zeros((2, 16, 24, 3)), config=config, model=model, num_images={})
+    state = spcl.init(
+        jax.random.key(0), jnp.zeros((2, 16, 24, 3)), config=config, model=model, num_images={}
+    )
     assert spcl.schedule(state, config=config).refresh_at == 0
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 2, (2, 16, 24)).astype(np.int32)
     labels[1] = 2  # a class that only the padding has
-    batch = {"image": rng.normal(size=(2, 16, 24, 3)).astype(np.float32), "label": labels, "mask": np.array([True, False])}
+    batch = {
+        "image": rng.normal(size=(2, 16, 24, 3)).astype(np.float32),
+        "label": labels,
+        "mask": np.array([True, False]),
+    }
     new, summary, notes = spcl.refresh(state, data=OneBatch(batch), config=config, model=model)
     assert summary == {"classes_with_prototype": 2.0} and "prototypes of c" in notes[0]
     assert spcl.schedule(new, config=config).refresh_at is None
     variables = {"params": state.params, "batch_stats": state.batch_stats}
-    features = np.asarray(inference(model, config.target_bn, OneBatch.devices)(variables, batch["image"]).features[0], np.float64)
+    features = np.asarray(
+        inference(model, config.target_bn, OneBatch.devices)(variables, batch["image"]).features[0],
+        np.float64,
+    )
     unit = features / np.linalg.norm(features, axis=-1, keepdims=True)
     low = np.asarray(resize_nearest_legacy(labels[:1], features.shape[:2]))[0]
     for k in range(2):
-        np.testing.assert_allclose(new.extra["prototypes"][k], unit[low == k].mean(0), rtol=1e-5, atol=1e-6)  # float32 sums
+        # float32 sums
+        np.testing.assert_allclose(
+            new.extra["prototypes"][k], unit[low == k].mean(0), rtol=1e-5, atol=1e-6
+        )
     assert not new.extra["prototypes"][2].any() and not new.extra["known"][2]
 
 
 def test_unknown_choices_are_refused():
     config = seg_base.without(spcl_config.get_config("scenes").spcl, target_mask="offline")
     with pytest.raises(UserError, match="unknown target_mask 'offline'; known: files, online"):
-        spcl.init(jax.random.key(0), jnp.zeros((2, 16, 24, 3)), config=config, model=None, num_images={})
+        spcl.init(
+            jax.random.key(0), jnp.zeros((2, 16, 24, 3)), config=config, model=None, num_images={}
+        )
