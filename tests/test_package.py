@@ -1,4 +1,4 @@
-"""`pip install .`: a wheel of what is tracked here gives `import dajax`, the command `dajax` and the
+"""`pip install .`: a wheel of the sources gives `import dajax`, the command `dajax` and the
 recipes by name, from a folder that is no checkout.
 """
 
