@@ -4,6 +4,7 @@ tries them tells the outcomes apart.
 
 import dataclasses
 import json
+import shutil
 
 import pytest
 import tiny
@@ -49,7 +50,7 @@ def project(tmp_path):
     for folder in ("dajax", "tests"):
         (root / folder).mkdir(parents=True)
     (root / "dajax" / "half.py").write_text("def half(x):\n    return x / 2\n")
-    (root / "tests" / "pytest.ini").write_text((tiny.ROOT / "tests" / "pytest.ini").read_text())
+    shutil.copy(tiny.ROOT / "pyproject.toml", root / "pyproject.toml")
     (root / "tests" / "test_half.py").write_text(
         "import sys, pathlib\nsys.path.insert(0, str(pathlib.Path(__file__).parents[1]))\n"
         "from dajax.half import half\n\n"

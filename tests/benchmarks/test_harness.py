@@ -7,8 +7,6 @@ import sys
 import pytest
 import tiny
 
-sys.path.insert(0, str(tiny.ROOT))
-
 from benchmarks.harness import Prepared, race
 
 

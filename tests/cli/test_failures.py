@@ -160,7 +160,7 @@ def test_a_run_whose_log_is_on_a_full_disk_stops_as_for_a_signal(monkeypatch, ca
 
 CLOSED = """
 import sys
-from dajax import standard_streams
+from dajax.cli import standard_streams
 standard_streams.open_closed()
 print("lost"), print("lost", file=sys.stderr)
 with open(sys.argv[1], "w") as file:
@@ -191,7 +191,7 @@ def test_a_run_whose_reader_has_gone_stops_as_for_a_signal(monkeypatch):
 # listens.
 PROGRAM = """
 import hashlib, re, sys, time
-from dajax import signals
+from dajax.engine import signals
 from dajax.errors import StopRequested
 signals.end_at_once()
 if sys.argv[1] == "flag":

@@ -83,8 +83,9 @@ def drawn(part):
     """(rows int [STEPS * BATCH], augmentation numbers [STEPS * BATCH, k]) as the pipeline chooses
     them for a part's batches.
     """
-    choose = seg_pipeline._chosen if isinstance(part, seg_pipeline.SegPart) else pipeline._chosen
-    chosen = [choose(part, step, len(part.rows(step))) for step in range(STEPS)]
+    of_task = seg_pipeline if isinstance(part, seg_pipeline.SegPart) else pipeline
+    reader = of_task._Reader(part)
+    chosen = [reader.choose(step, len(part.rows(step))) for step in range(STEPS)]
     return np.concatenate([x["index"] for x in chosen]), np.concatenate(
         [x["uniforms"] for x in chosen]
     )

@@ -33,10 +33,12 @@ class Made(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     alone, as a user's own sets may be.
     """
 
+    __module__ = "made"  # of a dotted name tfds would look for files in the package
     VERSION = tfds.core.Version("1.0.0")
     FEATURES, KEYS, LABELLED = features((None, None, 1)), ("image", "label"), True
 
     def __init_subclass__(cls):
+        cls.__module__ = "made"
         super().__init_subclass__(skip_registration=True)
 
     def _info(self):

@@ -55,7 +55,7 @@ import jax.numpy as jnp, numpy as np
 from dajax.recipes import can as can_config
 from dajax import parallel
 from dajax.losses.cdd import cdd
-from dajax.methods import alternation
+from dajax.methods.classification import _clustering_loop as alternation
 from dajax.models.classifier import Output
 
 found = {}
