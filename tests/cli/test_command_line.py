@@ -43,6 +43,7 @@ def photos(tmp_path_factory):
 def folder_flags(root, source="shop", target="desk"):
     return (
         f"--config=configs/can.py:folder,root={root},source={source},target={target},size=32",
+        "--config.model.widths=(4, 8, 16)",
         "--config.source_only.steps=6",
         "--config.source_only.batch_size=8",
         "--config.can.batch_size=8",

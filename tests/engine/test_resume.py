@@ -56,9 +56,10 @@ def sizes(workdir):
     }
 
 
-def test_killed_ten_times_it_ends_with_the_same_bits(tiny_run, tmp_path):
-    workdir, moments = tmp_path / "run", random.Random(0)
-    for _ in range(10):
+@pytest.mark.parametrize("kills", [4, pytest.param(10, marks=pytest.mark.slow)])
+def test_killed_again_and_again_it_ends_with_the_same_bits(tiny_run, tmp_path, kills):
+    workdir, moments = tmp_path / "run", random.Random(kills)
+    for _ in range(kills):
         process = start(workdir)
         wait_until_it_writes(workdir, process)
         # inside steps, k-means, evaluation, or a checkpoint being written
