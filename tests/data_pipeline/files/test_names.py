@@ -203,7 +203,7 @@ def test_a_byte_order_mark_and_windows_line_ends_change_nothing(tmp_path, ends):
     for path, text in lists.items():
         path.write_bytes(MARK + text.replace("\n", ends).encode())
     after = opened("domainnet", tmp_path, "clipart", "real")
-    for old, new in zip((*before.sources, *before[1:]), (*after.sources, *after[1:])):
+    for old, new in zip((*before.sources, *before[1:]), (*after.sources, *after[1:]), strict=True):
         assert old.paths == new.paths and old.class_names == new.class_names
         np.testing.assert_array_equal(old.labels, new.labels)
 

@@ -33,7 +33,12 @@ from data_pipeline.segmentation.readers import read_domain
 from data_pipeline.segmentation.segmentation_set import size_mismatch
 
 IDS = np.array([[7] * 6, [23] * 6, [26] * 6, [24] * 6], np.uint8)
-CSV = "id,name,train_id,r,g,b\n0,road,0,128,64,128\n1,sky,1,70,130,180\n2,car,2,0,0,142\n9,void,255,0,0,0\n"
+CSV = """id,name,train_id,r,g,b
+0,road,0,128,64,128
+1,sky,1,70,130,180
+2,car,2,0,0,142
+9,void,255,0,0,0
+"""
 
 
 @pytest.fixture
@@ -409,12 +414,10 @@ def test_a_palette_that_means_two_things_is_refused(tmp_path):
     leave open which was meant.
     """
     (tmp_path / "classes.csv").write_text(CSV)
-    space, road, sky, car = (
-        read_classes(tmp_path / "classes.csv"),
-        (128, 64, 128),
-        (70, 130, 180),
-        (0, 0, 142),
-    )
+    space = read_classes(tmp_path / "classes.csv")
+    road = (128, 64, 128)
+    sky = (70, 130, 180)
+    car = (0, 0, 142)
 
     def read(indices, colors):
         _palette(tmp_path / "x.png", indices, colors)
