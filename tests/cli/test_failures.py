@@ -36,7 +36,7 @@ from data_pipeline.errors import DataError
     ],
 )
 def test_an_error_is_shown_as_one_line_of_what_can_be_printed(text, shown):
-    assert one_line(text) == shown and one_line(text).isone_line()
+    assert one_line(text) == shown and one_line(text).isprintable()
 
 
 def test_a_long_error_keeps_its_beginning_and_its_end():
@@ -117,7 +117,7 @@ class XlaRuntimeError(RuntimeError):
 )
 def test_every_error_is_a_line_with_the_remedy_of_its_cause(error, says):
     line = failures.describe(error)
-    assert line.isone_line() and all(part in line for part in says), line
+    assert line.isprintable() and all(part in line for part in says), line
     assert ("free some space" in line) == (getattr(error, "errno", None) == errno.ENOSPC), (
         "a remedy of the cause alone"
     )

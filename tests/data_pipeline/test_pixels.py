@@ -435,10 +435,10 @@ def test_check_data_counts_treatments_and_goes_on_after_any_file(tmp_path):
     (tmp_path / "labels/5.png").write_bytes(
         png(noise(5, 7, 1) * 0 + 7, before=chunk(b"eXIf", exif(3)))
     )
-    (tmp_path / "classes.csv").write_text("id,name,train_id,r,g,b\n7,road,0,128,64,128\n")
+    seg_files.write_classes(tmp_path, seg_files.ROAD)
     for what in (
         read_folder(tmp_path / "images", "cup"),
-        dict(dataset="own", root=str(tmp_path), classes="classes.csv"),
+        seg_files.own(tmp_path),
     ):
         lines, is_ok = check_data.check([("target", what)], lambda done, total: None)
         text = "\n".join(lines)
@@ -459,8 +459,8 @@ def test_check_data_counts_treatments_and_goes_on_after_any_file(tmp_path):
 def test_a_label_must_fit_the_upright_image(tmp_path):
     (tmp_path / "images").mkdir()
     (tmp_path / "images/a.jpg").write_bytes(saved(photo(8, 12), "JPEG", exif=b"Exif\0\0" + exif(6)))
-    (tmp_path / "classes.csv").write_text("id,name,train_id,r,g,b\n7,road,0,128,64,128\n")
-    config = dict(dataset="own", root=str(tmp_path), classes="classes.csv")
+    seg_files.write_classes(tmp_path, seg_files.ROAD)
+    config = seg_files.own(tmp_path)
     seg_files.write_ids(tmp_path / "labels/a.png", np.full((12, 8), 7))
     assert (
         read_domain(config).read_label(0).shape

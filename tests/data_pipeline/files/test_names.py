@@ -270,10 +270,8 @@ def test_a_tilde_is_expanded_in_every_reader(tmp_path, monkeypatch):
     with pytest.raises(DataError, match=f"not prepared in {tmp_path}/made"):
         opened("tfds", "~/made", "mnist", "mnist")
     seg_files.write_gta5(tmp_path / "own", {"1": IDS})
-    (tmp_path / "own/classes.csv").write_text(
-        "id,name,train_id,r,g,b\n"
-        + "".join(f"{i},n{i},{0 if i == 7 else -1},{i},0,0\n" for i in range(34))
-    )
+    rows = [f"{i},n{i},{0 if i == 7 else -1},{i},0,0" for i in range(34)]
+    seg_files.write_classes(tmp_path / "own", *rows)
     assert len(read_domain(dict(dataset="scenes_source", root="~/own"))) == 1
     assert read_domain(
         dict(dataset="own", root="~/own", classes="~/own/classes.csv")
