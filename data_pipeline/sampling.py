@@ -24,7 +24,7 @@ def make_key(seed: int, *names: str) -> int:
 
 
 def random_words(step: int, count: int, key: int) -> np.ndarray:
-    """uint64 [count] random words of a step; a longer request begins with the shorter one's words."""
+    """Random words of a step, uint64 [count]; a longer request begins with a shorter one's."""
     generator = np.random.Philox(key=np.array([key, step], np.uint64))
     return np.atleast_1d(generator.random_raw(count))
 
@@ -61,10 +61,8 @@ def permuted(position, n: int, key) -> np.ndarray:
         orders = np.argsort(subkey(keys[:, None], np.arange(n)), axis=1, kind="stable")  # [keys, n]
         return orders[which.reshape(position.shape), position]
     half_bits = ((n - 1).bit_length() + 1) // 2
-    value, round_keys = (
-        position.astype(np.uint64).ravel(),
-        subkey(key.ravel(), np.arange(_FEISTEL_ROUNDS)[:, None]),
-    )
+    value = position.astype(np.uint64).ravel()
+    round_keys = subkey(key.ravel(), np.arange(_FEISTEL_ROUNDS)[:, None])
     is_outside = np.ones(value.shape, bool)
     while is_outside.any():
         value[is_outside] = _feistel(value[is_outside], half_bits, round_keys[:, is_outside])
@@ -103,14 +101,12 @@ def subkey(key, number) -> np.ndarray:
     """A key for each number (an epoch, a pass) of a key: uint64 of the shape of `number`."""
     # arithmetic modulo 2**64 is meant; numpy warns of it for scalars only
     with np.errstate(over="ignore"):
-        return _mix(
-            np.asarray(key, np.uint64)
-            + (np.asarray(number).astype(np.uint64) + np.uint64(1)) * _GOLDEN
-        )
+        increments = np.asarray(number).astype(np.uint64) + np.uint64(1)
+        return _mix(np.asarray(key, np.uint64) + increments * _GOLDEN)
 
 
 def _feistel(value, half_bits, round_keys):
-    """One permutation of the numbers below 4**half_bits: uint64 [P] and keys uint64 [rounds, P] to
+    """Permutes numbers below 4**half_bits: uint64 [P] and round keys uint64 [rounds, P] to
     uint64 [P].
     """
     shift, low_bits = np.uint64(half_bits), np.uint64(2**half_bits - 1)

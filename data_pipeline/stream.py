@@ -2,28 +2,31 @@
 stream.
 
 A batch is a pure function of its step: Python decides the rows and the random numbers of each step
-(see `sampling`), tf.data's threads read and transform ahead of time. So `batches(parts, 700, 800)`
-gives what a run that started at 0 saw at 700. Files are decoded and resized by PIL, called from
-tf.data's threads: it releases Python's lock while it works, its resize is four times as fast as
-TensorFlow's antialiased one, and its pixels are those that the papers' code saw.
+(see `sampling`), and tf.data's threads read and transform ahead of time. So
+`batches(parts, 700, 800)` gives what a run that started at 0 saw at 700. Files are decoded and
+resized by PIL, which tf.data's threads call: PIL releases Python's lock while it works, resizes
+four times as fast as TensorFlow's antialiased op, and gives the pixels that the papers' code saw.
 
-**A stream can be closed, and a run must close it before it ends.** While the interpreter shuts down
-it gives its lock to no other thread: calls of tf.data's threads that are under way then never
-return, and an iterator that is destroyed at that moment, as whatever lies in a reference cycle is,
-waits for them for ever. So nothing of tf.data may be left when the interpreter shuts down. A stream
-closes itself after its last batch; who breaks off uses `with`, or calls `close`; and what was
-forgotten all the same is closed when the next stream is made, and at the latest by `close_all` when
-the process exits.
+**A stream can be closed, and a run must close it before it ends.** A Python interpreter that shuts
+down gives its lock to no other thread. Calls that tf.data's threads have under way then never
+return, and an iterator that is destroyed at that moment (as one in a reference cycle is) waits for
+them for ever. So nothing of tf.data may be left when the interpreter shuts down:
+
+    after its last batch       a stream closes itself
+    a loop that breaks off     uses `with`, or calls `close`
+    a forgotten stream         is closed when the next one is made
+    when the process exits     `close_all` closes the rest
 """
 
 import atexit
 import ctypes
+import dataclasses
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 
-# Both are read when TensorFlow is loaded. The first hides its notes and keeps its errors; the
+# Both are read when TensorFlow is loaded. The first hides its notes and keeps its errors. The
 # second spares a note that no log level hides, and sums whose order (so last bits) would depend on
 # the processor.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -35,13 +38,13 @@ import tensorflow as tf
 from data_pipeline.errors import DataError
 
 # Elements that may still come out of a pipeline that is told to end: images under way in its
-# threads, and batches that are prefetched. Far fewer than this; a pipeline that has not ended by
+# threads, and batches that are prefetched. There are far fewer; a pipeline that has not ended by
 # then never will.
 _MOST_LEFT = 100_000
 
-# Threads of one pipeline: the cores, but a machine of 100 of them keeps some for the rest (a guess,
-# not measured).
-THREADS = min(
+# Threads of one pipeline: the cores. A machine of 100 of them keeps some for the rest; 16 is a
+# guess, not measured.
+_THREADS = min(
     len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(), 16
 )
 
@@ -58,9 +61,9 @@ _MALLOC = {
 def keep_freed_memory() -> bool:
     """Lets this process reuse freed blocks of megabytes, which glibc returns to the system at once.
 
-    A street frame passes through arrays of 1 to 8 MB, decoded, resized, mirrored. Fetched anew from
+    A street frame passes through arrays of 1 to 8 MB: decoded, resized, mirrored. Fetched anew from
     the system, their pages took a third of the pipeline's time: 70 ms for a frame of 2048x1024 and
-    its label on two cores, 48 with this. The price is memory that is free and stays here.
+    its label on two cores, 48 with this. The price is free memory that this process keeps.
 
     Returns: whether there was a glibc to tell.
     """
@@ -116,10 +119,10 @@ class BatchStream(Iterator):
       make_dataset: Closing -> tf.data.Dataset, an element a step. Its Python functions return at
         once, with anything, when closing.is_asked. Not called for no steps.
       start, stop: steps.
-      redo: (first step, last step + 1) -> None. Does the work of these steps in Python. Called when
-        tf.data reports an error of one of its threads, which arrives as a text: so it is raised as
-        itself.
-      prefetch: batches that tf.data prepares ahead, all of which may be the one with the error.
+      redo: (first step, last step + 1) -> None. Does the work of these steps in Python. tf.data
+        reports an error of one of its threads as a text; the work is then done again, so that the
+        error is raised as itself.
+      prefetch: batches that tf.data prepares ahead. The error may be in any of them.
     """
 
     def __init__(
@@ -184,19 +187,53 @@ def _close_forgotten():
             pipeline.end()
 
 
-class PartReader(Protocol):
-    """What a task knows of one part of a batch: how it reads, and how it finishes."""
+# Handlers run in the reverse order of their registration: this one before those of TensorFlow,
+# which was imported above, while its threads still get Python's lock.
+atexit.register(close_all)
 
-    def rows(self, step: int) -> np.ndarray:
-        """int64 [R], the same R at every step; -1 pads."""
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """One part of every batch, e.g. the labelled source images; each task has a kind of its own.
+
+    Attributes:
+      image_set: set of images of the task.
+      rows: step -> int64 [R], the same R for every step; -1 pads.
+      transform: of the task, for "image".
+      key: of the random numbers of the transforms, from sampling.make_key.
+      with_labels: whether labels enter the batch; otherwise the part's dict has no label at all.
+      with_index: whether "index", int32 [R], enters the batch: the rows, -1 where padded.
+      strong_view: the task's description of a second view of the same rows, "strong_image"; None
+        for one view.
+    """
+
+    image_set: Any
+    rows: Callable[[int], np.ndarray]
+    transform: Any
+    key: int
+    with_labels: bool
+    with_index: bool = True
+    strong_view: Any = None
+
+    def check_labels(self, name: str):
+        """Raises DataError where labels are asked of a set that has none; `name` is the part's."""
+        if self.with_labels and not self.image_set.has_labels:
+            raise DataError(f"part {name!r} wants labels and {self.image_set.name} has none")
+
+
+class PartReader(Protocol):
+    """What a task knows of one part of a batch: how it is read, and how it is finished."""
+
+    part: Part
+    reads_files: bool  # whether `load` has anything to do
 
     def signature(self, num_rows: int) -> dict[str, tf.TensorSpec]:
         """Shapes and types of what `choose` returns, num_rows rows of each."""
 
-    def choose(self, step: int, num_rows: int) -> dict[str, np.ndarray]:
-        """What Python decides about a step. Raises: DataError for rows that cannot be."""
-
-    reads_files: bool  # whether `load` has anything to do
+    def choose(self, step: int, rows: np.ndarray) -> dict[str, np.ndarray]:
+        """What Python decides about a step whose rows are int64 [R]: their random numbers, and what
+        lies in memory. Raises: DataError for rows that cannot be.
+        """
 
     def load(self, row: dict[str, tf.Tensor], closing: Closing) -> dict[str, tf.Tensor]:
         """Reads one row in one of tf.data's threads; anything at all once closing.is_asked."""
@@ -208,9 +245,12 @@ class PartReader(Protocol):
         """The work of `load` on every row that `choose` returned, in Python, for what it raises."""
 
 
-def stream_of(readers: Mapping[str, PartReader], start: int, stop: int, prefetch: int):
-    """A BatchStream of the steps [start, stop): name -> what the part's reader has finished."""
-    counts = {name: len(reader.rows(start)) for name, reader in readers.items()} if readers else {}
+def stream_of(
+    readers: Mapping[str, PartReader], start: int, stop: int, prefetch: int
+) -> BatchStream:
+    """A stream of the steps [start, stop): name -> what the part's reader has finished."""
+    is_empty = start >= stop
+    counts = {} if is_empty else {n: len(reader.part.rows(start)) for n, reader in readers.items()}
 
     def make_dataset(closing):
         parts = {
@@ -222,50 +262,60 @@ def stream_of(readers: Mapping[str, PartReader], start: int, stop: int, prefetch
     def redo(first, last):
         for step in range(first, last):
             for name, reader in readers.items():
-                reader.redo(reader.choose(step, counts[name]))
+                reader.redo(chosen(reader, step, counts[name]))
 
     return BatchStream(make_dataset, start, stop, redo, prefetch)
+
+
+def chosen(reader: PartReader, step: int, num_rows: int) -> dict[str, np.ndarray]:
+    """What a reader chooses for a step.
+
+    Raises: DataError when the step has more or fewer rows than num_rows, those of the first step.
+    """
+    part = reader.part
+    rows = np.asarray(part.rows(step))
+    if len(rows) != num_rows:
+        raise DataError(
+            f"{part.image_set.name}: {len(rows)} rows at step {step}, {num_rows} before; pad"
+            " with -1"
+        )
+    return reader.choose(step, rows)
 
 
 def _part_dataset(reader, steps, num_rows, closing):
     """A dataset of one part's dicts, one element a step."""
 
-    def chosen():
+    def choices():
         for step in steps:
             if closing.is_asked:
                 return
-            yield reader.choose(step, num_rows)
+            yield chosen(reader, step, num_rows)
 
-    dataset = tf.data.Dataset.from_generator(chosen, output_signature=reader.signature(num_rows))
+    def load(row):
+        return reader.load(row, closing)
+
+    dataset = tf.data.Dataset.from_generator(choices, output_signature=reader.signature(num_rows))
     if reader.reads_files:
-        dataset = dataset.unbatch().map(
-            lambda row: reader.load(row, closing), num_parallel_calls=THREADS
-        )
+        dataset = dataset.unbatch().map(_traced_as_it_is(load), num_parallel_calls=_THREADS)
         dataset = dataset.batch(num_rows, drop_remainder=True)
     # Two at a time: more would only hold more whole batches.
-    return dataset.map(reader.finish, num_parallel_calls=2)
+    return dataset.map(_traced_as_it_is(reader.finish), num_parallel_calls=2)
+
+
+# Without AutoGraph, which rewrites Python's `if` and `for` over tensors. The readers have none, and
+# its rewriting costs 65 ms a part.
+_traced_as_it_is = tf.autograph.experimental.do_not_convert
 
 
 def _options() -> tf.data.Options:
     """Of every pipeline: batches in order, threads of its own, the parallelism over images."""
-    chosen = tf.data.Options()
-    chosen.deterministic = True
-    chosen.threading.private_threadpool_size = THREADS
+    options = tf.data.Options()
+    options.deterministic = True
+    options.threading.private_threadpool_size = _THREADS
     # All threads at once; tuning them delays the end of every pass by up to a second.
-    chosen.autotune.enabled = False
-    chosen.threading.max_intra_op_parallelism = 1
-    return chosen
-
-
-def checked_rows(rows: np.ndarray, step: int, num_rows: int, name: str) -> np.ndarray:
-    """The rows of a step as int64 [num_rows].
-
-    Raises: DataError when there are more or fewer than at the steps before.
-    """
-    rows = np.asarray(rows)
-    if len(rows) != num_rows:
-        raise DataError(f"{name}: {len(rows)} rows at step {step}, {num_rows} before; pad with -1")
-    return rows
+    options.autotune.enabled = False
+    options.threading.max_intra_op_parallelism = 1
+    return options
 
 
 def padded(rows, num_rows: int) -> np.ndarray:
@@ -273,13 +323,8 @@ def padded(rows, num_rows: int) -> np.ndarray:
     return np.pad(rows, (0, num_rows - len(rows)), constant_values=-1)
 
 
-def num_columns(transform) -> int:
-    """Random numbers drawn for an image: at least one, also where the transform uses none, because
+def num_columns(view) -> int:
+    """Random numbers drawn for an image: at least one, also where the view uses none, because
     TensorFlow 2.21 crashes when it unbatches a tensor without columns.
     """
-    return max(1, transform.num_uniforms)
-
-
-# Handlers run in the reverse order of their registration: this one before those of TensorFlow,
-# which was imported above, while its threads still get Python's lock.
-atexit.register(close_all)
+    return max(1, view.num_uniforms)

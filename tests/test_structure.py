@@ -27,6 +27,7 @@ FLOORS = {
     "data_pipeline": (
         {"errors", "sampling", "png_chunks"},
         {"files", "preprocess", "stream"},
+        {"pixels", "appearance"},
         {"decode"},
         {"classification", "segmentation"},
         {"digits", "scenes"},

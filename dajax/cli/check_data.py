@@ -1,9 +1,10 @@
-"""`run.py --mode=check_data`: reads every file that a config names, before hours are spent on them."""
+"""`run.py --mode=check_data`: reads every file that a config names, before hours are spent."""
 
 import re
 
 from dajax import console, tasks
-from dajax.errors import UserError, printable
+from dajax.cli.failures import one_line
+from dajax.errors import UserError
 from data_pipeline.check import check_data as checking
 from data_pipeline.errors import DataError
 
@@ -32,7 +33,7 @@ def run(config):
     )
     for line in lines:
         indent = line[: len(line) - len(line.lstrip())]
-        console.say(indent + printable(line))  # file names may hold anything
+        console.say(indent + one_line(line))  # file names may hold anything
     is_ok = is_ok and not problems
     console.say("everything can be used" if is_ok else "something is wrong, see above")
     return is_ok

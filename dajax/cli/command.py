@@ -11,7 +11,7 @@ from ml_collections import ConfigDict, config_flags
 
 from dajax.cli import failures, recipe
 from dajax.engine import locations
-from dajax.errors import StopRequested, UserError, printable
+from dajax.errors import StopRequested, UserError
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "NAME or configs/NAME.py[:variant][,key=value...]", lock_config=True
@@ -142,7 +142,7 @@ def _fail(error, line=None):
     """
     if _DEBUG.value if flags.FLAGS.is_parsed() else "--debug" in sys.argv:
         traceback.print_exception(error)
-    sys.exit(f"error: {failures.describe(error) if line is None else printable(line)}")
+    sys.exit(f"error: {failures.describe(error) if line is None else failures.one_line(line)}")
 
 
 def run():

@@ -5,7 +5,12 @@ by name: imports no jax.
 import errno
 import re
 
-from dajax.errors import UserError, printable
+from dajax.errors import UserError
+
+# Characters of a line. Messages with two paths and a remedy take about 400; a path alone may have
+# 4096.
+LONGEST_LINE = 1500
+_CUT = " [...] "
 
 _AGAIN = "then run the same command again"
 _REMEDIES = {
@@ -47,7 +52,24 @@ _RUNTIME_ERRORS = {"JaxRuntimeError", "XlaRuntimeError", "RuntimeError", "Intern
 
 def describe(error):
     """One printable line for an exception, without "error: "."""
-    return printable(_describe(error))
+    return one_line(_describe(error))
+
+
+def one_line(text, longest=LONGEST_LINE):
+    """`text` as one line that any terminal shows as it is, see data_pipeline.errors.printable.
+
+    Args:
+      text: str.
+      longest: characters. Of a longer text the middle is cut out: what is wrong stands at its
+        beginning, and what to do at its end.
+    """
+    from data_pipeline.errors import printable
+
+    text = text.strip()
+    if len(text) > longest:
+        head = (longest - len(_CUT)) * 2 // 3
+        text = text[:head] + _CUT + text[len(text) - (longest - len(_CUT) - head) :]
+    return printable(text)
 
 
 def _describe(error):

@@ -246,20 +246,16 @@ class _Loop:
             asked = time.monotonic()
             batch = next(stream)
             waited = time.monotonic() - asked
-            arrays = {
-                name: {key: value for key, value in part.items() if key != "index"}
-                for name, part in batch.items()
-            }
             if self.progress is None:
                 memory.report(
-                    stage.name, self.train_step, (self.state, arrays, self.rng), stage.data.devices
+                    stage.name, self.train_step, (self.state, batch, self.rng), stage.data.devices
                 )
                 stage.stop.busy()  # until here a signal has nothing to wait for
                 rows = sum(len(part["mask"]) for part in batch.values())
                 self.progress = console.Progress(
                     stage.name, start, rows, stage.run.runtime.report_seconds
                 )
-            self.state, metrics = self.train_step(self.state, arrays, self.rng)
+            self.state, metrics = self.train_step(self.state, batch, self.rng)
             self.recorder.add(step, metrics)
             self.progress.update(step, last_step, waited, self.recorder.latest)
             stage.stop.check()

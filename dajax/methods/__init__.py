@@ -4,7 +4,9 @@ init(rng, images, *, config, model, num_images) -> TrainState
     The state at step 0; `images` is one example batch, for its shape; num_images is {"source": N_s,
     "target": N_t, "sources": number of sources}.
 plan(state, *, data, config) -> {part name: data_pipeline Part}
-    What the batch of each step consists of, until the next refresh.
+    What the batch of each step consists of, until the next refresh. `data.with_index(part)` adds
+    each row's number in its set, "index" (-1 in padding); `data.with_strong_view(part)` a second
+    view of the same rows, "strong_image", as config.data.strong_view describes it.
 train_step(state, batch, rng, *, config, model, axis_name=None) -> (TrainState, {name: float
 scalar})
     Pure; compiled once per stage. Metrics are the same on every device.

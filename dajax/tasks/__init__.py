@@ -11,7 +11,7 @@ problems(config, domains, *, files=True, training=True) -> [str]
     What would stop the run over its data, a line each, found before the first step. files=False
     leaves out the state of single files, for a caller that has decoded them all; training=False
     looks at the evaluation set alone.
-make_feed(domains, config, name, *, directory, devices, check_stop) -> feed
+make_feed(domains, config, name, *, directory, devices, check_stop) -> tasks.feed.BaseFeed
     What the methods of stage `name` ask for their batches; `directory` is the stage's.
 build_model(config, stage_config, domains) -> Flax module
 load_pretrained(config, state) -> TrainState
@@ -43,11 +43,8 @@ def check_start(config, domains, *, training):
     """
     problems = get(config.task).problems(config, domains, training=training)
     if problems:
-        more = (
-            f" ({len(problems) - 1:,} more such findings; --mode=check_data lists them)"
-            if len(problems) > 1
-            else ""
-        )
+        others = len(problems) - 1
+        more = f" ({others:,} more such findings; --mode=check_data lists them)" if others else ""
         raise UserError(problems[0] + more)
 
 

@@ -1,4 +1,4 @@
-"""What both tasks hand to the engine."""
+"""What both tasks hand to the engine, and what both say of a run's data."""
 
 import dataclasses
 import math
@@ -12,13 +12,16 @@ class Domains:
     """The sets of a run.
 
     Attributes:
-      source: labelled, all sources in one; sources: each of them, in classification.
+      source: labelled, all sources in one.
       target: for training, its labels are taken away by the feed.
       evaluation: the labelled target images that figures are measured on (in classification the
         target itself, or a set's test part).
-      transforms: of data_pipeline, by view; the task's own business.
+      transforms: {name: transform of data_pipeline}; the task's own business.
       image_shape: (H, W, C), an example of what the model sees.
       class_names: K names.
+      sources: in classification, each of the sources.
+      strong_view: what config.data.strong_view describes, in classification a Transform, in
+        segmentation an Appearance; None where the recipe has no such key.
     """
 
     source: Any
@@ -28,12 +31,18 @@ class Domains:
     image_shape: tuple[int, int, int]
     class_names: tuple[str, ...]
     sources: tuple = ()
+    strong_view: Any = None
+
+
+def strong_view_settings(config):
+    """config.data.strong_view; None in a recipe without the key. Only methods that train on two
+    views of an image need it.
+    """
+    return config.data.strong_view if "strong_view" in config.data else None
 
 
 def left_out_lines(role, left_out):
-    """A line for each reason for which files of a set are not used; see
-    data_pipeline.files.folder_scan.
-    """
+    """A line for each reason why files of a set are not used, see files.folder_scan.describe."""
     return [f"{role}: {line}" for line in describe(left_out)]
 
 
@@ -76,8 +85,8 @@ def check_figures(result, numbers, per_class, class_names):
 
     Args:
       result: dict with "step".
-      numbers: keys of numbers, or None where nothing could be measured. per_class: key of {class
-        name: number or None}.
+      numbers: keys whose values are numbers, or None where nothing could be measured.
+      per_class: key of {class name: number or None}.
       class_names: K names.
 
     Raises:

@@ -1,7 +1,7 @@
-"""Reading every file of the data before hours are spent on it: `run.py --mode=check_data`.
+"""Reads every file of the data before hours are spent on it: `run.py --mode=check_data`.
 
-One run lists everything that is wrong: it goes on after a finding, and each finding is one line
-with file, what was found and remedy.
+One run lists everything that is wrong: it goes on after a finding. Each finding is one line that
+names the file, what was found and the remedy.
 """
 
 import collections
@@ -47,9 +47,9 @@ def check(
     """Decodes every file of every domain in a pool of threads, one for each core.
 
     Args:
-      domains: (role, what) pairs. The role heads the report; one that begins with "source" needs
-        labels. What is the config of a segmentation domain (see seg_readers.read_domain), an
-        ImageSet, or the DataError that opening one raised.
+      domains: pairs (role, domain). The role heads the report; one that begins with "source" needs
+        labels. The domain is the config of one of segmentation (see
+        segmentation.readers.read_domain), an ImageSet, or the DataError that opening one raised.
       progress: called with (files done, files in all) after each; a frame with its label is one
         file.
     Returns: the report as lines, and whether nothing is wrong.
@@ -125,15 +125,11 @@ def _check_segmentation(role, listing: Listing, read_all, problems) -> list[str]
             f"{listing.root}: a source needs labels; unpack them so that {first} exists"
         )
 
-    counts, files_with, sizes, suspects = (
-        np.zeros(256, np.int64),
-        np.zeros(256, np.int64),
-        collections.Counter(),
-        [],
-    )
-    treated = Treatments()
+    counts, files_with = np.zeros(256, np.int64), np.zeros(256, np.int64)
+    sizes, suspects, treated = collections.Counter(), [], Treatments()
     frames = _frames(listing)
-    for frame, file in zip(frames, read_all(lambda frame: _examine(listing, frame), frames)):
+    files = read_all(lambda frame: _examine(listing, frame), frames)
+    for frame, file in zip(frames, files, strict=True):
         for kind, line in file.problems:
             problems[kind].append(line)
         treated.add(file.treatments, listing.images.get(frame))
@@ -148,16 +144,9 @@ def _check_segmentation(role, listing: Listing, read_all, problems) -> list[str]
                 and looks_like_train_ids(file.counts)
             ):
                 suspects.append(listing.labels[frame])
-    lines.append(
-        "  image sizes (width x height): "
-        + (
-            ", ".join(
-                f"{width}x{height} ({number:,})"
-                for (height, width), number in sizes.most_common(MAX_LINES)
-            )
-            or "none could be read"
-        )
-    )
+    shown = [f"{w}x{h} ({number:,})" for (h, w), number in sizes.most_common(MAX_LINES)]
+    shown = ", ".join(shown) or "none could be read"
+    lines.append(f"  image sizes (width x height): {shown}")
     lines += treated.lines()
     if listing.labels is None:
         return lines
@@ -178,9 +167,8 @@ def _check_segmentation(role, listing: Listing, read_all, problems) -> list[str]
 def _examine(listing, frame) -> _File:
     problems: list[tuple[str, str]] = []
     picture = _read(read_picture, listing.images.get(frame), problems)
-    image_hw, treatments = (
-        (None, ()) if picture is None else (picture.pixels.shape[:2], picture.treatments)
-    )
+    image_hw = None if picture is None else picture.pixels.shape[:2]
+    treatments = () if picture is None else picture.treatments
     path = (listing.labels or {}).get(frame)
     ids = _read(listing.read_ids, path, problems)
     if ids is None:
@@ -228,9 +216,9 @@ def _histogram(space: LabelSpace, counts, files_with) -> list[str]:
         if counts[i] or train_id != IGNORED:
             name = known[i].name if i in known else "(unknown id)"
             shown = "ignored" if train_id == IGNORED else train_id
+            percent = 100 * counts[i] / total
             lines.append(
-                f"  {i:>4} "
-                f" {name:<22}{shown:>8}{counts[i]:>16,}{100 * counts[i] / total:>10.3f}{files_with[i]:>9,}"
+                f"  {i:>4}  {name:<22}{shown:>8}{counts[i]:>16,}{percent:>10.3f}{files_with[i]:>9,}"
             )
     return lines
 

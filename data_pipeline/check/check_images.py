@@ -21,7 +21,7 @@ class Wrong(NamedTuple):
 
 
 class Treatments:
-    """How many images of a domain were treated in which way (see decode.Picture), and one of each."""
+    """Counts the images of a domain by treatment (see decode.Picture), with one name of each."""
 
     def __init__(self):
         self._counts, self._examples = collections.Counter(), {}
@@ -61,9 +61,8 @@ def check_images(
     Returns: the lines of the report.
     """
     treated = Treatments()
-    for index, found in enumerate(
-        read_all(lambda index: _examine(images, index), range(num_encoded(images)))
-    ):
+    examined = read_all(lambda index: _examine(images, index), range(num_encoded(images)))
+    for index, found in enumerate(examined):
         if isinstance(found, Wrong):
             problems[found.kind].append(found.line)
         else:
@@ -105,8 +104,8 @@ def _examine(images, index) -> "Wrong | tuple[str, ...]":
 
 
 def _compare_with_lists(images, problems) -> list[str]:
-    """What the lists name twice is wrong; what they do not name is left out, which is as it should
-    be in DomainNet's uncleaned archives.
+    """An image that the lists name twice is a finding. One that they do not name is none: the
+    uncleaned archives of DomainNet hold such images.
     """
     twice = listed_twice(images)
     if twice:
@@ -128,19 +127,20 @@ def listed_twice(images: ImageSet) -> list[str]:
 
 def classes_without_images(images: ImageSet) -> list[str]:
     """Names of the classes that no image of a labelled set has."""
-    return [name for name, count in zip(images.class_names, images.class_counts()) if not count]
+    return [
+        name
+        for name, count in zip(images.class_names, images.class_counts(), strict=True)
+        if not count
+    ]
 
 
 def _count_classes(images, problems) -> list[str]:
-    """Lists and tfds name classes that a part of a set may lack; in memory, as in class folders,
-    that is a mistake.
+    """A line for each class. A class without an image is a finding where the set lies in memory;
+    lists and tfds may name classes that a split lacks.
     """
-    counts, width, absent = (
-        images.class_counts(),
-        max(map(len, images.class_names)),
-        classes_without_images(images),
-    )
-    lines = [f"  {name:<{width}}  {count:>9,}" for name, count in zip(images.class_names, counts)]
+    absent, width = classes_without_images(images), max(map(len, images.class_names))
+    counted = zip(images.class_names, images.class_counts(), strict=True)
+    lines = [f"  {name:<{width}}  {count:>9,}" for name, count in counted]
     if images.images is None:
         return lines + ([f"  listed without an image: {', '.join(absent)}"] if absent else [])
     for name in absent:

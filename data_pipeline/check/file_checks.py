@@ -1,7 +1,7 @@
-"""What can be said of files without decoding them: before the first step, and by check_data before
-it decodes.
+"""What can be said of files without decoding them, before the first step and by check_data.
 
-Some microseconds a file on a disk of one's own; a pool of threads hides the way to a network's.
+It takes some microseconds a file on a local disk. On a network file system a pool of threads hides
+the delay.
 """
 
 import functools
@@ -13,7 +13,7 @@ from typing import Any
 
 from data_pipeline.files.names import hint, names_in
 
-_THREADS = 32  # that wait for a disk, most of the time; a guess, not measured
+_THREADS = 32  # most of them wait for a disk; a guess, not measured
 _CHUNK = 256  # files a task: handing over a single one costs more than looking at it
 
 
@@ -65,7 +65,7 @@ def broken_files(paths: Sequence[str]) -> list[str]:
 
 
 def each(function: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[Any]:
-    """function(item) of every item, in order, in a pool of threads."""
+    """function(item) of every item, in order, computed in a pool of threads."""
     chunks = [items[begin : begin + _CHUNK] for begin in range(0, len(items), _CHUNK)]
     if len(chunks) <= 1:
         yield from map(function, items)

@@ -129,7 +129,10 @@ def _ranges(names, is_missing, most=4) -> str:
         for i in range(len(names))
         if is_missing[i] and not (i + 1 < len(names) and is_missing[i + 1])
     ]
-    shown = [names[a] if a == b else f"{names[a]}..{names[b]}" for a, b in zip(starts[:most], ends)]
+    shown = [
+        names[a] if a == b else f"{names[a]}..{names[b]}"
+        for a, b in zip(starts[:most], ends[:most], strict=True)
+    ]
     return ", ".join(shown) + (
         f" and {len(starts) - most:,} more ranges" if len(starts) > most else ""
     )

@@ -29,14 +29,15 @@ _NUM_RECORDS = 64  # decoded of a set of records, which have no headers of their
 def image_set_problems(
     images: ImageSet, transforms: Sequence[Transform], *, files: bool = True
 ) -> list[str]:
-    """A line for each thing that stops training on a set: a transform of it, broken files, images
-    that are none or too small.
+    """A line for each thing that stops training on a set: a transform that does not fit, broken
+    files, files that are no images, images that are too small.
 
-    Of files all headers are read where their sizes decide, of records and otherwise a sample spread
-    over the set.
+    Where sizes decide, the headers of all files are read; otherwise those of a sample spread over
+    the set. Of records a sample is decoded.
+
     Args:
-      files: False where every file is known to be readable, or reported: then only sizes are looked
-        at, and of records all.
+      files: False where every file is known to be readable, or reported. Then only sizes are looked
+        at, and those of all records.
     """
     try:
         for transform in transforms:
@@ -72,11 +73,14 @@ def image_set_problems(
 def segmentation_problems(
     images: SegmentationSet, transforms: Sequence[SegTransform], *, files: bool = True
 ) -> list[str]:
-    """A line for each thing that stops training on a set: broken files, images that are none or too
-    small for the crop of one of the transforms that they go through, labels of another size than
-    their images, and what a few of the labels hold.
+    """A line for each thing that stops training on a set: broken files, files that are no images,
+    images that are too small for the crop of a transform, labels of another size than their images,
+    and what a few of the labels hold.
 
-    All headers are read, about 0.1 ms each. `files` as image_set_problems'.
+    All headers are read, about 0.1 ms each.
+
+    Args:
+      files: as image_set_problems'.
     """
     found = broken_files(images.image_paths + (images.label_paths or ())) if files else []
     if found:
@@ -120,8 +124,8 @@ def check_crops(path: str, size_hw: tuple[int, int], transforms: Sequence[SegTra
 
 
 def _check_sizes(size_of, rows, check, report_unreadable) -> list[str]:
-    """check(size, row) for every row, size_of(row) being its image's; the lines of what they
-    raised, size_of where it is asked for.
+    """A line for each row whose size, size_of(row), check(size, row) refuses; and, with
+    report_unreadable, for each row whose size cannot be read.
     """
 
     def problem(row):

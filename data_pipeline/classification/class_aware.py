@@ -147,7 +147,7 @@ class ClassAwareSampler:
         source_words = np.split(words[:, :in_sources], len(self.sources), axis=1)
         drawn = [
             source.draw(classes, self.source_per_class, own)
-            for source, own in zip(self.sources, source_words)
+            for source, own in zip(self.sources, source_words, strict=True)
         ]
         return (
             drawn,

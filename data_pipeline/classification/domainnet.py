@@ -1,11 +1,12 @@
 """DomainNet (Peng et al., "Moment Matching for Multi-Source Domain Adaptation", ICCV 2019) as
 downloaded from ai.bu.edu/M3SDA.
 
-    <root>/<clipart|infograph|painting|quickdraw|real|sketch>/<class>/*.jpg       (quickdraw: *.png)
-    <root>/<domain>_train.txt  <root>/<domain>_test.txt     "clipart/aircraft_carrier/clipart_001_000001.jpg 0"
+    <root>/<clipart|infograph|painting|quickdraw|real|sketch>/<class>/*.jpg     (quickdraw: *.png)
+    <root>/<domain>_train.txt, <root>/<domain>_test.txt
 
-The lists may lie in the domain's folder instead. They decide: the archives of the uncleaned version
-hold images that no list names.
+A line of a list is "clipart/aircraft_carrier/clipart_001_000001.jpg 0". The lists may lie in the
+domain's folder instead. They decide: the archives of the uncleaned version hold images that no list
+names.
 """
 
 import os
@@ -36,10 +37,11 @@ def read_domains(
     target_split: str,
     evaluation_split: str,
 ) -> tuple[tuple[ImageSet, ...], ImageSet, ImageSet]:
-    """Labelled sources, the target to adapt to and the target images to measure on; the last two
-    are one object for one split.
+    """Labelled sources, the target to adapt to and the target images to measure on. The last two
+    are one object where both are of one split.
 
-    The classes are those that all lists read here name. A class may be absent from one of the sets.
+    The classes are all that the lists read here name. A class may be absent from one of the sets.
+
     Args:
       source_split, target_split, evaluation_split: "train", "test" or "all".
     Raises: DataError for a missing folder or list, an unknown split, an entry of another domain,

@@ -22,9 +22,10 @@ _RECORDS_LOOKED_AT = 64  # of a set, by its fingerprint: a second on a slow disk
 class Listed:
     """That list files name a set's images, which is for check_data to compare with the disk.
 
-    base: the folder that the lists' paths are relative to.
-    folder: all images of the domain lie below it.
-    files: the list files of the domain, those of its other splits too.
+    Attributes:
+      base: the folder that the lists' paths are relative to.
+      folder: all images of the domain lie below it.
+      files: the list files of the domain, those of its other splits too.
     """
 
     base: str
@@ -36,17 +37,18 @@ class Listed:
 class ImageSet:
     """N images of one domain. Exactly one of `images`, `paths` and `records` is given.
 
-    name: what messages call the set, e.g. "office31/amazon" or "digits/type".
-    class_names: K names; the position is the class id.
-    labels: int32 [N] class ids in 0..K-1, or None when the set is unlabelled.
-    images: uint8 [N, H, W, C] in memory, C 1 or 3.
-    paths: N names of image files.
-    records: N encoded images as bytes, in a sequence that gives any of them at once, from several
-    threads.
-    listed: given when the paths come from list files. Then a class may have no image; in class
-    folders that is an error.
-    left_out: files that its reader saw and does not use.
-    Raises DataError when these do not fit together, and for a set without images.
+    Attributes:
+      name: what messages call the set, e.g. "office31/amazon" or "digits/type".
+      class_names: K names; the position is the class id.
+      labels: int32 [N] class ids in 0..K-1, or None when the set is unlabelled.
+      images: uint8 [N, H, W, C] in memory, C 1 or 3.
+      paths: N names of image files.
+      records: N encoded images as bytes, in a sequence that gives any of them at once, from several
+        threads.
+      listed: given when the paths come from list files. Then a class may have no image; in class
+        folders that is an error.
+      left_out: files that its reader saw and does not use.
+    Raises: DataError when these do not fit together, and for a set without images.
     """
 
     name: str
@@ -90,6 +92,11 @@ class ImageSet:
                 f" {num_classes} classes (0..{num_classes - 1}); correct the label or the list of"
                 " classes"
             )
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether every image has a class."""
+        return self.labels is not None
 
     @property
     def kind(self) -> str:
@@ -139,11 +146,12 @@ class ImageSet:
     def fingerprint(self, version: int = 1) -> int:
         """A number that changes when the set gains, loses or relabels an image.
 
+        Covers every pixel of images in memory, and nowhere the place where files lie.
+
         Args:
-          version: what it covers of the images. Of files 1: their names, 2: their names and sizes.
-            Of records 1: the first
-            and the last, 2: these and others between them. Unicode forms of names, which a copy may
-            change, count in 1. Where the files lie is not covered, and in memory every pixel is.
+          version: 1 covers the names of files, as their bytes are, and the first and the last
+            record. 2 covers names whose Unicode form does not matter, since a copy may change it,
+            and the sizes of files; and more records between the first and the last.
         Raises: DataError when a record cannot be read, and, version 2 alone, when a file is gone.
         """
         names = [self.name, *self.class_names]
@@ -159,9 +167,8 @@ class ImageSet:
             value = zlib.crc32(
                 b"%d %b %b" % (len(self), self._record(0), self._record(len(self) - 1)), value
             )
-            for index in (
-                range(0, len(self), max(len(self) // _RECORDS_LOOKED_AT, 1)) if version > 1 else ()
-            ):
+            every = max(len(self) // _RECORDS_LOOKED_AT, 1)
+            for index in range(0, len(self), every) if version > 1 else ():
                 value = zlib.crc32(self._record(index), value)
         return value if self.labels is None else zlib.crc32(self.labels.tobytes(), value)
 

@@ -58,7 +58,10 @@ def read_list(path: str | os.PathLike) -> ListFile:
                 f"{path}: line {number} is {lines[number - 1]!r}; expected {expected}, as in line"
                 f" {usual}; correct the line"
             )
-    entries = [words[0].strip() if has_ids else line.strip() for words, line in zip(split, lines)]
+    entries = [
+        words[0].strip() if has_ids else line.strip()
+        for words, line in zip(split, lines, strict=True)
+    ]
     for number, entry in enumerate(entries, 1):
         check_below(entry, f"{path}: line {number}")
         if "\\" in entry and "/" not in entry:
@@ -198,7 +201,7 @@ def _first_lines(listed: ListFile) -> Mapping[tuple[str, int], int]:
     folder.
     """
     lines = {}
-    for number, (entry, class_id) in enumerate(zip(listed.entries, listed.ids), 1):
+    for number, (entry, class_id) in enumerate(zip(listed.entries, listed.ids, strict=True), 1):
         lines.setdefault((f"/{entry}".rsplit("/", 2)[-2], class_id), number)
     named: dict[tuple[str, int], int] = {}
     for (folder, class_id), number in lines.items():

@@ -11,12 +11,12 @@ from data_pipeline.classification.image_set import ImageSet
 
 DOMAINS = ("amazon", "dslr", "webcam")
 CLASS_NAMES = tuple(
-    (
-        "back_pack bike bike_helmet bookcase bottle calculator desk_chair desk_lamp"
-        " desktop_computer file_cabinet headphones keyboard laptop_computer letter_tray"
-        " mobile_phone monitor mouse mug paper_notebook pen phone printer projector punchers"
-        " ring_binder ruler scissors speaker stapler tape_dispenser trash_can"
-    ).split()
+    """
+    back_pack bike bike_helmet bookcase bottle calculator desk_chair desk_lamp desktop_computer
+    file_cabinet headphones keyboard laptop_computer letter_tray mobile_phone monitor mouse mug
+    paper_notebook pen phone printer projector punchers ring_binder ruler scissors speaker stapler
+    tape_dispenser trash_can
+    """.split()
 )
 
 

@@ -1,32 +1,30 @@
 """From a step number to a batch of images with one label each; see `data_pipeline.stream`."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 
+from data_pipeline import stream
 from data_pipeline.classification.image_set import ImageSet
-from data_pipeline.classification.transforms import Transform, check_set, crop_and_flip
+from data_pipeline.classification.transforms import Transform, change_image, check_set
 from data_pipeline.classification.warp import warp_and_normalise
 from data_pipeline.errors import DataError
-from data_pipeline.sampling import uniforms
-from data_pipeline.stream import BatchStream, checked_rows, num_columns, stream_of, tf
+from data_pipeline.sampling import subkey, uniforms
+from data_pipeline.stream import BatchStream, num_columns, stream_of, tf
 
 
 @dataclasses.dataclass(frozen=True)
-class Part:
-    """One part of every batch, e.g. the labelled source images.
+class Part(stream.Part):
+    """One part of every batch, see stream.Part; a padded row is a zero image whose mask is False.
 
-    rows: step -> int64 [R], the same R for every step; -1 gives a zero image whose mask is False.
-    key: of this part's augmentation, from sampling.make_key.
-    with_labels: whether labels enter the batch; otherwise the part's dict has no label at all.
+    strong_view: a transform with random numbers of its own, which may equal `transform`.
     """
 
     image_set: ImageSet
-    rows: Callable[[int], np.ndarray]
     transform: Transform
-    key: int
-    with_labels: bool
+    strong_view: Transform | None = None
 
 
 def batches(parts: Mapping[str, Part], start: int, stop: int, prefetch: int = 2) -> BatchStream:
@@ -38,93 +36,126 @@ def batches(parts: Mapping[str, Part], start: int, stop: int, prefetch: int = 2)
       parts: name -> Part.
       start, stop: steps.
       prefetch: batches that are prepared ahead.
-    Yields: name -> {"image": float32 [R, h, w, C], "mask": bool [R], "index": int32 [R]}, and
-      "label": int32 [R] for a part with labels. In padded rows the image is 0, the mask False,
-      index and label -1.
+    Yields: name -> {"image": float32 [R, h, w, C], "mask": bool [R]}, and
+
+        "label": int32 [R]                      for a part with labels
+        "index": int32 [R], row in the set      for a part with its index
+        "strong_image": float32 [R, h, w, C]    for a part with a strong view: the same rows, read
+                                                and decoded once
+
+      In padded rows the images are 0, the mask False, index and label -1.
     Raises: DataError at once for parts that cannot work, and naming the file when one cannot be
       decoded or is too small.
     """
     for name, part in parts.items():
-        _check(name, part)
-    readers = {name: _Reader(part) for name, part in parts.items()}
+        part.check_labels(name)
+        for view in _views(part):
+            check_set(part.image_set, view.transform, f"part {name!r}: {part.image_set.name}")
+    readers = {name: Reader(part) for name, part in parts.items()}
     return stream_of(readers, start, stop, prefetch)
 
 
-def _check(name, part):
-    if part.with_labels and part.image_set.labels is None:
-        raise DataError(f"part {name!r} wants labels and {part.image_set.name} has none")
-    check_set(part.image_set, part.transform, f"part {name!r}: {part.image_set.name}")
+class _View(NamedTuple):
+    """How one of a part's images comes about."""
+
+    image: str  # key of the batch
+    uniforms: str  # key of its random numbers
+    transform: Transform
+    key: int
 
 
-class _Reader:
+def _views(part) -> list[_View]:
+    """One view, or two with random numbers of their own."""
+    views = [_View("image", "uniforms", part.transform, part.key)]
+    if part.strong_view is not None:
+        strong_key = int(subkey(part.key, 0))
+        views.append(_View("strong_image", "strong_uniforms", part.strong_view, strong_key))
+    return views
+
+
+class Reader:
     """See stream.PartReader. Images in memory are chosen by the generator; others are read."""
 
     def __init__(self, part):
-        self._part, self.rows = part, part.rows
+        self.part, self._views = part, _views(part)
         self.reads_files = part.image_set.images is None
-        self._image_shape = (*part.transform.size_hw, part.image_set.channels)
+
+    def _shape(self, view):
+        return *view.transform.size_hw, self.part.image_set.channels
 
     def signature(self, num_rows):
-        columns = num_columns(self._part.transform)
-        signature = {
-            "index": tf.TensorSpec((num_rows,), tf.int32),
-            "uniforms": tf.TensorSpec((num_rows, columns), tf.float32),
-        }
-        if not self.reads_files:
-            signature["image"] = tf.TensorSpec((num_rows, *self._image_shape), tf.uint8)
-        if self._part.with_labels:
+        signature = {"index": tf.TensorSpec((num_rows,), tf.int32)}
+        for view in self._views:
+            columns = num_columns(view.transform)
+            signature[view.uniforms] = tf.TensorSpec((num_rows, columns), tf.float32)
+            if not self.reads_files:
+                signature[view.image] = tf.TensorSpec((num_rows, *self._shape(view)), tf.uint8)
+        if self.part.with_labels:
             signature["label"] = tf.TensorSpec((num_rows,), tf.int32)
         return signature
 
-    def choose(self, step, num_rows):
-        part = self._part
-        rows = checked_rows(part.rows(step), step, num_rows, part.image_set.name)
-        numbers = uniforms(step, num_rows, num_columns(part.transform), part.key)
-        chosen = {"index": rows.astype(np.int32), "uniforms": numbers}
-        some_rows = np.maximum(rows, 0)
-        if not self.reads_files:
-            chosen["image"] = _from_memory(part, some_rows, numbers)
-        if part.with_labels:
-            labels = np.where(rows >= 0, part.image_set.labels[some_rows], -1)
+    def choose(self, step, rows):
+        chosen, some_rows = {"index": rows.astype(np.int32)}, np.maximum(rows, 0)
+        for view in self._views:
+            numbers = uniforms(step, len(rows), num_columns(view.transform), view.key)
+            chosen[view.uniforms] = numbers
+            if not self.reads_files:
+                images = self.part.image_set.images
+                chosen[view.image] = _from_memory(images, some_rows, numbers, view.transform)
+        if self.part.with_labels:
+            labels = np.where(rows >= 0, self.part.image_set.labels[some_rows], -1)
             chosen["label"] = labels.astype(np.int32)
         return chosen
 
     def load(self, row, closing):
-        def load_one(index, numbers):
-            return _load(self._part, -1 if closing.is_asked else int(index), numbers)
+        def load_one(index, *numbers):
+            return self._load(-1 if closing.is_asked else int(index), numbers)
 
-        image = tf.numpy_function(load_one, (row["index"], row["uniforms"]), tf.uint8)
+        arguments = [row["index"], *(row[view.uniforms] for view in self._views)]
+        images = tf.numpy_function(load_one, arguments, [tf.uint8] * len(self._views))
         # numpy_function forgets the shape.
-        return row | {"image": tf.ensure_shape(image, self._image_shape)}
+        return row | {
+            view.image: tf.ensure_shape(image, self._shape(view))
+            for view, image in zip(self._views, images, strict=True)
+        }
+
+    def _load(self, row, numbers):
+        """Decodes a file or record once, and changes it by each view: uint8 [h, w, 3] each; zeros
+        for row -1.
+        """
+        if row < 0:
+            return [np.zeros(self._shape(view), np.uint8) for view in self._views]
+        images = self.part.image_set
+        image = images.read(row)
+        try:
+            return [
+                np.ascontiguousarray(change_image(image, of_view, view.transform))
+                for view, of_view in zip(self._views, numbers, strict=True)
+            ]
+        except DataError as error:
+            raise DataError(f"{images.describe(row)}: {error}") from error
 
     def finish(self, batch):
         mask = batch["index"] >= 0
-        images = warp_and_normalise(batch["image"], batch["uniforms"], self._part.transform)
-        finished = {name: value for name, value in batch.items() if name != "uniforms"}
-        # Rows of numbers, because tf.where broadcasts slowly.
-        flat = tf.reshape(images, (images.shape[0], -1)) * tf.cast(mask, tf.float32)[:, None]
-        return finished | {"image": tf.reshape(flat, images.shape), "mask": mask}
+        finished = {"mask": mask}
+        for view in self._views:
+            image = warp_and_normalise(batch[view.image], batch[view.uniforms], view.transform)
+            # Rows of numbers, because tf.where broadcasts slowly.
+            flat = tf.reshape(image, (image.shape[0], -1)) * tf.cast(mask, tf.float32)[:, None]
+            finished[view.image] = tf.reshape(flat, image.shape)
+        kept = [("index", self.part.with_index), ("label", self.part.with_labels)]
+        return finished | {name: batch[name] for name, is_kept in kept if is_kept}
 
     def redo(self, chosen):
         if self.reads_files:
-            for row, numbers in zip(chosen["index"], chosen["uniforms"], strict=True):
-                _load(self._part, int(row), numbers)
+            numbers = [chosen[view.uniforms] for view in self._views]
+            for row, *of_row in zip(chosen["index"], *numbers, strict=True):
+                self._load(int(row), of_row)
 
 
-def _from_memory(part, rows, numbers):
-    images, transform = part.image_set.images, part.transform
-    if transform.resize_hw is None and transform.crop is None and not transform.flip:
+def _from_memory(images, rows, numbers, transform):
+    """Rows of uint8 [N, H, W, C], each changed by the transform: uint8 [R, h, w, C]."""
+    if not transform.changes_pixels:
         return images[rows]
     drawn = zip(rows, numbers, strict=True)
-    return np.stack([crop_and_flip(images[row], u, transform) for row, u in drawn])
-
-
-def _load(part, row, numbers):
-    """Decodes, resizes, crops and flips one file or record: uint8 [h, w, 3]; zeros for row -1."""
-    if row < 0:
-        return np.zeros((*part.transform.size_hw, 3), np.uint8)
-    image = part.image_set.read(row)
-    try:
-        return np.ascontiguousarray(crop_and_flip(image, numbers, part.transform))
-    except DataError as error:
-        raise DataError(f"{part.image_set.describe(row)}: {error}") from error
+    return np.stack([change_image(images[row], of_row, transform) for row, of_row in drawn])

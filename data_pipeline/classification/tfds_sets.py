@@ -1,9 +1,9 @@
 """Image sets of tensorflow-datasets by name, such as mnist or domainnet/real, from the folder in
 which it has prepared them.
 
-Read row by row, since a batch is a function of the step: array_record files through tfds' own
-random access, TFRecord files, tfds' default, through tfrecord_files. tfds is imported when a set is
-opened; TensorFlow is not needed unless a set is to be prepared.
+A batch is a function of the step, so records are read row by row: array_record files through tfds'
+own random access, and TFRecord files, which are tfds' default, through tfrecord_files. tfds is
+imported when a set is opened; TensorFlow is needed only where a set is to be prepared.
 """
 
 import dataclasses
@@ -225,7 +225,8 @@ def _read_labels(examples, feature, name) -> np.ndarray:
                 " the data set again"
             ) from error
         labels[rows] = [
-            _label_of(example, feature, f"{name}[{row}]") for row, example in zip(rows, found)
+            _label_of(example, feature, f"{name}[{row}]")
+            for row, example in zip(rows, found, strict=True)
         ]
     return labels
 
@@ -254,7 +255,7 @@ def _parse(example):
 
 
 def _check_same_classes(first, other):
-    for class_id, names in enumerate(zip(first.class_names, other.class_names)):
+    for class_id, names in enumerate(zip(first.class_names, other.class_names, strict=False)):
         if names[0] != names[1]:
             raise DataError(
                 f"{other.name}: class {class_id} is {names[1]!r}; expected {names[0]!r}, as in"

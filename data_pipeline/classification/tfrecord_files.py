@@ -1,5 +1,5 @@
-"""Any record of TFRecord files at once. The format reads from the front only; this finds out first
-where each record begins.
+"""Random access to the records of TFRecord files. The format can be read from the front only, so
+opening a file first finds out where each record begins.
 """
 
 import os
@@ -27,8 +27,9 @@ class TfRecordFiles(Sequence):
     several threads.
 
     Opening reads 12 bytes a record. Raises DataError for a file that cannot be read, ends within a
-    record, holds fewer of them than expected, or a length that fails its checksum. Those of the
-    records themselves are not looked at: CRC-32C of gigabytes takes minutes in Python.
+    record, holds fewer of them than expected, or has a length that fails its checksum. The
+    checksums of the records themselves are not looked at: CRC-32C of gigabytes takes minutes in
+    Python.
     """
 
     def __init__(self, shards: Sequence[Shard]):

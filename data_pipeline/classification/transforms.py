@@ -1,10 +1,10 @@
-"""What happens to an image before a network sees it: the description, and all that PIL and numpy do
-of it.
+"""What happens to an image before a network sees it: the description, and the part that PIL and
+numpy do.
 
-The order is fixed: resize, crop, flip, random affine map, scaling to mean and standard deviation.
-The first three are here, as deterministic functions of an image and uniform random numbers; the
-last two, which are cheapest on a whole batch, are in `warp`. `apply_evaluation` does everything
-that is not random without TensorFlow, for prediction.
+The order is fixed: resize, crop, flip, appearance, random affine map, scaling to mean and standard
+deviation. The first four are here, as deterministic functions of an image and uniform random
+numbers. The last two are cheapest on a whole batch and are in `warp`. `apply_evaluation` does
+everything that is not random without TensorFlow, for prediction.
 """
 
 import dataclasses
@@ -14,17 +14,20 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 from PIL import Image
 
+from data_pipeline.appearance import Appearance
 from data_pipeline.errors import DataError
-from data_pipeline.preprocess import checked_keys, pair_of, resize
+from data_pipeline.preprocess import checked_keys, pair_of, resize, two_numbers
 
 
 @dataclasses.dataclass(frozen=True)
 class Affine:
     """Ranges of a random affine map about the image centre; each value is drawn from +- its range.
 
-    rotate_rad: rotation in radians. shear: horizontal shift per unit of height. scale: relative,
-    each axis on its own.
-    shift_px: translation in pixels, each axis on its own.
+    Attributes:
+      rotate_rad: rotation in radians.
+      shear: horizontal shift per unit of height.
+      scale: relative, each axis on its own.
+      shift_px: translation in pixels, each axis on its own.
     """
 
     rotate_rad: float
@@ -37,8 +40,9 @@ class Affine:
 class ResizedCrop:
     """torchvision's RandomResizedCrop: a random part of the image, brought to size_hw (bilinear).
 
-    scale: bounds of the part's share of the image's area. ratio: bounds of its width over its
-    height.
+    Attributes:
+      scale: bounds of the part's share of the image's area.
+      ratio: bounds of its width over its height.
     """
 
     scale: tuple[float, float]
@@ -60,10 +64,14 @@ class ResizedCrop:
 class Transform:
     """The steps for one set of images. Sizes are (height, width) in pixels.
 
-    size_hw: the result. resize_hw: every image is first brought to exactly this size, aspect not
-    kept; None leaves it.
-    crop: "random", "center" or None, to size_hw, or a ResizedCrop. flip: mirror half of the images.
-    mean, std: for values in 0..1, one for each channel or one for all.
+    Attributes:
+      size_hw: of the result.
+      mean, std: for values in 0..1, one for each channel or one for all.
+      resize_hw: every image is first brought to exactly this size, aspect not kept; None leaves it.
+      crop: "random", "center" or None, to size_hw, or a ResizedCrop.
+      flip: mirrors half of the images.
+      affine: Affine or None.
+      appearance: Appearance (colour jitter and blur) or None.
     """
 
     size_hw: tuple[int, int]
@@ -73,6 +81,7 @@ class Transform:
     crop: str | ResizedCrop | None = None
     flip: bool = False
     affine: Affine | None = None
+    appearance: Appearance | None = None
 
     def __post_init__(self):
         if not isinstance(self.crop, ResizedCrop) and self.crop not in (None, "random", "center"):
@@ -87,8 +96,12 @@ class Transform:
 
     @property
     def num_uniforms(self) -> int:
-        """Random numbers that one image consumes: crop, flip 1, affine 6, in this order."""
-        return self.num_crop_uniforms + int(self.flip) + 6 * (self.affine is not None)
+        """Random numbers that one image consumes: crop, flip 1, appearance 8, affine 6, in this
+        order.
+        """
+        of_appearance = 0 if self.appearance is None else Appearance.num_uniforms
+        before_affine = self.num_crop_uniforms + int(self.flip) + of_appearance
+        return before_affine + 6 * (self.affine is not None)
 
     @property
     def num_crop_uniforms(self) -> int:
@@ -102,10 +115,17 @@ class Transform:
         )
 
     def for_evaluation(self) -> "Transform":
-        """The same without randomness: a centre crop in place of a random one, no flip, no affine
-        map.
+        """The same without randomness: a centre crop in place of a random one, no flip, no change
+        of appearance, no affine map.
         """
-        return dataclasses.replace(self, crop=self.crop and "center", flip=False, affine=None)
+        center = self.crop and "center"
+        return dataclasses.replace(self, crop=center, flip=False, affine=None, appearance=None)
+
+    @property
+    def changes_pixels(self) -> bool:
+        """Whether `change_image` does anything at all."""
+        steps = (self.resize_hw, self.crop, self.appearance)
+        return self.flip or any(step is not None for step in steps)
 
     def check_input(self, image_hw: tuple[int, int], what: str) -> None:
         """Raises DataError when images of this size, once resized, cannot give size_hw."""
@@ -145,38 +165,44 @@ def check_set(images, transform: Transform, what: str) -> None:
         )
 
 
-def from_config(config: Mapping) -> Transform:
-    """Builds a Transform from a mapping (a ConfigDict too) with exactly these keys.
+def from_config(config: Mapping, where: str = "transform") -> Transform:
+    """Builds a Transform from a mapping (a ConfigDict too).
 
-    size, resize: int or [height, width]; resize may be None. crop: "random", "center", None, or a
-    mapping with scale and ratio, two numbers each, see ResizedCrop. flip: bool. affine: None or a
-    mapping with rotate_rad, shear,
-    scale, shift_px. mean, std: sequences of floats.
+    Args:
+      config: with the keys
+
+        size            int or (height, width)
+        resize          the same, or None
+        crop            "random", "center", None, or {scale, ratio}, two numbers each, see
+                        ResizedCrop
+        flip            bool
+        affine          None or {rotate_rad, shear, scale, shift_px}, see Affine
+        mean, std       sequences of floats
+        appearance      may be left out; None, or see Appearance.from_config
+      where: what messages call the mapping.
     Raises: DataError for a missing or unknown key and for values that do not fit together.
     """
-    values = checked_keys(
-        config, ("size", "resize", "crop", "flip", "affine", "mean", "std"), "transform"
-    )
-    affine, crop = values["affine"], values["crop"]
+    names = ("size", "resize", "crop", "flip", "affine", "mean", "std")
+    values = checked_keys(config, names, where, optional=("appearance",))
+    affine, crop, appearance = values["affine"], values["crop"], values.get("appearance")
     if isinstance(crop, Mapping) or hasattr(crop, "items"):  # a ConfigDict is no Mapping
-        bounds = checked_keys(crop, ("scale", "ratio"), "transform.crop")
+        bounds = checked_keys(crop, ("scale", "ratio"), f"{where}.crop")
         crop = ResizedCrop(
-            **{name: _two_numbers(pair, f"transform.crop.{name}") for name, pair in bounds.items()}
+            **{name: two_numbers(pair, f"{where}.crop.{name}") for name, pair in bounds.items()}
         )
     if affine is not None:
-        names = tuple(field.name for field in dataclasses.fields(Affine))
-        affine = Affine(
-            **{
-                name: float(value)
-                for name, value in checked_keys(affine, names, "transform.affine").items()
-            }
-        )
+        ranges = tuple(field.name for field in dataclasses.fields(Affine))
+        affine = checked_keys(affine, ranges, f"{where}.affine")
+        affine = Affine(**{name: float(value) for name, value in affine.items()})
+    if appearance is not None:
+        appearance = Appearance.from_config(appearance, f"{where}.appearance")
     return Transform(
         size_hw=pair_of(values["size"]),
         resize_hw=None if values["resize"] is None else pair_of(values["resize"]),
         crop=crop,
         flip=bool(values["flip"]),
         affine=affine,
+        appearance=appearance,
         mean=tuple(float(v) for v in values["mean"]),
         std=tuple(float(v) for v in values["std"]),
     )
@@ -199,6 +225,18 @@ def apply_evaluation(images: np.ndarray | Iterable[np.ndarray], transform: Trans
         raise DataError("no images given; expected at least one, uint8 [H, W, C]")
     scaled = np.stack(cropped).astype(np.float32) / np.float32(255)
     return (scaled - np.array(transform.mean, np.float32)) / np.array(transform.std, np.float32)
+
+
+def change_image(image: np.ndarray, uniforms: np.ndarray, transform: Transform) -> np.ndarray:
+    """All that is done to one image before the affine map: `crop_and_flip`, then the appearance.
+
+    Args, returns and raises as crop_and_flip.
+    """
+    changed = crop_and_flip(image, uniforms, transform)
+    if transform.appearance is None:
+        return changed
+    first = transform.num_crop_uniforms + int(transform.flip)
+    return transform.appearance(changed, uniforms[first : first + Appearance.num_uniforms])
 
 
 def crop_and_flip(image: np.ndarray, uniforms: np.ndarray, transform: Transform) -> np.ndarray:
@@ -265,19 +303,10 @@ def _crop(image, uniforms, transform):
         top, left, height, width = resized_crop_box(image.shape[:2], uniforms, transform.crop)
         part = image[top : top + height, left : left + width]
         return resize(part, transform.size_hw, Image.Resampling.BILINEAR)  # torchvision's default
-    spare_height, spare_width = (
-        image.shape[0] - transform.size_hw[0],
-        image.shape[1] - transform.size_hw[1],
-    )
+    height, width = transform.size_hw
+    spare_height, spare_width = image.shape[0] - height, image.shape[1] - width
     if transform.crop == "random":
         top, left = int(uniforms[0] * (spare_height + 1)), int(uniforms[1] * (spare_width + 1))
     else:  # Python rounds halves to the even number, as torchvision's CenterCrop does
         top, left = round(spare_height / 2), round(spare_width / 2)
-    return image[top : top + transform.size_hw[0], left : left + transform.size_hw[1]]
-
-
-def _two_numbers(pair, where):
-    """(low, high) of a config. Raises: DataError for anything else."""
-    if isinstance(pair, str) or not isinstance(pair, Iterable) or len(numbers := tuple(pair)) != 2:
-        raise DataError(f"{where} is {pair!r}; expected two numbers")
-    return float(numbers[0]), float(numbers[1])
+    return image[top : top + height, left : left + width]

@@ -1,11 +1,12 @@
 """VisDA-2017 (Peng et al., 2017), classification, as downloaded.
 
-    <root>/train/<class>/*.png       <root>/train/image_list.txt        "aeroplane/src_1_....png 0"
-    <root>/validation/<class>/*.jpg  <root>/validation/image_list.txt   "aeroplane/validation_1.jpg 0"
-    <root>/test/trunk00/*.jpg ...    <root>/test/image_list.txt         "trunk01/18ea....jpg 11", published after the challenge
+    <root>/train/<class>/*.png        image_list.txt beside them: "aeroplane/src_1_....png 0"
+    <root>/validation/<class>/*.jpg   image_list.txt: "aeroplane/validation_1.jpg 0"
+    <root>/test/trunk00/*.jpg ...     image_list.txt: "trunk01/18ea....jpg 11"
 
-A list decides where there is one. Without it train and validation are read by their class folders,
-and test is unlabelled; so it is where its list has no class ids.
+The ids of test were published after the challenge. A list decides where there is one. Without a
+list, train and validation are read by their class folders, and test is unlabelled. Test is also
+unlabelled where its list has no class ids.
 """
 
 import dataclasses
@@ -39,7 +40,7 @@ def read_domains(
     not the official ones.
     """
     source_sets = tuple(_read_domain(root, source) for source in sources)
-    for source, images in zip(sources, source_sets):
+    for source, images in zip(sources, source_sets, strict=True):
         if images.labels is None:
             raise DataError(
                 f"{data_root(root) / source / LIST_FILE}: a source needs class ids; found none: use"
@@ -61,9 +62,8 @@ def _read_domain(root, domain) -> ImageSet:
             read_folder(root, domain, CLASS_NAMES, "the 12 classes of VisDA-2017"), name=name
         )
     found = scan(base, IMAGE_ENDINGS)
-    left_out = found.left_out + as_left_out(
-        base, found.files, f"right in {base}, read are those in its folders"
-    )
+    why = f"right in {base}, read are those in its folders"
+    left_out = found.left_out + as_left_out(base, found.files, why)
     images = []
     for trunk in found.folders:
         more, unused = images_in(base / trunk)

@@ -14,8 +14,10 @@ def warp_and_normalise(images: tf.Tensor, uniforms: tf.Tensor, transform: Transf
     """Random affine map, then (images / 255 - mean) / std: uint8 [N, h, w, C] to float32 [N, h, w,
     C].
 
-    `uniforms`, float32 [N, transform.num_uniforms], are those that `transforms.crop_and_flip` got
-    the rows of; the last six columns belong to the affine map.
+    Args:
+      images: what `transforms.change_image` returned, as one array.
+      uniforms: float32 [N, transform.num_uniforms], the numbers that it was given; the last six
+        columns belong to the affine map.
     """
     images = tf.cast(images, tf.float32)
     if transform.affine is not None:
@@ -47,19 +49,9 @@ def _warp(images, uniforms, affine: Affine):
     centre_x, centre_y = (width - 1) / 2, (height - 1) / 2
     from_x, from_y = centre_x + shift_x, centre_y + shift_y
     zero = tf.zeros_like(xx)
-    inverse_map = tf.stack(
-        [
-            xx,
-            xy,
-            centre_x - xx * from_x - xy * from_y,
-            yx,
-            yy,
-            centre_y - yx * from_x - yy * from_y,
-            zero,
-            zero,
-        ],
-        axis=1,
-    )  # [N, 8]
+    to_x = centre_x - xx * from_x - xy * from_y
+    to_y = centre_y - yx * from_x - yy * from_y
+    inverse_map = tf.stack([xx, xy, to_x, yx, yy, to_y, zero, zero], axis=1)  # [N, 8]
     return tf.raw_ops.ImageProjectiveTransformV3(
         images=images,
         transforms=inverse_map,

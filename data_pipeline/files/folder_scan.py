@@ -1,8 +1,8 @@
 """What lies in a folder: the files that a reader uses, and all the others, each with the reason why
 it is left out.
 
-No reader passes over a file in silence: what is not used is counted and named, by check_data and at
-the head of a run.
+No reader passes over a file in silence: check_data and the head of a run count and name what is not
+used.
 """
 
 import os
@@ -13,7 +13,7 @@ from data_pipeline.errors import DataError
 from data_pipeline.files.names import names_in, normal
 
 _MOST_NAMED = 3  # of one reason; the rest are counted
-# that are not read, for a remedy
+# Endings of pictures that are not read; a message that meets them has a remedy.
 _OTHER_PICTURES = (".tif", ".tiff", ".gif", ".webp", ".jfif", ".heic", ".jp2", ".ppm", ".tga")
 
 
@@ -27,10 +27,11 @@ class LeftOut(NamedTuple):
 class Scan(NamedTuple):
     """The entries of one folder, sorted by name.
 
-    files: names with one of the endings that were asked for. Whether they can be opened is another
-      question, which `file_checks.broken` answers.
-    folders: names.
-    left_out: all the rest.
+    Attributes:
+      files: names with one of the endings that were asked for. Whether they can be opened is
+        another question, which `file_checks.broken` answers.
+      folders: names.
+      left_out: all the rest.
     """
 
     files: list[str]
@@ -109,7 +110,7 @@ def describe(parts: Iterable[LeftOut]) -> list[str]:
 
 
 def what_is_there(folder: str | os.PathLike, most: int = 6) -> str:
-    """The first entries of a folder, for a message that misses something in it; "nothing" for none."""
+    """The first entries of a folder, or "nothing", for a message that misses something in it."""
     names = names_in(folder)
     more = f" and {len(names) - most:,} more" if len(names) > most else ""
     remedy = (

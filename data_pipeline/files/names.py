@@ -87,7 +87,7 @@ def names_in(folder: str | os.PathLike) -> tuple[str, ...]:
 
 
 def what_stands_at(path: str | os.PathLike) -> str:
-    """ " a link to x, where nothing is", " a folder", " a file" ..., for a message; "" for nothing."""
+    """For messages: " a link to x, where nothing is", " a folder", " a file"; "" for none."""
     if not os.path.lexists(path):
         return ""
     try:
@@ -145,8 +145,8 @@ def find_below(base: str | os.PathLike, relative: str) -> str | None:
 
 
 def near_miss(name: str, others: Iterable[str]) -> str | None:
-    """The one of some other names that a person would take for `name`: but for case, blanks and
-    form.
+    """The first of some other names that a person would take for `name`, or None: they differ in
+    case, blanks, dashes or Unicode form alone.
     """
     look = _look(name)
     return next(

@@ -1,4 +1,4 @@
-"""Reading the text files that people write or edit beside their images: lists, categories, classes."""
+"""Reads text files that people write or edit beside their images: lists, categories, classes."""
 
 import codecs
 import os

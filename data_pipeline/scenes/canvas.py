@@ -132,13 +132,15 @@ class Canvas:
         """
         us, vs = [p[0] for p in points], [p[1] for p in points]
         window = self.window(min(us), min(vs), max(us), max(vs))
-        area = sum(a[0] * b[1] - b[0] * a[1] for a, b in zip(points, points[1:] + points[:1]))
+        area = sum(
+            a[0] * b[1] - b[0] * a[1] for a, b in zip(points, points[1:] + points[:1], strict=True)
+        )
         if window is None or area == 0:
             return None
         rows, columns = window
         x, y = self.xs[columns], self.ys[rows, None]
         mask = np.ones((rows.stop - rows.start, columns.stop - columns.start), bool)
-        for (u0, v0), (u1, v1) in zip(points, points[1:] + points[:1]):
+        for (u0, v0), (u1, v1) in zip(points, points[1:] + points[:1], strict=True):
             side = (u1 - u0) * (y - v0) - (v1 - v0) * (x - u0)
             mask &= side >= 0 if area > 0 else side <= 0
         return rows, columns, mask
@@ -154,7 +156,7 @@ class Canvas:
             self.paint(*found, color, label, min(c[2] for c in corners))
 
     def shade_ground(self, corners, factor, ground_ids):
-        """Darkens the ground within a convex polygon [(X, Z), ...], where it is still to be seen."""
+        """Darkens the ground in a convex polygon [(X, Z), ...], where it is still to be seen."""
         found = self.inside([self.project(x, 0.0, max(z, NEAREST)) for x, z in corners])
         if found:
             rows, columns, mask = found

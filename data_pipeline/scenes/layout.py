@@ -5,6 +5,7 @@ import numpy as np
 from data_pipeline.scenes import look as scene_look
 from data_pipeline.scenes import objects as scene_objects
 from data_pipeline.scenes import street as scene_street
+from data_pipeline.scenes import vehicle_shapes
 from data_pipeline.scenes import vehicles as scene_vehicles
 from data_pipeline.scenes.canvas import Camera, Canvas
 from data_pipeline.scenes.street import ID
@@ -12,10 +13,10 @@ from data_pipeline.scenes.vehicles import Pose
 
 SUPERSAMPLING = 3  # odd, so that a pixel has a middle for its label
 _SHAPES = {
-    "truck": scene_vehicles.TRUCKS,
-    "bus": scene_vehicles.BUSES,
-    "train": scene_vehicles.TRAMS,
-    "car": scene_vehicles.CARS,
+    "truck": vehicle_shapes.TRUCKS,
+    "bus": vehicle_shapes.BUSES,
+    "train": vehicle_shapes.TRAMS,
+    "car": vehicle_shapes.CARS,
 }
 _AHEAD, _TOWARDS = (0.0, 1.0), (0.0, -1.0)
 
@@ -24,8 +25,8 @@ def draw_scene(world, dice, size_hw):
     """One picture and its labels. The arrangement does not depend on the size.
 
     Args:
-      world: scene_worlds.World.
-      dice: scene_canvas.Dice.
+      world: worlds.World.
+      dice: canvas.Dice.
       size_hw: height and width in pixels.
     Returns: RGB uint8 [h, w, 3] and Cityscapes label ids uint8 [h, w].
     """
@@ -69,11 +70,9 @@ def _draw_own_car(image, ids, layout, dice):
     """Void that belongs to the camera: the car that it follows or the bonnet below it, and the
     border that a correction of the lens leaves.
     """
-    color, middle, low = (
-        np.array((60, 62, 66)) + int(dice.unit() * 60),
-        dice.between((0.44, 0.56)),
-        dice.between((0.05, 0.10)),
-    )
+    color = np.array((60, 62, 66)) + int(dice.unit() * 60)
+    middle = dice.between((0.44, 0.56))
+    low = dice.between((0.05, 0.10))
     y, x = ((np.arange(n) + 0.5) / n for n in ids.shape)
     y, across = 1 - y[:, None], np.abs(x[None, :] - middle)
     if dice.chance(layout.bonnet):
@@ -120,7 +119,7 @@ def _place_vehicles(street, world, dice):
     """Cars that drive, park and cross; at times a truck, a bus, a tram."""
     layout, paint, half = world.layout, world.paint, street.half_road
     wanted = []  # (class, shape, x, z, heading)
-    for name, chance in zip(("truck", "bus", "train"), layout.large):
+    for name, chance in zip(("truck", "bus", "train"), layout.large, strict=True):
         if name == "train" and street.tracks > 100 or name != "train" and not dice.chance(chance):
             continue
         shapes = _SHAPES[name]
@@ -244,10 +243,8 @@ def _place_people(street, world, dice):
             )
     for is_motorcycle, chance in enumerate(layout.riders):
         if dice.chance(chance):
-            x, z = (
-                dice.between((0.35, 0.75)) * street.half_road * dice.pick((-1, 1)),
-                dice.between(layout.rider_distance),
-            )
+            x = dice.between((0.35, 0.75)) * street.half_road * dice.pick((-1, 1))
+            z = dice.between(layout.rider_distance)
             heading = dice.pick((_AHEAD, _TOWARDS, (0.6, 0.8), (1.0, 0.0), (-1.0, 0.0)))
             pose = Pose(street.at(x, z), z, heading)
             add(

@@ -49,8 +49,10 @@ def _bent_places(hw, strength):
     y, x = ((np.arange(n) + 0.5) * (2 / n) - 1 for n in hw)
     y, x = y[:, None], x[None, :]
     scale = (1 + strength * (x * x + y * y) / 2) / (1 + strength)
-    rows, columns = ((v * scale + 1) * (n / 2) for v, n in zip((y, x), hw))
-    return tuple(np.clip(v, 0, n - 1).astype(np.int32) for v, n in zip((rows, columns), hw))
+    rows, columns = ((v * scale + 1) * (n / 2) for v, n in zip((y, x), hw, strict=True))
+    return tuple(
+        np.clip(v, 0, n - 1).astype(np.int32) for v, n in zip((rows, columns), hw, strict=True)
+    )
 
 
 def develop(image, sensor, dice):

@@ -105,11 +105,9 @@ def _draw_head(canvas, x, top, z, color, paint, label, dice):
 
 def draw_lamp(canvas, x, z, sign, layout, paint, dice):
     """A street lamp whose arm reaches over the road; sign: -1 on its left side, +1 on its right."""
-    tall, wide, color = (
-        dice.between((6.0, 9.0)),
-        dice.between(layout.pole_width),
-        dice.pick(paint.poles),
-    )
+    tall = dice.between((6.0, 9.0))
+    wide = dice.between(layout.pole_width)
+    color = dice.pick(paint.poles)
     canvas.box(x - wide / 2, x + wide / 2, 0.0, tall, z, color, ID["pole"])
     if dice.chance(0.7):
         ends = sorted((x, x - sign * dice.between((0.8, 2.4))))
@@ -140,11 +138,9 @@ def draw_traffic_light(canvas, x, z, sign, reach, layout, paint, dice):
 
 def draw_sign(canvas, x, z, layout, paint, dice):
     """A traffic sign on its pole."""
-    kind, top, wide = (
-        dice.weighted(layout.sign_shapes),
-        dice.between((2.3, 3.2)),
-        dice.between(layout.pole_width) * 0.6,
-    )
+    kind = dice.weighted(layout.sign_shapes)
+    top = dice.between((2.3, 3.2))
+    wide = dice.between(layout.pole_width) * 0.6
     label, radius = ID["traffic sign"], dice.between((0.34, 0.5))
     canvas.box(x - wide / 2, x + wide / 2, 0.0, top, z, dice.pick(paint.poles), ID["pole"])
     if kind == _BOARD:
@@ -186,11 +182,9 @@ def draw_sign(canvas, x, z, layout, paint, dice):
 
 def draw_tree(canvas, x, z, layout, paint, dice):
     """A palm, a round or a broad, irregular tree. Trunks are vegetation, as in Cityscapes."""
-    kind, leaves, label = (
-        dice.weighted(layout.tree_shapes),
-        np.array(dice.pick(paint.leaves), np.float32),
-        ID["vegetation"],
-    )
+    kind = dice.weighted(layout.tree_shapes)
+    leaves = np.array(dice.pick(paint.leaves), np.float32)
+    label = ID["vegetation"]
     contrast = 0.15 + paint.grain[2]
     if kind == _PALM:
         tall = dice.between((6.0, 12.0))
@@ -216,10 +210,8 @@ def draw_tree(canvas, x, z, layout, paint, dice):
         return
     spread = dice.between((1.8, 3.4))
     for _ in range(6):
-        place, y = (
-            x + dice.between((-spread, spread)) * 0.7,
-            trunk + dice.between((0.3, 1.6)) * spread,
-        )
+        place = x + dice.between((-spread, spread)) * 0.7
+        y = trunk + dice.between((0.3, 1.6)) * spread
         canvas.ellipse(
             place,
             y,
@@ -235,11 +227,9 @@ def draw_tree(canvas, x, z, layout, paint, dice):
 
 def draw_clutter(canvas, x, z, dice):
     """A bin, a bench or a cart: void."""
-    wide, tall, color = (
-        dice.between((0.4, 1.6)),
-        dice.between((0.5, 1.3)),
-        np.array(dice.pick(((70, 90, 70), (110, 80, 60), (90, 92, 96)))),
-    )
+    wide = dice.between((0.4, 1.6))
+    tall = dice.between((0.5, 1.3))
+    color = np.array(dice.pick(((70, 90, 70), (110, 80, 60), (90, 92, 96))))
     canvas.box(
         x - wide / 2, x + wide / 2, 0.0, tall, z, color, ID[dice.pick(("static", "dynamic"))]
     )

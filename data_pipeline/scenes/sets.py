@@ -4,8 +4,12 @@ Cityscapes in both. No download.
 They are drawn once and written to disk in the layouts of the real data sets, with the real label
 ids, so that the real readers read them:
 
-    <root>/source/images/00001.png, labels/00001.png                              GTA5's; the labels have a palette
-    <root>/target/leftImg8bit/<split>/<city>/<city>_000000_000000_leftImg8bit.png  Cityscapes'; splits train and val
+    GTA5's, with a palette in the labels:
+    <root>/source/images/00001.png
+    <root>/source/labels/00001.png
+
+    Cityscapes', with the splits train and val:
+    <root>/target/leftImg8bit/<split>/<city>/<city>_000000_000000_leftImg8bit.png
     <root>/target/gtFine/<split>/<city>/<city>_000000_000000_gtFine_labelIds.png
 
 Picture i of a split depends on (VERSION, seed, world, split, i) and the size only; its pixels are
@@ -203,7 +207,7 @@ def _splits(counts) -> list[tuple[str, str, int]]:
 
 @contextlib.contextmanager
 def _alone(root):
-    """Holds a lock beside root, which the system releases when the process ends, however it ends."""
+    """Holds a lock beside root. The system releases it when the process ends, however it ends."""
     root.parent.mkdir(parents=True, exist_ok=True)
     with open(root.parent / f".{root.name}.lock", "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)

@@ -87,10 +87,8 @@ def plan(layout, paint, dice) -> Street:
 def draw_sky(canvas, street, world, dice):
     """The sky, hills, and a skyline at the street's end."""
     paint, height = world.paint, canvas.hw[0]
-    top, low = (
-        np.array(dice.pick(paint.sky_top), np.float32),
-        np.array(dice.pick(paint.sky_low), np.float32),
-    )
+    top = np.array(dice.pick(paint.sky_top), np.float32)
+    low = np.array(dice.pick(paint.sky_low), np.float32)
     share = np.clip(canvas.ys / max(canvas.camera.row, 1.0), 0, 1).astype(np.float32)[:, None, None]
     canvas.image[:] = top + (low - top) * share
     canvas.ids[:] = ID["sky"]
@@ -262,12 +260,10 @@ def _draw_lot(canvas, street, side, span, kind, height, shadow, world, dice):
                 ragged=0.5,
                 lit=0.3,
             )
-    a, b = (
-        (street.at(line + side.sign * 0.2, start), start),
-        (
-            street.at(line + side.sign * 0.2, end),
-            end,
-        ),
+    a = (street.at(line + side.sign * 0.2, start), start)
+    b = (
+        street.at(line + side.sign * 0.2, end),
+        end,
     )
     light = street.light(-side.sign, 0)
     if kind == "wall":

@@ -1,7 +1,8 @@
-"""Vehicles of the embedded scenes: a side view (profile) pulled out to the vehicle's width, wheels,
-panes, lights.
+"""Draws the vehicles of the embedded scenes: the body, which is a side view pulled out to the
+vehicle's width, wheels, panes, lights.
 """
 
+import itertools
 from typing import NamedTuple
 
 import numpy as np
@@ -10,197 +11,6 @@ from data_pipeline.scenes.canvas import NEAREST
 from data_pipeline.scenes.street import ID
 
 _TYRE = (26, 26, 28)
-
-
-class Shape(NamedTuple):
-    """length, width, height: ranges in metres. profile: (share of the length, of the height) from
-    the tail over the roof to the nose.
-    surfaces: one letter for each step of the profile: p paint, g glass, l load. panes: (first, last
-    share of the length, lowest, highest share of the height, metres from pillar to pillar) on the
-    sides. load: share of the length, from the tail, that has the load's colour.
-    wheels: (shares of the length, radius in metres). clearance: metres under the body."""
-
-    length: tuple
-    width: tuple
-    height: tuple
-    profile: tuple
-    surfaces: str
-    panes: tuple
-    wheels: tuple
-    clearance: float = 0.22
-    load: float = 0.0
-
-
-_CAR_WHEELS = ((0.17, 0.81), 0.33)
-CARS = (
-    Shape(
-        (4.4, 4.8),
-        (1.9, 2.05),
-        (1.1, 1.25),  # sports car
-        (
-            (0, 0.2),
-            (0, 0.68),
-            (0.14, 0.74),
-            (0.36, 1),
-            (0.52, 1),
-            (0.72, 0.66),
-            (1, 0.48),
-            (1, 0.2),
-        ),
-        "ppgpgpp",
-        (0.3, 0.66, 0.68, 0.93, 3.0),
-        _CAR_WHEELS,
-        0.15,
-    ),
-    Shape(
-        (5.3, 5.9),
-        (1.95, 2.1),
-        (1.75, 1.95),  # pickup
-        (
-            (0, 0.2),
-            (0, 0.58),
-            (0.40, 0.58),
-            (0.43, 1),
-            (0.62, 1),
-            (0.71, 0.62),
-            (1, 0.58),
-            (1, 0.2),
-        ),
-        "ppgpgpp",
-        (0.44, 0.68, 0.64, 0.93, 0.9),
-        ((0.2, 0.82), 0.42),
-        0.35,
-    ),
-    Shape(
-        (4.7, 5.1),
-        (1.8, 1.95),
-        (1.38, 1.46),  # saloon
-        (
-            (0, 0.2),
-            (0, 0.66),
-            (0.17, 0.70),
-            (0.29, 1),
-            (0.57, 1),
-            (0.72, 0.66),
-            (1, 0.56),
-            (1, 0.2),
-        ),
-        "ppgpgpp",
-        (0.25, 0.68, 0.67, 0.94, 1.0),
-        _CAR_WHEELS,
-    ),
-    Shape(
-        (3.6, 4.2),
-        (1.66, 1.8),
-        (1.44, 1.54),  # hatchback
-        (
-            (0, 0.2),
-            (0, 0.60),
-            (0.07, 0.97),
-            (0.16, 1),
-            (0.58, 1),
-            (0.76, 0.64),
-            (1, 0.52),
-            (1, 0.2),
-        ),
-        "pgppgpp",
-        (0.1, 0.72, 0.63, 0.93, 1.1),
-        _CAR_WHEELS,
-    ),
-    Shape(
-        (4.5, 4.8),
-        (1.75, 1.85),
-        (1.44, 1.52),  # estate
-        (
-            (0, 0.2),
-            (0, 0.60),
-            (0.06, 0.97),
-            (0.12, 1),
-            (0.62, 1),
-            (0.76, 0.64),
-            (1, 0.55),
-            (1, 0.2),
-        ),
-        "pgppgpp",
-        (0.08, 0.72, 0.63, 0.93, 1.0),
-        _CAR_WHEELS,
-    ),
-    Shape(
-        (4.6, 5.3),
-        (1.85, 2.0),
-        (1.85, 2.1),  # van
-        (
-            (0, 0.15),
-            (0, 0.55),
-            (0.02, 0.98),
-            (0.06, 1),
-            (0.76, 1),
-            (0.89, 0.62),
-            (1, 0.52),
-            (1, 0.15),
-        ),
-        "pgppgpp",
-        (0.4, 0.85, 0.6, 0.9, 1.3),
-        _CAR_WHEELS,
-    ),
-)
-TRUCKS = (
-    Shape(
-        (7.5, 9.5),
-        (2.4, 2.6),
-        (3.0, 3.4),  # with a bonnet
-        ((0, 0.12), (0, 1), (0.66, 1), (0.66, 0.8), (0.76, 0.8), (0.8, 0.52), (1, 0.48), (1, 0.12)),
-        "lllpgpp",
-        (0.68, 0.77, 0.52, 0.74, 1.2),
-        ((0.12, 0.24, 0.88), 0.52),
-        0.5,
-        0.65,
-    ),
-    Shape(
-        (6.5, 9.0),
-        (2.3, 2.55),
-        (3.2, 3.8),  # with the cab over the engine
-        ((0, 0.12), (0, 1), (0.76, 1), (0.76, 0.82), (0.95, 0.82), (1, 0.48), (1, 0.12)),
-        "lllpgp",
-        (0.82, 0.96, 0.5, 0.74, 1.2),
-        ((0.15, 0.26, 0.86), 0.5),
-        0.45,
-        0.75,
-    ),
-)
-BUSES = (
-    Shape(
-        (11.0, 12.5),
-        (2.5, 2.6),
-        (3.0, 3.3),
-        ((0, 0.1), (0, 0.5), (0, 0.88), (0.02, 1), (0.98, 1), (1, 0.9), (1, 0.4), (1, 0.1)),
-        "pgpppgp",
-        (0.02, 0.98, 0.45, 0.84, 1.5),
-        ((0.2, 0.75), 0.5),
-        0.3,
-    ),
-)
-TRAMS = (
-    Shape(
-        (18.0, 28.0),
-        (2.4, 2.65),
-        (3.5, 3.8),
-        (
-            (0, 0.06),
-            (0, 0.45),
-            (0.015, 0.8),
-            (0.03, 1),
-            (0.97, 1),
-            (0.985, 0.8),
-            (1, 0.45),
-            (1, 0.06),
-        ),
-        "pgpppgp",
-        (0.03, 0.97, 0.45, 0.78, 2.2),
-        ((), 0.4),
-        0.12,
-    ),
-)
 
 
 class Pose(NamedTuple):
@@ -219,14 +29,16 @@ class Pose(NamedTuple):
 
 
 def draw_vehicle(canvas, street, shape, pose, label, colors, dice):
-    """Draws one vehicle. colors: RGB of paint, load and glass. Nothing is drawn of one that reaches
-    behind the camera.
+    """Draws one vehicle, unless it reaches behind the camera.
+
+    Args:
+      shape: vehicle_shapes.Shape.
+      label: id of its class.
+      colors: RGB of paint, load and glass.
     """
-    length, width, height = (
-        dice.between(shape.length),
-        dice.between(shape.width),
-        dice.between(shape.height),
-    )
+    length = dice.between(shape.length)
+    width = dice.between(shape.width)
+    height = dice.between(shape.height)
     corners = [pose.at(s, w) for s in (0, length) for w in (-width / 2, width / 2)]
     if min(z for _, z in corners) < NEAREST:
         return
@@ -236,7 +48,8 @@ def draw_vehicle(canvas, street, shape, pose, label, colors, dice):
     hx, hz = pose.heading
     _draw_underside(canvas, pose, length, width, shape.clearance, label)
     steps = []
-    for (s0, y0), (s1, y1), letter in zip(profile, profile[1:], shape.surfaces):
+    edges = zip(itertools.pairwise(profile), shape.surfaces, strict=True)
+    for ((s0, y0), (s1, y1)), letter in edges:
         slope, rise = s1 - s0, y1 - y0  # the outward normal is (-rise, slope)
         norm = np.sqrt(slope * slope + rise * rise)
         light = street.light(-hx * rise / norm, -hz * rise / norm) + 0.2 * slope / norm
@@ -341,7 +154,7 @@ def _draw_side(canvas, street, shape, pose, size, colors, label):
     def shade(s, y, z):
         top = np.full(s.shape, roof[-1][1])
         # not np.interp, which may fuse its operations, a little differently here and there
-        for (s0, y0), (s1, y1) in zip(roof[-2::-1], roof[:0:-1]):
+        for (s0, y0), (s1, y1) in zip(roof[-2::-1], roof[:0:-1], strict=True):
             if s1 > s0:
                 top = np.where(s <= s1, y0 + (y1 - y0) * (s - s0) / (s1 - s0), top)
         is_pane = (

@@ -1,10 +1,9 @@
 """The numbers that tell the two worlds of the embedded scenes apart, and how far apart they are.
 
-A world is a table of numbers; every scene of both worlds is drawn by the same code (scene_layout,
-scene_objects, scene_look). "source"
-looks like a game: an American boulevard in the sun, seen from above and behind a car. "target"
-looks like a street: a narrow, crowded European one under clouds, seen by a windscreen camera of the
-proportions of Cityscapes'. All numbers were chosen by eye for these drawings.
+A world is a table of numbers; the same code (layout, objects, look) draws every scene of both.
+"source" looks like a game: an American boulevard in the sun, seen from above and behind a car.
+"target" looks like a street: a narrow, crowded European one under clouds, seen by a windscreen
+camera of the proportions of Cityscapes'. All numbers were chosen by eye for these drawings.
 
 The gap constants below place the target on the line from the source world (0) to the street world
 (1), each for its part of the table. They are set once, from source-only, AdaBN and oracle trainings

@@ -128,11 +128,8 @@ def _block(packed: bytes, shape: tuple[int, int], key: int, number: int) -> np.n
     # moves a draw once in about 1e16.
     uniform = (random_words(number, BLOCK, key) >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
-    counts, num_drawn, drawn = (
-        np.zeros(present.shape[1]),
-        [0] * present.shape[1],
-        np.empty(BLOCK, np.int64),
-    )
+    counts, num_drawn = np.zeros(present.shape[1]), [0] * present.shape[1]
+    drawn = np.empty(BLOCK, np.int64)
     for i in range(BLOCK):
         # before the first draw all are equal
         weights = 1 / np.log(_LOG_OFFSET + counts / max(counts.sum(), 1))

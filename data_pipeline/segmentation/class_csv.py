@@ -41,7 +41,9 @@ def read_classes(path: str | os.PathLike) -> LabelSpace:
                 f"{path}: line {number} has {len(row)} cells; expected {len(header)}:"
                 f" {','.join(header)}"
             )
-        entry = _entry(path, number, {column: cell.strip() for column, cell in zip(header, row)})
+        entry = _entry(
+            path, number, {column: cell.strip() for column, cell in zip(header, row, strict=True)}
+        )
         if entry.id in seen:
             raise DataError(
                 f"{path}: line {number} has id {entry.id}, which line {seen[entry.id]} has already;"

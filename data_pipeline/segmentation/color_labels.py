@@ -63,7 +63,7 @@ def _ids_of_colors(pixels, path, space) -> np.ndarray:
     id_of = _id_of_color(space)
     unknown = [
         (value, count)
-        for value, count in zip(values.tolist(), counts.tolist())
+        for value, count in zip(values.tolist(), counts.tolist(), strict=True)
         if value not in id_of
     ]
     if unknown:

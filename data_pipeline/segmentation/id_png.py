@@ -15,10 +15,10 @@ from data_pipeline.decode import (
     check_num_pixels,
     check_rows,
     describe_error,
-    orientation_of,
     unreadable_file,
 )
 from data_pipeline.errors import DataError
+from data_pipeline.pixels import orientation_of
 from data_pipeline.png_chunks import (
     GREY,
     GREY_ALPHA,
@@ -57,11 +57,11 @@ def read_ids(path: str) -> np.ndarray:
 
 
 def read_synthia_ids(path: str) -> np.ndarray:
-    """Class ids of SYNTHIA's 16-bit colour PNG (GT/LABELS), which are its first channel: uint16 [H,
-    W].
+    """Class ids of SYNTHIA's 16-bit colour PNG (GT/LABELS), its first channel: uint16 [H, W].
 
-    The second channel numbers the instances. TensorFlow decodes, because PIL keeps the high byte
-    only of 16-bit colours.
+    The second channel numbers the instances. TensorFlow decodes, because PIL keeps only the high
+    byte of 16-bit colours.
+
     Raises: DataError for a file that is missing, truncated, no PNG, or has 8 bits or one channel.
     """
     data, bits, kind = read_png(path)
@@ -71,11 +71,8 @@ def read_synthia_ids(path: str) -> np.ndarray:
             " RGB with the class id in channel 0; a program that saved it anew has lost the ids:"
             " take GT/LABELS from the downloaded SYNTHIA_RAND_CITYSCAPES archive again"
         )
-    from data_pipeline.stream import (
-        # here, because TensorFlow takes seconds to import; there, because that hides the GPUs from
-        # it
-        tf,
-    )
+    # Here, because TensorFlow takes seconds to import; from `stream`, which hides the GPUs from it.
+    from data_pipeline.stream import tf
 
     try:
         return tf.io.decode_png(data, dtype=tf.uint16).numpy()[:, :, 0]

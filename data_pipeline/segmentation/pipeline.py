@@ -1,35 +1,34 @@
 """From a step number to a batch of images and label maps; see `data_pipeline.stream`."""
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
+from data_pipeline import stream
+from data_pipeline.appearance import Appearance
 from data_pipeline.decode import read_image
 from data_pipeline.errors import DataError
-from data_pipeline.sampling import make_key, uniforms
+from data_pipeline.sampling import make_key, subkey, uniforms
 from data_pipeline.segmentation.labels import IGNORED
 from data_pipeline.segmentation.segmentation_set import SegmentationSet, image_size_hw
-from data_pipeline.segmentation.transforms import SegTransform, apply
+from data_pipeline.segmentation.transforms import SegTransform, apply, apply_two_views
 from data_pipeline.stream import BatchStream, num_columns, padded, stream_of, tf
 
 
 @dataclasses.dataclass(frozen=True)
-class SegPart:
-    """One part of every batch, e.g. the labelled source images.
+class SegPart(stream.Part):
+    """One part of every batch, see stream.Part; a padded row is a zero image whose mask is False
+    and whose label is all 255.
 
-    rows: step -> int64 [R], the same R for every step; -1 gives a zero image whose mask is False
-      and whose label is all 255.
-    key: of this part's augmentation, from sampling.make_key.
-    with_labels: whether labels enter the batch; otherwise the part's dict has no label at all.
+    strong_view: colours and sharpness of the second view, which shares resize, crop and flip with
+      the first, so that labels made on one fit the other.
     keep_label_size: labels as they are on disk, for evaluation; all of one step must have one size.
     """
 
     image_set: SegmentationSet
-    rows: Callable[[int], np.ndarray]
     transform: SegTransform
-    key: int
-    with_labels: bool
+    strong_view: Appearance | None = None
     keep_label_size: bool = False
 
 
@@ -42,16 +41,20 @@ def batches(parts: Mapping[str, SegPart], start: int, stop: int, prefetch: int =
       parts: name -> SegPart.
       start, stop: steps.
       prefetch: batches that are prepared ahead.
-    Yields: name -> {"image": float32 [R, h, w, 3], "mask": bool [R], "index": int32 [R]}, and
-      "label": int32 [R, H, W] train ids for a part with labels. h and w change from step to step
-      where the transform has `image_scales`.
+    Yields: name -> {"image": float32 [R, h, w, 3], "mask": bool [R]}, and
+
+        "label": int32 [R, H, W], train ids     for a part with labels
+        "index": int32 [R], row in the set      for a part with its index
+        "strong_image": float32 [R, h, w, 3]    for a part with a strong view: the same frames at
+                                                the same place, read and decoded once
+
+      h and w change from step to step where the transform has `image_scales`.
     Raises: DataError at once for parts that cannot work, and naming the file when one cannot be
       used.
     """
     for name, part in parts.items():
-        if part.with_labels and part.image_set.label_paths is None:
-            raise DataError(f"part {name!r} wants labels and {part.image_set.name} has none")
-    readers = {name: _Reader(part) for name, part in parts.items()}
+        part.check_labels(name)
+    readers = {name: Reader(part) for name, part in parts.items()}
     return stream_of(readers, start, stop, prefetch)
 
 
@@ -62,15 +65,15 @@ def evaluation_batches(
 
     Consecutive images that differ in size go into different batches.
 
-    Yields: {"image", "label", "mask", "index"} as `batches`, batch_size rows each, the last of a
-      size padded and masked. Without labels there is none.
+    Yields: {"image", "mask", "index"} as `batches`, and "label" with_labels; batch_size rows each,
+      the last of a size padded and masked.
     """
     plan = list(_rows_of_one_size(image_set, batch_size))
     part = SegPart(
-        image_set,
-        lambda step: plan[step],
-        transform,
-        make_key(0, "evaluation"),
+        image_set=image_set,
+        rows=lambda step: plan[step],
+        transform=transform,
+        key=make_key(0, "evaluation"),
         with_labels=with_labels,
         keep_label_size=True,
     )
@@ -87,8 +90,13 @@ def one_pass(
     """
     count = len(image_set)
     rows = padded(np.arange(count), count + -count % batch_size).reshape(-1, batch_size)
-    key = make_key(0, "pass")
-    part = SegPart(image_set, lambda step: rows[step], transform, key, with_labels=True)
+    part = SegPart(
+        image_set=image_set,
+        rows=lambda step: rows[step],
+        transform=transform,
+        key=make_key(0, "pass"),
+        with_labels=True,
+    )
     return _images_of(batches({"images": part}, 0, len(rows)))
 
 
@@ -115,76 +123,115 @@ def _rows_of_one_size(image_set, batch_size):
     yield padded(rows, batch_size)
 
 
-class _Reader:
+class Reader:
     """See stream.PartReader."""
 
     reads_files = True
 
     def __init__(self, part):
-        self._part, self.rows = part, part.rows
+        self.part = part
+        # Keys of the images, and of the random numbers of a row in the order of `_load`.
+        self._images, self._drawn = ["image"], ["uniforms", "batch_uniform"]
+        if part.strong_view is not None:
+            self._images.append("strong_image")
+            self._drawn.append("strong_uniforms")
 
     def signature(self, num_rows):
-        columns = num_columns(self._part.transform)
-        return {
+        columns = num_columns(self.part.transform)
+        signature = {
             "index": tf.TensorSpec((num_rows,), tf.int32),
             "load": tf.TensorSpec((num_rows,), tf.int32),
             "uniforms": tf.TensorSpec((num_rows, columns), tf.float32),
             "batch_uniform": tf.TensorSpec((num_rows,), tf.float32),
         }
+        if self.part.strong_view is not None:
+            shape = (num_rows, self.part.strong_view.num_uniforms)
+            signature["strong_uniforms"] = tf.TensorSpec(shape, tf.float32)
+        return signature
 
-    def choose(self, step, num_rows):
-        """`load` is the row to read: a padded row reads the step's first one, whose size it needs."""
-        part = self._part
-        rows = np.asarray(part.rows(step))
-        if len(rows) != num_rows or rows.max() < 0:
+    def choose(self, step, rows):
+        """See stream.PartReader. "load" is the row to read: a padded row reads the first row of
+        the step that is none, because it needs an image of that size.
+        """
+        part, num_rows = self.part, len(rows)
+        if rows.max() < 0:
             raise DataError(
-                f"{part.image_set.name}: rows {rows.tolist()} at step {step}; expected {num_rows}, "
-                "at least one of them not -1"
+                f"{part.image_set.name}: rows {rows.tolist()} at step {step}; expected at least one"
+                " that is not -1"
             )
-        # One row more than there are images, whose first number is the batch's own.
+        # One row more than there are images; its first number is the batch's own.
         numbers = uniforms(step, num_rows + 1, num_columns(part.transform), part.key)
-        return {
+        chosen = {
             "index": rows.astype(np.int32),
             "load": np.where(rows >= 0, rows, rows[rows >= 0][0]).astype(np.int32),
             "uniforms": numbers[:num_rows],
             "batch_uniform": np.full(num_rows, numbers[num_rows, 0], np.float32),
         }
+        if part.strong_view is not None:
+            columns = part.strong_view.num_uniforms
+            strong_key = int(subkey(part.key, 0))
+            chosen["strong_uniforms"] = uniforms(step, num_rows, columns, strong_key)
+        return chosen
 
     def load(self, row, closing):
-        def load_one(*arguments):
-            if closing.is_asked:
-                return np.zeros((1, 1, 3), np.uint8), np.zeros((1, 1), np.uint8)
-            return _load(self._part, *arguments)
+        names = self._images + ["label"] * self.part.with_labels
+        shapes = [(None, None) if name == "label" else (None, None, 3) for name in names]
+        nothing = [np.zeros((1, 1, 3)[: len(shape)], np.uint8) for shape in shapes]
 
-        arguments = row["load"], row["uniforms"], row["batch_uniform"]
+        def load_one(index, *numbers):
+            return nothing if closing.is_asked else self._load(index, *numbers)
+
+        arguments = [row["load"], *(row[name] for name in self._drawn)]
+        arrays = tf.numpy_function(load_one, arguments, [tf.uint8] * len(names))
         # numpy_function forgets the shapes.
-        if not self._part.with_labels:
-            image = tf.numpy_function(lambda *row: load_one(*row)[0], arguments, tf.uint8)
-            return row | {"image": tf.ensure_shape(image, (None, None, 3))}
-        image, label = tf.numpy_function(load_one, arguments, (tf.uint8, tf.uint8))
-        return row | {
-            "image": tf.ensure_shape(image, (None, None, 3)),
-            "label": tf.ensure_shape(label, (None, None)),
-        }
+        known = zip(arrays, shapes, strict=True)
+        arrays = [tf.ensure_shape(array, shape) for array, shape in known]
+        return row | dict(zip(names, arrays, strict=True))
+
+    def _load(self, index, numbers, batch_uniform, strong_numbers=None):
+        """Decodes one image (and label) and applies the transform: the images, uint8 [h, w, 3]
+        each, then the label, uint8 [H, W], for a part with labels.
+        """
+        part, images = self.part, self.part.image_set
+        image = read_image(images.image_paths[index], plain_png=_decode_png)
+        label = images.read_label(index) if part.with_labels else None
+        moving_label = None if part.keep_label_size else label
+        arguments = image, moving_label, numbers, batch_uniform, part.transform
+        try:
+            if part.strong_view is None:
+                *views, moved_label = apply(*arguments)
+            else:
+                *views, moved_label = apply_two_views(*arguments, part.strong_view, strong_numbers)
+        except DataError as error:
+            raise DataError(f"{images.describe(index)}: {error}") from error
+        labels = [label if part.keep_label_size else moved_label] if part.with_labels else []
+        return [np.ascontiguousarray(array) for array in views + labels]
 
     def finish(self, batch):
         mask = batch["index"] >= 0
-        images = normalise(batch["image"], self._part.transform)
-        images = tf.cond(
-            tf.reduce_all(mask),
-            lambda: images,
-            lambda: images * tf.cast(mask, tf.float32)[:, None, None, None],
-        )
-        finished = {"index": batch["index"], "mask": mask, "image": images}
-        if self._part.with_labels:
+        finished = {"mask": mask}
+        for name in self._images:
+            finished[name] = _masked(normalise(batch[name], self.part.transform), mask)
+        if self.part.with_index:
+            finished["index"] = batch["index"]
+        if self.part.with_labels:
             labels = tf.cast(batch["label"], tf.int32)
             finished["label"] = tf.where(mask[:, None, None], labels, IGNORED)
         return finished
 
     def redo(self, chosen):
-        rows = zip(chosen["load"], chosen["uniforms"], chosen["batch_uniform"], strict=True)
-        for index, numbers, batch_uniform in rows:
-            _load(self._part, index, numbers, batch_uniform)
+        numbers = [chosen[name] for name in self._drawn]
+        for index, *of_row in zip(chosen["load"], *numbers, strict=True):
+            self._load(index, *of_row)
+
+
+def _masked(images, mask):
+    """Zeros in padded rows; a batch without any is not multiplied at all."""
+    return tf.cond(
+        tf.reduce_all(mask),
+        lambda: images,
+        lambda: images * tf.cast(mask, tf.float32)[:, None, None, None],
+    )
 
 
 def normalise(images: tf.Tensor, transform: SegTransform) -> tf.Tensor:
@@ -199,19 +246,6 @@ def normalise(images: tf.Tensor, transform: SegTransform) -> tf.Tensor:
     if transform.std != (1.0, 1.0, 1.0):
         values = values / tf.tile(np.array(transform.std, np.float32), (width,))
     return tf.ensure_shape(tf.reshape(values, shape), images.shape)
-
-
-def _load(part, index, numbers, batch_uniform):
-    """Decodes, resizes and augments one image (and label): uint8 [h, w, 3] (and uint8 [H, W])."""
-    image = read_image(part.image_set.image_paths[index], plain_png=_decode_png)
-    label = part.image_set.read_label(index) if part.with_labels else None
-    moving_label = None if part.keep_label_size else label
-    try:
-        image, moved = apply(image, moving_label, numbers, batch_uniform, part.transform)
-    except DataError as error:
-        raise DataError(f"{part.image_set.describe(index)}: {error}") from error
-    label = label if part.keep_label_size else moved
-    return np.ascontiguousarray(image), None if label is None else np.ascontiguousarray(label)
 
 
 def _decode_png(data: bytes) -> np.ndarray:

@@ -1,13 +1,15 @@
 """Pseudo-labels on disk: what a network predicts for a set of images, as PNG files of train ids
 that the ordinary readers read.
 
-    <root>/labels/<name of the image>.png     8-bit palette PNG: train ids 0..K-1, and 255 for ignored; colours as the data set has them
-    <root>/classes.csv                        what the ids are; with the images under <root>/images the folder is a data set "own"
-    <root>/pseudo_labels.json                 how they were made; written last
+    <root>/labels/<name>.png     8-bit palette PNG, named as its image: train ids 0..K-1, 255 for
+                                 ignored, in the colours of the data set
+    <root>/classes.csv           what the ids are
+    <root>/pseudo_labels.json    how they were made; written last
 
-They are written under a temporary name and renamed when complete, as scenes.py does it: a folder is
-finished or absent, never half done, and what a killed process left is written anew. Beneath lies
-the same set of images: `read` returns it with these labels in place of any others.
+With the images under <root>/images the folder is a data set "own". It is written under a temporary
+name and renamed when complete, as in scenes.sets: a folder is finished or absent, never half done,
+and what a killed process left is written anew. `read` returns the set of images with these labels
+in place of any others.
 """
 
 import dataclasses

@@ -1,10 +1,15 @@
-"""Reading segmentation data from its folders as downloaded; nothing is converted.
+"""Reads segmentation data from its folders as downloaded; nothing is converted.
 
-    gta5        <root>/images/00001.png                                     <root>/labels/00001.png (palette)
-    synthia     <root>/RGB/0000000.png                                      <root>/GT/LABELS/0000000.png (16 bit, channel 0)
-    synscapes   <root>/img/rgb-2k/1.png (or img/rgb/1.png, by its split)    <root>/img/class/1.png
-    cityscapes  <root>/leftImg8bit/<split>/<city>/<frame>_leftImg8bit.png   <root>/gtFine/<split>/<city>/<frame>_gtFine_labelIds.png
-    own         <root>/images/<name>.png (or .jpg, .bmp)                    <root>/labels/<name>.png, and a CSV of the classes
+    gta5        images/00001.png
+                labels/00001.png, with a palette
+    synthia     RGB/0000000.png
+                GT/LABELS/0000000.png, 16 bit, ids in channel 0
+    synscapes   img/rgb-2k/1.png, or img/rgb/1.png, by its split
+                img/class/1.png
+    cityscapes  leftImg8bit/<split>/<city>/<frame>_leftImg8bit.png
+                gtFine/<split>/<city>/<frame>_gtFine_labelIds.png
+    own         images/<name>.png, or .jpg, .bmp
+                labels/<name>.png, and a CSV of the classes
 
 The labels of own data hold ids, or the colours of the CSV, see `color_labels`. An image and its
 label are a pair where their names are the same word, in whichever Unicode form. Everything in these
@@ -121,8 +126,8 @@ def read_domain(config: Mapping[str, Any], where: str = "config.data") -> Segmen
 
 
 def list_files(config: Mapping[str, Any], where: str = "config.data") -> Listing:
-    """The files of one domain, paired or not. Arguments and errors as read_domain, but for unpaired
-    files.
+    """The files of one domain, paired or not. Arguments and errors as read_domain, except that
+    files without a partner are no error.
     """
     dataset = _value(config, "dataset", where)
     if dataset not in KNOWN:
@@ -191,18 +196,18 @@ def _classes_file(config, root, where):
 
 
 def _list_flat(name, root, image_folder, label_folder, space, where, endings=(".png",)) -> Listing:
-    images, beside_images = (
-        _frames(root / image_folder, endings) if is_folder(root / image_folder) else ({}, [])
-    )
+    images, beside_images = {}, []
+    if is_folder(root / image_folder):
+        images, beside_images = _frames(root / image_folder, endings)
     if not images:
         raise DataError(
             f"{root}: no *{', *'.join(endings)} under {image_folder}; there:"
             f" {_entries(root, image_folder)}; set {where}.root to the folder that holds"
             f" {image_folder.split('/')[0]}, with images of these endings"
         )
-    labels, beside_labels = (
-        _frames(root / label_folder, (".png",)) if _has_labels(root, label_folder) else (None, [])
-    )
+    labels, beside_labels = None, []
+    if _has_labels(root, label_folder):
+        labels, beside_labels = _frames(root / label_folder, (".png",))
     if labels == {} and beside_labels:
         raise DataError(
             f"{root / label_folder}: no *.png; there: {what_is_there(root / label_folder)}; labels"
@@ -240,11 +245,9 @@ def _list_cityscapes(name, root, split, space, where) -> Listing:
             f" {_entries(root / 'leftImg8bit', split)}; set {where}.root to the folder that holds"
             f" leftImg8bit, and {where}.split to train or val"
         )
-    labels, beside_labels = (
-        _frames_by_city(label_base, "_gtFine_labelIds.png", _COMPANIONS)
-        if _has_labels(root, f"gtFine/{split}")
-        else (None, [])
-    )
+    labels, beside_labels = None, []
+    if _has_labels(root, f"gtFine/{split}"):
+        labels, beside_labels = _frames_by_city(label_base, "_gtFine_labelIds.png", _COMPANIONS)
     if labels == {}:
         train_ids, _ = _frames_by_city(label_base, "_gtFine_labelTrainIds.png")
         if train_ids:
@@ -269,16 +272,14 @@ def _list_cityscapes(name, root, split, space, where) -> Listing:
 
 
 def _frames_by_city(base, ending, companions=()) -> tuple[dict[str, str], list[LeftOut]]:
-    """ "city/frame" -> file, sorted by city, then name: the order of the published lists; and what
-    else is there but for the companions, files that lie beside these in the official archive.
+    """The frames, "city/frame" -> file, sorted by city, then name, as in the published lists; and
+    what else is there, without the companions: files that lie beside these in the official archive.
     """
     if not is_folder(base):
         return {}, []
     there = scan(base, ("",))
-    frames, left_out = (
-        {},
-        there.left_out + as_left_out(base, there.files, "beside the folders of the cities"),
-    )
+    beside = as_left_out(base, there.files, "beside the folders of the cities")
+    frames, left_out = {}, there.left_out + beside
     for city in there.folders:
         found = scan(base / city, ("",))  # endings of Cityscapes are compared as they are written
         left_out += [*found.left_out, *nested(base / city, found)]

@@ -19,17 +19,18 @@ from data_pipeline.segmentation.labels import LabelSpace, map_ids
 class SegmentationSet:
     """N image files of one domain and their N label files.
 
-    name: what messages call the set, e.g. "gta5".
-    image_paths: N file names.
-    label_paths: N file names in the same order, or None when the set is unlabelled.
-    space: what the ids in the label files mean.
-    read_ids: path -> ids of the file, uint8 or uint16 [H, W].
-    size_tolerance: how far a side of a label may be off its image's, as a fraction; such a label is
-    resized (nearest) to the image.
-    left_out: files that its reader saw and does not use.
-    label_scale: size of a label over that of its image, where the two are published so; such a
-    label keeps its size. Raises DataError when the set is empty or the numbers of images and labels
-    differ.
+    Attributes:
+      name: what messages call the set, e.g. "gta5".
+      image_paths: N file names.
+      label_paths: N file names in the same order, or None when the set is unlabelled.
+      space: what the ids in the label files mean.
+      read_ids: path -> ids of the file, uint8 or uint16 [H, W].
+      size_tolerance: how far a side of a label may be off its image's, as a fraction; such a label
+        is resized (nearest) to the image.
+      left_out: files that its reader saw and does not use.
+      label_scale: size of a label over that of its image, where the two are published so; such a
+        label keeps its size.
+    Raises: DataError when the set is empty or the numbers of images and labels differ.
     """
 
     name: str
@@ -52,6 +53,11 @@ class SegmentationSet:
 
     def __len__(self):
         return len(self.image_paths)
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether every image has a label file."""
+        return self.label_paths is not None
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -130,7 +136,10 @@ def size_mismatch(
     wanted_hw = (
         image_hw if label_scale == 1 else tuple(round(side * label_scale) for side in image_hw)
     )
-    if all(abs(label - wanted) <= tolerance * wanted for label, wanted in zip(label_hw, wanted_hw)):
+    if all(
+        abs(label - wanted) <= tolerance * wanted
+        for label, wanted in zip(label_hw, wanted_hw, strict=True)
+    ):
         return None
     turned = (
         ", as if one were turned: where an image has an orientation in its EXIF, it is applied to"

@@ -1,4 +1,4 @@
-"""Catching TrainIds (0..18 and 255) in place of label ids. Both are small numbers in a PNG: nothing
+"""Catches TrainIds (0..18 and 255) in place of label ids. Both are small numbers in a PNG: nothing
 fails, and a network learns rubbish.
 
 The evidence. Label ids 19..34 are signs, lights, vegetation, sky, people and vehicles: hardly a

@@ -1,9 +1,10 @@
-"""What happens to an image and its label before a segmenter sees them: the description, and all
-that PIL and numpy do of it.
+"""What happens to an image and its label before a segmenter sees them: the description, and the
+part that PIL and numpy do.
 
 The order is fixed: colour jitter (if `before_geometry`), resize, crop, flip, colour jitter
-(otherwise); then, batched in `pipeline`, channel order, division, mean and standard deviation.
-Everything here is a deterministic function of an image, its label and uniform random numbers.
+(otherwise). Then `pipeline` does the rest on whole batches: channel order, division, mean and
+standard deviation. Everything here is a deterministic function of an image, its label and uniform
+random numbers.
 """
 
 import dataclasses
@@ -12,9 +13,9 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 from PIL import Image
 
+from data_pipeline.appearance import Appearance, ColorJitter
 from data_pipeline.errors import DataError
 from data_pipeline.preprocess import checked_keys, pair_of, resize
-from data_pipeline.segmentation.color_jitter import ColorJitter
 
 RESAMPLING = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 CHANNELS = ("rgb", "bgr")
@@ -37,24 +38,25 @@ _KEYS = (
 class SegTransform:
     """The steps for one set of images. Sizes are (height, width) in pixels.
 
-    size_hw: of the label that results, and of the image but for `image_scales`.
-    resize: "bicubic" or "bilinear", antialiased as PIL does it; labels always take the nearest
-    pixel.
-    image_scales: ((bound, factor), ...): the IMAGE alone is resized to factor * size_hw (cut to
-    integers) for the first bound that exceeds the
-      batch's random number; one factor a batch, so that a batch is one array. CLAN: ((0.3, 0.8),
-      (0.7, 1.0), (1.0, 1.1)). () for none.
-    shorter_edge: (low, high): resized so that the shorter edge is a random integer of this range,
-    both ends included, then cropped
-      at random to size_hw (PLCA). None for none.
-    scale_range: (low, high): resized by a random factor, then cropped at random to size_hw (SPCL's
-    self-training). None for none.
-    flip: mirror half of the images.
-    color_jitter: ColorJitter or None.
-    channels: "rgb" or "bgr". divisor: 1 or 255. mean, std: of the divided values, in the order of
-    `channels`.
-
     Without shorter_edge and scale_range the whole frame is resized to size_hw, its aspect not kept.
+    At most one of image_scales, shorter_edge and scale_range is set.
+
+    Attributes:
+      size_hw: of the label that results, and of the image unless image_scales says otherwise.
+      resize: "bicubic" or "bilinear", antialiased as PIL does it; labels always take the nearest
+        pixel.
+      image_scales: ((bound, factor), ...): resizes the IMAGE alone to factor * size_hw (cut to
+        integers), for the first bound that exceeds the batch's random number. One factor a batch,
+        so that a batch is one array. CLAN: ((0.3, 0.8), (0.7, 1.0), (1.0, 1.1)). () for none.
+      shorter_edge: (low, high): resizes so that the shorter edge is a random integer of this range,
+        both ends included, then crops at random to size_hw (PLCA). None for none.
+      scale_range: (low, high): resizes by a random factor, then crops at random to size_hw (SPCL's
+        self-training). None for none.
+      flip: mirrors half of the images.
+      color_jitter: ColorJitter or None.
+      channels: "rgb" or "bgr".
+      divisor: 1 or 255.
+      mean, std: of the divided values, in the order of `channels`.
     """
 
     size_hw: tuple[int, int]
@@ -100,11 +102,8 @@ class SegTransform:
         """Random numbers that one image consumes: resize and crop 3, flip 1, colour jitter 5, in
         this order.
         """
-        return (
-            3 * self._crops
-            + int(self.flip)
-            + (ColorJitter.num_uniforms if self.color_jitter else 0)
-        )
+        of_jitter = ColorJitter.num_uniforms if self.color_jitter else 0
+        return 3 * self._crops + int(self.flip) + of_jitter
 
     @property
     def _crops(self) -> bool:
@@ -172,26 +171,62 @@ def apply(
     """One image and its label through everything but the normalisation.
 
     Args:
-      image: uint8 [H, W, 3] RGB. label: uint8 [H, W] train ids, or None.
-      uniforms: float32 [transform.num_uniforms] in [0, 1). batch_uniform: one more, the same for
-        the whole batch.
+      image: uint8 [H, W, 3] RGB.
+      label: uint8 [H, W] train ids, or None.
+      uniforms: float32 [transform.num_uniforms] in [0, 1).
+      batch_uniform: one more, the same for the whole batch.
     Returns: uint8 [h, w, 3] RGB of transform.image_hw(batch_uniform), and uint8 [h', w'] of
       transform.size_hw or None.
     Raises: DataError for a crop larger than the resized image, naming both sizes.
     """
-    jitter, rest = transform.color_jitter, list(uniforms)
-    geometry, flip_uniform = (rest[:3], rest[3:4]) if transform._crops else ([], rest[:1])
+    jitter, of_jitter = transform.color_jitter, uniforms[-ColorJitter.num_uniforms :]
     if jitter and jitter.before_geometry:
-        image = jitter(image, uniforms[-ColorJitter.num_uniforms :])
-    if geometry:
-        image, label = _rescale_and_crop(image, label, geometry, transform)
+        image = jitter(image, of_jitter)
+    image, label = _moved(image, label, uniforms, batch_uniform, transform)
+    if jitter and not jitter.before_geometry:
+        image = jitter(image, of_jitter)
+    return image, label
+
+
+def apply_two_views(
+    image: np.ndarray,
+    label: np.ndarray | None,
+    uniforms: np.ndarray,
+    batch_uniform: float,
+    transform: SegTransform,
+    strong_view: Appearance,
+    strong_uniforms: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """`apply`, and a second view of the image in which everything lies at the same place.
+
+    The second view shares resize, crop and flip, has strong_view in place of transform's colour
+    jitter, and fits the same label.
+
+    Args:
+      strong_uniforms: float32 [Appearance.num_uniforms] in [0, 1). The others are `apply`'s.
+    Returns: (view, second view, label): uint8 [h, w, 3] RGB twice, and what `apply` makes of the
+      label.
+    Raises: DataError as `apply`.
+    """
+    weak, moved_label = apply(image, label, uniforms, batch_uniform, transform)
+    plain = weak
+    if transform.color_jitter is not None:
+        plain, _ = _moved(image, None, uniforms, batch_uniform, transform)
+    return weak, strong_view(plain, strong_uniforms), moved_label
+
+
+def _moved(image, label, uniforms, batch_uniform, transform):
+    """Resizes, crops and mirrors an image and its label alike; the first of the uniform numbers are
+    those of the crop, then that of the flip.
+    """
+    flip_uniform = uniforms[3 if transform._crops else 0 :]
+    if transform._crops:
+        image, label = _rescale_and_crop(image, label, uniforms[:3], transform)
     else:
         image = resize(image, transform.image_hw(batch_uniform), RESAMPLING[transform.resize])
         label = resize_label(label, transform.size_hw)
     if transform.flip and flip_uniform[0] < 0.5:
         image, label = _mirrored(image), None if label is None else _mirrored(label)
-    if jitter and not jitter.before_geometry:
-        image = jitter(image, uniforms[-ColorJitter.num_uniforms :])
     return image, label
 
 
@@ -207,11 +242,9 @@ def _rescaled_hw(image_hw, uniform, transform) -> tuple[int, int]:
         low, high = transform.shorter_edge
         # randint, both ends included; the long side is cut to an integer (PLCA, data)
         edge = low + int(uniform * (high - low + 1))
-        return (
-            (edge, int(edge * width / height))
-            if height <= width
-            else (int(edge * height / width), edge)
-        )
+        if height <= width:
+            return edge, int(edge * width / height)
+        return int(edge * height / width), edge
     low, high = transform.scale_range
     factor = low + uniform * (high - low)
     return int(factor * height), int(factor * width)
@@ -231,14 +264,10 @@ def _rescale_and_crop(image, label, uniforms, transform):
     height, width = _rescaled_hw(image.shape[:2], uniforms[0], transform)
     crop_height, crop_width = transform.size_hw
     _check_crop((height, width), transform)
-    image, label = (
-        resize(image, (height, width), RESAMPLING[transform.resize]),
-        resize_label(label, (height, width)),
-    )
-    top, left = (
-        int(uniforms[1] * (height - crop_height + 1)),
-        int(uniforms[2] * (width - crop_width + 1)),
-    )
+    image = resize(image, (height, width), RESAMPLING[transform.resize])
+    label = resize_label(label, (height, width))
+    top = int(uniforms[1] * (height - crop_height + 1))
+    left = int(uniforms[2] * (width - crop_width + 1))
     window = slice(top, top + crop_height), slice(left, left + crop_width)
     return image[window], None if label is None else label[window]
 
@@ -261,10 +290,10 @@ def apply_evaluation(images: Iterable[np.ndarray], transform: SegTransform) -> n
     """Resizes and normalises without TensorFlow, as the pipeline does at evaluation.
 
     Args:
-      images: N images uint8 [H, W, 3] of any sizes. transform: one without randomness, see
-        for_evaluation.
-    Returns: float32 [N, h, w, 3]. Raises: DataError for a random transform and for images of
-      another type.
+      images: N images uint8 [H, W, 3] of any sizes.
+      transform: one without randomness, see for_evaluation.
+    Returns: float32 [N, h, w, 3].
+    Raises: DataError for a random transform and for images of another type.
     """
     if transform != transform.for_evaluation():
         raise DataError("this transform is random; use transform.for_evaluation()")

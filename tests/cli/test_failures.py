@@ -16,7 +16,8 @@ import tiny
 
 from dajax import console, parallel
 from dajax.cli import failures, recipe
-from dajax.errors import LONGEST_LINE, StopRequested, UserError, printable
+from dajax.cli.failures import LONGEST_LINE, one_line
+from dajax.errors import StopRequested, UserError
 from data_pipeline.errors import DataError
 
 
@@ -35,18 +36,18 @@ from data_pipeline.errors import DataError
     ],
 )
 def test_an_error_is_shown_as_one_line_of_what_can_be_printed(text, shown):
-    assert printable(text) == shown and printable(text).isprintable()
+    assert one_line(text) == shown and one_line(text).isprintable()
 
 
 def test_a_long_error_keeps_its_beginning_and_its_end():
-    line = printable("first " + "x" * 10_000 + " do this")
+    line = one_line("first " + "x" * 10_000 + " do this")
     assert (
         len(line) == LONGEST_LINE
         and line.startswith("first xxx")
         and line.endswith("xxx do this")
         and " [...] " in line
     )
-    assert printable("y" * LONGEST_LINE) == "y" * LONGEST_LINE
+    assert one_line("y" * LONGEST_LINE) == "y" * LONGEST_LINE
 
 
 class XlaRuntimeError(RuntimeError):

@@ -288,7 +288,7 @@ def test_both_stages_of_spcl_that_see_the_source_draw_it_alike(variant, is_balan
 
 def test_a_source_only_stage_sees_its_images_through_its_own_transform():
     class Images:
-        name, label_paths, class_names, space = "images", ("a", "b"), ("class",), None
+        name, has_labels, class_names, space = "images", True, ("class",), None
 
         def __len__(self):
             return 2

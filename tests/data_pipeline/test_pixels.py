@@ -13,7 +13,7 @@ import seg_files
 from PIL import Image, ImageOps
 from pixel_files import chunk, exif, noise, photo, png, saved
 
-from data_pipeline import decode
+from data_pipeline import decode, pixels
 from data_pipeline.check import check_data
 from data_pipeline.classification.folder import read_folder
 from data_pipeline.classification.image_set import ImageSet
@@ -54,12 +54,12 @@ def read(tmp_path):
             and picture.pixels.ndim == 3
             and picture.pixels.shape[2] == 3
         )
-        for pixels in (
+        for found in (
             read_image(path),
             read_image(path, plain_png=seg_pipeline._decode_png),
             decode_picture(data, "x").pixels,
         ):
-            np.testing.assert_array_equal(pixels, picture.pixels)
+            np.testing.assert_array_equal(found, picture.pixels)
         assert image_size_hw(path) == picture.pixels.shape[:2]
         return picture
 
@@ -104,7 +104,7 @@ def test_sixteen_bits_are_brought_to_eight(read, channels):
     picture = read(png(samples))
     np.testing.assert_array_equal(picture.pixels, np.broadcast_to(to_bytes(colors), (6, 5, 3)))
     assert picture.pixels[0, 1, 0] == 40 and picture.pixels[0, 2, 0] == 41
-    assert picture.treatments == (decode.SIXTEEN_BIT,)
+    assert picture.treatments == (pixels.SIXTEEN_BIT,)
 
 
 def test_sixteen_bit_alpha_is_composed_before_it_is_rounded(read):
@@ -114,7 +114,7 @@ def test_sixteen_bit_alpha_is_composed_before_it_is_rounded(read):
     np.testing.assert_array_equal(
         picture.pixels, to_bytes(alpha * samples[..., :3] + (1 - alpha) * 65535)
     )
-    assert picture.treatments == (decode.SIXTEEN_BIT, decode.TRANSPARENT)
+    assert picture.treatments == (pixels.SIXTEEN_BIT, pixels.TRANSPARENT)
 
 
 def palette_png(transparency):
@@ -149,7 +149,7 @@ def test_alpha_is_laid_over_white(read):
     ):
         picture = read(data)
         np.testing.assert_array_equal(picture.pixels, expected)
-        assert picture.treatments == (decode.TRANSPARENT,)
+        assert picture.treatments == (pixels.TRANSPARENT,)
 
 
 def test_a_transparent_colour_is_white_at_every_depth(read):
@@ -163,7 +163,7 @@ def test_a_transparent_colour_is_white_at_every_depth(read):
                 np.repeat(np.where(samples == key, 255, values), 3, -1),
                 err_msg=f"{bits} bits, {key}",
             )
-            assert picture.treatments == (decode.TRANSPARENT,)
+            assert picture.treatments == (pixels.TRANSPARENT,)
     samples = noise(4, 4, 3)
     expected = samples.copy()
     expected[1, 2] = 255
@@ -193,14 +193,14 @@ def test_an_image_without_a_visible_pixel_is_refused(tmp_path):
 def test_cmyk_is_converted_by_the_plain_formula(read):
     image = photo(24, 32).convert("CMYK")
     picture = read(saved(image, "JPEG", quality=100))
-    assert picture.treatments == (decode.CMYK,)
+    assert picture.treatments == (pixels.CMYK,)
     difference = np.abs(picture.pixels.astype(int) - np.asarray(image.convert("RGB")))
     assert difference.max() < 12, "what JPEG loses"
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_an_orientation_is_applied_by_every_reader(read, orientation):
-    expected = (decode.TURNED,) if orientation > 1 else ()
+    expected = (pixels.TURNED,) if orientation > 1 else ()
     jpeg = saved(photo(24, 40), "JPEG", exif=b"Exif\0\0" + exif(orientation))
     samples = noise(4, 6, 3)
     upright = ImageOps.exif_transpose(
@@ -230,13 +230,13 @@ def test_of_several_frames_the_first_is_read(read):
         options = {"lossless": True} if form == "WEBP" else {}
         picture = read(saved(first, form, save_all=True, append_images=[second], **options))
         np.testing.assert_array_equal(picture.pixels, read(saved(first, form, **options)).pixels)
-        assert picture.treatments == (decode.SEVERAL_FRAMES,)
+        assert picture.treatments == (pixels.SEVERAL_FRAMES,)
 
 
 def test_a_colour_profile_other_than_srgb_is_mentioned_and_changes_nothing(read):
     plain = saved(photo(9, 12), "PNG")
     for profile, treatments in (
-        (b"Display P3", (decode.PROFILE,)),
+        (b"Display P3", (pixels.PROFILE,)),
         (b"sRGB IEC61966-2.1", ()),
         ("sRGB".encode("utf-16-be"), ()),
     ):
@@ -435,10 +435,10 @@ def test_check_data_counts_treatments_and_goes_on_after_any_file(tmp_path):
     (tmp_path / "labels/5.png").write_bytes(
         png(noise(5, 7, 1) * 0 + 7, before=chunk(b"eXIf", exif(3)))
     )
-    (tmp_path / "classes.csv").write_text("id,name,train_id,r,g,b\n7,road,0,128,64,128\n")
+    seg_files.write_classes(tmp_path, seg_files.ROAD)
     for what in (
         read_folder(tmp_path / "images", "cup"),
-        dict(dataset="own", root=str(tmp_path), classes="classes.csv"),
+        seg_files.own(tmp_path),
     ):
         lines, is_ok = check_data.check([("target", what)], lambda done, total: None)
         text = "\n".join(lines)
@@ -459,8 +459,8 @@ def test_check_data_counts_treatments_and_goes_on_after_any_file(tmp_path):
 def test_a_label_must_fit_the_upright_image(tmp_path):
     (tmp_path / "images").mkdir()
     (tmp_path / "images/a.jpg").write_bytes(saved(photo(8, 12), "JPEG", exif=b"Exif\0\0" + exif(6)))
-    (tmp_path / "classes.csv").write_text("id,name,train_id,r,g,b\n7,road,0,128,64,128\n")
-    config = dict(dataset="own", root=str(tmp_path), classes="classes.csv")
+    seg_files.write_classes(tmp_path, seg_files.ROAD)
+    config = seg_files.own(tmp_path)
     seg_files.write_ids(tmp_path / "labels/a.png", np.full((12, 8), 7))
     assert (
         read_domain(config).read_label(0).shape

@@ -12,6 +12,7 @@ import time
 import numpy as np
 import pixel_files
 import pytest
+import seg_files
 import stopped_run
 
 from dajax.errors import StopRequested
@@ -37,7 +38,7 @@ def folder(tmp_path_factory):
         (root / "labels" / f"{i}.png").write_bytes(
             pixel_files.png(np.full((200, 200, 1), 7, np.uint8))
         )
-    (root / "classes.csv").write_text("id,name,train_id,r,g,b\n7,road,0,128,64,128\n")
+    seg_files.write_classes(root, seg_files.ROAD)
     return str(root)
 
 
@@ -95,7 +96,7 @@ def test_a_stream_closes_itself_after_its_last_batch():
 
 def test_an_error_closes_the_stream_and_names_the_file(folder, tmp_path):
     os.symlink(os.path.join(folder, "labels"), tmp_path / "labels")
-    (tmp_path / "classes.csv").write_bytes(pathlib.Path(folder, "classes.csv").read_bytes())
+    seg_files.write_classes(tmp_path, seg_files.ROAD)
     for name in ("photos/a", "images"):
         (tmp_path / name).mkdir(parents=True)
         for i in range(12):
@@ -127,7 +128,7 @@ def test_a_pass_that_is_stopped_is_closed(folder):
         devices=[None],
         check_stop=check_stop,
     )
-    frames = stopped_run.read_domain(dict(dataset="own", root=folder, classes="classes.csv"))
+    frames = stopped_run.read_domain(seg_files.own(folder))
     transform = stopped_run.SegTransform(
         (64, 64), "bicubic", (), None, None, False, None, "rgb", 255.0, (0.5,) * 3, (0.5,) * 3
     )

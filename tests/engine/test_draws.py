@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 
 from dajax.tasks.classification.feed import Feed
 from dajax.tasks.segmentation.feed import SegFeed
+from data_pipeline import stream
 from data_pipeline.classification import pipeline
 from data_pipeline.classification.image_set import ImageSet
 from data_pipeline.classification.transforms import Affine, Transform
@@ -19,11 +20,8 @@ from data_pipeline.segmentation import pipeline as seg_pipeline
 from data_pipeline.segmentation.labels import CITYSCAPES
 from data_pipeline.segmentation.segmentation_set import SegmentationSet
 
-COUNT, BATCH, STEPS = (
-    300,
-    10,
-    25,
-)  # images of every set, so that equal orders would show; 25 steps are within an epoch of 30
+COUNT = 300  # images of every set, so that equal orders would show
+BATCH, STEPS = 10, 25  # within an epoch of 30 steps
 # Of 250 pairs a correlation of independent draws has a deviation of 1 / sqrt(250) = 0.063; 4.5 of
 # them. Keys are fixed: it holds or it does not.
 BOUND = 0.28
@@ -68,6 +66,7 @@ def make_seg_feed(*, seed=0, stage="spcl", directory=None):
         evaluation=some("evaluation"),
         class_names=CITYSCAPES.class_names,
         transforms={"source": transform, "target": transform, "evaluation": transform},
+        strong_view=None,
     )
     return SegFeed(
         domains,
@@ -83,12 +82,11 @@ def drawn(part):
     """(rows int [STEPS * BATCH], augmentation numbers [STEPS * BATCH, k]) as the pipeline chooses
     them for a part's batches.
     """
-    of_task = seg_pipeline if isinstance(part, seg_pipeline.SegPart) else pipeline
-    reader = of_task._Reader(part)
-    chosen = [reader.choose(step, len(part.rows(step))) for step in range(STEPS)]
-    return np.concatenate([x["index"] for x in chosen]), np.concatenate(
-        [x["uniforms"] for x in chosen]
-    )
+    task = seg_pipeline if isinstance(part, seg_pipeline.SegPart) else pipeline
+    reader = task.Reader(part)
+    chosen = [stream.chosen(reader, step, len(part.rows(step))) for step in range(STEPS)]
+    rows, numbers = ([x[name] for x in chosen] for name in ("index", "uniforms"))
+    return np.concatenate(rows), np.concatenate(numbers)
 
 
 def assert_independent(one, other):
@@ -157,7 +155,10 @@ def test_in_a_class_block_the_domains_draw_independently(labels):
         assert (rows == other_rows).mean() < 0.1 and abs(
             np.corrcoef(rows // 5, other_rows // 5)[0, 1]
         ) < BOUND
-        assert all(abs(np.corrcoef(a, b)[0, 1]) < BOUND for a, b in zip(numbers.T, other_numbers.T))
+        assert all(
+            abs(np.corrcoef(a, b)[0, 1]) < BOUND
+            for a, b in zip(numbers.T, other_numbers.T, strict=True)
+        )
 
 
 def test_a_loop_of_class_aware_batches_begins_at_its_first_step(labels):
@@ -226,7 +227,9 @@ def test_every_pass_over_a_set_has_views_of_its_own(labels):
         np.testing.assert_array_equal(rows, np.arange(STEPS * BATCH))
         numbers.append(found)
     for one, other in itertools.combinations(numbers, 2):
-        assert all(abs(np.corrcoef(a, b)[0, 1]) < BOUND for a, b in zip(one.T, other.T))
+        assert all(
+            abs(np.corrcoef(a, b)[0, 1]) < BOUND for a, b in zip(one.T, other.T, strict=True)
+        )
 
 
 def test_class_balanced_rows_are_drawn_apart_from_the_shuffled_ones(monkeypatch, tmp_path):

@@ -10,9 +10,11 @@ from data_pipeline.classification import office31, visda2017
 
 @functools.cache
 def encoded(ending):
-    """An 8x6 image as a file's bytes."""
+    """An 8x6 image as a file's bytes, in the format of an ending in small letters."""
     buffer = io.BytesIO()
-    Image.new("RGB", (8, 6), (200, 30, 90)).save(buffer, "png" if ending == ".png" else "jpeg")
+    Image.new("RGB", (8, 6), (200, 30, 90)).save(
+        buffer, Image.registered_extensions().get(ending, "JPEG")
+    )
     return buffer.getvalue()
 
 
@@ -20,7 +22,7 @@ def write_images(root, *names):
     for name in names:
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(encoded(path.suffix))
+        path.write_bytes(encoded(path.suffix.lower()))
 
 
 def write_list(path, *lines):

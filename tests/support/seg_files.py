@@ -46,12 +46,31 @@ def write_ids(path, ids):
     Image.fromarray(np.asarray(ids, np.uint8)).save(_make(path))
 
 
-def write_palette(path, ids):
-    """Palette PNG whose colours have nothing to do with the indices."""
+# Colours that have nothing to do with the indices.
+_MEANINGLESS = np.array([(7 * i + 100) % 256 for i in range(768)]).reshape(-1, 3).tolist()
+
+
+def write_palette(path, ids, colors=_MEANINGLESS):
+    """Palette PNG of [H, W] indices and the RGB of each."""
     image = Image.fromarray(np.asarray(ids, np.uint8)).convert("P")
     image.putdata(np.asarray(ids, np.uint8).ravel().tolist())
-    image.putpalette([(7 * i + 100) % 256 for i in range(768)])
+    image.putpalette([value for color in colors for value in color])
     image.save(_make(path))
+
+
+ROAD = "7,road,0,128,64,128"  # a row of a CSV of classes
+
+
+def write_classes(root, *rows):
+    """`root/classes.csv` of rows "id,name,train_id,r,g,b"; returns its path."""
+    path = _make(root / "classes.csv")
+    path.write_text("".join(f"{row}\n" for row in ("id,name,train_id,r,g,b", *rows)))
+    return path
+
+
+def own(root, **changes):
+    """The config of a data set "own" whose classes are in `root/classes.csv`."""
+    return dict(dataset="own", root=str(root), classes="classes.csv", **changes)
 
 
 def write_gta5(root, labels):

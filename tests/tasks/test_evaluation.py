@@ -227,10 +227,8 @@ def test_a_segmenter_is_measured_with_its_statistics_as_trained_and_again_with_t
 ):
     config, domains = street
     means = np.float32([[9.0, -9.0, 9.0]])  # as trained: green is above its mean everywhere
-    stats, params = (
-        {"mean": means, "var": np.ones((1, 3), np.float32)},
-        {"scale": np.ones((1, 3), np.float32), "bias": np.zeros((1, 3), np.float32)},
-    )
+    stats = {"mean": means, "var": np.ones((1, 3), np.float32)}
+    params = {"scale": np.ones((1, 3), np.float32), "bias": np.zeros((1, 3), np.float32)}
     state = TrainState.create(
         params={"segmenter": {"norm": params}},
         batch_stats={"segmenter": {"norm": stats}},

@@ -263,7 +263,8 @@ def test_training_on_the_targets_labels_is_refused_but_to_an_oracle(drawn, tmp_p
     ):
         feed.shuffled_with_labels("target", 2)
     oracle = seg_feed(drawn, tmp_path, is_oracle=True)[0]
-    batch = next(oracle.steps({"target": oracle.shuffled_with_labels("target", 2)}, 0, 1))["target"]
+    part = oracle.with_index(oracle.shuffled_with_labels("target", 2))
+    batch = next(oracle.steps({"target": part}, 0, 1))["target"]
     for row, index in enumerate(batch["index"]):
         np.testing.assert_array_equal(batch["label"][row], target.read_label(index))
     assert (
@@ -290,6 +291,7 @@ def test_only_supervised_training_on_the_target_is_an_oracle(
         target=domains._target,
         evaluation=domains._evaluation_set,
         transforms=domains._transforms,
+        strong_view=None,
         class_names=domains.class_names,
     )
     config = ConfigDict({"seed": 0, "stage": {"method": method, "domain": domain}})
@@ -307,7 +309,8 @@ def test_only_supervised_training_on_the_target_is_an_oracle(
 def test_pseudo_labels_in_a_batch_are_the_files(drawn, tmp_path):
     feed, target, _ = seg_feed(drawn, tmp_path)
     labels, seen = write_pseudo_labels(target, tmp_path), set()
-    for batch in feed.steps({"target": feed.with_pseudo_labels(2, "warm_up_labels")}, 0, 2):
+    part = feed.with_index(feed.with_pseudo_labels(2, "warm_up_labels"))
+    for batch in feed.steps({"target": part}, 0, 2):
         for row, index in enumerate(batch["target"]["index"]):
             np.testing.assert_array_equal(batch["target"]["label"][row], labels[index])
             assert (batch["target"]["label"][row] != target.read_label(index)).any()

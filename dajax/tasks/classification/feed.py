@@ -1,7 +1,8 @@
-"""The engine's view of the data: what a method asks for its batches and its passes over a domain.
+"""The engine's view of images with one label each: what a method asks for its batches and its
+passes over a domain.
 
-The labels of the target leave this file through `evaluation` alone, and only evaluate.py calls
-that.
+The labels of the target leave this file in two ways: through `evaluation`, which only evaluate.py
+calls, and through `evaluation_labels`, for figures that are marked as evaluation only.
 """
 
 import functools
@@ -10,22 +11,26 @@ import numpy as np
 
 from dajax import parallel
 from dajax.errors import UserError
+from dajax.tasks.feed import BaseFeed
 from data_pipeline import sampling
 from data_pipeline.classification.class_aware import ClassAwareSampler
 from data_pipeline.classification.image_set import merged
 
 
-class Feed:
-    """The domains of a run, the transforms of their images ("train" and "eval"), and the one seed
-    of all randomness in the data.
+class Feed(BaseFeed):
+    """Sources, target and evaluation images of a run.
+
+    Args:
+      sources: labelled ImageSets.
+      target: the ImageSet to adapt to; its labels are taken away for training.
+      evaluation: the ImageSet that figures are measured on.
+      transforms: {"train": Transform, "eval": Transform}.
+      seed, stage, devices, check_stop: see BaseFeed.
+      strong_view: Transform of the second view of an image, or None.
 
     Attributes:
       sets: {"source": ImageSet with labels, all sources in one; "source0", "source1" ...: each of
         them; "target": ImageSet without}.
-      devices: the devices that batches are made for; passes over a set are padded to a multiple of
-        their number.
-
-    `check_stop` is called between two batches of a pass over a set and may raise StopRequested.
     """
 
     def __init__(
@@ -39,46 +44,50 @@ class Feed:
         stage,
         devices,
         check_stop=lambda: None,
+        strong_view=None,
     ):
-        self.sets = {"source": merged(sources), "target": target.without_labels()}
-        self.sets |= {f"source{i}": source for i, source in enumerate(sources)}
-        self.devices = devices
-        self._target_labels, self._evaluation_set = target.labels, evaluation
-        self._transforms = transforms
-        self._seed, self._stage, self._check_stop = seed, stage, check_stop
-
-    def _key(self, *names):
-        return sampling.make_key(self._seed, self._stage, *names)
-
-    def _part(self, domain, rows, name, *, views="train"):
-        from data_pipeline.classification.pipeline import (
-            Part,  # TensorFlow is needed from here on only
+        sets = {"source": merged(sources), "target": target.without_labels()}
+        sets |= {f"source{i}": source for i, source in enumerate(sources)}
+        super().__init__(
+            sets=sets,
+            evaluation=evaluation,
+            transforms=transforms,
+            strong_view=strong_view,
+            seed=seed,
+            stage=stage,
+            devices=devices,
+            check_stop=check_stop,
         )
+        self._target_labels = target.labels
 
+    def _pipeline(self):
+        from data_pipeline.classification import pipeline
+
+        return pipeline
+
+    def _part(self, domain, rows, name, *, views="train", with_index=False):
         images = self.sets[domain]
-        key, with_labels = self._key(name, "views"), images.labels is not None
-        return Part(
+        return self._pipeline().Part(
             image_set=images,
             rows=rows,
             transform=self._transforms[views],
-            key=key,
-            with_labels=with_labels,
+            key=self._key(name, "views"),
+            with_labels=images.has_labels,
+            with_index=with_index,
         )
 
     def shuffled(self, domain, batch_size):
-        """Batches of `batch_size` rows, without replacement within an epoch, the incomplete last
-        batch of an epoch left out.
+        """Batches of `batch_size` rows, without replacement within an epoch; the incomplete last
+        batch of an epoch is left out.
+
+        Args:
+          domain: a key of `sets`; labels come with those that have some.
 
         Raises:
           UserError: the batch does not divide over the devices.
         """
-        parallel.check_divides(batch_size, len(self.devices), f"config.{self._stage}.batch_size")
-        count, key = len(self.sets[domain]), self._key(domain, "shuffled")
-        return self._part(
-            domain,
-            lambda step: sampling.random_rows(step, batch_size, count, key),
-            f"{domain} shuffled",
-        )
+        rows = self._shuffled_rows(domain, len(self.sets[domain]), batch_size)
+        return self._part(domain, rows, f"{domain} shuffled")
 
     def _class_aware_sampler(self, sources, target_labels, kept_classes, settings):
         return ClassAwareSampler.from_labels(
@@ -97,12 +106,12 @@ class Feed:
         """
         epoch = max(max(len(self.sets[source]) for source in sources) // fallback_batch, 1)
         steps = int(np.ceil(epoch * settings.update_fraction))
-        return self._class_aware_sampler(sources, target_labels, kept_classes, settings).iterations(
-            steps
-        )
+        sampler = self._class_aware_sampler(sources, target_labels, kept_classes, settings)
+        return sampler.iterations(steps)
 
     def class_aware(self, sources, target_labels, kept_classes, settings, *, first_step, name):
-        """A part of each domain whose rows stand in the same class blocks (CAN, spec section 6).
+        """A part of each domain whose rows stand in the same class blocks (CAN, class-aware
+        sampling; see data_pipeline.classification.class_aware).
 
         Args:
           sources: keys of `sets`, e.g. ("source",).
@@ -117,14 +126,12 @@ class Feed:
           ([source Part], target Part); rows are padded to a multiple of the number of devices,
             padding masked.
         """
-        sampler, key = (
-            self._class_aware_sampler(sources, target_labels, kept_classes, settings),
-            self._key("class_aware", name),
-        )
-        # the parts hold what they need and not the feed, which knows the target's labels
+        sampler = self._class_aware_sampler(sources, target_labels, kept_classes, settings)
+        key = self._key("class_aware", name)
+        # The parts hold what they need and not the feed, which knows the target's labels.
         devices = self.devices
 
-        # every part asks for the same steps, a few of them ahead of time
+        # Every part asks for the same steps, a few of them ahead of time.
         @functools.lru_cache(maxsize=16)
         def draw(step):
             of_sources, of_target, _ = sampler.rows(step - first_step, key)
@@ -133,11 +140,8 @@ class Feed:
         def rows_of(position):
             def rows(step):
                 drawn = draw(step)[position]
-                return np.pad(
-                    drawn,
-                    (0, parallel.round_up(len(drawn), devices) - len(drawn)),
-                    constant_values=-1,
-                )
+                missing = parallel.round_up(len(drawn), devices) - len(drawn)
+                return np.pad(drawn, (0, missing), constant_values=-1)
 
             return rows
 
@@ -146,14 +150,6 @@ class Feed:
             for i, domain in enumerate((*sources, "target"))
         ]
         return parts[:-1], parts[-1]
-
-    def steps(self, parts, start, stop):
-        """Batches of the steps [start, stop): a stream, to be closed, of {part name: {"image",
-        "mask", "index"[, "label"]}} in numpy.
-        """
-        from data_pipeline.classification.pipeline import batches
-
-        return batches(parts, start, stop)
 
     def _one_pass(self, part, count, batch_size):
         steps = sampling.num_sequential_steps(count, batch_size)
@@ -174,10 +170,12 @@ class Feed:
         Raises:
           StopRequested: between two batches, when the run has been asked to stop.
         """
-        count, size = len(self.sets[domain]), parallel.round_up(batch_size, self.devices)
-        part = self._part(
-            domain, lambda step: sampling.sequential_rows(step, size, count), name, views=views
-        )
+        count, size = len(self.sets[domain]), self._round_up(batch_size)
+
+        def rows(step):
+            return sampling.sequential_rows(step, size, count)
+
+        part = self._part(domain, rows, name, views=views, with_index=True)
         return self._one_pass(part, count, size)
 
     def evaluation(self, batch_size):
@@ -186,13 +184,11 @@ class Feed:
         Raises:
           UserError: the target has no labels.
         """
-        from data_pipeline.classification.pipeline import Part
-
         images = self._evaluation_set
-        if images.labels is None:
+        if not images.has_labels:
             raise UserError(f"{images.name}: has no labels, so there is nothing to evaluate on")
-        size = parallel.round_up(batch_size, self.devices)
-        part = Part(
+        size = self._round_up(batch_size)
+        part = self._pipeline().Part(
             image_set=images,
             rows=lambda step: sampling.sequential_rows(step, size, len(images)),
             transform=self._transforms["eval"],
@@ -200,11 +196,6 @@ class Feed:
             with_labels=True,
         )
         return self._one_pass(part, len(images), size)
-
-    @property
-    def has_evaluation_labels(self):
-        """Whether the target can be evaluated."""
-        return self._evaluation_set.labels is not None
 
     @property
     def evaluation_labels(self):

@@ -5,6 +5,7 @@ asked.
 from collections import Counter
 
 from dajax.analysis.report import classification_table
+from dajax.errors import UserError
 from dajax.models.build import build_model as build_network
 from dajax.models.build import load_pretrained as load_backbone
 from dajax.tasks.classification.evaluate import (
@@ -18,6 +19,7 @@ from dajax.tasks.common import (
     check_figures,
     left_out_lines,
     small_set_lines,
+    strong_view_settings,
 )
 from data_pipeline import sources
 from data_pipeline.check.check_images import classes_without_images, listed_twice
@@ -36,16 +38,34 @@ def open_data(config):
     opened = sources.load_domains(config.data)
     source = merged(opened.sources)
     transform = make_transform(config.data.transform)
-    channels = 3 if source.images is None else source.images.shape[-1]  # files are read as RGB
     return Domains(
         source=source,
         target=opened.target,
         evaluation=opened.evaluation,
         sources=opened.sources,
         transforms={"train": transform, "eval": transform.for_evaluation()},
-        image_shape=(*transform.size_hw, channels),
+        image_shape=(*transform.size_hw, source.channels),
         class_names=tuple(source.class_names),
+        strong_view=_strong_view(config, transform.size_hw),
     )
+
+
+def _strong_view(config, size_hw):
+    """The transform of a second view, or None.
+
+    Raises:
+      UserError: it has another size than the first view's.
+    """
+    settings = strong_view_settings(config)
+    if settings is None:
+        return None
+    strong_view = make_transform(settings, "config.data.strong_view")
+    if strong_view.size_hw != size_hw:
+        raise UserError(
+            f"config.data.strong_view.size is {strong_view.size_hw}, config.data.transform.size"
+            f" {size_hw} (height, width); a network sees both views, so make them equal"
+        )
+    return strong_view
 
 
 def domains_to_check(config):
@@ -95,10 +115,11 @@ def problems(config, domains, *, files=True, training=True):
     for role, images in _sets(domains):
         if not training and images is not domains.evaluation:
             continue
-        views = ("eval",) if role == "evaluation" else tuple(domains.transforms)
-        found += image_set_problems(
-            images, [domains.transforms[view] for view in views], files=files
-        )
+        transforms = [domains.transforms["eval"]]
+        if role != "evaluation":
+            transforms = [*domains.transforms.values()]
+            transforms += [] if domains.strong_view is None else [domains.strong_view]
+        found += image_set_problems(images, transforms, files=files)
     return list(dict.fromkeys(found))
 
 
@@ -151,7 +172,9 @@ def _describe_counts(images):
     counts = images.class_counts()
     if len(counts) > MAX_CLASSES_LISTED:
         return f"{len(counts)} classes of {counts.min()} to {counts.max()}"
-    return ", ".join(f"{name} {count}" for name, count in zip(images.class_names, counts))
+    return ", ".join(
+        f"{name} {count}" for name, count in zip(images.class_names, counts, strict=True)
+    )
 
 
 def make_feed(domains, config, name, *, directory, devices, check_stop):
@@ -166,6 +189,7 @@ def make_feed(domains, config, name, *, directory, devices, check_stop):
         stage=name,
         devices=devices,
         check_stop=check_stop,
+        strong_view=domains.strong_view,
     )
 
 

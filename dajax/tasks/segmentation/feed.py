@@ -1,75 +1,68 @@
 """The engine's view of segmentation data: what a method asks for its batches.
 
-The labels of the target leave this file through `evaluation`, which only evaluate_segmentation.py
-calls, and for an oracle stage.
+The labels of the target leave this file in three ways: through `evaluation`, which only evaluate.py
+calls, through `pseudo_label_pairs`, for figures that are marked as evaluation only, and for an
+oracle stage.
 """
 
-import contextlib
 import dataclasses
 
-from dajax import console, parallel
+from dajax import console
 from dajax.errors import UserError
-from data_pipeline import sampling
-from data_pipeline.segmentation import pseudo_label_files
+from dajax.tasks.feed import BaseFeed
+from data_pipeline.segmentation import class_balanced, pseudo_label_files
 from data_pipeline.segmentation.segmentation_set import image_size_hw
 
 PSEUDO_LABELS = "pseudo_labels"  # folder below a stage's directory
 
 
-class SegFeed:
-    """Source, target and evaluation images, their transforms, and the one seed that all randomness
-    of the data comes from.
+class SegFeed(BaseFeed):
+    """Source, target and evaluation images of a run.
 
     Args:
       domains: tasks.common.Domains; transforms "source", "target" and "evaluation".
-      seed: of the run. stage: its name, so that every stage draws other batches. devices: that
-        batches are made for.
+      seed, stage, devices, check_stop: see BaseFeed.
       directory: of the stage; pseudo-labels lie in it, or in that of another stage beside it.
       is_oracle: this stage may train on the target's labels.
-      check_stop: called between two batches of a pass; may raise StopRequested.
+
+    Attributes:
+      sets: {"source": SegmentationSet with labels, "target": one without}.
+      class_names: K names.
+      space: LabelSpace of the evaluation images.
     """
 
     def __init__(
         self, domains, *, seed, stage, directory, devices, is_oracle, check_stop=lambda: None
     ):
-        self._labelled = {"source": domains.source} | (
-            {"target": domains.target} if is_oracle else {}
+        super().__init__(
+            sets={"source": domains.source, "target": domains.target.without_labels()},
+            evaluation=domains.evaluation,
+            transforms=domains.transforms,
+            strong_view=domains.strong_view,
+            seed=seed,
+            stage=stage,
+            devices=devices,
+            check_stop=check_stop,
         )
-        self.sets = {"source": domains.source, "target": domains.target.without_labels()}
-        self.devices = devices
+        self._labelled = {"source": domains.source}
+        if is_oracle:
+            self._labelled["target"] = domains.target
         self.class_names, self.space = domains.class_names, domains.evaluation.space
-        self._evaluation_set, self._transforms, self._target = (
-            domains.evaluation,
-            domains.transforms,
-            domains.target,
-        )
-        self._seed, self._stage, self._directory, self._check_stop = (
-            seed,
-            stage,
-            directory,
-            check_stop,
-        )
+        self._target, self._directory = domains.target, directory
 
-    def _key(self, *names):
-        return sampling.make_key(self._seed, self._stage, *names)
+    def _pipeline(self):
+        from data_pipeline.segmentation import pipeline
+
+        return pipeline
 
     def _shuffled(self, image_set, domain, batch_size, accumulate, with_labels, transform=None):
-        from data_pipeline.segmentation.pipeline import (
-            SegPart,  # TensorFlow is needed from here on only
-        )
-
-        parallel.check_divides(batch_size, len(self.devices), f"config.{self._stage}.batch_size")
-        count, order, num_rows = (
-            len(image_set),
-            self._key(domain, "shuffled"),
-            batch_size * accumulate,
-        )
-        return SegPart(
+        return self._pipeline().SegPart(
             image_set=image_set,
-            rows=lambda step: sampling.random_rows(step, num_rows, count, order),
+            rows=self._shuffled_rows(domain, len(image_set), batch_size, accumulate),
             transform=self._transforms[transform or domain],
             key=self._key(domain, "views"),
             with_labels=with_labels,
+            with_index=False,
         )
 
     def shuffled(self, domain, batch_size, accumulate=1):
@@ -96,30 +89,20 @@ class SegFeed:
                 f"{self._stage}: the labels of '{domain}' are not for training; only an oracle"
                 " stage (domain='target') sees the target's"
             )
-        if self._labelled[domain].label_paths is None:
-            raise UserError(
-                f"{self._stage}: {self._labelled[domain].name} has no labels to train on"
-            )
+        images = self._labelled[domain]
+        if not images.has_labels:
+            raise UserError(f"{self._stage}: {images.name} has no labels to train on")
         self._check_transform(transform or domain)
         return self._shuffled(
-            self._labelled[domain],
-            domain,
-            batch_size,
-            accumulate,
-            with_labels=True,
-            transform=transform,
+            images, domain, batch_size, accumulate, with_labels=True, transform=transform
         )
 
     def class_balanced(self, batch_size):
         """Batches of labelled source images with rare classes drawn more often (SPCL), see
         data_pipeline.segmentation.class_balanced.
         """
-        from data_pipeline.segmentation import class_balanced
-
-        part, images = (
-            self._shuffled(self._labelled["source"], "source", batch_size, 1, with_labels=True),
-            self._labelled["source"],
-        )
+        images = self._labelled["source"]
+        part = self._shuffled(images, "source", batch_size, 1, with_labels=True)
         counter = console.Counter(f"{self._stage}: looking for the classes of each source image")
         present = class_balanced.classes_present(
             images, cache=self._directory.parent / "source_classes.json", progress=counter.update
@@ -160,33 +143,31 @@ class SegFeed:
         """Every source image once as training sees it, without augmentation: {"image", "label",
         "mask", "index"}.
         """
-        from data_pipeline.segmentation.pipeline import one_pass
-
-        size = parallel.round_up(batch_size, self.devices)
-        return self._stopping(
-            one_pass(self._labelled["source"], self._transforms["source"].for_evaluation(), size)
-        )
+        images, transform = self._labelled["source"], self._transforms["source"].for_evaluation()
+        one_pass = self._pipeline().one_pass
+        return self._stopping(one_pass(images, transform, self._round_up(batch_size)))
 
     def target_pass(self, batch_size):
         """Every target training image once as evaluation sees it, images of one size a batch:
         {"image", "mask", "index"}.
         """
-        from data_pipeline.segmentation.pipeline import evaluation_batches
+        return self._evaluation_pass(self.sets["target"], batch_size, with_labels=False)
 
-        size = parallel.round_up(batch_size, self.devices)
-        return self._stopping(
-            evaluation_batches(
-                self.sets["target"], self._transforms["evaluation"], size, with_labels=False
-            )
-        )
+    def _evaluation_pass(self, images, batch_size, with_labels):
+        evaluation_batches, size = self._pipeline().evaluation_batches, self._round_up(batch_size)
+        transform = self._transforms["evaluation"]
+        return self._stopping(evaluation_batches(images, transform, size, with_labels))
 
     def target_size(self, index):
         """(H, W) of a target training image on disk, the size of its labels."""
         return image_size_hw(self.sets["target"].image_paths[index])
 
     def write_pseudo_labels(self, labels, origin):
-        """Writes one label [H, W] per target training image, in order, below the stage's directory;
-        a finished folder stays.
+        """Writes labels below the stage's directory; a folder that is finished stays as it is.
+
+        Args:
+          labels: one uint8 [H, W] for each target training image, in order; an iterable.
+          origin: what the labels were made from, see pseudo_label_files.write.
         """
         folder = self._directory / PSEUDO_LABELS
         if pseudo_label_files.is_finished(folder, self.sets["target"], origin=origin):
@@ -198,31 +179,18 @@ class SegFeed:
         counter.close()
 
     def pseudo_label_pairs(self):
-        """(pseudo-label, label) of every target training image, uint8 [H, W] both, to measure how
-        good the stage's pseudo-labels are, and for nothing else. Empty where the target has no
-        labels, or the stage has made none.
+        """(pseudo-label, label) of every target training image, uint8 [H, W] both. Empty where the
+        target has no labels, or the stage has made none.
+
+        For one use: to measure how good the stage's pseudo-labels are.
         """
         folder = self._directory / PSEUDO_LABELS
-        if self._target.label_paths is None or not folder.is_dir():
+        if not self._target.has_labels or not folder.is_dir():
             return
         made = pseudo_label_files.read(folder, self.sets["target"])
         yield from (
             (made.read_label(index), self._target.read_label(index)) for index in range(len(made))
         )
-
-    def _stopping(self, batches):
-        with contextlib.closing(batches):
-            for batch in batches:
-                self._check_stop()
-                yield batch
-
-    def steps(self, parts, start, stop):
-        """Batches of the steps [start, stop): a stream, to be closed, of {part name: {"image",
-        "mask", "index"[, "label"]}} in numpy.
-        """
-        from data_pipeline.segmentation.pipeline import batches
-
-        return batches(parts, start, stop)
 
     def evaluation(self, batch_size):
         """Every evaluation image once, {"image", "label", "mask", "index"}, all labels of a batch
@@ -231,18 +199,8 @@ class SegFeed:
         Raises:
           StopRequested: between two batches, when the run has been asked to stop.
         """
-        from data_pipeline.segmentation.pipeline import evaluation_batches
-
-        size = parallel.round_up(batch_size, self.devices)
-        return self._stopping(
-            evaluation_batches(self._evaluation_set, self._transforms["evaluation"], size)
-        )
+        return self._evaluation_pass(self._evaluation_set, batch_size, with_labels=True)
 
     def evaluation_image(self, index):
         """One evaluation image as it is on disk, uint8 [H, W, 3], for pictures."""
         return self._evaluation_set.read_image(index)
-
-    @property
-    def has_evaluation_labels(self):
-        """Whether there is something to measure on."""
-        return self._evaluation_set.label_paths is not None

@@ -16,6 +16,7 @@ from dajax.tasks.common import (
     check_figures,
     left_out_lines,
     small_set_lines,
+    strong_view_settings,
 )
 from dajax.tasks.segmentation.evaluate import (
     Protocol,
@@ -23,6 +24,7 @@ from dajax.tasks.segmentation.evaluate import (
     pseudo_label_quality,
 )
 from dajax.tasks.segmentation.feed import SegFeed
+from data_pipeline.appearance import Appearance
 from data_pipeline.check.official import describe_other_count
 from data_pipeline.check.start_checks import segmentation_problems
 from data_pipeline.errors import DataError, printable
@@ -62,12 +64,19 @@ def open_data(config):
         transforms=transforms,
         image_shape=(*transforms["source"].size_hw, 3),
         class_names=names["source"],
+        strong_view=_strong_view(config),
     )
 
 
+def _strong_view(config):
+    """How a second view looks, which lies where the first does, or None."""
+    settings = strong_view_settings(config)
+    return None if settings is None else Appearance.from_config(settings, "config.data.strong_view")
+
+
 def _domain_configs(config):
-    """{role: mapping for seg_readers}; draws the embedded scenes where the config asks for them,
-    once, and fills in where they are.
+    """{role: mapping for segmentation.readers}. Draws the embedded scenes once, where the config
+    asks for them, and fills in where they are.
     """
     found = {role: dict(config.data[role]) for role in ROLES}
     if "scenes" not in config.data:
@@ -233,7 +242,7 @@ def load_pretrained(config, state):
 
 
 def _subsets(space):
-    """Of the literature, but for the whole set, which is plain mIoU."""
+    """The published class subsets, without the full set (that is plain mIoU)."""
     return {
         name: classes
         for name, classes in labels.subsets_of(space).items()

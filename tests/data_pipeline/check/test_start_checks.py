@@ -9,6 +9,7 @@ import shutil
 
 import numpy as np
 import pytest
+import seg_files
 from PIL import Image
 
 from dajax import tasks
@@ -407,9 +408,7 @@ def test_a_set_of_which_one_label_holds_a_class_is_no_set_of_placeholders(frames
 
 
 def test_own_labels_that_ignore_everything_are_refused_as_such(tmp_path):
-    (tmp_path / "classes.csv").write_text(
-        "id,name,train_id,r,g,b\n7,road,0,1,2,3\n0,void,-1,0,0,0\n"
-    )
+    seg_files.write_classes(tmp_path, "7,road,0,1,2,3", "0,void,-1,0,0,0")
     frame(tmp_path, GTA5, "1", np.zeros_like(IDS))
     from data_pipeline.segmentation.readers import read_domain
 
@@ -420,9 +419,7 @@ def test_own_labels_that_ignore_everything_are_refused_as_such(tmp_path):
             r"a class: ids 0 \(void\)"
         ),
     ):
-        check_first_labels(
-            read_domain(dict(dataset="own", root=str(tmp_path), classes="classes.csv"))
-        )
+        check_first_labels(read_domain(seg_files.own(tmp_path)))
 
 
 def test_the_head_of_a_run_names_what_is_left_out_and_what_is_odd(photos, frames):

@@ -36,10 +36,8 @@ def sampler():
     target images are filtered.
     """
     order = np.random.default_rng(0)
-    source, target = (
-        order.permutation(np.repeat(np.arange(7), 8)),
-        order.permutation(np.repeat(np.arange(-1, 7), 6)),
-    )
+    source = order.permutation(np.repeat(np.arange(7), 8))
+    target = order.permutation(np.repeat(np.arange(-1, 7), 6))
     return source, target, make_sampler(source, target, np.arange(7) != 2)
 
 
@@ -130,7 +128,10 @@ def test_a_class_with_too_few_images_is_padded():
     sampler = make_sampler([0, 1, 1, 1], [1, 0, 0], [True, True], num_selected=2)
     (source_rows,), target_rows, classes = sampler.rows(0, key=0)
     by_class = {
-        c: (s, t) for c, s, t in zip(classes, source_rows.reshape(2, 2), target_rows.reshape(2, 3))
+        c: (s, t)
+        for c, s, t in zip(
+            classes, source_rows.reshape(2, 2), target_rows.reshape(2, 3), strict=True
+        )
     }
     np.testing.assert_array_equal(by_class[0][0], [0, -1])
     np.testing.assert_array_equal(np.sort(by_class[0][1]), [-1, 1, 2])
@@ -179,7 +180,7 @@ def test_several_sources_stand_in_the_same_class_blocks_and_a_class_may_be_missi
     (first, second), of_target, classes = sampler.rows(0, key=1)
     np.testing.assert_array_equal(sources[0][first], np.repeat(classes, 2))
     np.testing.assert_array_equal(target[of_target], np.repeat(classes, 2))
-    by_class = dict(zip(classes.tolist(), second.reshape(3, 2)))
+    by_class = dict(zip(classes.tolist(), second.reshape(3, 2), strict=True))
     assert (
         by_class[0][0] == 0
         and by_class[0][1] == -1

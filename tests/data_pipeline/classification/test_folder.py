@@ -4,18 +4,12 @@ import types
 
 import numpy as np
 import pytest
+from photo_files import write_images
 from PIL import Image
 
 from data_pipeline import DataError, ImageSet, load_domains
 from data_pipeline.classification.folder import read_domains, read_folder
 from data_pipeline.decode import decode_image, read_image
-
-
-def write_images(root, *names):
-    for name in names:
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.new("RGB", (8, 6), (200, 30, 90)).save(path)
 
 
 @pytest.fixture

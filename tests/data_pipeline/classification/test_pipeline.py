@@ -173,7 +173,7 @@ def test_images_in_memory_are_cropped_and_flipped_like_files(file_set, crop):
     images = np.stack(
         [np.asarray(Image.open(path).convert("RGB").resize((30, 30))) for path in file_set.paths]
     )
-    for path, image in zip(file_set.paths, images):
+    for path, image in zip(file_set.paths, images, strict=True):
         Image.fromarray(image).save(path + ".png")
     saved = dataclasses.replace(file_set, paths=tuple(path + ".png" for path in file_set.paths))
     in_memory = ImageSet("memory", file_set.class_names, file_set.labels, images)
@@ -274,13 +274,15 @@ def test_a_mistake_in_the_rows_reaches_the_user_as_it_is(memory_set):
 def test_the_package_loads_neither_tensorflow_nor_jax_and_the_pipeline_is_silent():
     program = """
 import sys, numpy as np
-import data_pipeline, data_pipeline.digits.sets, data_pipeline.classification.transforms, data_pipeline.classification.class_aware
+import data_pipeline, data_pipeline.digits.sets
+from data_pipeline.classification import class_aware, transforms
 assert not {"tensorflow", "jax", "dajax", "sklearn", "matplotlib"} & set(sys.modules)
 from data_pipeline.classification.pipeline import Part, batches, tf
 assert not {"dajax"} & set(sys.modules)
 images = data_pipeline.ImageSet("x", (), images=np.zeros((4, 8, 8, 1), np.uint8))
-transform = data_pipeline.classification.transforms.Transform((8, 8), (0.0,), (1.0,))
-assert len(list(batches({"x": Part(images, lambda step: np.arange(4), transform, 0, False)}, 0, 3))) == 3
+transform = transforms.Transform((8, 8), (0.0,), (1.0,))
+part = Part(images, lambda step: np.arange(4), transform, 0, False)
+assert len(list(batches({"x": part}, 0, 3))) == 3
 assert not tf.config.get_visible_devices("GPU")
 """
     done = subprocess.run(

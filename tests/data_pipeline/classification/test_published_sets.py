@@ -270,7 +270,7 @@ def test_lists_are_opened_without_a_look_at_the_images(tmp_path):
 
 def test_the_official_counts_of_domainnet_add_up():
     totals = [official_count(f"domainnet/{domain}/all") for domain in domainnet.DOMAINS]
-    for domain, total in zip(domainnet.DOMAINS, totals):
+    for domain, total in zip(domainnet.DOMAINS, totals, strict=True):
         assert (
             official_count(f"domainnet/{domain}/train") + official_count(f"domainnet/{domain}/test")
             == total

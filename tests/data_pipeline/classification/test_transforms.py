@@ -162,10 +162,8 @@ def test_evaluation_takes_the_centre_in_place_of_a_resized_crop():
 
 def test_a_centre_crop_can_be_mirrored():
     """The training view that tllib has of VisDA-2017."""
-    image, transform = (
-        noise(9, 9, 3),
-        Transform((5, 5), mean=(0.0,), std=(1.0,), crop="center", flip=True),
-    )
+    image = noise(9, 9, 3)
+    transform = Transform((5, 5), mean=(0.0,), std=(1.0,), crop="center", flip=True)
     np.testing.assert_array_equal(
         crop_and_flip(image, np.array([0.5], np.float32), transform), image[2:7, 2:7]
     )
@@ -183,12 +181,10 @@ def test_an_image_smaller_than_the_crop_is_refused_with_both_sizes():
 @pytest.mark.parametrize("channels", [1, 3])
 def test_the_affine_map_equals_scipys(channels):
     transform = dataclasses.replace(PLAIN, affine=AFFINE)
-    images, numbers = (
-        noise(6, 20, 24, channels),
-        np.random.default_rng(1).random((6, 6), dtype=np.float32),
-    )
+    images = noise(6, 20, 24, channels)
+    numbers = np.random.default_rng(1).random((6, 6), dtype=np.float32)
     warped = warp_and_normalise(images, numbers, transform).numpy()
-    for image, number, got in zip(images, numbers, warped):
+    for image, number, got in zip(images, numbers, warped, strict=True):
         rotate, shear, scale_x, scale_y, shift_x, shift_y = 2 * number - 1
         angle = 0.4 * rotate
         # In scipy's order of axes, (row, column).

@@ -203,7 +203,7 @@ def test_a_byte_order_mark_and_windows_line_ends_change_nothing(tmp_path, ends):
     for path, text in lists.items():
         path.write_bytes(MARK + text.replace("\n", ends).encode())
     after = opened("domainnet", tmp_path, "clipart", "real")
-    for old, new in zip((*before.sources, *before[1:]), (*after.sources, *after[1:])):
+    for old, new in zip((*before.sources, *before[1:]), (*after.sources, *after[1:]), strict=True):
         assert old.paths == new.paths and old.class_names == new.class_names
         np.testing.assert_array_equal(old.labels, new.labels)
 
@@ -270,10 +270,8 @@ def test_a_tilde_is_expanded_in_every_reader(tmp_path, monkeypatch):
     with pytest.raises(DataError, match=f"not prepared in {tmp_path}/made"):
         opened("tfds", "~/made", "mnist", "mnist")
     seg_files.write_gta5(tmp_path / "own", {"1": IDS})
-    (tmp_path / "own/classes.csv").write_text(
-        "id,name,train_id,r,g,b\n"
-        + "".join(f"{i},n{i},{0 if i == 7 else -1},{i},0,0\n" for i in range(34))
-    )
+    rows = [f"{i},n{i},{0 if i == 7 else -1},{i},0,0" for i in range(34)]
+    seg_files.write_classes(tmp_path / "own", *rows)
     assert len(read_domain(dict(dataset="scenes_source", root="~/own"))) == 1
     assert read_domain(
         dict(dataset="own", root="~/own", classes="~/own/classes.csv")

@@ -33,7 +33,7 @@ from data_pipeline.segmentation.readers import read_domain
 from data_pipeline.segmentation.segmentation_set import size_mismatch
 
 IDS = np.array([[7] * 6, [23] * 6, [26] * 6, [24] * 6], np.uint8)
-CSV = "id,name,train_id,r,g,b\n0,road,0,128,64,128\n1,sky,1,70,130,180\n2,car,2,0,0,142\n9,void,255,0,0,0\n"
+ROWS = ("0,road,0,128,64,128", "1,sky,1,70,130,180", "2,car,2,0,0,142", "9,void,255,0,0,0")
 
 
 @pytest.fixture
@@ -218,7 +218,7 @@ def test_no_slip_in_cityscapes_folders_makes_a_split_unlabelled(tmp_path):
 
 
 def test_a_csv_of_another_name_is_hinted_at(tmp_path):
-    (tmp_path / "Classes.csv").write_text(CSV)
+    seg_files.write_classes(tmp_path, *ROWS).rename(tmp_path / "Classes.csv")
     with pytest.raises(
         DataError,
         match=(
@@ -230,7 +230,7 @@ def test_a_csv_of_another_name_is_hinted_at(tmp_path):
 
 
 def test_a_number_of_thousands_of_digits_is_no_number_in_range(tmp_path):
-    (tmp_path / "classes.csv").write_text(CSV.replace("142", "9" * 5000))
+    seg_files.write_classes(tmp_path, *(row.replace("142", "9" * 5000) for row in ROWS))
     with pytest.raises(DataError, match="line 4: b is .* expected a whole number in 0..255"):
         read_classes(tmp_path / "classes.csv")
     (tmp_path / "list.txt").write_text(f"a/1.jpg 0\na/2.jpg 0\na/3.jpg {'9' * 5000}\n")
@@ -249,7 +249,7 @@ def test_a_copy_of_another_unicode_form_is_the_same_data_in_the_same_order(tmp_p
             for folder in ("d/mug", "images", "labels"):
                 path = tmp_path / form / folder / unicodedata.normalize(form, name)
                 photo_files.write_images(path.parent, path.name)
-        (tmp_path / form / "classes.csv").write_text(CSV)
+        seg_files.write_classes(tmp_path / form, *ROWS)
     composed, decomposed = (read_folder(tmp_path / form, "d") for form in ("NFC", "NFD"))
     assert composed.fingerprint(2) == decomposed.fingerprint(2) and composed.fingerprint(
         1
@@ -397,27 +397,17 @@ def test_exif_is_not_blamed_for_a_turned_label_of_an_image_without_any():
     )
 
 
-def _palette(path, indices, colors):
-    image = Image.fromarray(np.asarray(indices, np.uint8)).convert("P")
-    image.putdata(np.asarray(indices, np.uint8).ravel().tolist())
-    image.putpalette([value for color in colors for value in color])
-    image.save(path)
-
-
 def test_a_palette_that_means_two_things_is_refused(tmp_path):
     """The indices are ids of the CSV and so are the colours, of other classes; further colours
     leave open which was meant.
     """
-    (tmp_path / "classes.csv").write_text(CSV)
-    space, road, sky, car = (
-        read_classes(tmp_path / "classes.csv"),
-        (128, 64, 128),
-        (70, 130, 180),
-        (0, 0, 142),
-    )
+    space = read_classes(seg_files.write_classes(tmp_path, *ROWS))
+    road = (128, 64, 128)
+    sky = (70, 130, 180)
+    car = (0, 0, 142)
 
     def read(indices, colors):
-        _palette(tmp_path / "x.png", indices, colors)
+        seg_files.write_palette(tmp_path / "x.png", indices, colors)
         return read_ids_or_colors(str(tmp_path / "x.png"), space=space).tolist()
 
     with pytest.raises(
@@ -436,13 +426,13 @@ def test_a_palette_that_means_two_things_is_refused(tmp_path):
 
 
 def test_a_broken_palette_label_is_one_line(tmp_path):
-    (tmp_path / "classes.csv").write_text(CSV)
-    _palette(
+    space = read_classes(seg_files.write_classes(tmp_path, *ROWS))
+    seg_files.write_palette(
         tmp_path / "x.png",
         np.arange(1600).reshape(40, 40) % 3,
         [(128, 64, 128), (70, 130, 180), (0, 0, 142)],
     )
     seg_files.truncate(tmp_path / "x.png")
     with pytest.raises(DataError, match="x.png: cannot be decoded: ") as caught:
-        read_ids_or_colors(str(tmp_path / "x.png"), space=read_classes(tmp_path / "classes.csv"))
+        read_ids_or_colors(str(tmp_path / "x.png"), space=space)
     assert str(caught.value).count("x.png") == 1

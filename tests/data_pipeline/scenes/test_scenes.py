@@ -32,7 +32,8 @@ def sample():
         for world in scene_worlds.WORLDS
     }
     return {
-        world: tuple(np.stack(arrays) for arrays in zip(*drawn)) for world, drawn in pairs.items()
+        world: tuple(np.stack(arrays) for arrays in zip(*drawn, strict=True))
+        for world, drawn in pairs.items()
     }
 
 

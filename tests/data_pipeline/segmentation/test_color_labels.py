@@ -11,9 +11,12 @@ from data_pipeline.segmentation.class_csv import read_classes
 from data_pipeline.segmentation.color_labels import read_ids_or_colors
 from data_pipeline.segmentation.readers import read_domain
 
-CSV = (
-    "id,name,train_id,r,g,b\n7,road,0,128,64,128\n23,sky,1,70,130,180\n"
-    "26,car,2,0,0,142\n0,void,-1,0,0,0\n9,edge,255,0,0,0\n"
+ROWS = (
+    seg_files.ROAD,
+    "23,sky,1,70,130,180",
+    "26,car,2,0,0,142",
+    "0,void,-1,0,0,0",
+    "9,edge,255,0,0,0",
 )
 COLORS = {7: (128, 64, 128), 23: (70, 130, 180), 26: (0, 0, 142), 0: (0, 0, 0)}
 IDS = np.array([[7, 7, 23], [26, 0, 7]], np.uint8)
@@ -22,20 +25,12 @@ TRAIN_IDS = np.array([[0, 0, 1], [2, 255, 0]])
 
 @pytest.fixture
 def space(tmp_path):
-    (tmp_path / "classes.csv").write_text(CSV)
-    return read_classes(tmp_path / "classes.csv")
+    return read_classes(seg_files.write_classes(tmp_path, *ROWS))
 
 
 def colored(ids, alpha=None):
     pixels = np.array([COLORS[i] for i in ids.ravel().tolist()], np.uint8).reshape(*ids.shape, 3)
     return pixels if alpha is None else np.dstack([pixels, np.full(ids.shape, alpha, np.uint8)])
-
-
-def write_palette(path, indices, colors):
-    image = Image.fromarray(np.asarray(indices, np.uint8)).convert("P")
-    image.putdata(np.asarray(indices, np.uint8).ravel().tolist())
-    image.putpalette([value for color in colors for value in color])
-    image.save(path)
 
 
 def test_minus_one_is_ignored_as_255_is(space):
@@ -57,7 +52,7 @@ def test_ten_thousand_random_pixels_come_back_exactly(tmp_path, space):
 def test_a_palette_of_the_csvs_colours_says_what_a_pixel_is(tmp_path, space):
     """As a program saves it that numbers few colours as they come: index 0 is the car here."""
     order = [26, 7, 23, 0]
-    write_palette(tmp_path / "x.png", [[1, 1, 2], [0, 3, 1]], [COLORS[i] for i in order])
+    seg_files.write_palette(tmp_path / "x.png", [[1, 1, 2], [0, 3, 1]], [COLORS[i] for i in order])
     np.testing.assert_array_equal(read_ids_or_colors(str(tmp_path / "x.png"), space=space), IDS)
     quantised = Image.fromarray(colored(IDS)).quantize(8)
     quantised.save(tmp_path / "q.png")
@@ -70,9 +65,11 @@ def test_any_other_palette_holds_ids_as_its_indices(tmp_path, space):
     table = [(0, 0, 0)] * 256
     for i, color in COLORS.items():
         table[i] = color
-    write_palette(tmp_path / "y.png", IDS, table)  # the index is the id and has its colour
+    seg_files.write_palette(
+        tmp_path / "y.png", IDS, table
+    )  # the index is the id and has its colour
     np.testing.assert_array_equal(read_ids_or_colors(str(tmp_path / "y.png"), space=space), IDS)
-    write_palette(tmp_path / "z.png", IDS, [(0, 0, 0)] * 256)  # no colours at all
+    seg_files.write_palette(tmp_path / "z.png", IDS, [(0, 0, 0)] * 256)  # no colours at all
     np.testing.assert_array_equal(read_ids_or_colors(str(tmp_path / "z.png"), space=space), IDS)
     seg_files.write_ids(tmp_path / "grey.png", IDS)
     np.testing.assert_array_equal(read_ids_or_colors(str(tmp_path / "grey.png"), space=space), IDS)
@@ -102,12 +99,13 @@ def test_transparent_pixels_and_colours_of_two_classes_are_refused(tmp_path, spa
         match="x.png: 1 pixels are transparent; expected a label with a colour at every pixel",
     ):
         read_ids_or_colors(str(tmp_path / "x.png"), space=space)
-    (tmp_path / "classes.csv").write_text(CSV.replace("70,130,180", "0,0,142"))
+    rows = [row.replace("70,130,180", "0,0,142") for row in ROWS]
+    space = read_classes(seg_files.write_classes(tmp_path, *rows))
     Image.fromarray(colored(IDS)).save(tmp_path / "x.png")
     with pytest.raises(
         DataError, match=r"classes.csv: 'sky' and 'car' have one colour, \(0, 0, 142\)"
     ):
-        read_ids_or_colors(str(tmp_path / "x.png"), space=read_classes(tmp_path / "classes.csv"))
+        read_ids_or_colors(str(tmp_path / "x.png"), space=space)
 
 
 def test_what_is_no_label_at_all_keeps_its_line(tmp_path, space):
@@ -136,7 +134,7 @@ def test_own_data_in_colours_are_a_sound_set_and_one_wrong_pixel_is_found(tmp_pa
         seg_files.write_image(tmp_path / f"images/{i}.png", IDS.shape)
         (tmp_path / "labels").mkdir(exist_ok=True)
         Image.fromarray(colored(IDS)).save(tmp_path / f"labels/{i}.png")
-    config = dict(dataset="own", root=str(tmp_path), classes="classes.csv")
+    config = seg_files.own(tmp_path)
     np.testing.assert_array_equal(read_domain(config).read_label(1), TRAIN_IDS)
     lines, is_ok = check([("source", config)], lambda done, total: None)
     assert is_ok and any(line.split() == ["7", "road", "0", "9", "50.000", "3"] for line in lines)

@@ -21,7 +21,12 @@ from data_pipeline.segmentation.labels import (
 from data_pipeline.segmentation.train_ids import looks_like_train_ids
 
 SPACES = (CITYSCAPES, CITYSCAPES_16, GTA5, SYNSCAPES, SYNTHIA, SYNTHIA_CLAN)
-CSV = "id,name,train_id,r,g,b\n0,void,255,0,0,0\n3,road,0,128,64,128\n9,sky,1,70,130,180\n12,cloud,1,1,2,3\n"
+CSV = """id,name,train_id,r,g,b
+0,void,255,0,0,0
+3,road,0,128,64,128
+9,sky,1,70,130,180
+12,cloud,1,1,2,3
+"""
 
 
 def counts_of(ids):
@@ -152,8 +157,8 @@ def test_sixteen_bit_ids_map_like_eight_bit_ones():
 def test_a_csv_defines_the_classes_of_own_data(tmp_path):
     path = tmp_path / "classes.csv"
     path.write_text(
-        "\ufeffname,"
-        " r,g,b,id,train_id\nsky,70,130,180,9,1\nvoid,0,0,0,0,255\n\nroad,128,64,128,3,0\ncloud,1,2,3,12,1\n",
+        "\ufeffname, r,g,b,id,train_id\nsky,70,130,180,9,1\nvoid,0,0,0,0,255\n\n"
+        "road,128,64,128,3,0\ncloud,1,2,3,12,1\n",
         "utf-8",
     )
     space = read_classes(path)

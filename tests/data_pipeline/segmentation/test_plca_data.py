@@ -107,11 +107,9 @@ def test_frames_of_the_final_test_are_plcas_within_one_grey_level(golden):
     "task, variant", [("g2c", "gta5_to_cityscapes"), ("s2c", "synthia_to_cityscapes")]
 )
 def test_the_recipes_learning_rates_are_plcas(golden, task, variant):
-    """28 of 30 epochs with GTA5, 8 of 10 with SYNTHIA, of 372 steps each: the rate never reaches 0."""
-    case, recipe = (
-        golden("plca_data")[f"lr/{task}"],
-        plca.get_config(f"{variant},weights=none").plca,
-    )
+    """28 of 30 epochs with GTA5, 8 of 10 with SYNTHIA, of 372 steps: the rate never reaches 0."""
+    case = golden("plca_data")[f"lr/{task}"]
+    recipe = plca.get_config(f"{variant},weights=none").plca
     found = jax.vmap(optim.make_schedule(recipe.optimizer, recipe.steps))(
         jnp.asarray(case["iters"], jnp.int32)
     )

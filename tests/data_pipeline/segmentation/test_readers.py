@@ -37,10 +37,6 @@ def synthia_pixels(rng, hw=(9, 5)):
     ).astype(np.uint16)
 
 
-def own(root, **changes):
-    return dict(dataset="own", root=str(root), classes="classes.csv", **changes)
-
-
 @pytest.fixture
 def gta5(tmp_path):
     seg_files.write_gta5(tmp_path, {"00002": IDS, "00001": IDS[::-1], "00010": IDS})
@@ -147,13 +143,12 @@ def test_synthia_ids_of_clans_golden_picture_survive_the_file(golden, tmp_path):
 
 
 def test_own_data_needs_two_folders_and_a_csv(tmp_path):
-    (tmp_path / "classes.csv").write_text(
-        "id,name,train_id,r,g,b\n0,void,255,0,0,0\n4,field,1,9,9,9\n2,river,0,1,2,3\n"
-    )
+    rows = "0,void,255,0,0,0", "4,field,1,9,9,9", "2,river,0,1,2,3"
+    seg_files.write_classes(tmp_path, *rows)
     for frame, suffix in (("b2", "png"), ("b10", "bmp"), ("a", "png")):
         seg_files.write_image(tmp_path / f"images/{frame}.{suffix}", (2, 2))
         seg_files.write_ids(tmp_path / f"labels/{frame}.png", [[0, 4], [2, 2]])
-    found = read_domain(own(tmp_path))
+    found = read_domain(seg_files.own(tmp_path))
     assert found.class_names == ("river", "field") and found.num_classes == 2
     assert names(found.image_paths) == ["a.png", "b2.png", "b10.bmp"] and names(
         found.label_paths
@@ -161,7 +156,7 @@ def test_own_data_needs_two_folders_and_a_csv(tmp_path):
     np.testing.assert_array_equal(found.read_label(2), [[255, 1], [0, 0]])
     seg_files.write_image(tmp_path / "images/a.bmp")
     with pytest.raises(DataError, match="a.png: a second file named 'a', beside .*a.bmp"):
-        read_domain(own(tmp_path))
+        read_domain(seg_files.own(tmp_path))
 
 
 def test_a_set_without_a_folder_of_labels_is_unlabelled(cityscapes):

@@ -81,10 +81,8 @@ def test_image_and_label_move_together(settings):
 
 def test_the_same_numbers_give_the_same_pixels_and_others_do_not():
     jitter = dict(brightness=0.5, contrast=0.5, saturation=0.5, hue=0.2, before_geometry=False)
-    chosen, image = (
-        transform(color_jitter=jitter, flip=True),
-        np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8),
-    )
+    chosen = transform(color_jitter=jitter, flip=True)
+    image = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
     uniforms = np.linspace(0.05, 0.9, chosen.num_uniforms)
     first, again = (seg_transforms.apply(image, None, uniforms, 0.5, chosen)[0] for _ in range(2))
     other = seg_transforms.apply(image, None, uniforms[::-1], 0.5, chosen)[0]
@@ -105,10 +103,8 @@ def test_color_jitter_without_strength_changes_nothing_and_brightness_is_pils():
 
 def test_labels_take_pils_nearest_pixel():
     label = np.random.default_rng(0).integers(0, 19, (31, 57)).astype(np.uint8)
-    rows, columns = (
-        ((np.arange(10) + 0.5) * 3.1).astype(int),
-        ((np.arange(20) + 0.5) * 2.85).astype(int),
-    )
+    rows = ((np.arange(10) + 0.5) * 3.1).astype(int)
+    columns = ((np.arange(20) + 0.5) * 2.85).astype(int)
     expected = label[rows[:, None], columns]
     np.testing.assert_array_equal(seg_transforms.resize_label(label, (10, 20)), expected)
 

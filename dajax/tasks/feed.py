@@ -1,0 +1,105 @@
+"""The engine's view of the data, as far as it is the same for both tasks: what a method asks for
+its batches and its passes over a domain.
+"""
+
+import abc
+import contextlib
+import dataclasses
+
+from dajax import parallel
+from dajax.errors import UserError
+from data_pipeline import sampling
+
+
+class BaseFeed(abc.ABC):
+    """The sets of a run, the transforms of their images, and the one seed of all randomness in the
+    data. Each task has a feed of its own.
+
+    Args:
+      sets: {name: set that training may see}.
+      evaluation: the set that figures are measured on.
+      transforms: {name: transform of the task}.
+      strong_view: what the task's parts take as a second view of their rows, or None.
+      seed: of the run.
+      stage: its name, so that every stage draws other batches.
+      devices: that batches are made for; passes over a set are padded to a multiple of their
+        number.
+      check_stop: called between two batches of a pass over a set; may raise StopRequested.
+    """
+
+    def __init__(
+        self, *, sets, evaluation, transforms, strong_view, seed, stage, devices, check_stop
+    ):
+        self.sets, self.devices = sets, devices
+        self._evaluation_set, self._transforms = evaluation, transforms
+        self._strong_view = strong_view
+        self._seed, self._stage, self._check_stop = seed, stage, check_stop
+
+    @abc.abstractmethod
+    def _pipeline(self):
+        """The task's pipeline in data_pipeline. TensorFlow is loaded here and not before."""
+
+    @property
+    def has_evaluation_labels(self):
+        """Whether there is something to measure on."""
+        return self._evaluation_set.has_labels
+
+    def with_index(self, part):
+        """The part, whose batches also have "index": int32 [N], each row's number in its set (the
+        order of `sets` and of a pass); -1 in padding.
+        """
+        return dataclasses.replace(part, with_index=True)
+
+    def with_strong_view(self, part):
+        """The part, whose batches also have "strong_image", of the shape of "image": a second view
+        of the same rows, as config.data.strong_view describes it.
+
+        In segmentation both views show the same pixels at the same place, so that labels made on
+        one fit the other.
+
+        Raises:
+          UserError: the config describes no such view.
+        """
+        if self._strong_view is None:
+            raise UserError(
+                f"{self._stage}: its method trains on two views of an image, and"
+                " config.data.strong_view, which describes the second, is missing or None; set it"
+                " in the recipe"
+            )
+        return dataclasses.replace(part, strong_view=self._strong_view)
+
+    def steps(self, parts, start, stop):
+        """Batches of the steps [start, stop): a stream, to be closed, of {part name: {"image",
+        "mask"}} in numpy, with "label", "index" and "strong_image" where the part asks for them.
+        """
+        return self._pipeline().batches(parts, start, stop)
+
+    def _key(self, *names):
+        return sampling.make_key(self._seed, self._stage, *names)
+
+    def _shuffled_rows(self, domain, count, batch_size, accumulate=1):
+        """step -> `accumulate` times `batch_size` rows out of `count`, without replacement within
+        an epoch; what remains of an epoch is left out.
+
+        Raises:
+          UserError: batch_size does not divide over the devices.
+        """
+        parallel.check_divides(batch_size, len(self.devices), f"config.{self._stage}.batch_size")
+        num_rows, order = batch_size * accumulate, self._key(domain, "shuffled")
+        # The parts hold what they need and not the feed, which knows the target's labels.
+        return lambda step: sampling.random_rows(step, num_rows, count, order)
+
+    def _round_up(self, batch_size):
+        """The batch size of a pass over a set: the next multiple of the number of devices."""
+        return parallel.round_up(batch_size, self.devices)
+
+    def _stopping(self, batches):
+        """The batches, which are closed after the last one and when the run is asked to stop.
+
+        Raises:
+          StopRequested: between two batches.
+        """
+        with contextlib.closing(batches):
+            for batch in batches:
+                self._check_stop()
+                yield batch
