@@ -1,22 +1,23 @@
 """SPCL (Xie, Li, Li, Liu, Huang, Wang, 2021): semantic prototype-based contrastive learning, then
 self-training.
 
-  python run.py --config=configs/spcl.py                           embedded scenes with every control; about 15 minutes on two cores
-  python run.py --config=configs/spcl.py:ablations                 also without contrast, and with the source's alone (the paper's table 6)
-  python run.py --config=configs/spcl.py:gta5_to_cityscapes,source=DIR,target=DIR,weights=resnet101-5d3b4d8f.pth
+  python run.py --config=spcl                embedded scenes with every control
+  python run.py --config=spcl:ablations      also without contrast, and with the source's alone
+  python run.py --config=spcl:gta5_to_cityscapes,source_root=DIR,target_root=DIR,weights=FILE
   ...,settings=paper       the paper's values where its released code has others, see below
-  Weights: https://download.pytorch.org/models/resnet101-5d3b4d8f.pth, sha256 begins with 5d3b4d8f.
-  weights=none: random ones.
+
+The scenes take about 15 minutes on two cores; their ablations are those of the paper's table 6.
+FILE is https://download.pytorch.org/models/resnet101-5d3b4d8f.pth, whose sha256 begins with
+5d3b4d8f; weights=none stands for random ones.
 
 warm-up (AdaptSegNet) -> pseudo-labels -> SPCL (its prototypes first) -> pseudo-labels ->
 self-training: one command, restartable anywhere.
 
 settings=paper: flips in every stage, weight decay 1e-4, source labels as they are (code: where
 predicted right), target labels from the current output (code: files of the warm-up), logits not
-divided by 1.8, no class-balanced drawing, which the
-paper does not mention. Not covered: its sums over pixels (here, as in the code, means), prototypes
-over all images (here over those that have the class), labels strictly above the threshold in
-self-training; the paper gives no temperature.
+divided by 1.8, no class-balanced drawing, which the paper does not mention. Not covered: its sums
+over pixels (here, as in the code, means), prototypes over all images (here over those that have the
+class), labels strictly above the threshold in self-training; the paper gives no temperature.
 
 Published, ResNet-101, best snapshot on the validation set: GTA5 -> Cityscapes 52.1 mIoU, SYNTHIA ->
 Cityscapes 47.2 over 16 classes and 54.4 over 13, Synscapes -> Cityscapes 57.1. Not reproduced here
@@ -25,10 +26,10 @@ yet; 100,000 steps: about three days on one modern GPU, estimated, not measured.
 
 from dajax.recipes import adaptsegnet
 from dajax.recipes.base import common as base
+from dajax.recipes.base import scenes
 from dajax.recipes.base import segmentation as seg_base
-from dajax.recipes.base.scenes import scenes
 
-VARIANTS = {"scenes": ("settings",), "ablations": ("settings",)} | dict.fromkeys(
+VARIANTS = {"scenes": ("ablations", "settings")} | dict.fromkeys(
     seg_base.REAL_VARIANTS, (*seg_base.REAL_KEYS, "settings")
 )
 # SOURCE_INPUT_SIZE_TRAIN of configs/*.yaml. SPCL ships none for SYNTHIA; its authors' next code,
@@ -38,7 +39,7 @@ SOURCE_HW = dict.fromkeys(seg_base.REAL_VARIANTS, (720, 1280)) | {
 }
 TARGET_HW = (512, 1024)
 JITTER = dict(brightness=0.5, contrast=0.5, saturation=0.5, hue=0.2, before_geometry=True)
-# of poly: SOLVER.MAX_ITER; the stages stop at 40,000 and 20,000
+# Of poly: SOLVER.MAX_ITER. The stages stop before, at SOLVER.STOP_ITER: 40,000 and 20,000.
 HORIZON, SELF_TRAINING_HORIZON = 62_500, 31_250
 # Of the scenes. The control takes as many steps as all stages of the recipe together.
 SCENES_STEPS = dict(warm_up=500, spcl=300, self_training=400)
@@ -46,14 +47,12 @@ SCENES_STEPS = dict(warm_up=500, spcl=300, self_training=400)
 
 def get_config(arg=None):
     """The recipe; see the module's docstring for the variants."""
-    arg = seg_base.parse(arg, VARIANTS, settings=("code", "paper"))
-    name = seg_base.run_name("spcl", arg, "paper" if arg.settings == "paper" else "")
-    if arg.variant in ("scenes", "ablations"):
-        return on_scenes(name, arg)
-    model = seg_base.deeplab("resnet101", "single", arg.weights) | dict(
-        topology="torchvision", norm="frozen_no_eps"
-    )
-    config = seg_base.segmentation(name, model=model, data=frames(arg))
+    arg = seg_base.parse("spcl", arg, VARIANTS)
+    if arg.variant == "scenes":
+        return on_scenes(arg)
+    model = seg_base.deeplab("resnet101", "single", arg.weights)
+    model |= dict(topology="torchvision", norm="frozen_no_eps")  # core/models/resnet.py, layers.py
+    config = seg_base.segmentation(arg.name, model=model, data=frames(arg))
     config.evaluation.reestimate_batches = 0  # frozen statistics
     recipe = stages(arg)
     config.update(recipe)
@@ -66,9 +65,8 @@ def frames(arg):
     the target in self-training.
     """
     normal = dict(channels="rgb", divisor=255.0, mean=base.IMAGENET_MEAN, std=base.IMAGENET_STD)
-    source, target = (
-        seg_base.whole_frames(size) | normal for size in (SOURCE_HW[arg.variant], TARGET_HW)
-    )
+    source = seg_base.whole_frames(SOURCE_HW[arg.variant]) | normal
+    target = seg_base.whole_frames(TARGET_HW) | normal
     return dict(
         seg_base.domains(arg, synthia_space="synthia"),
         transforms=dict(
@@ -169,19 +167,19 @@ def contrast_stage(**settings):
     )
 
 
-def on_scenes(name, arg):
+def on_scenes(arg):
     """For the small network from random weights, whose statistics are trained throughout: there are
     no pretrained ones to freeze.
     """
-    config = seg_base.segmentation(name, model=seg_base.small_network("single"), data=scenes())
+    config = scenes.start(arg.name, "single")
     # Mirrored only. With seed 0, labels and start from AdaBN and the source-only network, 400 steps
-    # ended at 38.6 so, at 38.3 with scales of
-    # 1 to 1.5, at 38.3 with the jitter, which as trained cost 1.5: a network this small does not
-    # get round to colours that it never meets.
+    # ended at 38.6 so, at 38.3 with scales of 1 to 1.5, at 38.3 with the jitter, which as trained
+    # cost 1.5: a network this small does not get round to colours that it never meets.
     config.data.transforms.self_training = config.data.transforms.target
-    optimizer, recipe = seg_base.scenes_optimizer(5e-4), stages(arg)
+    optimizer = scenes.optimizer(5e-4)
+    recipe = stages(arg)
     for stage in recipe.keys() & {"warm_up_labels", "spcl_labels"}:
-        # what training left is a mixture of both domains', which is 6 points worse
+        # the statistics that training left are a mixture of both domains', which is 6 points worse
         recipe[stage].statistics = "reestimated"
     for stage, steps in SCENES_STEPS.items():
         recipe[stage].update(
@@ -195,8 +193,8 @@ def on_scenes(name, arg):
     control = seg_base.without(
         recipe["warm_up"], **{"adversarial.weight": 0.0, "steps": sum(SCENES_STEPS.values())}
     )
-    if arg.variant == "ablations":
+    if arg.ablations:
         recipe["no_contrast"] = seg_base.without(recipe["spcl"], contrast_weight=0.0)
         recipe["contrast_source"] = seg_base.without(recipe["spcl"], contrast_target=False)
-    seg_base.add_scenes_stages(config, control, **recipe)
+    scenes.add_stages(config, control, **recipe)
     return config
