@@ -69,14 +69,14 @@ def get_config(arg=None):
     config = seg_base.segmentation(
         arg.name, model=seg_base.deeplab("resnet101", "single", arg.weights), data=frames(arg)
     )
-    config.source_only = seg_base.supervised(
+    config.source_only = seg_base.supervised(  # so_config.yml
         steps=SOURCE_ONLY_STEPS[arg.variant],
         batch_size=2,
         transform="source_only",
         loss=dict(kind="cross_entropy", aux_weight=0.0),
         optimizer=sgd(LR, SOURCE_ONLY_HORIZON),
     )
-    # terrain, truck, train: SYNTHIA has none
+    # terrain, truck, train: SYNTHIA has none (trainer/damnet_trainer.py, gene_thres)
     never = (9, 14, 16) if arg.variant == "synthia_to_cityscapes" else ()
     recipe = rounds(
         arg,
@@ -118,26 +118,24 @@ def frames(arg):
 
 
 def rounds(arg, count, never, settings):
-    """{stage: config} of `count` rounds, each from the network before; settings(i): steps,
-    batch_size and optimizer of round i.
+    """{stage: settings} of rounds of pseudo-labels and BiCL, each from the network before.
+
+    Args:
+      count: of rounds.
+      never: classes that get no pseudo-label.
+      settings: f(i) -> steps, batch_size and optimizer of round i.
     """
     recipe, before = {}, "source_only"
     for i in range(count):
         labels, name = f"labels_{i}", f"bicl_{i}"
-        recipe[labels] = seg_base.stage(
-            "pseudo_labels",
+        recipe[labels] = seg_base.pseudo_labels(
             init_from=before,
-            steps=1,
-            batch_size=4,
             rule="top",
-            share=0.1,
-            image_share=0.1,
-            keep_every=5,
+            share=0.1,  # cb_prop
+            image_share=0.1,  # cb_prop, utils/func.py: gene_plabel_prop
+            keep_every=5,  # trainer/damnet_trainer.py: cls_probs[::5]
             never=never,
-            proportion=0.5,
-            cap=0.9,  # read by rule="quantile" only
             statistics="image",  # the code, whose network is in train mode when it makes labels
-            reestimate_batches=50,  # read by statistics="reestimated" only
         )
         recipe[name] = bicl_stage(arg, init_from=before, labels_from=labels, **settings(i))
         before = name

@@ -79,91 +79,113 @@ def frames(arg):
 
 
 def stages(arg):
-    """The authors' configs/*.yaml, for four GPUs with one source and one target image each."""
-    is_paper = arg.settings == "paper"
-    weight_decay = dict(weight_decay=1e-4) if is_paper else {}  # the code: 5e-4
-    optimizer = seg_base.poly_sgd(2.5e-4, horizon_steps=HORIZON) | weight_decay
-    # core/datasets: of GTA5 and SYNTHIA, in both stages that see the source; the paper does not
-    # mention it
-    class_balanced = arg.variant != "synscapes_to_cityscapes" and not is_paper
-    warm_up = adaptsegnet.authors()
-    warm_up.update(
-        steps=40_000,
-        batch_size=4,
-        target_hw=TARGET_HW,
-        source_temperature=1.0 if is_paper else 1.8,
-        optimizer=optimizer,
-        class_balanced=class_balanced,
-    )
-    warm_up.discriminator_optimizer = seg_base.poly_adam(1e-4, horizon_steps=HORIZON)
-    self_training = seg_base.stage(
-        "self_training",
-        init_from="spcl",
-        steps=20_000,
-        batch_size=8,
-        labels_from="spcl_labels",
-        transform="self_training",
-        loss=dict(kind="cross_entropy"),
-        optimizer=seg_base.poly_sgd(5e-4, horizon_steps=SELF_TRAINING_HORIZON) | weight_decay,
-    )
-    # FREEZE_BN False; train_ssl.py gives all parameters to SGD
-    self_training.update(norm="train", norm_affine="trained")
+    """{stage: settings}: the authors' configs/*.yaml, for four GPUs with one source and one target
+    image each.
+    """
     recipe = dict(
-        warm_up=warm_up,
+        warm_up=warm_up(arg),
         warm_up_labels=label_stage("warm_up"),
-        spcl=contrast_stage(
-            init_from="warm_up",
-            steps=40_000,
-            batch_size=4,
-            optimizer=optimizer,
-            class_balanced=class_balanced,
-            source_mask="labels" if is_paper else "correct",
-            target_mask="online" if is_paper else "files",
-            logit_temperature=1.0 if is_paper else 1.8,
-        ),
+        spcl=contrast(arg),
         spcl_labels=label_stage("spcl"),
-        self_training=self_training,
+        self_training=self_training(arg),
     )
-    if is_paper:
+    if arg.settings == "paper":
         del recipe["warm_up_labels"]  # nobody reads them
     return recipe
 
 
-def label_stage(init_from):
-    """SPCL's pseudo_label.py: the median of each class's confidence, 0.9 at most."""
+def sgd(arg, lr, horizon_steps):
+    """DeepLab's; the code's weight decay is 5e-4 (core/configs/defaults.py), the paper's 1e-4."""
+    weight_decay = 1e-4 if arg.settings == "paper" else 5e-4
+    return seg_base.poly_sgd(lr, horizon_steps=horizon_steps) | dict(weight_decay=weight_decay)
+
+
+def is_class_balanced(arg):
+    """Whether the stages that see the source draw its rare classes more often: core/datasets does
+    for GTA5 and SYNTHIA; the paper does not mention it.
+    """
+    return arg.variant != "synscapes_to_cityscapes" and arg.settings == "code"
+
+
+def source_temperature(arg):
+    """Divides the logits in the cross-entropy: warmup.py, train_ours.py; the paper has none."""
+    return 1.0 if arg.settings == "paper" else 1.8
+
+
+def warm_up(arg):
+    """AdaptSegNet with one head: warmup.py, configs/deeplabv2_r101_adv.yaml."""
     return seg_base.stage(
-        "pseudo_labels",
-        init_from=init_from,
-        steps=1,
-        batch_size=4,
-        rule="quantile",
-        proportion=0.5,
-        cap=0.9,
-        share=0.1,
-        image_share=0.1,
-        keep_every=5,
-        never=(),  # read by rule="top" only
-        statistics="running",  # frozen ones
-        reestimate_batches=50,  # read by statistics="reestimated" only
+        "adaptsegnet",
+        steps=40_000,  # STOP_ITER
+        batch_size=4,  # BATCH_SIZE 8, half of it source
+        target_hw=TARGET_HW,
+        class_balanced=is_class_balanced(arg),
+        loss=dict(kind="cross_entropy", aux_weight=0.1),  # aux_weight: read with two heads only
+        source_temperature=source_temperature(arg),
+        adversarial=dict(
+            kind="vanilla",
+            weight=0.001,  # LAMBDA_ADV_TARGET
+            aux_weight=0.0002,  # read with two heads only
+            width=64,
+        ),
+        optimizer=sgd(arg, 2.5e-4, HORIZON),  # BASE_LR
+        discriminator_optimizer=seg_base.poly_adam(1e-4, horizon_steps=HORIZON),
     )
 
 
-def contrast_stage(**settings):
-    """The contrast's constants, the same everywhere."""
+def contrast(arg):
+    """SPCL itself: train_ours.py, configs/deeplabv2_r101_cl.yaml."""
+    is_paper = arg.settings == "paper"
     return seg_base.stage(
         "spcl",
+        init_from="warm_up",
+        steps=40_000,  # STOP_ITER
+        batch_size=4,  # BATCH_SIZE 8, half of it source
+        class_balanced=is_class_balanced(arg),
         labels_from="warm_up_labels",
-        init_batch_size=4,
-        # LAMBDA; table 6 of the paper
-        contrast_weight=1.0,
-        contrast_source=True,
+        source_mask="labels" if is_paper else "correct",
+        target_mask="online" if is_paper else "files",
+        logit_temperature=source_temperature(arg),
+        init_batch_size=4,  # of the pass that makes the first prototypes
+        contrast_weight=1.0,  # CL_LOSS; the paper's lambda
+        contrast_source=True,  # the paper's table 6
         contrast_target=True,
         temperature=100.0,  # the code, and its author in SPCL issue 3
         prototype_decay=0.1,  # of the old value: alpha of eq. 3
         absent_classes="keep",  # eq. 3; the code shrinks them
+        proportion=0.5,  # eq. 5; it and cap: read by target_mask="online" only
+        cap=0.9,
+        optimizer=sgd(arg, 2.5e-4, HORIZON),  # BASE_LR
+    )
+
+
+def self_training(arg):
+    """Training on the last labels: train_ssl.py, configs/deeplabv2_r101_tgt_ssl.yaml."""
+    return seg_base.stage(
+        "self_training",
+        init_from="spcl",
+        steps=20_000,  # STOP_ITER
+        batch_size=8,  # BATCH_SIZE, all of it target
+        labels_from="spcl_labels",
+        transform="self_training",
+        loss=dict(kind="cross_entropy"),
+        # FREEZE_BN False; train_ssl.py gives all parameters to SGD
+        norm="train",
+        norm_affine="trained",
+        optimizer=sgd(arg, 5e-4, SELF_TRAINING_HORIZON),  # BASE_LR
+    )
+
+
+def label_stage(init_from):
+    """Pseudo-labels of every target image: pseudo_label.py, the median of each class's confidence,
+    0.9 at most.
+    """
+    return seg_base.pseudo_labels(
+        init_from=init_from,
+        rule="quantile",
         proportion=0.5,
-        cap=0.9,  # read by target_mask="online" only
-        **settings,
+        cap=0.9,
+        statistics="running",  # which are frozen
     )
 
 
@@ -178,7 +200,7 @@ def on_scenes(arg):
     config.data.transforms.self_training = config.data.transforms.target
     optimizer = scenes.optimizer(5e-4)
     recipe = stages(arg)
-    for stage in recipe.keys() & {"warm_up_labels", "spcl_labels"}:
+    for stage in recipe.keys() & {"warm_up_labels", "spcl_labels"}:  # paper: the second alone
         # the statistics that training left are a mixture of both domains', which is 6 points worse
         recipe[stage].statistics = "reestimated"
     for stage, steps in SCENES_STEPS.items():

@@ -317,6 +317,28 @@ def supervised(*, domain="source", transform="", **settings):
     return stage("source_only_seg", domain=domain, transform=transform, **settings)
 
 
+def pseudo_labels(*, init_from, rule, statistics, **settings):
+    """A stage that writes a pseudo-label for every target image; nothing is trained.
+
+    Args:
+      init_from: the stage whose network predicts them.
+      rule: "quantile" reads proportion and cap, "top" share, image_share, keep_every and never.
+      statistics: "running", "image" or "reestimated", which reads reestimate_batches.
+      **settings: what the rule reads.
+    """
+    unread = dict(proportion=0.5, cap=0.9, share=0.1, image_share=0.1, keep_every=5, never=())
+    return stage(
+        "pseudo_labels",
+        init_from=init_from,
+        steps=1,
+        batch_size=4,
+        rule=rule,
+        statistics=statistics,
+        reestimate_batches=50,
+        **(unread | settings),
+    )
+
+
 def without(settings, **changes):
     """A copy of a stage's settings with other values at "key.subkey"."""
     copy = settings.copy_and_resolve_references()
