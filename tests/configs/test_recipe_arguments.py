@@ -3,6 +3,7 @@ name, or refused in one line. The grammar is configs/base/common.py's, the same 
 """
 
 import itertools
+import re
 
 import pytest
 import recipes
@@ -132,6 +133,18 @@ def test_there_are_recipes_to_check():
     assert set().union(*(keys for table in TABLES.values() for keys in table.values())) == set(
         OTHER_VALUES
     )
+
+
+@pytest.mark.parametrize("recipe", recipes.NAMES)
+def test_the_commands_of_a_recipes_docstring_are_commands_of_this_recipe(recipe):
+    """And "...,settings=paper" is one of the last of them."""
+    text = recipes.module(recipe).__doc__
+    commands = re.findall(r"run\.py --config=(\w+)(?::(\S+))?", text)
+    assert commands and {name for name, _ in commands} == {recipe}
+    arguments = [argument for _, argument in commands]
+    arguments += [f"{arguments[-1]},{more}" for more in re.findall(r"^  \.\.\.,(\S+)", text, re.M)]
+    for argument in arguments:
+        assert recipes.get_config(recipe, argument).stages, argument
 
 
 @pytest.mark.parametrize("recipe, variant", ALL)
