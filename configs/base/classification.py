@@ -26,7 +26,7 @@ from ml_collections import ConfigDict
 
 from dajax.recipes.base import common as base
 
-_NAMED_SET = ("root", "source", "target", "weights")
+_NAMED_SET = ("root", "source", "target", "weights")  # its settings are published
 _ANY_PHOTOS = (*_NAMED_SET, "backbone", "size")
 VARIANTS = {
     "digits": ("source",),
@@ -116,9 +116,11 @@ def start(recipe, arg):
     elif arg.source:
         config.data.source = arg.source
     if from_scratch(arg):
-        config.source_only, config.stages = source_only_from_scratch(), ("source_only",)
+        config.source_only = source_only_from_scratch()
+        config.stages = ("source_only",)
         return config
-    config.model.weights, config.runtime.eval_batch_size = arg.weights, 100
+    config.model.weights = arg.weights
+    config.runtime.eval_batch_size = 100  # of large images; memory only
     # CAN's yaml files; for DomainNet MSCAN's slides
     config.model.backbone = arg.backbone or ("resnet101" if arg.variant in LARGE else "resnet50")
     if arg.variant == "visda2017":
@@ -191,7 +193,7 @@ def source_only_from_scratch():
 
 
 def adabn():
-    """The source-only network with statistics of the target: nothing is trained; the numbers are
+    """The source-only network with statistics of the target. Nothing is trained; the numbers are
     ours.
     """
     return stage("adabn", init_from="source_only", steps=100, batch_size=64)

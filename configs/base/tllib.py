@@ -76,5 +76,6 @@ def fit_small_network(stage):
     of it, ten times fine-tuning's, as configs/can.py has it; about as long as CAN's eight loops
     (ours).
     """
-    stage.init_from, stage.steps = "source_only", 1000
+    stage.init_from = "source_only"
+    stage.steps = 1000
     stage.optimizer.update(lr=0.01, lr_multipliers=())
