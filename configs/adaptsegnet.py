@@ -1,17 +1,20 @@
 """AdaptSegNet (Tsai, Hung, Schulter, Sohn, Yang, Chandraker, CVPR 2018): adversarial learning in
 the output space; CLAN's "TAN" baseline.
 
-  python run.py --config=configs/adaptsegnet.py                    embedded scenes with every control; minutes on two cores
-  python run.py --config=configs/adaptsegnet.py:gta5_to_cityscapes,source=DIR,target=DIR,weights=DeepLab_resnet_pretrained_init-f81d91e8.pth
+  python run.py --config=adaptsegnet                 embedded scenes with every control
+  python run.py --config=adaptsegnet:gta5_to_cityscapes,source_root=DIR,target_root=DIR,weights=FILE
   ...,levels=multi         the second head at layer3 and its discriminator
-  ...,settings=paper       every parameter stepped once and all four branches of ASPP, where the released code repeats and leaves out
+  ...,settings=paper       every parameter stepped once and all four branches of ASPP, where the
+                           released code repeats and leaves out
   ...,gan=least_squares    `--gan LS` of the released code, with lambda 0.01
-  ...,backbone=vgg16       single level; weights=vgg16-00b39a1b-updated.pth
-  Weights: the first of http://vllab.ucmerced.edu/ytsai/CVPR18, long dead;
-  https://github.com/RoyalVane/CLAN has a copy, sha256 f81d91e8... as in its name. The second, of
-  which no checksum is published, was on the same page; its origin by name, vgg16-00b39a1b.pth
-  (sha256 00b39a1b...) of https://github.com/jcjohnson/pytorch-vgg, fits backbone=vgg16 as well.
-  weights=none: random ones.
+  ...,backbone=vgg16       single level
+
+The scenes take minutes on two cores. FILE is DeepLab_resnet_pretrained_init-f81d91e8.pth, with
+backbone=vgg16 vgg16-00b39a1b-updated.pth; weights=none stands for random ones. The first was on
+http://vllab.ucmerced.edu/ytsai/CVPR18, long dead; https://github.com/RoyalVane/CLAN has a copy,
+sha256 f81d91e8... as in its name. The second, of which no checksum is published, was on the same
+page; its origin by name, vgg16-00b39a1b.pth (sha256 00b39a1b...) of
+https://github.com/jcjohnson/pytorch-vgg, fits backbone=vgg16 as well.
 
 Published, ResNet-101, GTA5 -> Cityscapes: single level 41.4, multi level 42.4 mIoU; SYNTHIA ->
 Cityscapes, 13 classes: 45.9 and 46.7; VGG-16 35.0 and 37.6. These are best-snapshot figures on the
@@ -20,23 +23,31 @@ validation set; users of the released code got 39.5 to 42.0, falling to 34 by 16
 measured.
 """
 
+from dajax.recipes.base import scenes
 from dajax.recipes.base import segmentation as seg_base
-from dajax.recipes.base.scenes import SIZE_HW, scenes
 
 VARIANTS = {"scenes": ("levels", "gan")} | dict.fromkeys(
     seg_base.REAL_VARIANTS, (*seg_base.REAL_KEYS, "backbone", "levels", "gan", "settings")
 )
+# (height, width) of the whole frame after its resize: train_gta2cityscapes_multi.py, INPUT_SIZE and
+# INPUT_SIZE_TARGET; SYNTHIA's as CLAN has it (CLAN_train.py); Synscapes' are its labels' (ours).
+SOURCE_HW = {
+    "gta5_to_cityscapes": (720, 1280),
+    "synthia_to_cityscapes": (760, 1280),
+    "synscapes_to_cityscapes": (720, 1440),
+}
+TARGET_HW = (512, 1024)
 
 
 def get_config(arg=None):
     """The recipe; see the module's docstring for the variants."""
     arg = seg_base.parse(
+        "adaptsegnet",
         arg,
         VARIANTS,
-        backbone=seg_base.BACKBONES,
         levels=("single", "multi"),
         gan=("vanilla", "least_squares"),
-        settings=("code", "paper"),
+        always_named=("levels",),
     )
     if "vgg" in arg.backbone and arg.levels != "single":
         raise ValueError(
@@ -48,58 +59,56 @@ def get_config(arg=None):
             "settings=paper: changes nothing for backbone vgg16_fcn8s, which has no ASPP and"
             " repeats nothing; leave it out"
         )
-    name = seg_base.run_name(
-        "adaptsegnet",
-        arg,
-        "" if arg.backbone == "resnet101" else arg.backbone,
-        arg.levels,
-        "" if arg.gan == "vanilla" else arg.gan,
-        "paper" if arg.settings == "paper" else "",
-    )
     if arg.variant == "scenes":
-        config = seg_base.segmentation(
-            name, model=seg_base.small_network(arg.levels), data=scenes()
-        )
-        settings = on_scenes(arg)
-        control = seg_base.without(
-            settings, **{"adversarial.weight": 0.0, "adversarial.aux_weight": 0.0}
-        )
-        seg_base.add_scenes_stages(config, control, adaptsegnet=settings)
-        return config
-    branches = 4 if arg.settings == "paper" else 2
-    model = seg_base.deeplab(arg.backbone, arg.levels, arg.weights, aspp_branches=branches)
-    config = seg_base.segmentation(name, model=model, data=seg_base.frames(arg, flip=False))
+        return on_scenes(arg)
+    branches = 4 if arg.settings == "paper" else 2  # deeplab_multi.py returns within the loop
+    config = seg_base.segmentation(
+        arg.name,
+        model=seg_base.deeplab(arg.backbone, arg.levels, arg.weights, aspp_branches=branches),
+        data=frames(arg),
+    )
     config.adaptsegnet = authors(gan=arg.gan, backbone=arg.backbone, settings=arg.settings)
     config.stages = ("adaptsegnet",)
     return config
 
 
+def frames(arg):
+    """Whole frames, never mirrored (dataset/gta5_dataset.py ignores mirror)."""
+    return seg_base.frames(arg, source_hw=SOURCE_HW[arg.variant], target_hw=TARGET_HW, flip=False)
+
+
 def authors(*, gan="vanilla", backbone="resnet101", settings="code"):
     """train_gta2cityscapes_multi.py and its README: the released settings."""
-    weight = 0.01 if gan == "least_squares" else 0.001  # lambda_adv_target2
     return seg_base.stage(
         "adaptsegnet",
-        steps=150_000,
+        steps=150_000,  # NUM_STEPS_STOP; the rate falls over NUM_STEPS, 250,000
         batch_size=1,
-        target_hw=seg_base.TARGET_HW,
-        class_balanced=False,  # rare classes drawn more often: SPCL's warm-up
-        loss=dict(kind="cross_entropy", aux_weight=0.1),
-        source_temperature=1.0,  # lambda_seg
-        # aux_weight: lambda_adv_target1; the README says 0.00005 (and 0.0005 for the other) under
-        # torch 0.4.
-        adversarial=dict(kind=gan, weight=weight, aux_weight=0.0002, width=64),
+        target_hw=TARGET_HW,
+        class_balanced=False,  # True: rare classes are drawn more often, as in SPCL's warm-up
+        loss=dict(kind="cross_entropy", aux_weight=0.1),  # lambda_seg
+        source_temperature=1.0,  # logits are divided by it; SPCL's warm-up has another
+        adversarial=dict(
+            kind=gan,
+            weight=0.01 if gan == "least_squares" else 0.001,  # lambda_adv_target2
+            # lambda_adv_target1; the README says 0.00005 (and 0.0005 for the other) under torch 0.4
+            aux_weight=0.0002,
+            width=64,  # ndf
+        ),
         optimizer=seg_base.sgd_of(backbone, 2.5e-4, settings=settings, horizon_steps=250_000),
         discriminator_optimizer=seg_base.poly_adam(1e-4, horizon_steps=250_000),
     )
 
 
 def on_scenes(arg):
-    """For the small network: what the authors' settings owe to pretrained weights and 150,000 steps
-    is changed, and said.
+    """For the small network, with every control: what the authors' settings owe to pretrained
+    weights and 150,000 steps is changed, and said.
     """
     stage = authors(gan=arg.gan)
-    stage.update(target_hw=SIZE_HW, **seg_base.SCENES_ADAPTATION)
-    stage.optimizer = seg_base.scenes_optimizer(5e-4)
+    stage.update(target_hw=scenes.SIZE_HW, **scenes.ADAPTATION)
+    stage.optimizer = scenes.optimizer(5e-4)
     stage.discriminator_optimizer.horizon_steps = 0
-    stage.adversarial.update(seg_base.SCENES_ADVERSARY)
-    return stage
+    stage.adversarial.update(scenes.ADVERSARY)
+    control = seg_base.without(stage, **{"adversarial.weight": 0.0, "adversarial.aux_weight": 0.0})
+    config = scenes.start(arg.name, arg.levels)
+    scenes.add_stages(config, control, adaptsegnet=stage)
+    return config

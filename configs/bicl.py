@@ -1,13 +1,16 @@
 """BiCL (Lee et al., ECCV 2022): bi-directional contrastive learning with calibrated hybrid
 pseudo-labels, in rounds.
 
-  python run.py --config=configs/bicl.py                           embedded scenes with every control; about 15 minutes on two cores
-  python run.py --config=configs/bicl.py:ablations                 also the rows of the slides' ablation, one round each
-  python run.py --config=configs/bicl.py:gta5_to_cityscapes,source=DIR,target=DIR,weights=DeepLab_resnet_pretrained_init-f81d91e8.pth
-  ...,settings=code        what the released repository (DASS) does in its place: pairs, static labels, its double softmax; no contrast for SYNTHIA
-  ...,density=0.343        the dynamic labels' threshold follows what share of the target's pixels they label; 0.343 is the slides' (table 4)
-  Weights: as for configs/adaptsegnet.py, which says where they are to be had. weights=none: random
-  ones.
+  python run.py --config=bicl                embedded scenes with every control
+  python run.py --config=bicl:ablations      also the rows of the slides' ablation, one round each
+  python run.py --config=bicl:gta5_to_cityscapes,source_root=DIR,target_root=DIR,weights=FILE
+  ...,settings=code        what the released repository (DASS) does instead: pairs, static labels,
+                           its double softmax; no contrast for SYNTHIA
+  ...,density=0.343        the dynamic labels' threshold follows what share of the target's pixels
+                           they label; 0.343 is the slides' (table 4)
+
+The scenes take about 15 minutes on two cores. FILE is DeepLab_resnet_pretrained_init-f81d91e8.pth:
+configs/adaptsegnet.py says where it is to be had; weights=none stands for random ones.
 
 source_only -> rounds of (static pseudo-labels -> BiCL), ten with real data, two on the scenes: one
 command, restartable anywhere.
@@ -21,32 +24,37 @@ Not as in the released code: no convolutions of each domain's own; a random shor
 720 or 864); for SYNTHIA its counter of steps jumps to 20,000 after the first of two epochs.
 """
 
+from dajax.recipes.base import scenes
 from dajax.recipes.base import segmentation as seg_base
-from dajax.recipes.base.scenes import scenes
 
-VARIANTS = {"scenes": ("settings", "density"), "ablations": ("density",)} | dict.fromkeys(
+VARIANTS = {"scenes": ("ablations", "settings", "density")} | dict.fromkeys(
     seg_base.REAL_VARIANTS, (*seg_base.REAL_KEYS, "settings", "density")
 )
-CROP_HW, EVALUATION_HW = (730, 730), (730, 1460)
-SHORTER_EDGE = (730, 1020)  # 850 x 1.2
-SOURCE_ONLY_CROP_HW, SOURCE_ONLY_EDGE = (600, 600), (600, 864)  # 720 x 1.2
-ROUNDS = 10
-# Of a round, two epochs, each ended after 5,002 batches of GTA5 or with SYNTHIA's 4,700; and the
-# horizon of poly within it, num_steps x 2 x 1.2.
+# damnet_config_upsize.yml: crop_src; input_tgt 850, times 1.2. dataset/dataset.py: Resize.
+CROP_HW, SHORTER_EDGE = (730, 730), (730, 1020)
+EVALUATION_HW = (730, 1460)
+# so_config.yml: crop_src; input_src 720, times 1.2
+SOURCE_ONLY_CROP_HW, SOURCE_ONLY_EDGE = (600, 600), (600, 864)
+ROUNDS = 10  # the code's (DASS)
+# Two epochs a round, each ended after 5,002 batches of GTA5 or with SYNTHIA's 4,700.
 ROUND_STEPS = dict.fromkeys(seg_base.REAL_VARIANTS, 10_004) | {"synthia_to_cityscapes": 9_400}
-# num_steps 5,000; 20,000
+# Of poly within a round: num_steps x 2 x 1.2; num_steps is 5,000, for SYNTHIA 20,000.
 HORIZON = dict.fromkeys(seg_base.REAL_VARIANTS, 12_000) | {"synthia_to_cityscapes": 48_000}
 # One pass over the source in batches of two. The code's poly over 12,000 turns complex in GTA5's
 # last 483 batches, so it ends there.
 SOURCE_ONLY_STEPS = dict.fromkeys(seg_base.REAL_VARIANTS, 12_000) | {"synthia_to_cityscapes": 4_700}
 SOURCE_ONLY_HORIZON = 12_000
-LR = 7.5e-5  # halved after every round; the head's is ten times that
+LR = 7.5e-5  # learning_rate; halved after every round; the head's is ten times that
 SCENES_ROUNDS, SCENES_STEPS = 2, 300
 
 
 def get_config(arg=None):
     """The recipe; see the module's docstring for the variants."""
-    arg = seg_base.parse(arg, VARIANTS, settings=("slides", "code"), density=0.0)
+    arg = seg_base.parse("bicl", arg, VARIANTS, settings=("slides", "code"), density=0.0)
+    if arg.ablations and arg.settings == "code":
+        raise ValueError(
+            "ablations: their rows are the slides'; leave out either ablations or settings=code"
+        )
     if not 0 <= arg.density < 1:
         raise ValueError(
             f"density={arg.density}: a share of the target's pixels, from 0 (a fixed threshold) to"
@@ -56,25 +64,19 @@ def get_config(arg=None):
         raise ValueError(
             f"density={arg.density}: settings=code has no dynamic labels; leave one of them out"
         )
-    name = seg_base.run_name(
-        "bicl",
-        arg,
-        "code" if arg.settings == "code" else "",
-        f"density{arg.density}" if arg.density else "",
-    )
-    if arg.variant in ("scenes", "ablations"):
-        return on_scenes(name, arg)
+    if arg.variant == "scenes":
+        return on_scenes(arg)
     config = seg_base.segmentation(
-        name, model=seg_base.deeplab("resnet101", "single", arg.weights), data=frames(arg)
+        arg.name, model=seg_base.deeplab("resnet101", "single", arg.weights), data=frames(arg)
     )
-    config.source_only = seg_base.supervised(
+    config.source_only = seg_base.supervised(  # so_config.yml
         steps=SOURCE_ONLY_STEPS[arg.variant],
         batch_size=2,
         transform="source_only",
         loss=dict(kind="cross_entropy", aux_weight=0.0),
         optimizer=sgd(LR, SOURCE_ONLY_HORIZON),
     )
-    # terrain, truck, train: SYNTHIA has none
+    # terrain, truck, train: SYNTHIA has none (trainer/damnet_trainer.py, gene_thres)
     never = (9, 14, 16) if arg.variant == "synthia_to_cityscapes" else ()
     recipe = rounds(
         arg,
@@ -116,26 +118,24 @@ def frames(arg):
 
 
 def rounds(arg, count, never, settings):
-    """{stage: config} of `count` rounds, each from the network before; settings(i): steps,
-    batch_size and optimizer of round i.
+    """{stage: settings} of rounds of pseudo-labels and BiCL, each from the network before.
+
+    Args:
+      count: of rounds.
+      never: classes that get no pseudo-label.
+      settings: f(i) -> steps, batch_size and optimizer of round i.
     """
     recipe, before = {}, "source_only"
     for i in range(count):
         labels, name = f"labels_{i}", f"bicl_{i}"
-        recipe[labels] = seg_base.stage(
-            "pseudo_labels",
+        recipe[labels] = seg_base.pseudo_labels(
             init_from=before,
-            steps=1,
-            batch_size=4,
             rule="top",
-            share=0.1,
-            image_share=0.1,
-            keep_every=5,
+            share=0.1,  # cb_prop
+            image_share=0.1,  # cb_prop, utils/func.py: gene_plabel_prop
+            keep_every=5,  # trainer/damnet_trainer.py: cls_probs[::5]
             never=never,
-            proportion=0.5,
-            cap=0.9,  # read by rule="quantile" only
             statistics="image",  # the code, whose network is in train mode when it makes labels
-            reestimate_batches=50,  # read by statistics="reestimated" only
         )
         recipe[name] = bicl_stage(arg, init_from=before, labels_from=labels, **settings(i))
         before = name
@@ -146,23 +146,22 @@ def bicl_stage(arg, **settings):
     """The method's settings and where they come from."""
     stage = seg_base.stage(
         "bicl",
-        # code: lambt, lamb; the slides leave L_base undefined
-        target_weight=0.3,
-        entropy_weight=0.4,
+        # The slides leave L_base, of which these are weights, undefined.
+        target_weight=0.3,  # code: lambt
+        entropy_weight=0.4,  # code: lamb
         entropy="right",  # the code's "double_softmax" is a slip
         # code: damnet_config_upsize.yml; 0.1 in damnet_config.yml, 0 in synthia_damnet_config.yml
         contrast_weight=0.2,
-        contrast_kind="batch",
+        contrast_kind="batch",  # slides
         forward=True,
-        backward=True,  # slides
+        backward=True,
         temperature=0.1,  # code: similarities times 10; not on the slides
         prototype_gradient=True,  # code: no detach; not on the slides
         decay=0.9,  # ours; lambda on the slides, without a value
-        # The threshold is ours; T on the slides, without a value; 0.55 and 0.9 ended alike on the
-        # scenes (seed 0: 38.4, 38.1). 0.8 with score="probability": a branch of the code that
-        # reaches no loss.
-        # share: of the target's pixels that dynamic labels are to have, in place of the threshold;
-        # 0 for the threshold.
+        # The threshold is ours: T on the slides, without a value; 0.55 and 0.9 ended alike on the
+        # scenes (seed 0: 38.4, 38.1). The code has 0.8 with score="probability", in a branch that
+        # reaches no loss. share: of the target's pixels that are to have dynamic labels; 0 leaves
+        # it to the threshold.
         dynamic=dict(on=True, calibrate=True, threshold=0.55, share=arg.density, score="cosine"),
         priority="dynamic",  # slides
         **settings,
@@ -176,18 +175,20 @@ def bicl_stage(arg, **settings):
     return stage
 
 
-def on_scenes(name, arg):
+def on_scenes(arg):
     """For the small network from random weights; the control takes as many steps as all rounds
     together.
     """
-    config = seg_base.segmentation(name, model=seg_base.small_network("single"), data=scenes())
-    settings = seg_base.SCENES_ADAPTATION | dict(steps=SCENES_STEPS)
-    del settings["init_from"]
+    config = scenes.start(arg.name, "single")
     recipe = rounds(
         arg,
         SCENES_ROUNDS,
         (),
-        lambda i: settings | dict(optimizer=seg_base.scenes_optimizer(5e-4 / 2**i)),
+        lambda i: dict(
+            steps=SCENES_STEPS,
+            batch_size=scenes.ADAPTATION["batch_size"],
+            optimizer=scenes.optimizer(5e-4 / 2**i),
+        ),
     )
     for i in range(SCENES_ROUNDS):
         # as configs/spcl.py on the scenes; a map of 16 x 32 is few pixels for statistics
@@ -199,7 +200,7 @@ def on_scenes(name, arg):
         "steps": SCENES_ROUNDS * SCENES_STEPS,
     }
     control = seg_base.without(recipe["bicl_0"], **without_target)
-    if arg.variant == "ablations":
+    if arg.ablations:
         static = {"dynamic.on": False, "dynamic.share": 0.0}
         rows = dict(
             base={"contrast_weight": 0.0} | static,
@@ -210,7 +211,7 @@ def on_scenes(name, arg):
         recipe |= {
             name: seg_base.without(recipe["bicl_0"], **changes) for name, changes in rows.items()
         }
-    seg_base.add_scenes_stages(config, control, **recipe)
+    scenes.add_stages(config, control, **recipe)
     # the control reads labels, whose weight is 0
     first = ("source_only", "adabn", "labels_0", "control")
     config.stages = first + tuple(stage for stage in config.stages if stage not in first)

@@ -1,22 +1,64 @@
-"""CDAN (Long et al., NeurIPS 2018), DANN whose discriminator sees the predicted class too. CDAN+E:
+"""CDAN (Long et al., NeurIPS 2018): DANN whose discriminator sees the predicted class too. CDAN+E:
 --config.cdan.entropy_conditioning=True.
 
-  python run.py --config=configs/cdan.py                      rendered digits -> handwriting; no download, minutes on two cores
-  python run.py --config=configs/cdan.py:digits,network=can   with CAN's network, as configs/compare_cls.py has it
-  python run.py --config=configs/cdan.py:folder,root=DIR,source=A,target=B,size=64
-  python run.py --config=configs/cdan.py:office31,root=DIR,source=amazon,target=webcam,weights=resnet50-19c8e357.pth
-  python run.py --config=configs/cdan.py:visda2017,root=DIR,weights=resnet101-5d3b4d8f.pth
-  python run.py --config=configs/cdan.py:domainnet,root=DIR,target=clipart,weights=resnet101-5d3b4d8f.pth    (other domains: one source)
+  python run.py --config=cdan                      rendered digits -> handwriting
+  python run.py --config=cdan:digits,network=can   with CAN's network
+  python run.py --config=cdan:folder,root=DIR,source=A,target=B,size=64
+  python run.py --config=cdan:office31,root=DIR,source=amazon,target=webcam,weights=FILE
+  python run.py --config=cdan:visda2017,root=DIR,weights=FILE
+  python run.py --config=cdan:domainnet,root=DIR,target=clipart,weights=FILE
 
-No figure is on the slides of CAN.
-How such rows were run is not stated; the settings here are tllib's. Neither has been reproduced
-here yet. configs/base/classification.py says which settings are not tllib's, all arguments, and
-where the weights are to be had: https://download.pytorch.org/models/resnet50-19c8e357.pth for one.
+FILE is resnet50-19c8e357.pth, with visda2017 and domainnet resnet101-5d3b4d8f.pth:
+configs/base/classification.py says where they are to be had. The digits need no download and take
+minutes on two cores. Without `source`, domainnet takes all other domains as one source. With
+network=can the method has the network, views and optimiser of configs/compare_cls.py.
+
+No figure is on the slides of CAN. The settings here are tllib's (configs/base/tllib.py says which
+are not). Not reproduced here yet.
 """
 
+from dajax.recipes.base import cans_network, tllib
 from dajax.recipes.base import classification as cls_base
+
+VARIANTS = tllib.VARIANTS
 
 
 def get_config(arg=None):
     """The recipe; see the module's docstring for the variants."""
-    return cls_base.recipe("cdan", arg)
+    arg = cls_base.parse(arg, VARIANTS)
+    config = cls_base.start("cdan", arg)
+    if arg.network == "own":  # tllib/alignment/cdan.py, ImageClassifier
+        tllib.use_views(config, arg)
+        config.model.update(tllib.bottleneck(arg, norm=True, dropout=0.0))
+    config.cdan = stage(arg)
+    config.stages += ("cdan",)
+    return config
+
+
+def stage(arg):
+    """CDAN for a variant: tllib's cdan.py and cdan.sh; a comment names every other origin."""
+    settings = cls_base.stage(
+        "cdan",
+        steps=20_000,  # Office-31: 20 epochs of 1,000 (cdan.sh; cdan.py -i)
+        batch_size=32,  # cdan.py -b
+        weight=1.0,  # cdan.py --trade-off
+        joint_pass=True,  # both domains in one batch
+        discriminator_width=1024,  # cdan.py, DomainDiscriminator
+        # tllib/alignment/cdan.py: the gradient's weight rises from 0 to 1
+        reversal=dict(low=0.0, high=1.0, alpha=1.0, ramp_steps=1000),
+        entropy_conditioning=False,  # True: CDAN+E
+        randomized_dim=0,  # width of a random projection of the conditioned features; 0: none
+        optimizer=tllib.sgd(lr=0.01, alpha=0.001, weight_decay=1e-3),
+    )
+    if arg.variant == "visda2017":
+        settings.steps = 30_000  # cdan.sh: 30 epochs of 1,000
+    elif arg.variant == "domainnet":
+        # cdan.sh: 30 epochs of 2,500; from several sources 40 of 5,000
+        settings.steps = 75_000 if cls_base.num_sources(arg) == 1 else 200_000
+        settings.randomized_dim = 51_200  # cdan.sh: -r -rd 51200
+    if arg.network == "can":
+        cans_network.fit(settings, arg)
+        settings.optimizer.lr_multipliers += (("^discriminator/", 10.0),)  # new, as the head is
+    if cls_base.from_scratch(arg):
+        tllib.fit_small_network(settings)
+    return settings

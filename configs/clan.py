@@ -1,10 +1,11 @@
 """CLAN (Luo, Zheng, Guan, Yu, Yang, CVPR 2019): category-level adversaries.
 
-  python run.py --config=configs/clan.py                           embedded scenes with every control; minutes on two cores
-  python run.py --config=configs/clan.py:gta5_to_cityscapes,source=DIR,target=DIR,weights=DeepLab_resnet_pretrained_init-f81d91e8.pth
+  python run.py --config=clan      embedded scenes with every control; minutes on two cores
+  python run.py --config=clan:gta5_to_cityscapes,source_root=DIR,target_root=DIR,weights=FILE
   ...,settings=paper       the paper's values where its released code has others, see below
-  Weights: https://github.com/RoyalVane/CLAN has a copy; sha256 begins with the f81d91e8 of its
-  name. weights=none: random ones.
+
+FILE is DeepLab_resnet_pretrained_init-f81d91e8.pth, of which https://github.com/RoyalVane/CLAN has
+a copy; its sha256 begins with the f81d91e8 of its name. weights=none stands for random ones.
 
 settings=paper: cross-entropy of the summed heads (code: focal, each head), the weight loss on
 kernels alone and without the factor 2, nothing damped, no warm-up and the adaptive weight from the
@@ -13,18 +14,25 @@ with weight decay, every parameter stepped once. Not covered: its crops of 512x1
 as in the code), weights of ImageNet alone, FCN8s on VGG-16.
 
 Published, ResNet-101: GTA5 -> Cityscapes 43.2 mIoU, SYNTHIA -> Cityscapes 47.8 over 13 classes;
-VGG-16 (FCN8s) 36.6 and 39.3. Best snapshot on
-the validation set: the released log has 43.68 at 82k, 41.32 at the last step. Users got 41.3 at
-100k (CLAN issue 19). Not reproduced here yet; 100,000 steps: about two days on one modern GPU,
-estimated, not measured.
+VGG-16 (FCN8s) 36.6 and 39.3. These are best snapshots on the validation set: the released log has
+43.68 at 82k, 41.32 at the last step. Users got 41.3 at 100k (CLAN issue 19). Not reproduced here
+yet; 100,000 steps: about two days on one modern GPU, estimated, not measured.
 """
 
+from dajax.recipes.base import scenes
 from dajax.recipes.base import segmentation as seg_base
-from dajax.recipes.base.scenes import SIZE_HW, scenes
 
 VARIANTS = {"scenes": ("settings",)} | dict.fromkeys(
     seg_base.REAL_VARIANTS, (*seg_base.REAL_KEYS, "settings")
 )
+# (height, width) of the whole frame after its resize: CLAN_train.py, INPUT_SIZE_SOURCE and
+# INPUT_SIZE_TARGET; Synscapes' are its labels' (ours).
+SOURCE_HW = {
+    "gta5_to_cityscapes": (720, 1280),
+    "synthia_to_cityscapes": (760, 1280),
+    "synscapes_to_cityscapes": (720, 1440),
+}
+TARGET_HW = (512, 1024)
 # (bound of a uniform number, factor on the image's size): gta5_dataset.py and its siblings with
 # scale=True. The label keeps its size.
 IMAGE_SCALES = ((0.3, 0.8), (0.7, 1.0), (1.0, 1.1))
@@ -32,19 +40,19 @@ IMAGE_SCALES = ((0.3, 0.8), (0.7, 1.0), (1.0, 1.1))
 
 def get_config(arg=None):
     """The recipe; see the module's docstring for the variants."""
-    arg = seg_base.parse(arg, VARIANTS, settings=("code", "paper"))
-    is_paper = arg.settings == "paper"
-    name = seg_base.run_name("clan", arg, "paper" if is_paper else "")
+    arg = seg_base.parse("clan", arg, VARIANTS)
     if arg.variant == "scenes":
-        config = seg_base.segmentation(name, model=seg_base.small_network("twin"), data=scenes())
-        settings = on_scenes(arg)
-        seg_base.add_scenes_stages(
-            config, seg_base.without(settings, **{"adversarial.weight": 0.0}), clan=settings
-        )
-        return config
-    data = seg_base.frames(arg, flip=True, image_scales=() if is_paper else IMAGE_SCALES)
+        return on_scenes(arg)
     config = seg_base.segmentation(
-        name, model=seg_base.deeplab("resnet101", "twin", arg.weights), data=data
+        arg.name,
+        model=seg_base.deeplab("resnet101", "twin", arg.weights),
+        data=seg_base.frames(
+            arg,
+            source_hw=SOURCE_HW[arg.variant],
+            target_hw=TARGET_HW,
+            flip=True,
+            image_scales=() if arg.settings == "paper" else IMAGE_SCALES,
+        ),
     )
     config.clan = authors(arg)
     config.stages = ("clan",)
@@ -52,50 +60,54 @@ def get_config(arg=None):
 
 
 def authors(arg):
-    """CLAN_train.py; the paper's values (spec/clan.md, section 7) with settings=paper."""
-    steps, warmup = 100_000, 5000  # NUM_STEPS; PREHEAT_STEPS
+    """CLAN_train.py; with settings=paper the paper's values, which the module's docstring lists."""
+    warmup = 5000  # PREHEAT_STEPS
     # Lambda_local; the paper has 40 for both
     local_weight = 10.0 if arg.variant == "synthia_to_cityscapes" else 40.0
     stage = seg_base.stage(
         "clan",
-        steps=steps,
+        steps=100_000,  # NUM_STEPS
         batch_size=1,
-        target_hw=seg_base.TARGET_HW,
-        # each head's, summed; the paper: cross-entropy, on="ensemble"
-        loss=dict(kind="focal", gamma=2.0, on="heads"),
+        target_hw=TARGET_HW,
+        loss=dict(kind="focal", gamma=2.0, on="heads"),  # utils/loss.py; each head's, summed
         adversarial=dict(
-            kind="vanilla", weight=0.001, epsilon=0.4, local_weight=local_weight, width=64
+            kind="vanilla",  # bce_loss
+            weight=0.001,  # Lambda_adv
+            epsilon=0.4,  # Epsilon
+            local_weight=local_weight,
+            width=64,  # model/CLAN_D.py, ndf
         ),
         weight_loss=0.02,  # Lambda_weight 0.01, times the 2 of the code
         weight_loss_with_biases=True,
-        differentiate_map=True,
+        differentiate_map=True,  # no detach in the generator's step
         damped=True,
-        horizon_steps=0,
-        warmup_steps=warmup,
+        horizon_steps=0,  # of the damping; 0: the stage's end
+        warmup_steps=warmup,  # until then every pixel has the same adversarial weight
         optimizer=seg_base.sgd_of("resnet101", 2.5e-4, settings=arg.settings, warmup_steps=warmup),
         discriminator_optimizer=seg_base.poly_adam(1e-4, warmup_steps=warmup),
     )
     if arg.settings == "paper":
-        stage.loss.update(kind="cross_entropy", on="ensemble")
+        stage.loss.update(kind="cross_entropy", on="ensemble")  # eq. 3
         stage.update(weight_loss=0.01, weight_loss_with_biases=False, damped=False, warmup_steps=0)
         stage.adversarial.local_weight = 40.0
         stage.optimizer.warmup_steps = 0
-        # 5e-5, never decayed, weight decay 5e-4
-        stage.discriminator_optimizer = seg_base.poly_adam(5e-5, weight_decay=5e-4) | dict(
-            schedule="constant"
-        )
+        adam = seg_base.poly_adam(5e-5, weight_decay=5e-4)
+        stage.discriminator_optimizer = adam | dict(schedule="constant")
     return stage
 
 
 def on_scenes(arg):
-    """For the small network: what the authors' settings owe to pretrained weights and 100,000 steps
-    is changed, and said.
+    """For the small network, with every control: what the authors' settings owe to pretrained
+    weights and 100,000 steps is changed, and said.
     """
     stage = authors(arg)
-    # the authors' share
-    warmup = 0 if arg.settings == "paper" else seg_base.SCENES_ADAPTATION["steps"] // 20
-    stage.update(target_hw=SIZE_HW, warmup_steps=warmup, **seg_base.SCENES_ADAPTATION)
-    stage.optimizer = seg_base.scenes_optimizer(5e-4, warmup_steps=warmup)
+    # the authors' share of the steps
+    warmup = 0 if arg.settings == "paper" else scenes.ADAPTATION["steps"] // 20
+    stage.update(target_hw=scenes.SIZE_HW, warmup_steps=warmup, **scenes.ADAPTATION)
+    stage.optimizer = scenes.optimizer(5e-4, warmup_steps=warmup)
     stage.discriminator_optimizer.warmup_steps = warmup
-    stage.adversarial.update(seg_base.SCENES_ADVERSARY)
-    return stage
+    stage.adversarial.update(scenes.ADVERSARY)
+    config = scenes.start(arg.name, "twin")
+    control = seg_base.without(stage, **{"adversarial.weight": 0.0})
+    scenes.add_stages(config, control, clan=stage)
+    return config

@@ -1,31 +1,34 @@
 """Every classification method from one source-only network, with one network and optimiser: CAN's.
 
-  python run.py --config=configs/compare_cls.py                                              rendered digits -> handwriting
-  python run.py --config=configs/compare_cls.py:folder,root=DIR,source=A,target=B,size=64    any folders, from random weights
-  python run.py --config=configs/compare_cls.py:office31,root=DIR,source=amazon,target=webcam,weights=resnet50-19c8e357.pth
+  python run.py --config=compare_cls                  rendered digits -> handwriting
+  python run.py --config=compare_cls:folder,root=DIR,source=A,target=B,size=64
+  python run.py --config=compare_cls:office31,root=DIR,source=amazon,weights=FILE
 
-configs/can.py says where the weights are to be had; how long the baselines take,
-configs/base/classification.py.
+FILE is resnet50-19c8e357.pth: configs/base/classification.py says where it is to be had, and has
+all arguments. `folder` trains from random weights without `weights`. How long the baselines take:
+configs/base/cans_network.py.
 
-Rows: source only, AdaBN, DANN, DAN, JAN, CDAN, MCD, CAN with weight 0 (its schedule without its
+Rows: source only, AdaBN, DANN, CDAN, DAN, JAN, MCD, CAN with weight 0 (its schedule without its
 loss), CAN intra-class only, CAN.
 """
 
-from dajax.recipes import can
+from dajax.recipes import can, cdan, dan, dann, jan, mcd
 from dajax.recipes.base import classification as cls_base
+
+VARIANTS = cls_base.VARIANTS
+BASELINES = {"dann": dann, "cdan": cdan, "dan": dan, "jan": jan, "mcd": mcd}
 
 
 def get_config(arg=None):
     """The recipe; see the module's docstring for the variants."""
-    arg = cls_base.parse(arg, networks=())
+    arg = cls_base.parse(arg, VARIANTS)
+    arg.network = "can"  # every row's
     config = cls_base.start("compare_cls", arg)
-    rows = {method: cls_base.baseline(method, arg) for method in cls_base.BASELINES}
-    rows |= can.ablations(arg)
-    first = {}
+    rows = {name: recipe.stage(arg) for name, recipe in BASELINES.items()} | can.ablations(arg)
     if cls_base.from_scratch(arg):
-        first = {"source_only": config.source_only, "adabn": cls_base.adabn()}
-    elif arg.variant not in ("visda2017", "domainnet"):
-        first = {"source_only": can.authors_source_only(arg)}  # a row, not a start
-    config.update(first | rows)
-    config.stages = (*first, *rows)
+        rows = {"adabn": cls_base.adabn()} | rows
+    elif arg.variant not in cls_base.LARGE:
+        rows = {"source_only": can.authors_source_only(arg)} | rows  # a row, not a start
+    config.update(rows)
+    config.stages += tuple(rows)
     return config

@@ -1,22 +1,57 @@
-"""DAN (Long et al., ICML 2015), the maximum mean discrepancy of features with several kernels.
+"""DAN (Long et al., ICML 2015): the maximum mean discrepancy of features with several kernels.
 
-  python run.py --config=configs/dan.py                      rendered digits -> handwriting; no download, minutes on two cores
-  python run.py --config=configs/dan.py:digits,network=can   with CAN's network, as configs/compare_cls.py has it
-  python run.py --config=configs/dan.py:folder,root=DIR,source=A,target=B,size=64
-  python run.py --config=configs/dan.py:office31,root=DIR,source=amazon,target=webcam,weights=resnet50-19c8e357.pth
-  python run.py --config=configs/dan.py:visda2017,root=DIR,weights=resnet101-5d3b4d8f.pth
-  python run.py --config=configs/dan.py:domainnet,root=DIR,target=clipart,weights=resnet101-5d3b4d8f.pth    (other domains: one source)
+  python run.py --config=dan                      rendered digits -> handwriting
+  python run.py --config=dan:digits,network=can   with CAN's network
+  python run.py --config=dan:folder,root=DIR,source=A,target=B,size=64
+  python run.py --config=dan:office31,root=DIR,source=amazon,target=webcam,weights=FILE
+  python run.py --config=dan:visda2017,root=DIR,weights=FILE
+  python run.py --config=dan:domainnet,root=DIR,target=clipart,weights=FILE
+
+FILE is resnet50-19c8e357.pth, with visda2017 and domainnet resnet101-5d3b4d8f.pth:
+configs/base/classification.py says where they are to be had. The digits need no download and take
+minutes on two cores. Without `source`, domainnet takes all other domains as one source. With
+network=can the method has the network, views and optimiser of configs/compare_cls.py.
 
 Office-31, average of six tasks, ResNet-50 (slides of CAN): 80.4; VisDA-2017 mean-class, ResNet-101:
-62.8. How such rows were run is not stated; the settings here are tllib's. Neither has been
-reproduced here yet. configs/base/classification.py says which settings are not tllib's, all
-arguments, and where the weights are to be had:
-https://download.pytorch.org/models/resnet50-19c8e357.pth for one.
+62.8. How such rows were run is not stated; the settings here are tllib's (configs/base/tllib.py
+says which are not). Not reproduced here yet.
 """
 
+from dajax.recipes.base import cans_network, tllib
 from dajax.recipes.base import classification as cls_base
+
+VARIANTS = tllib.VARIANTS
 
 
 def get_config(arg=None):
     """The recipe; see the module's docstring for the variants."""
-    return cls_base.recipe("dan", arg)
+    arg = cls_base.parse(arg, VARIANTS)
+    config = cls_base.start("dan", arg)
+    if arg.network == "own":  # tllib/alignment/dan.py, ImageClassifier
+        tllib.use_views(config, arg)
+        config.model.update(tllib.bottleneck(arg, norm=False, dropout=0.5))
+    config.dan = stage(arg)
+    config.stages += ("dan",)
+    return config
+
+
+def stage(arg):
+    """DAN for a variant: tllib's dan.py and dan.sh; a comment names every other origin."""
+    settings = cls_base.stage(
+        "dan",
+        steps=10_000,  # Office-31 and VisDA-2017: 20 epochs of 500 (dan.sh; dan.py -i)
+        batch_size=32,  # dan.py -b
+        weight=1.0,  # dan.py --trade-off
+        joint_pass=False,  # one domain after the other
+        kernel="tllib",
+        statistic="linear",  # dan.py --non-linear: quadratic
+        optimizer=tllib.sgd(lr=0.003, alpha=0.0003, weight_decay=5e-4),
+    )
+    if arg.variant == "domainnet":  # dan.sh: 30 epochs of 2,500; from several sources 40 of 5,000
+        settings.steps = 75_000 if cls_base.num_sources(arg) == 1 else 200_000
+    if arg.network == "can":
+        cans_network.fit(settings, arg)
+        settings.update(kernel="can", weight=0.3)  # CAN discrepancy/mmd.py; Office-31/MMD/*.yaml
+    if cls_base.from_scratch(arg):
+        tllib.fit_small_network(settings)
+    return settings

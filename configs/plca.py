@@ -1,14 +1,15 @@
 """PLCA (Kang, Wei, Yang, Zhuang, Hauptmann, NeurIPS 2020): pixel-level cycle association.
 
-  python run.py --config=configs/plca.py                           embedded scenes with every control; minutes on two cores
-  python run.py --config=configs/plca.py:ablations                 the rows of the paper's Table 1 on the scenes
-  python run.py --config=configs/plca.py:gta5_to_cityscapes,source=DIR,target=DIR,weights=resnet101-imagenet.pth
-  python run.py --config=configs/plca.py:synthia_to_cityscapes,source=DIR,target=DIR,weights=resnet101-imagenet.pth
-  ...,settings=paper       Lovasz weight 0.75, where the released code's gradient has 3; nothing else: no other number of
-                           the paper differs but its "about" 11,000 and 3,000 steps (spec/plca.md,
-                           12)
-  Weights: the ResNet-101 that https://github.com/kgl-prml/Pixel-Level-Cycle-Association links under
-  "Pre-trained Model"; no checksum is published. weights=none: random ones.
+  python run.py --config=plca                embedded scenes with every control
+  python run.py --config=plca:ablations      the rows of the paper's Table 1 on the scenes
+  python run.py --config=plca:gta5_to_cityscapes,source_root=DIR,target_root=DIR,weights=FILE
+  python run.py --config=plca:synthia_to_cityscapes,source_root=DIR,target_root=DIR,weights=FILE
+  ...,settings=paper       Lovasz weight 0.75, where the released code's gradient has 3; no other
+                           number of the paper differs but its "about" 11,000 and 3,000 steps
+
+The scenes take minutes on two cores. FILE is the ResNet-101 (resnet101-imagenet.pth) that
+https://github.com/kgl-prml/Pixel-Level-Cycle-Association links under "Pre-trained Model"; no
+checksum is published. weights=none stands for random ones.
 
 Published, ResNet-101, last step, with spatial aggregation at test time: GTA5 -> Cityscapes 47.7
 mIoU (47.8 in the released README), SYNTHIA -> Cityscapes 46.8 over 16 classes (46.9). Not
@@ -17,11 +18,11 @@ in the pixels here. 10,416 steps of 8 + 8 crops of 730x730: about a day on one m
 estimated, not measured.
 """
 
+from dajax.recipes.base import scenes
 from dajax.recipes.base import segmentation as seg_base
-from dajax.recipes.base.scenes import scenes
 
 REAL_VARIANTS = ("gta5_to_cityscapes", "synthia_to_cityscapes")
-VARIANTS = {"scenes": (), "ablations": ()} | dict.fromkeys(
+VARIANTS = {"scenes": ("ablations",)} | dict.fromkeys(
     REAL_VARIANTS, (*seg_base.REAL_KEYS, "settings")
 )
 CROP_HW, EVALUATION_HW = (730, 730), (730, 1460)  # CROPSIZE; INPUT_SIZE_T
@@ -33,14 +34,14 @@ STEPS = {"gta5_to_cityscapes": (28 * 372, 30 * 372), "synthia_to_cityscapes": (8
 
 def get_config(arg=None):
     """The recipe; see the module's docstring for the variants."""
-    arg = seg_base.parse(arg, VARIANTS, settings=("code", "paper"))
-    name = seg_base.run_name("plca", arg, "paper" if arg.settings == "paper" else "")
-    if arg.variant in STEPS:
-        config = seg_base.segmentation(name, model=network(arg.weights), data=frames(arg))
-        config.plca, config.stages = authors(arg), ("plca",)
-        config.evaluation.align_corners = False  # tools/test.py
+    arg = seg_base.parse("plca", arg, VARIANTS)
+    if arg.variant == "scenes":
+        config = on_scenes(arg)
     else:
-        config = on_scenes(name, arg)
+        config = seg_base.segmentation(arg.name, model=network(arg.weights), data=frames(arg))
+        config.plca = authors(arg)
+        config.stages = ("plca",)
+        config.evaluation.align_corners = False  # tools/test.py
     config.evaluation.aggregation_alpha = TEST_ALPHA
     return config
 
@@ -88,36 +89,34 @@ def authors(arg):
     steps, horizon = STEPS[arg.variant]
     return association_stage(
         steps=steps,
-        batch_size=4,
-        accumulate=2,  # TRAIN_BATCH_SIZE, ITER_SIZE
+        batch_size=4,  # TRAIN_BATCH_SIZE
+        accumulate=2,  # ITER_SIZE
         # LOV_W, which the code multiplies by GPUs (2 in its published command) and ITER_SIZE
         lovasz_weight=0.75 if arg.settings == "paper" else 0.75 * 2 * 2,
-        # LR_MULT 1.0
+        # BASE_LR; LR_MULT
         optimizer=seg_base.poly_sgd(2.5e-4, horizon_steps=horizon, head_multiplier=1.0),
     )
 
 
-def on_scenes(name, arg):
+def on_scenes(arg):
     """For the small network from random weights. Ablations: the rows of the paper's Table 1, each
     from the same source-only network.
     """
-    config = seg_base.segmentation(name, model=seg_base.small_network("single"), data=scenes())
+    config = scenes.start(arg.name, "single")
     # One device and no accumulation: here the released code's Lovasz weight is the paper's.
     full = association_stage(
         accumulate=1,
         lovasz_weight=0.75,
-        optimizer=seg_base.scenes_optimizer(5e-4),
-        **seg_base.SCENES_ADAPTATION,
+        optimizer=scenes.optimizer(5e-4),
+        **scenes.ADAPTATION,
     )
-    no_prediction, no_smoothing = (
-        {"association.prediction_level": False},
-        {"label_smoothing.weight": 0.0},
-    )
+    no_prediction = {"association.prediction_level": False}
+    no_smoothing = {"label_smoothing.weight": 0.0}
     control = seg_base.without(
         full, **{"association.feature_level": False}, **no_prediction, **no_smoothing
     )
     rows = {}
-    if arg.variant == "ablations":
+    if arg.ablations:
         rows = dict(
             cross_entropy=seg_base.without(control, lovasz_weight=0.0),
             feature_level=seg_base.without(full, **no_prediction, **no_smoothing),
@@ -125,5 +124,5 @@ def on_scenes(name, arg):
             similarity=seg_base.without(full, **{"association.kind": "similarity"}),
             no_aggregation=seg_base.without(full, **{"association.aggregation_alpha": 0.0}),
         )
-    seg_base.add_scenes_stages(config, control, **rows, plca=full)
+    scenes.add_stages(config, control, **rows, plca=full)
     return config

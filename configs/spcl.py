@@ -1,22 +1,23 @@
 """SPCL (Xie, Li, Li, Liu, Huang, Wang, 2021): semantic prototype-based contrastive learning, then
 self-training.
 
-  python run.py --config=configs/spcl.py                           embedded scenes with every control; about 15 minutes on two cores
-  python run.py --config=configs/spcl.py:ablations                 also without contrast, and with the source's alone (the paper's table 6)
-  python run.py --config=configs/spcl.py:gta5_to_cityscapes,source=DIR,target=DIR,weights=resnet101-5d3b4d8f.pth
+  python run.py --config=spcl                embedded scenes with every control
+  python run.py --config=spcl:ablations      also without contrast, and with the source's alone
+  python run.py --config=spcl:gta5_to_cityscapes,source_root=DIR,target_root=DIR,weights=FILE
   ...,settings=paper       the paper's values where its released code has others, see below
-  Weights: https://download.pytorch.org/models/resnet101-5d3b4d8f.pth, sha256 begins with 5d3b4d8f.
-  weights=none: random ones.
+
+The scenes take about 15 minutes on two cores; their ablations are those of the paper's table 6.
+FILE is https://download.pytorch.org/models/resnet101-5d3b4d8f.pth, whose sha256 begins with
+5d3b4d8f; weights=none stands for random ones.
 
 warm-up (AdaptSegNet) -> pseudo-labels -> SPCL (its prototypes first) -> pseudo-labels ->
 self-training: one command, restartable anywhere.
 
 settings=paper: flips in every stage, weight decay 1e-4, source labels as they are (code: where
 predicted right), target labels from the current output (code: files of the warm-up), logits not
-divided by 1.8, no class-balanced drawing, which the
-paper does not mention. Not covered: its sums over pixels (here, as in the code, means), prototypes
-over all images (here over those that have the class), labels strictly above the threshold in
-self-training; the paper gives no temperature.
+divided by 1.8, no class-balanced drawing, which the paper does not mention. Not covered: its sums
+over pixels (here, as in the code, means), prototypes over all images (here over those that have the
+class), labels strictly above the threshold in self-training; the paper gives no temperature.
 
 Published, ResNet-101, best snapshot on the validation set: GTA5 -> Cityscapes 52.1 mIoU, SYNTHIA ->
 Cityscapes 47.2 over 16 classes and 54.4 over 13, Synscapes -> Cityscapes 57.1. Not reproduced here
@@ -25,10 +26,10 @@ yet; 100,000 steps: about three days on one modern GPU, estimated, not measured.
 
 from dajax.recipes import adaptsegnet
 from dajax.recipes.base import common as base
+from dajax.recipes.base import scenes
 from dajax.recipes.base import segmentation as seg_base
-from dajax.recipes.base.scenes import scenes
 
-VARIANTS = {"scenes": ("settings",), "ablations": ("settings",)} | dict.fromkeys(
+VARIANTS = {"scenes": ("ablations", "settings")} | dict.fromkeys(
     seg_base.REAL_VARIANTS, (*seg_base.REAL_KEYS, "settings")
 )
 # SOURCE_INPUT_SIZE_TRAIN of configs/*.yaml. SPCL ships none for SYNTHIA; its authors' next code,
@@ -38,7 +39,7 @@ SOURCE_HW = dict.fromkeys(seg_base.REAL_VARIANTS, (720, 1280)) | {
 }
 TARGET_HW = (512, 1024)
 JITTER = dict(brightness=0.5, contrast=0.5, saturation=0.5, hue=0.2, before_geometry=True)
-# of poly: SOLVER.MAX_ITER; the stages stop at 40,000 and 20,000
+# Of poly: SOLVER.MAX_ITER. The stages stop before, at SOLVER.STOP_ITER: 40,000 and 20,000.
 HORIZON, SELF_TRAINING_HORIZON = 62_500, 31_250
 # Of the scenes. The control takes as many steps as all stages of the recipe together.
 SCENES_STEPS = dict(warm_up=500, spcl=300, self_training=400)
@@ -46,14 +47,12 @@ SCENES_STEPS = dict(warm_up=500, spcl=300, self_training=400)
 
 def get_config(arg=None):
     """The recipe; see the module's docstring for the variants."""
-    arg = seg_base.parse(arg, VARIANTS, settings=("code", "paper"))
-    name = seg_base.run_name("spcl", arg, "paper" if arg.settings == "paper" else "")
-    if arg.variant in ("scenes", "ablations"):
-        return on_scenes(name, arg)
-    model = seg_base.deeplab("resnet101", "single", arg.weights) | dict(
-        topology="torchvision", norm="frozen_no_eps"
-    )
-    config = seg_base.segmentation(name, model=model, data=frames(arg))
+    arg = seg_base.parse("spcl", arg, VARIANTS)
+    if arg.variant == "scenes":
+        return on_scenes(arg)
+    model = seg_base.deeplab("resnet101", "single", arg.weights)
+    model |= dict(topology="torchvision", norm="frozen_no_eps")  # core/models/resnet.py, layers.py
+    config = seg_base.segmentation(arg.name, model=model, data=frames(arg))
     config.evaluation.reestimate_batches = 0  # frozen statistics
     recipe = stages(arg)
     config.update(recipe)
@@ -66,9 +65,8 @@ def frames(arg):
     the target in self-training.
     """
     normal = dict(channels="rgb", divisor=255.0, mean=base.IMAGENET_MEAN, std=base.IMAGENET_STD)
-    source, target = (
-        seg_base.whole_frames(size) | normal for size in (SOURCE_HW[arg.variant], TARGET_HW)
-    )
+    source = seg_base.whole_frames(SOURCE_HW[arg.variant]) | normal
+    target = seg_base.whole_frames(TARGET_HW) | normal
     return dict(
         seg_base.domains(arg, synthia_space="synthia"),
         transforms=dict(
@@ -81,107 +79,129 @@ def frames(arg):
 
 
 def stages(arg):
-    """The authors' configs/*.yaml, for four GPUs with one source and one target image each."""
-    is_paper = arg.settings == "paper"
-    weight_decay = dict(weight_decay=1e-4) if is_paper else {}  # the code: 5e-4
-    optimizer = seg_base.poly_sgd(2.5e-4, horizon_steps=HORIZON) | weight_decay
-    # core/datasets: of GTA5 and SYNTHIA, in both stages that see the source; the paper does not
-    # mention it
-    class_balanced = arg.variant != "synscapes_to_cityscapes" and not is_paper
-    warm_up = adaptsegnet.authors()
-    warm_up.update(
-        steps=40_000,
-        batch_size=4,
-        target_hw=TARGET_HW,
-        source_temperature=1.0 if is_paper else 1.8,
-        optimizer=optimizer,
-        class_balanced=class_balanced,
-    )
-    warm_up.discriminator_optimizer = seg_base.poly_adam(1e-4, horizon_steps=HORIZON)
-    self_training = seg_base.stage(
-        "self_training",
-        init_from="spcl",
-        steps=20_000,
-        batch_size=8,
-        labels_from="spcl_labels",
-        transform="self_training",
-        loss=dict(kind="cross_entropy"),
-        optimizer=seg_base.poly_sgd(5e-4, horizon_steps=SELF_TRAINING_HORIZON) | weight_decay,
-    )
-    # FREEZE_BN False; train_ssl.py gives all parameters to SGD
-    self_training.update(norm="train", norm_affine="trained")
+    """{stage: settings}: the authors' configs/*.yaml, for four GPUs with one source and one target
+    image each.
+    """
     recipe = dict(
-        warm_up=warm_up,
+        warm_up=warm_up(arg),
         warm_up_labels=label_stage("warm_up"),
-        spcl=contrast_stage(
-            init_from="warm_up",
-            steps=40_000,
-            batch_size=4,
-            optimizer=optimizer,
-            class_balanced=class_balanced,
-            source_mask="labels" if is_paper else "correct",
-            target_mask="online" if is_paper else "files",
-            logit_temperature=1.0 if is_paper else 1.8,
-        ),
+        spcl=contrast(arg),
         spcl_labels=label_stage("spcl"),
-        self_training=self_training,
+        self_training=self_training(arg),
     )
-    if is_paper:
+    if arg.settings == "paper":
         del recipe["warm_up_labels"]  # nobody reads them
     return recipe
 
 
-def label_stage(init_from):
-    """SPCL's pseudo_label.py: the median of each class's confidence, 0.9 at most."""
+def sgd(arg, lr, horizon_steps):
+    """DeepLab's; the code's weight decay is 5e-4 (core/configs/defaults.py), the paper's 1e-4."""
+    weight_decay = 1e-4 if arg.settings == "paper" else 5e-4
+    return seg_base.poly_sgd(lr, horizon_steps=horizon_steps) | dict(weight_decay=weight_decay)
+
+
+def is_class_balanced(arg):
+    """Whether the stages that see the source draw its rare classes more often: core/datasets does
+    for GTA5 and SYNTHIA; the paper does not mention it.
+    """
+    return arg.variant != "synscapes_to_cityscapes" and arg.settings == "code"
+
+
+def source_temperature(arg):
+    """Divides the logits in the cross-entropy: warmup.py, train_ours.py; the paper has none."""
+    return 1.0 if arg.settings == "paper" else 1.8
+
+
+def warm_up(arg):
+    """AdaptSegNet with one head: warmup.py, configs/deeplabv2_r101_adv.yaml."""
     return seg_base.stage(
-        "pseudo_labels",
-        init_from=init_from,
-        steps=1,
-        batch_size=4,
-        rule="quantile",
-        proportion=0.5,
-        cap=0.9,
-        share=0.1,
-        image_share=0.1,
-        keep_every=5,
-        never=(),  # read by rule="top" only
-        statistics="running",  # frozen ones
-        reestimate_batches=50,  # read by statistics="reestimated" only
+        "adaptsegnet",
+        steps=40_000,  # STOP_ITER
+        batch_size=4,  # BATCH_SIZE 8, half of it source
+        target_hw=TARGET_HW,
+        class_balanced=is_class_balanced(arg),
+        loss=dict(kind="cross_entropy", aux_weight=0.1),  # aux_weight: read with two heads only
+        source_temperature=source_temperature(arg),
+        adversarial=dict(
+            kind="vanilla",
+            weight=0.001,  # LAMBDA_ADV_TARGET
+            aux_weight=0.0002,  # read with two heads only
+            width=64,
+        ),
+        optimizer=sgd(arg, 2.5e-4, HORIZON),  # BASE_LR
+        discriminator_optimizer=seg_base.poly_adam(1e-4, horizon_steps=HORIZON),
     )
 
 
-def contrast_stage(**settings):
-    """The contrast's constants, the same everywhere."""
+def contrast(arg):
+    """SPCL itself: train_ours.py, configs/deeplabv2_r101_cl.yaml."""
+    is_paper = arg.settings == "paper"
     return seg_base.stage(
         "spcl",
+        init_from="warm_up",
+        steps=40_000,  # STOP_ITER
+        batch_size=4,  # BATCH_SIZE 8, half of it source
+        class_balanced=is_class_balanced(arg),
         labels_from="warm_up_labels",
-        init_batch_size=4,
-        # LAMBDA; table 6 of the paper
-        contrast_weight=1.0,
-        contrast_source=True,
+        source_mask="labels" if is_paper else "correct",
+        target_mask="online" if is_paper else "files",
+        logit_temperature=source_temperature(arg),
+        init_batch_size=4,  # of the pass that makes the first prototypes
+        contrast_weight=1.0,  # CL_LOSS; the paper's lambda
+        contrast_source=True,  # the paper's table 6
         contrast_target=True,
         temperature=100.0,  # the code, and its author in SPCL issue 3
         prototype_decay=0.1,  # of the old value: alpha of eq. 3
         absent_classes="keep",  # eq. 3; the code shrinks them
-        proportion=0.5,
-        cap=0.9,  # read by target_mask="online" only
-        **settings,
+        proportion=0.5,  # eq. 5; it and cap: read by target_mask="online" only
+        cap=0.9,
+        optimizer=sgd(arg, 2.5e-4, HORIZON),  # BASE_LR
     )
 
 
-def on_scenes(name, arg):
+def self_training(arg):
+    """Training on the last labels: train_ssl.py, configs/deeplabv2_r101_tgt_ssl.yaml."""
+    return seg_base.stage(
+        "self_training",
+        init_from="spcl",
+        steps=20_000,  # STOP_ITER
+        batch_size=8,  # BATCH_SIZE, all of it target
+        labels_from="spcl_labels",
+        transform="self_training",
+        loss=dict(kind="cross_entropy"),
+        # FREEZE_BN False; train_ssl.py gives all parameters to SGD
+        norm="train",
+        norm_affine="trained",
+        optimizer=sgd(arg, 5e-4, SELF_TRAINING_HORIZON),  # BASE_LR
+    )
+
+
+def label_stage(init_from):
+    """Pseudo-labels of every target image: pseudo_label.py, the median of each class's confidence,
+    0.9 at most.
+    """
+    return seg_base.pseudo_labels(
+        init_from=init_from,
+        rule="quantile",
+        proportion=0.5,
+        cap=0.9,
+        statistics="running",  # which are frozen
+    )
+
+
+def on_scenes(arg):
     """For the small network from random weights, whose statistics are trained throughout: there are
     no pretrained ones to freeze.
     """
-    config = seg_base.segmentation(name, model=seg_base.small_network("single"), data=scenes())
+    config = scenes.start(arg.name, "single")
     # Mirrored only. With seed 0, labels and start from AdaBN and the source-only network, 400 steps
-    # ended at 38.6 so, at 38.3 with scales of
-    # 1 to 1.5, at 38.3 with the jitter, which as trained cost 1.5: a network this small does not
-    # get round to colours that it never meets.
+    # ended at 38.6 so, at 38.3 with scales of 1 to 1.5, at 38.3 with the jitter, which as trained
+    # cost 1.5: a network this small does not get round to colours that it never meets.
     config.data.transforms.self_training = config.data.transforms.target
-    optimizer, recipe = seg_base.scenes_optimizer(5e-4), stages(arg)
-    for stage in recipe.keys() & {"warm_up_labels", "spcl_labels"}:
-        # what training left is a mixture of both domains', which is 6 points worse
+    optimizer = scenes.optimizer(5e-4)
+    recipe = stages(arg)
+    for stage in recipe.keys() & {"warm_up_labels", "spcl_labels"}:  # paper: the second alone
+        # the statistics that training left are a mixture of both domains', which is 6 points worse
         recipe[stage].statistics = "reestimated"
     for stage, steps in SCENES_STEPS.items():
         recipe[stage].update(
@@ -195,8 +215,8 @@ def on_scenes(name, arg):
     control = seg_base.without(
         recipe["warm_up"], **{"adversarial.weight": 0.0, "steps": sum(SCENES_STEPS.values())}
     )
-    if arg.variant == "ablations":
+    if arg.ablations:
         recipe["no_contrast"] = seg_base.without(recipe["spcl"], contrast_weight=0.0)
         recipe["contrast_source"] = seg_base.without(recipe["spcl"], contrast_target=False)
-    seg_base.add_scenes_stages(config, control, **recipe)
+    scenes.add_stages(config, control, **recipe)
     return config

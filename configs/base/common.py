@@ -1,5 +1,29 @@
-"""What every recipe starts from. A recipe is a delta on this; code reads config.x and has no
-defaults of its own.
+"""What every recipe starts from: its argument, its name, and the settings of every run. A recipe is
+a delta on this; code reads config.x and has no defaults of its own.
+
+THE ARGUMENT OF A RECIPE is what follows the colon, in every recipe the same:
+
+  --config=configs/NAME.py:VARIANT,WORD,KEY=VALUE,...      or --config=NAME:...
+
+  VARIANT      the data, and with them the settings: digits, office31, scenes, gta5_to_cityscapes;
+               left out, the embedded data: digits or scenes
+  ablations    a word alone: also the rows of the method's ablation table
+  source       the name of a domain, or of several, "amazon+dslr"
+  target       the name of the domain to adapt to
+  root         the folder that holds all domains (classification)
+  source_root  the folder of the source (segmentation, whose variant names the domains)
+  target_root  the folder of the target (segmentation)
+  weights      a file of pretrained weights, or "none" for random ones
+  settings     whose numbers, where a method's authors have two: "code" for those of their released
+               code, "paper" (in bicl.py "slides") for those that they published
+  backbone     the network that `weights` fits
+
+A recipe may have keys of its own, which its docstring explains. Its `VARIANTS` says which keys each
+variant uses; any other key is refused in one line. Of a key given twice the last one counts, since
+`--tasks` of a sweep appends.
+
+THE NAME OF A RUN names its default workdir. It holds all that changes the network or the data and
+is not the default, and never where files lie.
 """
 
 import pathlib
@@ -10,50 +34,52 @@ from ml_collections import ConfigDict
 # Published means and deviations of ImageNet, as torchvision and all released code in this field use
 # them.
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+EMBEDDED = ("digits", "scenes")  # variants whose data come with the repository
 
 
-def parse_arg(arg, variants, *, pretrained=(), **defaults):
-    """ "variant,key=value,..." -> ConfigDict(variant=..., key=...), with a value for every key of
-    `defaults`.
+def parse_arg(arg, variants, *, pretrained=(), renamed=None, **defaults):
+    """Reads "variant,word,key=value,..." into ConfigDict(variant=..., word=True, key=...), with a
+    value for every key of `defaults`.
 
     Args:
       arg: what follows the colon of --config, or None.
-      variants: {variant: the keys that it uses}, or names alone, each of which then uses every key;
-        the first is the default.
+      variants: {variant: the keys and words that it uses}; the first is the default.
       pretrained: the variants whose settings need pretrained weights: `weights=FILE`, or
         `weights=none` to go without.
+      renamed: {a key as it was called once: as it is called now}.
       **defaults: of each key. A tuple holds all values that are known, the first being the default;
-        of the others the type is kept. weights=none becomes "".
+        False belongs to a word; of the others the type is kept. weights=none becomes "".
 
     Raises:
-      ValueError: in one line: an unknown variant, key or value, a key that the variant does not
-        use, no weights.
+      ValueError: in one line: an unknown variant, key, word or value, a key that the variant does
+        not use, no weights.
     """
-    uses = (
-        dict(variants) if isinstance(variants, dict) else dict.fromkeys(variants, tuple(defaults))
-    )
+    known = [key for key in defaults if any(key in takes for takes in variants.values())]
     values = {
-        key: known[0] if isinstance(known, tuple) else known for key, known in defaults.items()
+        key: choices[0] if isinstance(choices, tuple) else choices
+        for key, choices in defaults.items()
     }
-    parsed, given = ConfigDict({"variant": next(iter(uses)), **values}), {}
+    parsed, given = ConfigDict({"variant": next(iter(variants)), **values}), {}
     for i, item in enumerate(filter(None, (arg or "").split(","))):
         key, equals, value = item.partition("=")
-        if i == 0 and not equals:
-            parsed.variant = item
-        elif not equals or key not in defaults:
-            known = ", ".join(defaults) or "none"
-            raise ValueError(
-                f"configuration argument '{item}': expected key=value with a key among {known}"
-            )
-        else:
+        is_word = defaults.get(key) is False
+        if key in known and is_word != bool(equals):
             given[key] = value
-    if parsed.variant not in uses:
-        raise ValueError(f"unknown variant '{parsed.variant}'; known: {', '.join(uses)}")
-    takes = uses[parsed.variant]
+        elif i == 0 and not equals:
+            parsed.variant = item
+        else:
+            raise ValueError(
+                f"configuration argument '{item}': "
+                + _expected(key, value, known, defaults, renamed or {})
+            )
+    if parsed.variant not in variants:
+        raise ValueError(f"unknown variant '{parsed.variant}'; known: {', '.join(variants)}")
+    takes = variants[parsed.variant]
     for key, value in given.items():
         if key not in takes:
+            item = key if defaults[key] is False else f"{key}={value}"
             raise ValueError(
-                f"configuration argument '{key}={value}': variant {parsed.variant} does not use"
+                f"configuration argument '{item}': variant {parsed.variant} does not use"
                 f" {key}; it takes {', '.join(takes) or 'none'}"
             )
         parsed[key] = _value_of(key, value, defaults[key])
@@ -68,10 +94,22 @@ def parse_arg(arg, variants, *, pretrained=(), **defaults):
     return parsed
 
 
+def _expected(key, value, known, defaults, renamed):
+    """What stands in place of an item that is no variant, no word and no key of the recipe."""
+    if renamed.get(key) in known:
+        return f"{key} is now called {renamed[key]}: write {renamed[key]}={value}"
+    keys = [name for name in known if defaults[name] is not False]
+    words = [name for name in known if defaults[name] is False]
+    or_word = f", or the word {' or '.join(words)}" if words else ""
+    return f"expected key=value with a key among {', '.join(keys) or 'none'}{or_word}"
+
+
 def _value_of(key, text, default):
     """The value that `text` stands for, of the type of `default`, or one of them where it is a
-    tuple.
+    tuple; a word is True.
     """
+    if default is False:
+        return True
     if isinstance(default, tuple):
         if text not in default:
             raise ValueError(f"configuration argument '{key}={text}': known: {', '.join(default)}")
@@ -83,37 +121,41 @@ def _value_of(key, text, default):
         raise ValueError(f"configuration argument '{key}={text}': {expected}") from None
 
 
-def run_name(*parts):
-    """The default workdir's, a folder's: the parts that are not empty."""
-    return re.sub(r"[/:\\\s]", "_", "-".join(filter(None, parts)))
+def run_name(recipe, arg, *parts):
+    """The run's name, which can be a folder's: recipe, ablations, variant, and the parts that are
+    not empty. With ablations the embedded data go without saying: "can-ablations".
+    """
+    variant = "" if arg.ablations and arg.variant in EMBEDDED else arg.variant
+    ablations = "ablations" if arg.ablations else ""
+    return re.sub(r"[/:\\\s]", "_", "-".join(filter(None, (recipe, ablations, variant, *parts))))
 
 
 def weights_name(path, *, is_pretrained):
-    """What a run's name says of its weights: the file's name, not its folder; is_pretrained: the
-    variant wants a file.
+    """What a run's name says of its weights: the file's name, without its folder.
+
+    Args:
+      is_pretrained: whether the variant asks for a file.
     """
     return pathlib.PurePath(path).stem if path else "random_weights" if is_pretrained else ""
 
 
 def base(name):
-    """Seed, run-time settings and the embedded digits."""
+    """The settings of every run, with the embedded digits and a small network for them."""
     return ConfigDict(
         dict(
             name=name,  # names the default workdir
-            task="classification",  # or "segmentation", see seg_base.py
+            task="classification",  # or "segmentation", see base/segmentation.py
             seed=0,
             # named at the start; the table prints overall and mean-class accuracy either way
             metric="accuracy",
             stages=(),
             model=dict(
-                # weights: a torch file of the backbone, or none
                 backbone="resnet_small",
                 widths=(16, 32, 64),
-                weights="",
-                # hidden layers after the backbone, and in the head: none in CAN
-                bottleneck=0,
+                weights="",  # a torch file of the backbone, or none
+                bottleneck=0,  # width of a hidden layer after the backbone; CAN has none
                 bottleneck_norm=True,
-                head_widths=(),
+                head_widths=(),  # of hidden layers in the head; CAN has none
                 dropout=0.0,  # of the bottleneck and of the head's hidden layers
                 head_init="kaiming",  # CAN's (model/model.py); "torch": torch.nn.Linear's own
             ),
@@ -121,7 +163,7 @@ def base(name):
             runtime=dict(  # may change between two calls on one workdir
                 devices=0,  # 0: all
                 log_every=10,  # steps between two lines of metrics.jsonl
-                report_seconds=10.0,  # between two lines on a terminal that is no terminal
+                report_seconds=10.0,  # between two lines of output that goes to a file
                 checkpoint_every=200,  # steps; a killed run repeats at most so many
                 keep_checkpoints=2,
                 eval_batch_size=256,
@@ -136,13 +178,13 @@ def digits():
 
     `transform` is the training view; evaluation is the same without its random parts.
     """
-    # The random views of the digits. Chosen before any target figure was looked at: handwriting
-    # leans, stretches and wanders by about so much, type does not.
+    # Random views, chosen before any target figure was looked at: handwriting leans, stretches and
+    # wanders by about so much, type does not.
     affine = dict(rotate_rad=0.25, shear=0.3, scale=0.2, shift_px=2.0)
     return dict(
         dataset="digits",
-        # or several of digit_worlds.py, "type+outline+stencil+noise": merged, or apart where the
-        # method is MSCAN
+        # One world of data_pipeline/digits, or several: "type+outline+stencil+noise". Several are
+        # merged, except by the method MSCAN.
         source="type",
         target="handwriting",
         seed=0,  # of the rendering; not the run's seed, so that runs differ in training only
@@ -154,12 +196,20 @@ def digits():
     )
 
 
-def folder(root, source, target, *, resize, crop):
-    """Folders of photos, with CAN's views: resize to a square, random crop and flip (data/utils.py,
-    prepare_data.py).
+def folder(root, source, target, *, resize, crop, dataset="folder"):
+    """Folders of photos, with CAN's views: resize to a square, random crop and flip (its
+    data/utils.py and tools/prepare_data.py).
+
+    Args:
+      root: the folder that holds the domains' folders.
+      source: a domain, or several: "amazon+dslr".
+      target: a domain.
+      resize: pixels a side of the square.
+      crop: pixels a side of what the network sees.
+      dataset: the reader (data_pipeline/classification).
     """
     return dict(
-        dataset="folder",
+        dataset=dataset,
         root=root,
         source=source,
         target=target,
@@ -176,24 +226,21 @@ def folder(root, source, target, *, resize, crop):
 
 
 def office31(root, source, target):
-    """Office-31 as downloaded: "amazon", "dslr", "webcam"; several sources as "amazon+dslr". CAN's
-    views.
-    """
-    return dict(folder(root, source, target, resize=256, crop=224), dataset="office31")
+    """Office-31 as downloaded: "amazon", "dslr", "webcam"; as `folder`."""
+    return folder(root, source, target, resize=256, crop=224, dataset="office31")
 
 
 def visda2017(root, source, target):
-    """VisDA-2017 as downloaded: "train", "validation", "test". CAN's views."""
-    return dict(folder(root, source, target, resize=256, crop=224), dataset="visda2017")
+    """VisDA-2017 as downloaded: "train", "validation", "test"; as `folder`."""
+    return folder(root, source, target, resize=256, crop=224, dataset="visda2017")
 
 
 def domainnet(root, source, target):
     """DomainNet as downloaded: "clipart", "infograph", "painting", "quickdraw", "real", "sketch";
-    several sources joined by "+". CAN's views.
+    as `folder`.
     """
     return dict(
-        folder(root, source, target, resize=256, crop=224),
-        dataset="domainnet",
+        folder(root, source, target, resize=256, crop=224, dataset="domainnet"),
         # "train", "test" or "all". MSCAN's slides do not say which; this is the protocol of
         # DomainNet's authors, who published the lists.
         source_split="train",
@@ -203,13 +250,13 @@ def domainnet(root, source, target):
 
 
 def tfds(source, target, root="", *, resize, crop):
-    """Sets of tensorflow-datasets by name, "mnist", "domainnet/real:test"; several sources joined
-    by "+". CAN's views.
+    """Sets of tensorflow-datasets by name, "mnist", "domainnet/real:test"; as `folder`.
+
+    Args:
+      root: tensorflow-datasets' data_dir, "" for its default.
     """
     return dict(
-        # root: its data_dir, "" for its default
-        folder(root, source, target, resize=resize, crop=crop),
-        dataset="tfds",
+        folder(root, source, target, resize=resize, crop=crop, dataset="tfds"),
         source_split="train",  # of a name without ":split"
         target_split="train",
         evaluation_split="test",  # of the target's set; "": the images that are adapted to
@@ -218,8 +265,11 @@ def tfds(source, target, root="", *, resize, crop):
 
 
 def sgd(**settings):
-    """SGD as every method here uses it; momentum and decay from CAN's config.py, and the same in
-    CLAN's and AdaptSegNet's.
+    """SGD as the methods here use it. Momentum and decay are those of CAN's config.py, and the same
+    in CLAN and AdaptSegNet.
+
+    Args:
+      **settings: lr, schedule and the schedule's own keys; and what differs from the values below.
     """
     return dict(
         dict(
@@ -227,8 +277,8 @@ def sgd(**settings):
             momentum=0.9,
             weight_decay=5e-4,
             nesterov=False,
-            lr_multipliers=(),
-            repeats=(),
+            lr_multipliers=(),  # (pattern of parameters' names, factor on their rate)
+            repeats=(),  # (pattern, times that a step is applied); see base/segmentation.py
         ),
         **settings,
     )

@@ -1,4 +1,6 @@
-"""What every segmentation recipe starts from: networks, data, optimisers. A delta on base.py."""
+"""What the segmentation recipes share: variants, networks, data and optimisers. A delta on
+configs/base/common.py, which explains the arguments.
+"""
 
 from ml_collections import ConfigDict
 
@@ -8,35 +10,64 @@ from dajax.recipes.base import common as base
 CAFFE_MEAN_BGR = (104.00698793, 116.66876762, 122.67891434)
 
 REAL_VARIANTS = ("gta5_to_cityscapes", "synthia_to_cityscapes", "synscapes_to_cityscapes")
-REAL_KEYS = ("source", "target", "weights")  # arguments that every real variant has
+REAL_KEYS = ("source_root", "target_root", "weights")  # of every real variant
 BACKBONES = ("resnet101", "resnet50", "vgg16", "vgg16_fcn8s")  # of `deeplab`
-# (h, w) of the whole frame after its resize. AdaptSegNet's and CLAN's training scripts.
-SOURCE_HW = {
-    "gta5_to_cityscapes": (720, 1280),
-    "synthia_to_cityscapes": (760, 1280),
-    "synscapes_to_cityscapes": (720, 1440),
-}
-TARGET_HW = (512, 1024)
+# {key: its value where it is not given, or all values, the first being the default}
+KEYS = dict(
+    ablations=False,
+    source_root="",
+    target_root="",
+    weights="",
+    backbone=BACKBONES,
+    settings=("code", "paper"),
+)
+# `source` and `target` name domains in every recipe; here they were folders once.
+RENAMED = {"source": "source_root", "target": "target_root"}
 
 
-def parse(arg, variants, **defaults):
-    """base.parse_arg with REAL_KEYS; the real variants ask for weights. ValueError as there."""
-    return base.parse_arg(
-        arg, variants, pretrained=REAL_VARIANTS, source="", target="", weights="", **defaults
-    )
+def parse(recipe, arg, variants, *, always_named=(), **keys):
+    """The argument of a recipe, as base.parse_arg; its `name` is the run's.
+
+    Args:
+      recipe: the name of the recipe, with which the run's begins.
+      arg: what follows the colon of --config, or None.
+      variants: {variant: the keys and words that it uses}.
+      always_named: keys whose value is in the run's name even where it is the default.
+      **keys: the recipe's own keys, as KEYS has the others, and those that it has otherwise.
+
+    Raises:
+      ValueError: as there; the real variants ask for weights.
+    """
+    defaults = KEYS | keys
+    parsed = base.parse_arg(arg, variants, pretrained=REAL_VARIANTS, renamed=RENAMED, **defaults)
+    parts = [
+        value if isinstance(value, str) else f"{key}{value}"
+        for key in variants[parsed.variant]
+        if key not in ("ablations", *REAL_KEYS)
+        and ((value := parsed[key]) != _default(defaults[key]) or key in always_named)
+    ]
+    weights = base.weights_name(parsed.weights, is_pretrained=parsed.variant in REAL_VARIANTS)
+    parsed.name = base.run_name(recipe, parsed, *parts, weights)
+    return parsed
 
 
-def run_name(recipe, arg, *parts):
-    """The default workdir's: all that changes the network or the data, but for where files lie."""
-    weights = base.weights_name(arg.weights, is_pretrained=arg.variant in REAL_VARIANTS)
-    return base.run_name(recipe, arg.variant, *parts, weights)
+def _default(choices):
+    return choices[0] if isinstance(choices, tuple) else choices
 
 
 def segmentation(name, *, model, data):
-    """A segmentation run without its stages."""
+    """A segmentation run without its stages.
+
+    Args:
+      name: the run's.
+      model: config.model, see `small_network` and `deeplab`.
+      data: config.data, see `frames` and base/scenes.py.
+    """
     config = base.base(name)
-    config.task, config.metric = "segmentation", "mIoU"
-    config.model, config.data = ConfigDict(model), ConfigDict(data)
+    config.task = "segmentation"
+    config.metric = "mIoU"
+    config.model = ConfigDict(model)
+    config.data = ConfigDict(data)
     config.runtime.eval_batch_size = 4
     # Every stage is measured twice: with its BN statistics as trained, and with statistics
     # re-estimated on unlabelled target images (AdaBN), since showing the network target images does
@@ -57,8 +88,8 @@ def segmentation(name, *, model, data):
 
 
 def weights_file(path):
-    """A torch or safetensors file, of which the heads can be left out, or which may lack entries;
-    "" for none.
+    """Keys of config.model: a torch or safetensors file, "" for none. Of the file the heads can be
+    left out, and it may lack entries.
     """
     return dict(weights=path, skip_heads=False, allow_partial=False)
 
@@ -66,6 +97,9 @@ def weights_file(path):
 def small_network(heads):
     """A residual network of 17 convolutions at output stride 4, trained from random weights: the
     scenes' on a CPU.
+
+    Args:
+      heads: "single", "twin" or "multi".
     """
     return dict(
         backbone="resnet_small",
@@ -84,19 +118,22 @@ def small_network(heads):
 
 
 def deeplab(backbone, heads, weights, *, aspp_branches=4):
-    """DeepLab-v2 as AdaptSegNet and CLAN have it; batch statistics move, scale and bias do not
-    (spec/clan.md, 1.1).
+    """DeepLab-v2 as AdaptSegNet and CLAN have it (model/deeplab_multi.py, model/CLAN_G.py): batch
+    statistics move, scale and bias do not.
 
     Args:
-      backbone: "resnet101"; "vgg16" (AdaptSegNet's DeeplabVGG, 1.4) or "vgg16_fcn8s" (CLAN's
-        paper), both with a single head.
+      backbone: "resnet101" or "resnet50"; "vgg16", AdaptSegNet's model/deeplab_vgg.py, or
+        "vgg16_fcn8s", CLAN's paper, both with a single head.
+      heads: "single"; "twin", two on layer4 (CLAN); "multi", one on layer3 and one on layer4
+        (AdaptSegNet).
+      weights: a file, "" for none.
       aspp_branches: 2 is AdaptSegNet's released code, whose sum ends after two of its four
         branches.
     """
     return dict(
         backbone=backbone,
-        topology="caffe",
-        widths=(),
+        topology="caffe",  # a block's stride is in its first convolution
+        widths=(),  # the backbone's own
         heads=heads,
         head_bias=True,
         head_init="normal",
@@ -110,9 +147,15 @@ def deeplab(backbone, heads, weights, *, aspp_branches=4):
 
 
 def domain(dataset, root, split="", space=""):
-    """One set of images for data_pipeline.segmentation.readers; `classes` is read by dataset="own"
-    only.
+    """One set of images for data_pipeline.segmentation.readers.
+
+    Args:
+      dataset: the reader.
+      root: its folder.
+      split: where the set has several.
+      space: the classes, where the set has several spaces of them.
     """
+    # classes: read by dataset="own" only
     return dict(dataset=dataset, root=root, split=split, space=space, classes="")
 
 
@@ -120,28 +163,33 @@ def domains(arg, *, synthia_space):
     """`source`, `target` and `evaluation` of config.data for a real variant.
 
     Args:
-      arg: variant, source and target, as `parse` returns them.
+      arg: variant, source_root and target_root, as `parse` returns them.
       synthia_space: "synthia", 16 classes, with which Cityscapes has the same 16; or
         "synthia_clan", whose 19 are Cityscapes' own.
     """
     dataset = arg.variant.split("_to_")[0]
-    cityscapes = (
-        "cityscapes_16" if (dataset, synthia_space) == ("synthia", "synthia") else "cityscapes"
-    )
+    has_16_classes = (dataset, synthia_space) == ("synthia", "synthia")
+    cityscapes = "cityscapes_16" if has_16_classes else "cityscapes"
     return dict(
         source=domain(
             dataset,
-            arg.source,
+            arg.source_root,
             space=synthia_space if dataset == "synthia" else "",
             split="rgb-2k" if dataset == "synscapes" else "",  # SPCL's core/datasets/synscapes.py
         ),
-        target=domain("cityscapes", arg.target, "train", cityscapes),
-        evaluation=domain("cityscapes", arg.target, "val", cityscapes),
+        target=domain("cityscapes", arg.target_root, "train", cityscapes),
+        evaluation=domain("cityscapes", arg.target_root, "val", cityscapes),
     )
 
 
 def whole_frames(size_hw, *, flip=False, image_scales=()):
-    """The whole frame resized, no crop (AdaptSegNet, CLAN); BGR minus the mean."""
+    """A transform: the whole frame resized, no crop, BGR minus the mean (AdaptSegNet, CLAN).
+
+    Args:
+      size_hw: (height, width) after the resize.
+      flip: whether half of the images are mirrored.
+      image_scales: see configs/clan.py.
+    """
     return dict(
         size=size_hw,
         resize="bicubic",
@@ -157,30 +205,37 @@ def whole_frames(size_hw, *, flip=False, image_scales=()):
     )
 
 
-def frames(arg, *, flip, image_scales=()):
-    """The real data sets, in their folders as downloaded; 19 classes of SYNTHIA, as AdaptSegNet and
-    CLAN train it.
+def frames(arg, *, source_hw, target_hw, flip, image_scales=()):
+    """config.data of a real variant with whole frames; 19 classes of SYNTHIA, as AdaptSegNet and
+    CLAN train it. See `whole_frames`.
     """
-    augment = dict(flip=flip, image_scales=image_scales)
+    random = dict(flip=flip, image_scales=image_scales)
     transforms = dict(
-        source=whole_frames(SOURCE_HW[arg.variant], **augment),
-        target=whole_frames(TARGET_HW, **augment),
-        evaluation=whole_frames(TARGET_HW),
+        source=whole_frames(source_hw, **random),
+        target=whole_frames(target_hw, **random),
+        evaluation=whole_frames(target_hw),
     )
     return dict(domains(arg, synthia_space="synthia_clan"), transforms=transforms)
 
 
 def poly_sgd(lr, *, horizon_steps=0, warmup_steps=0, head_multiplier=10.0, backbone_sgd_repeats=1):
-    """DeepLab's SGD: poly 0.9, heads at ten times the rate.
+    """DeepLab's SGD: momentum 0.9, weight decay 5e-4, poly with power 0.9, heads at ten times the
+    rate.
 
-    backbone_sgd_repeats: times that a block's convolutions are stepped; the shortcuts' once more.
-    See RELEASED_SGD_REPEATS.
+    Args:
+      lr: the backbone's rate.
+      horizon_steps: where poly ends; 0: with the stage.
+      warmup_steps: of a rate that rises linearly first.
+      head_multiplier: factor on the heads' rate.
+      backbone_sgd_repeats: times that a block's convolutions are stepped; the shortcuts' once more.
+        See RELEASED_SGD_REPEATS.
     """
-    repeats = (
-        (("/downsample_conv/", backbone_sgd_repeats + 1), ("/backbone/layer", backbone_sgd_repeats))
-        if backbone_sgd_repeats > 1
-        else ()
-    )
+    repeats = ()
+    if backbone_sgd_repeats > 1:
+        repeats = (
+            ("/downsample_conv/", backbone_sgd_repeats + 1),
+            ("/backbone/layer", backbone_sgd_repeats),
+        )
     return base.sgd(
         lr=lr,
         schedule="poly",
@@ -192,29 +247,30 @@ def poly_sgd(lr, *, horizon_steps=0, warmup_steps=0, head_multiplier=10.0, backb
     )
 
 
-# get_1x_lr_params_NOscale of AdaptSegNet, CLAN and DASS yields parameters() of every submodule of a
-# ResNet, each of which
-# recurses: a block's convolutions stand three times in the list, the shortcuts' four times, the
-# stem's once, and SGD steps them so often (spec/clan.md, 3.3).
+# get_1x_lr_params_NOscale of AdaptSegNet, CLAN and DASS lists the parameters() of every submodule
+# of a ResNet, each of which includes those of its own submodules. A block's convolutions so stand
+# three times in the list, the shortcuts' four times, the stem's once, and SGD steps them so often.
 RELEASED_SGD_REPEATS = 3
 
 
 def sgd_of(backbone, lr, *, settings, **schedule):
-    """poly_sgd as AdaptSegNet's code has it for a backbone: a VGG has one rate and repeats nothing
-    (spec/clan.md, 1.4).
+    """poly_sgd as AdaptSegNet's and CLAN's code has it for a backbone: a VGG has one rate and
+    repeats nothing (AdaptSegNet model/deeplab_vgg.py, optim_parameters).
 
     Args:
+      backbone: config.model's.
+      lr: the backbone's rate.
       settings: "code", or "paper", which steps every parameter once.
+      **schedule: horizon_steps, warmup_steps.
     """
     if "vgg" in backbone:
         return poly_sgd(lr, head_multiplier=1.0, **schedule)
-    return poly_sgd(
-        lr, backbone_sgd_repeats=1 if settings == "paper" else RELEASED_SGD_REPEATS, **schedule
-    )
+    repeats = 1 if settings == "paper" else RELEASED_SGD_REPEATS
+    return poly_sgd(lr, backbone_sgd_repeats=repeats, **schedule)
 
 
 def poly_adam(lr, *, horizon_steps=0, warmup_steps=0, weight_decay=0.0):
-    """The discriminator's Adam of AdaptSegNet and CLAN."""
+    """The discriminator's Adam of AdaptSegNet and CLAN; see `poly_sgd`."""
     return dict(
         kind="adam",
         lr=lr,
@@ -228,46 +284,59 @@ def poly_adam(lr, *, horizon_steps=0, warmup_steps=0, weight_decay=0.0):
     )
 
 
-# The scenes' own training settings: a small network from random weights. Chosen on source-only,
-# AdaBN and oracle, before any method ran.
-SCENES_STEPS, SCENES_BATCH = 800, 8
-SCENES_ADAPTATION = dict(init_from="source_only", steps=500, batch_size=4)
-# The authors' weight: 0.003, 0.01 and 0.03 were tried with seed 0 and ended lower and lower
-# (README). Half the width, since at 64 the discriminator took twice the segmenter's time.
-SCENES_ADVERSARY = dict(weight=0.001, width=32)
-CROSS_ENTROPY = dict(kind="cross_entropy", aux_weight=0.1)  # AdaptSegNet's lambda_seg
+def stage(method, *, steps, batch_size, **settings):
+    """A stage: the keys that every stage of segmentation has, and the method's.
 
-
-def scenes_optimizer(lr, **settings):
-    """Adam, since SGD leaves this small network at twice the loss after so few steps; one rate for
-    all of it, which begins at random.
+    Args:
+      method: its module in dajax.methods, or a dotted name.
+      steps: of the optimiser.
+      batch_size: images of a domain in a step.
+      **settings: the method's keys; those that differ from the values below.
     """
-    return poly_adam(lr, **settings) | dict(betas=(0.9, 0.999))  # Adam's usual ones
-
-
-def scenes_supervised(domain, heads):
-    """Training on the labels of one world: "source", or "target" for the oracle, which knows what
-    no method may know.
-    """
-    # twin heads are equals: predictions are their sum
-    loss = CROSS_ENTROPY | ({"aux_weight": 1.0} if heads == "twin" else {})
-    return supervised(
-        steps=SCENES_STEPS,
-        batch_size=SCENES_BATCH,
-        domain=domain,
-        loss=loss,
-        optimizer=scenes_optimizer(2e-3),
+    common = dict(
+        method=method,
+        init_from="",  # a stage whose network this one starts from; "": config.model's
+        steps=steps,
+        batch_size=batch_size,
+        target_bn=0,  # 1: the target has normalisation parameters and statistics of its own
+        norm="",  # of this stage; "": config.model's
+        norm_affine="",  # scale and bias in this stage: "trained", "frozen"; "": config.model's
+        evaluate_every=0,  # steps between two evaluations; 0: at the end only
     )
+    return ConfigDict(common | settings)
 
 
 def supervised(*, domain="source", transform="", **settings):
-    """A source_only_seg stage; transform: key of config.data.transforms, "" for that of its domain."""
+    """A source_only_seg stage.
+
+    Args:
+      domain: whose labels it learns: "source", or "target", which is an oracle.
+      transform: a key of config.data.transforms, "" for that of its domain.
+      **settings: as `stage`.
+    """
     return stage("source_only_seg", domain=domain, transform=transform, **settings)
 
 
-def adabn():
-    """Source only with the statistics of target images, nothing trained."""
-    return stage("adabn", init_from="source_only", steps=100, batch_size=SCENES_BATCH)
+def pseudo_labels(*, init_from, rule, statistics, **settings):
+    """A stage that writes a pseudo-label for every target image; nothing is trained.
+
+    Args:
+      init_from: the stage whose network predicts them.
+      rule: "quantile" reads proportion and cap, "top" share, image_share, keep_every and never.
+      statistics: "running", "image" or "reestimated", which reads reestimate_batches.
+      **settings: what the rule reads.
+    """
+    unread = dict(proportion=0.5, cap=0.9, share=0.1, image_share=0.1, keep_every=5, never=())
+    return stage(
+        "pseudo_labels",
+        init_from=init_from,
+        steps=1,
+        batch_size=4,
+        rule=rule,
+        statistics=statistics,
+        reestimate_batches=50,
+        **(unread | settings),
+    )
 
 
 def without(settings, **changes):
@@ -275,40 +344,3 @@ def without(settings, **changes):
     copy = settings.copy_and_resolve_references()
     copy.update_from_flattened_dict(changes)
     return copy
-
-
-def add_scenes_stages(config, control, **methods):
-    """The rows that every table has: source only, AdaBN, the step-matched control, the methods, the
-    oracle.
-
-    Args:
-      control: a method with its target loss at weight 0: same network, steps, passes and schedules.
-      methods: {stage name: settings}.
-    """
-    heads = config.model.heads
-    config.source_only, config.adabn, config.oracle = (
-        scenes_supervised("source", heads),
-        adabn(),
-        scenes_supervised("target", heads),
-    )
-    config.control = control
-    for name, settings in methods.items():
-        config[name] = settings
-    config.stages = ("source_only", "adabn", "control", *methods, "oracle")
-
-
-def stage(method, *, init_from="", steps, batch_size, **settings):
-    """Keys that every segmentation stage has."""
-    # norm, norm_affine ("trained" or "frozen" scale and bias): of this stage, where they are not
-    # the model's
-    common = dict(
-        method=method,
-        init_from=init_from,
-        steps=steps,
-        batch_size=batch_size,
-        target_bn=0,
-        norm="",
-        norm_affine="",
-        evaluate_every=0,
-    )
-    return ConfigDict(common | settings)

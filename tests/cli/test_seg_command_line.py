@@ -195,7 +195,7 @@ def test_check_data_reads_everything_and_says_what_is_wrong(finished, scenes, tm
 def test_real_frames_are_checked_in_place(shared_data, tmp_path):
     root = shared_data / "cityscapes_sample"
     flags = (
-        f"--config=configs/clan.py:gta5_to_cityscapes,source={root},target={root},weights=none",
+        f"--config=configs/clan.py:gta5_to_cityscapes,source_root={root},target_root={root},weights=none",
         "--mode=check_data",
     )
     result = subprocess.run(

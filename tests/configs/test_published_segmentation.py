@@ -1,18 +1,17 @@
 """What the segmentation recipes say, number by number, beside where the authors' code or paper says
 it.
 
-Every value is read from `get_config(variant)` as a run would have it. Files are of the authors'
-repositories as the
-notes behind this repository found them: CLAN c40ab0b, AdaptSegNet fca9ff0, PLCA e01d77a, SPCL
-9e5bab7, DASS (BiCL) f544686; lines, of files that only list constants, as those files stood at CLAN
-85ee091, AdaptSegNet 351fef3, PLCA e2097f4 and SPCL 8460fa5, their last change that we could read.
-Without a line: what the name says is in that file.
+Every value is read from `get_config(variant)` as a run would have it. Files are those of the
+authors' repositories at CLAN c40ab0b, AdaptSegNet fca9ff0, PLCA e01d77a, SPCL 9e5bab7 and DASS
+(BiCL) f544686. Lines, of files that only list constants, are those of the last change of the file
+that we could read: CLAN 85ee091, AdaptSegNet 351fef3, PLCA e2097f4 and SPCL 8460fa5. Without a
+line: what the name says is in that file.
 """
 
-import functools
-import importlib
+import itertools
 
 import pytest
+import recipes
 
 GTA5, SYNTHIA, SYNSCAPES = "gta5_to_cityscapes", "synthia_to_cityscapes", "synscapes_to_cityscapes"
 # shortcuts x4, a block's convolutions x3
@@ -503,26 +502,16 @@ PUBLISHED = {
 }
 
 
-@functools.cache
 def published(recipe, argument):
-    variant, _, rest = argument.partition(",")
-    return importlib.import_module(f"dajax.recipes.{recipe}").get_config(
-        f"{variant},weights=none,{rest}"
-    )
+    return recipes.get_config(recipe, f"{argument},weights=none")
 
 
 @pytest.mark.parametrize(
     "recipe, argument", PUBLISHED, ids=[":".join(variant) for variant in PUBLISHED]
 )
 def test_a_recipe_has_the_numbers_of_its_authors(recipe, argument):
-    differing = []
-    for key, value, origin in PUBLISHED[recipe, argument]:
-        found = functools.reduce(
-            lambda config, name: config[name], key.split("."), published(recipe, argument)
-        )
-        if found != value or type(found) is not type(value):
-            differing.append(f"{key}={found!r}, published: {value!r} ({origin})")
-    assert not differing
+    rows = PUBLISHED[recipe, argument]
+    assert rows and not recipes.differing(published(recipe, argument), rows)
 
 
 def test_the_rate_of_every_round_of_bicl_is_half_of_the_last():
@@ -530,7 +519,7 @@ def test_the_rate_of_every_round_of_bicl_is_half_of_the_last():
         config = published("bicl", variant)
         rates = [config[stage].optimizer.lr for stage in config.stages if stage.startswith("bicl_")]
         assert len(rates) == 10 and all(
-            later == earlier / 2 for earlier, later in zip(rates, rates[1:])
+            later == earlier / 2 for earlier, later in itertools.pairwise(rates)
         )
 
 
@@ -545,17 +534,9 @@ def test_what_the_table_does_not_name_is_no_other_between_settings():
     }
     for recipe, expected in keys.items():
         code, paper = (
-            flat(published(recipe, f"{GTA5},settings={settings}")) for settings in ("code", "paper")
+            recipes.values(published(recipe, f"{GTA5},settings={settings}"))
+            for settings in ("code", "paper")
         )
         assert {
             key for key in code.keys() | paper.keys() if code.get(key) != paper.get(key)
         } == expected
-
-
-def flat(config, prefix=""):
-    found = {}
-    for key, value in config.items():
-        found |= (
-            flat(value, f"{prefix}{key}.") if hasattr(value, "items") else {f"{prefix}{key}": value}
-        )
-    return found

@@ -1,38 +1,48 @@
-"""The argument of a recipe, "variant,key=value,...": what it says is used, or refused in one line."""
+"""The argument of a recipe, "variant,word,key=value,...": what it says is used and in the run's
+name, or refused in one line. The grammar is configs/base/common.py's, the same in every recipe.
+"""
 
-import importlib
+import itertools
+import re
 
 import pytest
+import recipes
 
-from dajax.recipes import can
 from dajax.recipes.base import classification as cls_base
 from dajax.recipes.base import common as base
+from dajax.recipes.base import segmentation as seg_base
 
-VARIANTS = {"small": ("settings", "size"), "real": ("root", "weights", "settings"), "bare": ()}
-DEFAULTS = dict(root="", weights="", settings=("code", "paper"), size=64)
+VARIANTS = {
+    "small": ("ablations", "settings", "size"),
+    "real": ("root", "weights", "settings"),
+    "bare": (),
+}
+DEFAULTS = dict(ablations=False, root="", weights="", settings=("code", "paper"), size=64)
+NONE_GIVEN = dict(variant="small", ablations=False, root="", weights="", settings="code", size=64)
 
 
 def parse(arg):
-    return base.parse_arg(arg, VARIANTS, pretrained=("real",), **DEFAULTS)
+    return base.parse_arg(
+        arg, VARIANTS, pretrained=("real",), renamed={"folder": "root"}, **DEFAULTS
+    )
 
 
 def test_every_key_has_a_value_and_the_first_variant_is_the_default():
-    assert parse(None).to_dict() == dict(
-        variant="small", root="", weights="", settings="code", size=64
-    )
-    assert parse("size=32,settings=paper").to_dict() == dict(
-        variant="small", root="", weights="", settings="paper", size=32
-    )
-    assert parse("real,root=a=b,weights=w.pth").to_dict() == dict(
-        variant="real", root="a=b", weights="w.pth", settings="code", size=64
+    assert parse(None).to_dict() == NONE_GIVEN
+    assert parse("size=32,settings=paper").to_dict() == NONE_GIVEN | dict(settings="paper", size=32)
+    assert parse("real,root=a=b,weights=w.pth").to_dict() == NONE_GIVEN | dict(
+        variant="real", root="a=b", weights="w.pth"
     )
     assert parse("real,weights=none").weights == ""
 
 
-def test_names_alone_use_every_key():
-    assert base.parse_arg("b,size=3", ("a", "b"), size=64).size == 3
-    with pytest.raises(ValueError, match="unknown variant 'c'; known: a, b"):
-        base.parse_arg("c", ("a", "b"))
+def test_a_word_stands_alone_behind_the_variant_or_in_its_place():
+    assert parse("small,ablations,size=3") == parse("ablations,size=3") == parse("size=3,ablations")
+    assert parse("ablations").to_dict() == NONE_GIVEN | dict(ablations=True)
+
+
+def test_of_a_key_given_twice_the_last_counts_as_a_sweep_appends_it():
+    assert parse("size=32,size=16").size == 16
 
 
 @pytest.mark.parametrize(
@@ -41,30 +51,28 @@ def test_names_alone_use_every_key():
         ("tiny", "unknown variant 'tiny'; known: small, real, bare"),
         (
             "small,colour=red",
-            (
-                "configuration argument 'colour=red': expected key=value with a key among root,"
-                " weights, settings, size"
-            ),
+            "configuration argument 'colour=red': expected key=value with a key among root,"
+            " weights, settings, size, or the word ablations",
         ),
         ("small,real", "configuration argument 'real': expected key=value"),
+        ("small,ablations=yes", "configuration argument 'ablations=yes': expected key=value"),
+        ("small,size", "configuration argument 'size': expected key=value"),
+        (
+            "real,weights=none,ablations",
+            "configuration argument 'ablations': variant real does not use ablations; it takes"
+            " root, weights, settings",
+        ),
         (
             "small,weights=w.pth",
-            (
-                "configuration argument 'weights=w.pth': variant small does not use weights; it"
-                " takes settings, size"
-            ),
+            "configuration argument 'weights=w.pth': variant small does not use weights; it takes"
+            " ablations, settings, size",
         ),
-        (
-            "weights=none",
-            (
-                "configuration argument 'weights=none': variant small does not use weights; it"
-                " takes settings, size"
-            ),
-        ),
+        ("weights=none", "'weights=none': variant small does not use weights"),
         (
             "real,weights=w.pth,size=32",
             "'size=32': variant real does not use size; it takes root, weights, settings",
         ),
+        ("real,folder=D", "'folder=D': folder is now called root: write root=D"),
         ("bare,root=", "'root=': variant bare does not use root; it takes none"),
         ("settings=papers", "'settings=papers': known: code, paper"),
         ("size=big", "'size=big': expected a value of type int"),
@@ -79,12 +87,15 @@ def test_what_a_variant_does_not_use_is_an_error_of_one_line(arg, message):
     assert message in str(error.value) and "\n" not in str(error.value)
 
 
-# {key: (a value, another, neither of them a default)}
+# {key: (a value, another)}; of a word "" stands for the word
 OTHER_VALUES = dict(
+    ablations=("",),
     root=("A", "B"),
+    source_root=("A", "B"),
+    target_root=("A", "B"),
     source=("dslr+amazon", "dslr+webcam"),
     target=("dslr", "amazon"),
-    weights=("a.pth", "x/b.pth"),
+    weights=("a.pth", "x/b.pth", "none"),
     backbone=("resnet101", "resnet50"),
     size=("96", "128"),
     network=("can", "own"),
@@ -93,48 +104,83 @@ OTHER_VALUES = dict(
     gan=("least_squares", "vanilla"),
     density=("0.343", "0.3430000001"),
 )
-BASELINES = ("dann", "cdan", "dan", "jan", "mcd")
-SEGMENTATION = ("adaptsegnet", "bicl", "clan", "plca", "source_only_seg", "spcl")
-TABLES = (
-    {"can": can.USES, "mscan": cls_base.USES, "compare_cls": cls_base.USES}
-    | dict.fromkeys(BASELINES, {name: (*keys, "network") for name, keys in cls_base.USES.items()})
-    | {name: importlib.import_module(f"dajax.recipes.{name}").VARIANTS for name in SEGMENTATION}
-    | {"compare_seg": {"scenes": ()}}
-)
-# These say where files lie; a segmentation's source and target are folders.
-PLACES = {(name, "root") for name in TABLES} | {
-    (name, key) for name in SEGMENTATION for key in ("source", "target")
-}
+PLACES = ("root", "source_root", "target_root")  # where files lie is in no name
+BICL = {"settings": ("code", "slides")}
+TABLES = {name: recipes.module(name).VARIANTS for name in recipes.NAMES}
+ALL = [(name, variant) for name, table in TABLES.items() for variant in table]
 
 
-def given(recipe, variant, **values):
-    """The recipe's config with these arguments, and what else its variant needs."""
+def content_of(recipe, variant, **values):
+    """(name, content) of the recipe's config with these arguments, and what else its variant needs;
+    a value None leaves the key out.
+    """
     keys = TABLES[recipe][variant]
     needed = {"source": "amazon+webcam", "target": "webcam", "weights": "w.pth"}
     values = {key: value for key, value in needed.items() if key in keys} | values
-    arg = ",".join([variant, *(f"{key}={value}" for key, value in values.items())])
-    config = importlib.import_module(f"dajax.recipes.{recipe}").get_config(arg)
+    items = [
+        key if key == "ablations" else f"{key}={value}"
+        for key, value in values.items()
+        if value is not None
+    ]
+    config = recipes.get_config(recipe, ",".join([variant, *items]))
     content = config.copy_and_resolve_references().to_dict()
     return content.pop("name"), content
 
 
-@pytest.mark.parametrize(
-    "recipe, variant", [(name, variant) for name, table in TABLES.items() for variant in table]
-)
+def test_there_are_recipes_to_check():
+    """An empty list of cases would be skipped without a word."""
+    assert len(ALL) > 60 and {"can", "clan", "dann"} < TABLES.keys()
+    assert set().union(*(keys for table in TABLES.values() for keys in table.values())) == set(
+        OTHER_VALUES
+    )
+
+
+@pytest.mark.parametrize("recipe", recipes.NAMES)
+def test_the_commands_of_a_recipes_docstring_are_commands_of_this_recipe(recipe):
+    """And "...,settings=paper" is one of the last of them."""
+    text = recipes.module(recipe).__doc__
+    commands = re.findall(r"run\.py --config=(\w+)(?::(\S+))?", text)
+    assert commands and {name for name, _ in commands} == {recipe}
+    arguments = [argument for _, argument in commands]
+    arguments += [f"{arguments[-1]},{more}" for more in re.findall(r"^  \.\.\.,(\S+)", text, re.M)]
+    for argument in arguments:
+        assert recipes.get_config(recipe, argument).stages, argument
+
+
+@pytest.mark.parametrize("recipe, variant", ALL)
 def test_every_argument_is_used_and_named_or_refused(recipe, variant):
-    """What changes nothing is refused; what changes data or network has a workdir of its own."""
-    settings = {"settings": ("code", "slides")} if recipe == "bicl" else {}
-    for key, values in (OTHER_VALUES | settings).items():
+    """What changes nothing is refused, and two runs have one name where they are one run."""
+    for key, values in (OTHER_VALUES | (BICL if recipe == "bicl" else {})).items():
         if key not in TABLES[recipe][variant]:
-            with pytest.raises(ValueError, match=f"'{key}=.*'") as error:
-                given(recipe, variant, **{key: values[0]})
+            with pytest.raises(ValueError, match=f"'{key}(=.*)?'") as error:
+                content_of(recipe, variant, **{key: values[0]})
             assert "\n" not in str(error.value)
             continue
-        (name, content), (other_name, other) = (
-            given(recipe, variant, **{key: value}) for value in values
-        )
-        assert content != other, f"{key} changes nothing"
-        assert ((recipe, key) in PLACES) == (name == other_name), key
+        found = [content_of(recipe, variant)]
+        found += [content_of(recipe, variant, **{key: value}) for value in values]
+        pairs = list(itertools.combinations(found, 2))
+        assert any(one != other for (_, one), (_, other) in pairs), f"{key} changes nothing"
+        for (name, content), (other_name, other) in pairs:
+            assert (name == other_name) == (content == other or key in PLACES), key
+
+
+@pytest.mark.parametrize("recipe, variant", ALL)
+def test_no_two_runs_share_a_workdir(recipe, variant):
+    """With every combination of arguments, but for where files lie."""
+    values = OTHER_VALUES | (BICL if recipe == "bicl" else {})
+    keys = [key for key in TABLES[recipe][variant] if key not in PLACES]
+    contents = {}
+    for chosen in itertools.product(*((None, values[key][0]) for key in keys)):
+        given = dict(zip(keys, chosen, strict=True))
+        try:
+            name, content = content_of(recipe, variant, **given)
+        except (
+            ValueError
+        ):  # what does not go together is refused; test_cls_recipes, test_seg_recipes
+            continue
+        assert contents.setdefault(name, content) == content, name
+        assert not set("/:\\ ") & set(name), "it names a folder"
+    assert len(contents) > 1 or not keys
 
 
 @pytest.mark.parametrize(
@@ -149,8 +195,137 @@ def test_every_argument_is_used_and_named_or_refused(recipe, variant):
 )
 def test_the_workdir_is_named_after_the_file_of_weights_and_not_after_its_folder(recipe, variant):
     names = {
-        weights: given(recipe, variant, weights=weights)[0]
+        weights: content_of(recipe, variant, weights=weights)[0]
         for weights in ("none", "a/w.pth", "b/w.pth", "v.pth")
     }
     assert names["a/w.pth"] == names["b/w.pth"] and names["a/w.pth"].endswith("-w")
     assert len(set(names.values())) == 3
+
+
+@pytest.mark.parametrize(
+    "recipe, argument, name",
+    [
+        ("can", None, "can-digits"),
+        ("can", "ablations", "can-ablations"),
+        ("can", "ablations,source=stencil", "can-ablations-stencil"),
+        ("spcl", "ablations,settings=paper", "spcl-ablations-paper"),
+        ("can", "office31,ablations,weights=w.pth", "can-ablations-office31-amazon-webcam-w"),
+        ("compare_cls", None, "compare_cls-digits-network_can"),
+        ("compare_seg", None, "compare-seg"),
+        ("adaptsegnet", None, "adaptsegnet-scenes-single"),
+        ("bicl", "scenes,density=0.5", "bicl-scenes-density0.5"),
+    ],
+)
+def test_a_run_keeps_its_name(recipe, argument, name):
+    """Workdirs of versions before are found by it."""
+    assert recipes.get_config(recipe, argument).name == name
+
+
+PRETRAINED = [
+    (name, variant)
+    for name, variant in ALL
+    if variant in (*cls_base.PRETRAINED, *seg_base.REAL_VARIANTS)
+]
+
+
+@pytest.mark.parametrize("recipe, variant", PRETRAINED)
+def test_a_variant_that_needs_weights_asks_for_them(recipe, variant):
+    several = "" if recipe != "mscan" or variant == "domainnet" else ",source=amazon+dslr"
+    with pytest.raises(ValueError) as error:
+        recipes.get_config(recipe, variant)
+    assert f"variant {variant} trains from pretrained weights: add weights=FILE" in str(error.value)
+    assert "or weights=none" in str(error.value) and "\n" not in str(error.value)
+    for weights, found in (("none", ""), ("file.pth", "file.pth")):
+        config = recipes.get_config(recipe, f"{variant},weights={weights}{several}")
+        assert config.model.weights == found
+
+
+# What goes against the grammar with the recipes' own keys.
+REFUSED = [
+    ("can", "digits,weights=w.pth", "variant digits does not use weights; it takes source"),
+    ("can", "target=foo", "variant digits does not use target"),
+    ("can", "ablations,weights=w.pth", "variant digits does not use weights; it takes source"),
+    (
+        "can",
+        "office31,root=DIR,weights=w.pth,size=64",
+        "variant office31 does not use size; it takes root, source, target, weights",
+    ),
+    (
+        "can",
+        "folder,root=DIR,source=a,target=b,backbone=resnet101",
+        "variant folder uses backbone with weights=FILE only",
+    ),
+    (
+        "can",
+        "tfds,source=a,target=b,weights=none,backbone=resnet50",
+        "variant tfds uses backbone with weights=FILE only",
+    ),
+    ("can", "folder,weights=w.pth,backbone=vgg", "known: , resnet50, resnet101"),
+    ("can", "folder,size=-8", "expected pixels, above 0"),
+    ("can", "folder,size=big", "expected a value of type int"),
+    ("can", "digits,network=can", "expected key=value with a key among root, source, target"),
+    ("mscan", "network=own", "expected key=value with a key among root, source, target"),
+    ("mscan", "ablations", "unknown variant 'ablations'; known: digits, folder"),
+    ("mscan", "source=type", "name two sources or more, joined by '+'"),
+    ("dann", "digits,network=cans", "known: own, can"),
+    ("dann", "digits,target=foo", "variant digits does not use target; it takes source, network"),
+    ("plca", "ablations,settings=code", "variant scenes does not use settings; it takes ablations"),
+    (
+        "plca",
+        "gta5_to_cityscapes,weights=none,backbone=vgg16",
+        "expected key=value with a key among source_root, target_root, weights, settings",
+    ),
+    (
+        "plca",
+        "gta5_to_cityscapes,weights=none,ablations",
+        "variant gta5_to_cityscapes does not use ablations",
+    ),
+    (
+        "clan",
+        "gta5_to_cityscapes,source=DIR,weights=none",
+        "'source=DIR': source is now called source_root: write source_root=DIR",
+    ),
+    ("clan", "target=DIR", "target is now called target_root: write target_root=DIR"),
+    ("compare_seg", "source=DIR", "expected key=value with a key among none"),
+    ("adaptsegnet", "scenes,backbone=vgg16", "does not use backbone; it takes levels, gan"),
+    ("source_only_seg", "scenes,backbone=vgg16", "does not use backbone; it takes none"),
+    ("bicl", "ablations,settings=code", "leave out either ablations or settings=code"),
+    (
+        "bicl",
+        "scenes,density=1",
+        "density=1.0: a share of the target's pixels, from 0 (a fixed threshold) to below 1",
+    ),
+    ("bicl", "scenes,density=nan", "density=nan: a share"),
+    ("bicl", "scenes,density=much", "'density=much': expected a value of type float"),
+    ("bicl", "density=0.3,settings=code", "density=0.3: settings=code has no dynamic labels"),
+    ("adaptsegnet", "scenes,levels=triple", "'levels=triple': known: single, multi"),
+    ("adaptsegnet", "scenes,gan=LS", "'gan=LS': known: vanilla, least_squares"),
+    ("clan", "scenes,settings=papers", "'settings=papers': known: code, paper"),
+    (
+        "adaptsegnet",
+        "gta5_to_cityscapes,weights=none,backbone=vgg19",
+        "'backbone=vgg19': known: resnet101, resnet50, vgg16, vgg16_fcn8s",
+    ),
+    (
+        "adaptsegnet",
+        "gta5_to_cityscapes,weights=none,backbone=vgg16,levels=multi",
+        "levels=multi: backbone vgg16 has one head",
+    ),
+    (
+        "adaptsegnet",
+        "gta5_to_cityscapes,weights=none,backbone=vgg16_fcn8s,settings=paper",
+        "settings=paper: changes nothing for backbone vgg16_fcn8s",
+    ),
+    (
+        "source_only_seg",
+        "gta5_to_cityscapes,weights=none,backbone=vgg16,settings=paper",
+        "settings=paper: changes nothing for backbone vgg16",
+    ),
+]
+
+
+@pytest.mark.parametrize("recipe, argument, message", REFUSED)
+def test_an_argument_without_effect_or_sense_is_an_error_of_one_line(recipe, argument, message):
+    with pytest.raises(ValueError) as error:
+        recipes.get_config(recipe, argument)
+    assert message in str(error.value) and "\n" not in str(error.value)

@@ -1,14 +1,12 @@
-"""The segmentation recipes: what their arguments do, what a stage may say for itself, and workdirs
-of the version before.
-"""
+"""The segmentation recipes: what a stage may say for itself, and workdirs of the version before."""
 
-import importlib
-import itertools
 import json
 
 import jax
 import jax.numpy as jnp
 import pytest
+import recipes
+from recipes import get_config
 
 from dajax.engine.config_check import check_config
 from dajax.engine.old_config import with_added_keys
@@ -18,181 +16,8 @@ from dajax.methods.segmentation._segmenter import init_network
 from dajax.models.build import build_segmenter
 from dajax.optim import make_optimizer
 from dajax.recipes import adaptsegnet, source_only_seg, spcl
-from dajax.recipes.base import segmentation as seg_base
 from dajax.tasks.common import Domains
 from dajax.tasks.segmentation import feed as seg_feed
-
-REAL = {
-    name: tuple(
-        variant
-        for variant in importlib.import_module(f"dajax.recipes.{name}").VARIANTS
-        if "_to_" in variant
-    )
-    for name in ("adaptsegnet", "bicl", "clan", "plca", "source_only_seg", "spcl")
-}
-SMALL = {"compare_seg": ("scenes",)} | {
-    name: tuple(
-        variant
-        for variant in importlib.import_module(f"dajax.recipes.{name}").VARIANTS
-        if "_to_" not in variant
-    )
-    for name in REAL
-}
-
-
-def get_config(recipe, argument):
-    return importlib.import_module(f"dajax.recipes.{recipe}").get_config(argument)
-
-
-@pytest.mark.parametrize(
-    "recipe, variant", [(name, variant) for name, variants in REAL.items() for variant in variants]
-)
-def test_a_real_variant_asks_for_weights(recipe, variant):
-    with pytest.raises(
-        ValueError,
-        match=(
-            f"variant {variant} trains from pretrained weights: add weights=FILE .* or weights=none"
-        ),
-    ):
-        get_config(recipe, f"{variant},source=A,target=B")
-    assert get_config(recipe, f"{variant},weights=none").model.weights == ""
-    assert get_config(recipe, f"{variant},weights=file.pth").model.weights == "file.pth"
-
-
-@pytest.mark.parametrize(
-    "recipe, variant", [(name, variant) for name, variants in SMALL.items() for variant in variants]
-)
-@pytest.mark.parametrize(
-    "argument", ["weights=none", "weights=nowhere.pth", "source=DIR", "target=DIR"]
-)
-def test_a_variant_that_trains_from_random_weights_takes_no_file_and_no_folder(
-    recipe, variant, argument
-):
-    key = argument.partition("=")[0]
-    with pytest.raises(
-        ValueError,
-        match=f"'{argument}': (variant {variant} does not use {key}; it takes|expected key=value)",
-    ):
-        get_config(recipe, f"{variant},{argument}")
-
-
-@pytest.mark.parametrize(
-    "recipe, argument, message",
-    [
-        ("plca", "scenes,settings=paper", "variant scenes does not use settings; it takes none"),
-        (
-            "plca",
-            "ablations,settings=code",
-            "variant ablations does not use settings; it takes none",
-        ),
-        (
-            "plca",
-            "gta5_to_cityscapes,weights=none,backbone=vgg16",
-            "expected key=value with a key among source, target, weights, settings",
-        ),
-        (
-            "adaptsegnet",
-            "scenes,backbone=vgg16",
-            "variant scenes does not use backbone; it takes levels, gan",
-        ),
-        (
-            "adaptsegnet",
-            "scenes,settings=paper",
-            "variant scenes does not use settings; it takes levels, gan",
-        ),
-        (
-            "source_only_seg",
-            "scenes,backbone=vgg16",
-            "variant scenes does not use backbone; it takes none",
-        ),
-        (
-            "bicl",
-            "ablations,settings=code",
-            "variant ablations does not use settings; it takes density",
-        ),
-        (
-            "bicl",
-            "scenes,density=1",
-            "density=1.0: a share of the target's pixels, from 0 .* to below 1",
-        ),
-        ("bicl", "scenes,density=nan", "density=nan: a share"),
-        ("bicl", "scenes,density=much", "'density=much': expected a value of type float"),
-        (
-            "bicl",
-            "scenes,density=0.3,settings=code",
-            "density=0.3: settings=code has no dynamic labels",
-        ),
-        ("adaptsegnet", "scenes,levels=triple", "'levels=triple': known: single, multi"),
-        ("adaptsegnet", "scenes,gan=LS", "'gan=LS': known: vanilla, least_squares"),
-        ("clan", "scenes,settings=papers", "'settings=papers': known: code, paper"),
-        (
-            "adaptsegnet",
-            "gta5_to_cityscapes,weights=none,backbone=vgg19",
-            "'backbone=vgg19': known: resnet101, resnet50, vgg16, vgg16_fcn8s",
-        ),
-        (
-            "adaptsegnet",
-            "gta5_to_cityscapes,weights=none,backbone=vgg16,levels=multi",
-            "levels=multi: backbone vgg16 has one head",
-        ),
-        (
-            "adaptsegnet",
-            "gta5_to_cityscapes,weights=none,backbone=vgg16_fcn8s,settings=paper",
-            "settings=paper: changes nothing for backbone vgg16_fcn8s",
-        ),
-        (
-            "source_only_seg",
-            "gta5_to_cityscapes,weights=none,backbone=vgg16,settings=paper",
-            "settings=paper: changes nothing for backbone vgg16",
-        ),
-    ],
-)
-def test_an_argument_without_effect_or_sense_is_an_error_of_one_line(recipe, argument, message):
-    with pytest.raises(ValueError, match=message) as error:
-        get_config(recipe, argument)
-    assert "\n" not in str(error.value)
-
-
-def test_two_arguments_that_train_differently_have_two_workdirs():
-    """A recipe's name is its default workdir: a ResNet's run must not be taken for a VGG's."""
-    choices = {
-        "adaptsegnet": (
-            seg_base.BACKBONES,
-            ("single", "multi"),
-            ("vanilla", "least_squares"),
-            ("code", "paper"),
-        ),
-        "source_only_seg": (seg_base.BACKBONES, ("code", "paper")),
-        "clan": (("code", "paper"),),
-        "spcl": (("code", "paper"),),
-        "plca": (("code", "paper"),),
-        "bicl": (("slides", "code"), ("0", "0.343", "0.5")),
-    }
-    keys = {
-        "adaptsegnet": ("backbone", "levels", "gan", "settings"),
-        "source_only_seg": ("backbone", "settings"),
-        "bicl": ("settings", "density"),
-    }
-    for recipe, values in choices.items():
-        found = {}
-        for chosen in itertools.product(*values):
-            pairs = zip(keys.get(recipe, ("settings",)), chosen, strict=True)
-            try:
-                config = get_config(
-                    recipe,
-                    f"{REAL[recipe][0]},weights=none,"
-                    + ",".join(f"{key}={value}" for key, value in pairs),
-                )
-            except ValueError:
-                continue
-            name, content = (
-                config.name,
-                config.copy_and_resolve_references().to_dict() | {"name": ""},
-            )
-            assert found.setdefault(name, content) == content, name
-        assert len(found) > 1 and len(
-            {json.dumps(content, sort_keys=True, default=str) for content in found.values()}
-        ) == len(found)
 
 
 def test_spcls_self_training_trains_scale_and_bias_and_its_other_stages_do_not():
@@ -214,7 +39,9 @@ def test_spcls_self_training_trains_scale_and_bias_and_its_other_stages_do_not()
 def test_the_optimiser_steps_every_tensor_as_often_as_the_authors_list_has_it(
     settings, block, shortcut
 ):
-    """spec/clan.md, 3.3: 99 convolutions of blocks, 4 of shortcuts, the stem's once; no affine."""
+    """99 convolutions of blocks, 4 of shortcuts, the stem's once; no scale or bias (as counted in
+    the list of get_1x_lr_params_NOscale of CLAN's model/CLAN_G.py).
+    """
     config = get_config("clan", f"gta5_to_cityscapes,weights=none,settings={settings}")
     model = build_segmenter(config.model, config.clan, num_classes=19)
     params = jax.eval_shape(
@@ -307,11 +134,7 @@ def test_a_source_only_stage_sees_its_images_through_its_own_transform():
     feed = seg_feed.SegFeed(
         domains, seed=0, stage="source_only", directory=None, devices=[None], is_oracle=False
     )
-    config = (
-        importlib.import_module("dajax.recipes.bicl")
-        .get_config("gta5_to_cityscapes,weights=none")
-        .source_only
-    )
+    config = get_config("bicl", "gta5_to_cityscapes,weights=none").source_only
 
     def transform_of(name):
         config.transform = name
@@ -347,7 +170,7 @@ def version_before(config):
     return tree
 
 
-@pytest.mark.parametrize("recipe", [*REAL, "compare_seg"])
+@pytest.mark.parametrize("recipe", recipes.of_task("segmentation"))
 def test_a_workdir_of_the_version_before_goes_on_where_nothing_changed(recipe, tmp_path):
     config, path = get_config(recipe, "scenes"), tmp_path / "config.json"
     old = version_before(config)

@@ -14,9 +14,9 @@ from dajax.losses.domain_adversarial import (
     reverse_gradient,
 )
 from dajax.models.apply import discriminate_domains
-from dajax.recipes.base import classification as cls_base
+from dajax.recipes import dann
 
-TLLIB_REVERSAL = cls_base.BASELINES["dann"]["reversal"]
+TLLIB_REVERSAL = dann.get_config().dann.reversal
 TOLERANCE = 2e-5  # tests/golden/README.md
 
 

@@ -20,15 +20,15 @@ from dajax.recipes import clan as clan_config
 from dajax.recipes import mscan as mscan_config
 from dajax.recipes import plca as plca_config
 from dajax.recipes import spcl as spcl_config
-from dajax.recipes.base import classification as cls_base
 from dajax.recipes.base import common as base
 from dajax.recipes.base import segmentation as seg_base
+from dajax.recipes.compare_cls import BASELINES
 
 SHAPE, CLASSES = (16, 16, 1), 4
 TOY_SHAPE, SEG_SHAPE = (12,), (32, 48, 3)
 NUM_IMAGES = {"source": 40, "target": 24, "sources": 3}
 TOY = ("can", "mscan", "cdan", "dan", "jan", "mcd")
-CLASSIFICATION = ("source_only", "adabn", "can", "mscan", *cls_base.BASELINES)
+CLASSIFICATION = ("source_only", "adabn", "can", "mscan", *BASELINES)
 # The stage in a segmentation recipe, and the heads of its network.
 SEGMENTATION = {
     "source_only_seg": "single",
@@ -60,8 +60,8 @@ def stage_config(name):
         if "adversarial" in config:
             config.target_hw, config.adversarial.width = SEG_SHAPE[:2], 4
         return config
-    if name in cls_base.BASELINES:
-        config = cls_base.baseline(name, cls_base.parse("digits"))
+    if name in BASELINES:
+        config = BASELINES[name].get_config("digits")[name]
         if "reversal" in config:
             # a gradient from the first step on
             config.reversal.low, config.discriminator_width = 0.3, 8
@@ -189,7 +189,7 @@ PARTS = {
     "source_only_seg": ("labelled",),
     **{
         name: ("source", "target")
-        for name in ("adaptsegnet", "clan", "plca", "spcl", "bicl", *cls_base.BASELINES)
+        for name in ("adaptsegnet", "clan", "plca", "spcl", "bicl", *BASELINES)
     },
     "self_training": ("target",),
     "mscan": (

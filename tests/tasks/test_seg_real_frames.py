@@ -11,6 +11,7 @@ from recipe_weights import recipe_state_dict
 from dajax.models.deeplab import build_segmenter
 from dajax.models.norm import Mode
 from dajax.models.seg_weights import from_torch_segmenter
+from dajax.recipes import adaptsegnet
 from dajax.recipes.base import segmentation as seg_base
 from dajax.tasks.common import Domains
 from dajax.tasks.segmentation.evaluate import Protocol, evaluate_segmenter
@@ -29,13 +30,13 @@ def test_full_frames_pass_through_reader_transforms_network_and_evaluation(share
     images = seg_readers.read_domain(
         dict(dataset="cityscapes", root=str(root), split=split, space="cityscapes")
     )
-    transform = seg_transforms.from_config(seg_base.whole_frames(seg_base.TARGET_HW))
+    transform = seg_transforms.from_config(seg_base.whole_frames(adaptsegnet.TARGET_HW))
     domains = Domains(
         images,
         images,
         images,
         {"evaluation": transform},
-        (*seg_base.TARGET_HW, 3),
+        (*adaptsegnet.TARGET_HW, 3),
         images.class_names,
     )
     model = build_segmenter(ConfigDict(seg_base.deeplab("resnet101", "twin", "")), 19, 1)

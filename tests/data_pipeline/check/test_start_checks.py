@@ -76,7 +76,7 @@ def frames(tmp_path):
     def make(name, more="", **changes):
         return recipe(
             name,
-            f"gta5_to_cityscapes,source={tmp_path}/s,target={tmp_path}/t{weights}{more}",
+            f"gta5_to_cityscapes,source_root={tmp_path}/s,target_root={tmp_path}/t{weights}{more}",
             **changes,
         )
 
@@ -89,7 +89,7 @@ def _needs_weights():
     """
     try:
         importlib.import_module("dajax.recipes.source_only_seg").get_config(
-            "gta5_to_cityscapes,source=s,target=t"
+            "gta5_to_cityscapes,source_root=s,target_root=t"
         )
     except ValueError:
         return True

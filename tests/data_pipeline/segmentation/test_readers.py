@@ -106,7 +106,9 @@ def test_synscapes_frames_are_those_that_its_recipe_reads(tmp_path):
     seg_files.write_image(tmp_path / "img/rgb-2k/1.png", (64, 128))
     seg_files.write_image(tmp_path / "img/rgb/1.png", ids.shape)
     seg_files.write_ids(tmp_path / "img/class/1.png", ids)
-    config = spcl.get_config(f"synscapes_to_cityscapes,weights=none,source={tmp_path}").data.source
+    config = spcl.get_config(
+        f"synscapes_to_cityscapes,weights=none,source_root={tmp_path}"
+    ).data.source
     found = read_domain(config)
     assert found.image_paths[0].endswith("img/rgb-2k/1.png")
     np.testing.assert_array_equal(found.read_label(0), np.zeros(ids.shape))

@@ -13,7 +13,7 @@ from toy_classifier import TwoHeads
 from dajax.engine.stages import _begin_with
 from dajax.errors import UserError
 from dajax.methods import METHODS
-from dajax.recipes.base import classification as cls_base
+from dajax.recipes.compare_cls import BASELINES
 
 CLASSES, WIDTH, ROWS = 4, 10, 8
 
@@ -22,7 +22,7 @@ MODEL = TwoHeads(CLASSES, (8, 6), stops=False)
 
 
 def stage(method, argument="digits", **changes):
-    config = cls_base.baseline(method, cls_base.parse(argument))
+    config = BASELINES[method].get_config(argument)[method]
     if "discriminator_width" in config:
         config.discriminator_width = 5
     config.update_from_flattened_dict(changes)

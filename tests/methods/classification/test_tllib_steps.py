@@ -12,7 +12,7 @@ import pytest
 from toy_classifier import Lookup
 
 from dajax.methods import METHODS
-from dajax.recipes.base import classification as cls_base
+from dajax.recipes.compare_cls import BASELINES
 
 TOLERANCE = 2e-5  # tests/golden/README.md, of the largest entry
 RATE = 64.0  # so large that the difference of two float32 parameters holds the gradient to 1e-6
@@ -20,7 +20,7 @@ RATE = 64.0  # so large that the difference of two float32 parameters holds the 
 
 def stage(method, argument="digits", **changes):
     """The recipe's stage, with plain SGD at one rate: its momentum and decay are test_optim's."""
-    config = cls_base.baseline(method, cls_base.parse(argument))
+    config = BASELINES[method].get_config(argument)[method]
     for name in ("optimizer", "classifier_optimizer"):
         if name in config:
             config[name].update(

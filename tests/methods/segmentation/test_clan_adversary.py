@@ -71,7 +71,7 @@ def compiled(full_size, shape, differentiate_map):
     """(config, model, step) of the recipe's stage, the adversary alone: no labelled pixel, no
     weight loss, plain SGD for the tables.
     """
-    config = clan_config.get_config("gta5_to_cityscapes,source=a,target=b,weights=none").clan
+    config = clan_config.get_config("gta5_to_cityscapes,weights=none").clan
     config.update(
         weight_loss=0.0,
         warmup_steps=WARMUP_STEPS,

@@ -1,0 +1,81 @@
+"""What the baselines of thuml/Transfer-Learning-Library (tllib) share: its optimiser, its views,
+its bottleneck. Each method's numbers stand in its recipe.
+
+tllib's files are *.py and *.sh of examples/domain_adaptation/image_classification, and the networks
+of tllib/alignment; tests/configs/test_published_classification.py holds the recipes to them.
+
+WHAT IS NOT TLLIB'S
+
+  from scratch         digits, folder, tfds: a small network, after a source-only stage, 1,000
+                       steps at one rate for all of it (ours); tllib's own head and bottleneck
+  folder, tfds         with weights: steps and weights of Office-31 (ours), tllib has no such task
+  the reported figure  the last step's; tllib keeps the best by target labels, and of MCD's
+                       classifiers the better
+  network=can          CAN's network, views and optimiser in place of tllib's, as
+                       configs/compare_cls.py has them: base/cans_network.py
+"""
+
+from ml_collections import ConfigDict
+
+from dajax.recipes.base import classification as cls_base
+from dajax.recipes.base import common as base
+
+VARIANTS = cls_base.with_keys("network")
+
+
+def sgd(*, lr, alpha, weight_decay):
+    """tllib's SGD: the backbone at a tenth of the rate of what is new (modules/classifier.py,
+    get_parameters), "inv" with exponent 0.75 (*.py --lr-decay).
+
+    Args:
+      lr: rate of the new layers, *.py --lr.
+      alpha: of the schedule, *.py --lr-gamma.
+      weight_decay: *.py --wd.
+    """
+    return base.sgd(
+        lr=lr,
+        schedule="inv",
+        alpha=alpha,
+        beta=0.75,
+        nesterov=True,
+        weight_decay=weight_decay,
+        lr_multipliers=(("/backbone/", 0.1),),
+    )
+
+
+def bottleneck(arg, *, norm, dropout):
+    """Keys of config.model: the hidden layer between backbone and classifier (tllib/alignment,
+    ImageClassifier).
+
+    Args:
+      norm: whether the layer is normalised (BatchNorm1d).
+      dropout: the share of its units that is dropped in training.
+    """
+    return dict(
+        head_init="torch",  # nn.Linear's own
+        bottleneck=1024 if arg.variant == "domainnet" else 256,  # *.sh, *.py: --bottleneck-dim
+        bottleneck_norm=norm,
+        dropout=dropout,
+    )
+
+
+def use_views(config, arg):
+    """Gives photos tllib's training views, of the image resized to a square (utils.py,
+    get_train_transform); evaluation takes the centre.
+    """
+    if cls_base.from_scratch(arg):
+        return
+    crop = dict(scale=(0.08, 1.0), ratio=(3 / 4, 4 / 3))  # RandomResizedCrop: *.py and torchvision
+    if arg.variant == "visda2017":
+        crop = "center"  # *.sh: --train-resizing cen.crop
+    config.data.transform = ConfigDict(config.data.transform.to_dict() | dict(crop=crop))
+
+
+def fit_small_network(stage):
+    """Fits a stage to a network that a source-only stage has trained from scratch: one rate for all
+    of it, ten times fine-tuning's, as configs/can.py has it; about as long as CAN's eight loops
+    (ours).
+    """
+    stage.init_from = "source_only"
+    stage.steps = 1000
+    stage.optimizer.update(lr=0.01, lr_multipliers=())
