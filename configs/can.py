@@ -86,6 +86,7 @@ def authors():
             target_bn=1,
             stop_gradient_after="layer1",  # STOP_GRAD; what lies before is frozen
             evaluate_every=0,  # besides the end of every loop
+            **base.NO_TEACHER,
             batch_size=30,  # of the cross-entropy
             max_loops=50,
             # target centres, source-target gap, labels; all three to stop
@@ -129,6 +130,7 @@ def authors_source_only(arg):
             target_bn=0,
             stop_gradient_after="layer1",
             evaluate_every=0,
+            **base.NO_TEACHER,
             optimizer=stage(arg).optimizer.to_dict(),
         )
     )

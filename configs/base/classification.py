@@ -193,6 +193,7 @@ def source_only_from_scratch():
             target_bn=0,
             stop_gradient_after="",
             evaluate_every=0,
+            **base.NO_TEACHER,
             optimizer=base.sgd(lr=0.05, schedule="cosine"),
         )
     )
@@ -209,6 +210,7 @@ def adabn():
             target_bn=0,
             stop_gradient_after="",
             evaluate_every=0,
+            **base.NO_TEACHER,
         )
     )
 
@@ -294,6 +296,7 @@ def baseline(method, arg):
         evaluate_every=0,
         batch_size=32,
         weight=1.0,
+        **base.NO_TEACHER,
     )
     stage = ConfigDict(common | BASELINES[method])
     if method == "mcd":

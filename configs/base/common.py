@@ -12,6 +12,12 @@ from ml_collections import ConfigDict
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
+# Of every stage. momentum above 0: a teacher, the moving average of the networks, is kept
+# (0.999: mean teacher, DAFormer). predict_with: "student" or "teacher" is evaluated, predicts in
+# dajax.load, and is what a stage after it begins with.
+NO_TEACHER = dict(teacher=dict(momentum=0.0), predict_with="student")
+
+
 def parse_arg(arg, variants, *, pretrained=(), **defaults):
     """ "variant,key=value,..." -> ConfigDict(variant=..., key=...), with a value for every key of
     `defaults`.

@@ -310,5 +310,6 @@ def stage(method, *, init_from="", steps, batch_size, **settings):
         norm="",
         norm_affine="",
         evaluate_every=0,
+        **base.NO_TEACHER,
     )
     return ConfigDict(common | settings)

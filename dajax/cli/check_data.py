@@ -1,4 +1,4 @@
-"""`run.py --mode=check_data`: reads every file that a config names, before hours are spent on them."""
+"""`run.py --mode=check_data`: reads every file that a config names, before hours are spent."""
 
 import re
 

@@ -156,7 +156,10 @@ def test_in_a_class_block_the_domains_draw_independently(labels):
         assert (rows == other_rows).mean() < 0.1 and abs(
             np.corrcoef(rows // 5, other_rows // 5)[0, 1]
         ) < BOUND
-        assert all(abs(np.corrcoef(a, b)[0, 1]) < BOUND for a, b in zip(numbers.T, other_numbers.T))
+        assert all(
+            abs(np.corrcoef(a, b)[0, 1]) < BOUND
+            for a, b in zip(numbers.T, other_numbers.T, strict=True)
+        )
 
 
 def test_a_loop_of_class_aware_batches_begins_at_its_first_step(labels):
@@ -225,7 +228,9 @@ def test_every_pass_over_a_set_has_views_of_its_own(labels):
         np.testing.assert_array_equal(rows, np.arange(STEPS * BATCH))
         numbers.append(found)
     for one, other in itertools.combinations(numbers, 2):
-        assert all(abs(np.corrcoef(a, b)[0, 1]) < BOUND for a, b in zip(one.T, other.T))
+        assert all(
+            abs(np.corrcoef(a, b)[0, 1]) < BOUND for a, b in zip(one.T, other.T, strict=True)
+        )
 
 
 def test_class_balanced_rows_are_drawn_apart_from_the_shuffled_ones(monkeypatch, tmp_path):

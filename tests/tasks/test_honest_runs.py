@@ -119,7 +119,7 @@ def relabelled(root, copy):
         paths = sorted((copy / "target" / "gtFine" / split).rglob("*_labelIds.png"))
         labels = [table[np.asarray(Image.open(path))] for path in paths]
         assert len(paths) > 1
-        for path, label in zip(paths, labels[1:] + labels[:1]):
+        for path, label in zip(paths, labels[1:] + labels[:1], strict=True):
             Image.fromarray(label).save(path)
     return copy
 
@@ -139,10 +139,8 @@ def test_spcl_ends_with_the_same_bits_whatever_the_targets_labels_are(
             lambda *_, root=root, **__: (str(root / "source"), str(root / "target")),
         )
         config = spcl.get_config()
-        labels, trained = (
-            ("warm_up_labels", "spcl_labels")[:depth],
-            ("spcl", "self_training")[:depth],
-        )
+        labels = ("warm_up_labels", "spcl_labels")[:depth]
+        trained = ("spcl", "self_training")[:depth]
         config.stages = ("warm_up_labels", "spcl", "spcl_labels", "self_training")[: 2 * depth]
         config.update_from_flattened_dict(
             {

@@ -83,7 +83,9 @@ def describe(config, domains):
             )
     sizes = {"source": len(domains.source), "target": len(domains.target)}
     lines += small_set_lines(
-        config, lambda stage: _DRAWN_FROM.get(stage.method, ("source", "target")), sizes
+        config,
+        lambda stage_config: _DRAWN_FROM.get(stage_config.method, ("source", "target")),
+        sizes,
     )
     return [printable(line) for line in lines]
 
@@ -151,7 +153,8 @@ def _describe_counts(images):
     counts = images.class_counts()
     if len(counts) > MAX_CLASSES_LISTED:
         return f"{len(counts)} classes of {counts.min()} to {counts.max()}"
-    return ", ".join(f"{name} {count}" for name, count in zip(images.class_names, counts))
+    pairs = zip(images.class_names, counts, strict=True)
+    return ", ".join(f"{name} {count}" for name, count in pairs)
 
 
 def make_feed(domains, config, name, *, directory, devices, check_stop):
@@ -179,10 +182,14 @@ def load_pretrained(config, state):
     return load_backbone(config.model, state)
 
 
-def evaluate(state, *, data, model, config, run):
+def evaluate(state, *, data, model, config, stage_config):
     """See dajax.tasks. Report: accuracy, mean_class_accuracy, per_class, confusion."""
     report = evaluate_classifier(
-        state, data=data, model=model, config=config, batch_size=run.runtime.eval_batch_size
+        state,
+        data=data,
+        model=model,
+        stage_config=stage_config,
+        batch_size=config.runtime.eval_batch_size,
     )
     if report is None:
         return Evaluation(report=None)
