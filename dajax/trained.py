@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from dajax.engine import checkpoint, json_files, log
+from dajax.engine import checkpoint, json_files, log, teacher
 from dajax.engine.old_config import with_added_keys
 from dajax.errors import UserError
 from dajax.models.apply import inference, segmenter_inference
@@ -32,8 +32,10 @@ class Trained:
     Attributes:
       config: ConfigDict of the whole run; `stage`: name of the stage; `step`: of the checkpoint.
       class_names: K names.
-      params, batch_stats: {network name: tree of numpy arrays}.
-      extra: {name: numpy array}, what the method carried besides (pseudo-labels, class centres).
+      params, batch_stats: {network name: tree of numpy arrays}, of the student or of its teacher,
+        as `predict_with` of the stage says.
+      extra: {name: numpy array}, what the method carried besides (pseudo-labels, class centres);
+        under "teacher" {"params", "batch_stats"} of the teacher, where the stage kept one.
       model: the Flax module; `transform`: the evaluation transform.
       results: the stage's figures, None while it is unfinished, or when its last checkpoint is
         damaged and an older one is taken.
@@ -114,11 +116,11 @@ class TrainedSegmenter(Trained):
             prepared = seg_transforms.apply_evaluation(
                 images[start : start + batch_size], self.transform
             )
+            count = len(prepared)
             # one shape, one compilation
-            padded = np.pad(prepared, ((0, batch_size - len(prepared)), (0, 0), (0, 0), (0, 0)))
-            yield jax.tree.map(
-                lambda leaf: np.asarray(leaf)[: len(prepared)], run(variables, padded)
-            )
+            padded = np.pad(prepared, ((0, batch_size - count), (0, 0), (0, 0), (0, 0)))
+            outputs = jax.tree.map(np.asarray, run(variables, padded))
+            yield _first(outputs, count)
 
     def predict(self, images, *, batch_size=4, aggregation_alpha=0.0):
         """Class of every pixel, as the evaluation does it: scores brought to the image's own size
@@ -152,6 +154,11 @@ class TrainedSegmenter(Trained):
         return np.concatenate(
             [output.features for output in self._batches(run, images, batch_size)]
         )
+
+
+def _first(tree, count):
+    """The first `count` rows of every leaf."""
+    return jax.tree.map(lambda leaf: leaf[:count], tree)
 
 
 def open_workdir(workdir, stage=None):
@@ -198,13 +205,14 @@ def open_workdir(workdir, stage=None):
             f" names); {_REMEDY}"
         )
     kind, model, transform = _built(config, stage, len(names), workdir / "config.json")
+    networks = _networks(state, config, stage, directory)
     return kind(
         config=config,
         stage=stage,
         step=int(state["step"]),
         class_names=tuple(names),
-        params=state["params"],
-        batch_stats=state["batch_stats"],
+        params=networks["params"],
+        batch_stats=networks["batch_stats"],
         extra=state["extra"],
         model=model,
         transform=transform,
@@ -232,6 +240,22 @@ def _built(config, stage, num_classes, path):
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         problem = f"what it says of stage {stage} is not what a run writes: {error}"
         raise UserError(f"{path}: is damaged ({problem}); {_REMEDY}") from error
+
+
+def _networks(state, config, stage, directory):
+    """The dict `state` with the student's networks or the teacher's, as the stage predicts."""
+    try:
+        return teacher.predicting(state, config[stage])
+    except KeyError as error:
+        raise UserError(
+            f"{directory}: config.{stage}.predict_with='teacher', and the checkpoint holds none;"
+            f" {_REMEDY}"
+        ) from error
+    except (AttributeError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{directory}: what config.json says of predict_with is not what a run writes"
+            f" ({error}); {_REMEDY}"
+        ) from error
 
 
 def _result(path, step):

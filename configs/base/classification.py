@@ -178,6 +178,7 @@ def stage(method, **settings):
         target_bn=0,  # 1: the target has normalisation parameters and statistics of its own
         stop_gradient_after="",  # "layer1": what lies before in the backbone is frozen
         evaluate_every=0,  # steps between two evaluations; 0: at the end only
+        **base.NO_TEACHER,
     )
     return ConfigDict(common | settings)
 

@@ -37,6 +37,12 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 EMBEDDED = ("digits", "scenes")  # variants whose data come with the repository
 
 
+# Of every stage. momentum above 0: a teacher, the moving average of the networks, is kept
+# (0.999: mean teacher, DAFormer). predict_with: "student" or "teacher" is evaluated, predicts in
+# dajax.load, and is what a stage after it begins with.
+NO_TEACHER = dict(teacher=dict(momentum=0.0), predict_with="student")
+
+
 def parse_arg(arg, variants, *, pretrained=(), renamed=None, **defaults):
     """Reads "variant,word,key=value,..." into ConfigDict(variant=..., word=True, key=...), with a
     value for every key of `defaults`.

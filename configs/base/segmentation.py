@@ -302,6 +302,7 @@ def stage(method, *, steps, batch_size, **settings):
         norm="",  # of this stage; "": config.model's
         norm_affine="",  # scale and bias in this stage: "trained", "frozen"; "": config.model's
         evaluate_every=0,  # steps between two evaluations; 0: at the end only
+        **base.NO_TEACHER,
     )
     return ConfigDict(common | settings)
 

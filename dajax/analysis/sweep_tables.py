@@ -10,6 +10,8 @@ import csv
 import io
 import statistics
 
+from dajax.errors import UserError
+
 CLASSIFICATION = {
     "accuracy": (("accuracy",), "accuracy in % on the target"),
     "mean-class accuracy": (("mean_class_accuracy",), "mean-class accuracy in % on the target"),
@@ -17,16 +19,27 @@ CLASSIFICATION = {
 SEGMENTATION = {
     ("miou",): "mIoU in % on the target, BN statistics as trained",
     ("reestimated", "miou"): "the same, BN statistics re-estimated on unlabelled target images",
-    (
-        "aggregated",
-        "miou",
-    ): "the same, BN statistics as trained, with spatial aggregation at test time",
-    (
-        "reestimated_aggregated",
-        "miou",
-    ): "the same, BN statistics re-estimated, with spatial aggregation at test time",
+    ("aggregated", "miou"): (
+        "the same, BN statistics as trained, with spatial aggregation at test time"
+    ),
+    ("reestimated_aggregated", "miou"): (
+        "the same, BN statistics re-estimated, with spatial aggregation at test time"
+    ),
 }
 MISSING = "-"
+# Values of config.metric, by task.
+METRICS = {"classification": tuple(CLASSIFICATION), "segmentation": ("mIoU",)}
+
+
+def check_metric(config):
+    """Whether config.metric is one of the task's.
+
+    Raises:
+      UserError: naming those that are known.
+    """
+    known = METRICS[config.task]
+    if config.metric not in known:
+        raise UserError(f"config.metric='{config.metric}': known: {', '.join(known)}")
 
 
 def figures_of(config, results):
@@ -144,7 +157,10 @@ def _average(values):
     """Over tasks, seed by seed; None for a seed that lacks a task, whose average would be over
     other tasks.
     """
-    return [None if None in column else statistics.mean(column) for column in zip(*values.values())]
+    return [
+        None if None in column else statistics.mean(column)
+        for column in zip(*values.values(), strict=True)
+    ]
 
 
 def _cell(value):

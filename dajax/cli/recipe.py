@@ -2,6 +2,7 @@
 line.
 """
 
+import itertools
 import pathlib
 import re
 
@@ -56,7 +57,7 @@ def overrides_in(words):
     "--config.a=1", or "--config.a" "1".
     """
     found = []
-    for before, word in zip(["", *words], words):
+    for before, word in itertools.pairwise(["", *words]):
         is_value = (
             _OVERRIDE.match(before) and "=" not in before and not re.match("--?[a-zA-Z]", word)
         )

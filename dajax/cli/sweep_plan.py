@@ -6,9 +6,11 @@ import re
 import zlib
 from typing import Any
 
+from dajax.analysis import sweep_tables
 from dajax.cli import recipe
 from dajax.engine import config_ranges, json_files, locations
 from dajax.engine.config_check import check_config, flatten, is_begun
+from dajax.engine.other_workdir import find, is_path
 from dajax.errors import UserError
 
 _LONGEST_NAME = 100  # of a folder; file systems allow 255 bytes
@@ -56,8 +58,8 @@ def make_run(task, seed, name, overrides, workdir):
     """A Run of the recipe `name`.
 
     Raises:
-      UserError: a recipe that cannot be read, a number out of its range, or a workdir that was
-        begun with another config.
+      UserError: a recipe that cannot be read, a number out of its range, a workdir that was begun
+        with another config, or no such stage of another workdir to begin with.
     """
     overrides = (*overrides, f"--config.seed={seed}")
     config = recipe.read(name, overrides)
@@ -65,8 +67,15 @@ def make_run(task, seed, name, overrides, workdir):
     config_ranges.check_writable(flat)
     locations.check_config(flat)
     config_ranges.check(flat)
+    if config.task in sweep_tables.METRICS:  # an unknown task is every run's to refuse
+        sweep_tables.check_metric(config)
     if (workdir / "config.json").exists() and is_begun(workdir):
         check_config(config, workdir)
+    for stage in config.stages:
+        # a mistake there would end every run of the sweep in turn
+        start = config[stage].init_from
+        if is_path(start) and not is_begun(workdir / stage):
+            find(stage, start, task=config.task, workdir=workdir)
     return Run(task, seed, name, overrides, workdir, config)
 
 
@@ -139,7 +148,7 @@ def parse_tasks(text):
                 f"--tasks: '{tasks[i]}' stands there twice (its folder would be {folder}); name"
                 " each task once"
             )
-    return dict(zip(titles, zip(tasks, folders)))
+    return dict(zip(titles, zip(tasks, folders, strict=True), strict=True))
 
 
 def _title(task, shorten):

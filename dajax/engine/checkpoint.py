@@ -1,6 +1,6 @@
 """Orbax, in one file. A checkpoint is a TrainState as plain numpy (no device, no sharding), a small
-JSON beside it, and the
-checksums of all its files, without which no reader takes it."""
+JSON beside it, and the checksums of all its files, without which no reader takes it.
+"""
 
 import concurrent.futures
 import contextlib
@@ -74,7 +74,7 @@ class Checkpoints:
                 self.close()
 
     def latest_step(self):
-        """Step of the newest checkpoint on disk, or None; one that is being written does not count."""
+        """Step of the newest checkpoint on disk, or None; without one that is being written."""
         return max(steps(self.directory), default=None)
 
     def save(self, state, meta):
@@ -87,10 +87,8 @@ class Checkpoints:
         """
         self.wait()
         tree = flax.serialization.to_state_dict(to_host(state))
-        needed, free = (
-            sum(leaf.nbytes for leaf in jax.tree.leaves(tree)) + _SPARE_BYTES,
-            shutil.disk_usage(self.directory).free,
-        )
+        needed = sum(leaf.nbytes for leaf in jax.tree.leaves(tree)) + _SPARE_BYTES
+        free = shutil.disk_usage(self.directory).free
         if free < needed:
             raise UserError(self._lament(*storage.full_disk(free, needed)))
         self._writing = self._thread.submit(self._write, int(state.step), tree, meta)
@@ -362,10 +360,12 @@ def _unwritable(directory, error):
 
 
 class _WithoutLateCallbacks:
-    """A `sys.unraisablehook` that leaves out one kind of noise: when one array of a checkpoint
-    cannot be written or read, Orbax closes
-    its event loop while TensorStore is still at the others, and each of those then prints a stack
-    trace that nobody can act on."""
+    """A `sys.unraisablehook` that leaves out one kind of noise.
+
+    When one array of a checkpoint cannot be written or read, Orbax closes its event loop while
+    TensorStore is still at the others. Each of those then prints a stack trace that nobody can act
+    on.
+    """
 
     def __init__(self, hook):
         self._hook = hook

@@ -11,14 +11,16 @@ import re
 
 from dajax.engine import json_files
 from dajax.engine.old_config import with_added_keys
+from dajax.engine.other_workdir import is_path
 from dajax.errors import UserError
 
 # Everything under this key may differ between two calls on one workdir: it changes what is printed
 # and kept, not what is computed.
 FREE_KEY = "runtime"
-# These say where something lies; dataset.json and weights.json say what it is.
+# These say where something lies; dataset.json, weights.json and init_from.json say what it is.
 PLACES = re.compile(
     r"data\.((source|target|evaluation|scenes)\.)?root|data\.download|model\.weights"
+    r"|[^.]+\.init_from"
 )
 # Of the fingerprints in dataset.json. 1: names and labels (workdirs without a number); 2: sizes of
 # files, too.
@@ -27,6 +29,8 @@ _REMEDY = (
     "the checkpoints are whole: remove that file, and the same command writes it anew from what it"
     " is given"
 )
+# config.json comes last: the others say nothing without it.
+_RECORDS = ("dataset.json", "weights.json", "init_from.json", "environment.json", "config.json")
 _CHUNK_BYTES = 2**20
 
 
@@ -48,9 +52,13 @@ def _fixed(tree):
 def check_config(config, workdir):
     """Writes config.json into a new workdir; refuses another config in an old one.
 
+    No other config are further stages at the end, and fewer where those that are gone have not
+    begun: what was trained stays what it is. Settings of stages that were added or are gone, and
+    have not begun, may differ.
+
     Returns:
-      {key: (value there, value now)} of the PLACES that have changed, which is for check_data and
-        check_weights to judge.
+      {key: (value there, value now)} of the PLACES that have changed, which is for check_data,
+        check_weights and init_from.origins to judge.
 
     Raises:
       UserError: naming the keys that differ and both values; or config.json is damaged.
@@ -59,11 +67,16 @@ def check_config(config, workdir):
     if not path.exists():
         json_files.write(path, tree)
         return {}
-    wanted, found = _fixed(tree), _fixed(with_added_keys(json_files.read(path, _REMEDY)))
+    stored = with_added_keys(json_files.read(path, _REMEDY))
+    wanted, found = _fixed(tree), _fixed(stored)
+    tail = _changed_tail(stored.get("stages"), tree["stages"], workdir)
+    not_begun = {name for name in tail if not is_begun(workdir / name)}
     changed = {
         key: (found.get(key, "absent"), wanted.get(key, "absent"))
         for key in sorted(wanted.keys() | found.keys())
         if found.get(key, "absent") != wanted.get(key, "absent")
+        and not (key == "stages" and tail)
+        and key.partition(".")[0] not in not_begun
     }
     places = {
         key: values
@@ -84,10 +97,35 @@ def check_config(config, workdir):
     return places
 
 
-def is_begun(workdir):
-    """Whether a stage of a workdir has saved anything: a checkpoint, or its result."""
+def _changed_tail(there, now, workdir):
+    """Stages that stand at the end of one of two lists, which are the same before.
+
+    Raises:
+      UserError: a stage is left out that has saved something.
+    """
+    if not isinstance(there, list) or there == now:
+        return []
+    if now[: len(there)] == there:
+        return now[len(there) :]
+    if there[: len(now)] != now:
+        return []
+    for name in there[len(now) :]:
+        if is_begun(workdir / name):
+            raise UserError(
+                f"{workdir} has stage '{name}', which has begun and which config.stages leaves out:"
+                f" name it again at the end of config.stages, or move {workdir / name} away"
+            )
+    return there[len(now) :]
+
+
+def is_begun(directory):
+    """Whether a stage has saved anything, a checkpoint or its result; of a workdir, whether one of
+    its stages has.
+    """
     saved = (
-        path for pattern in ("*/checkpoints/*", "*/result.json") for path in workdir.glob(pattern)
+        path
+        for stage in (directory, *(path for path in directory.glob("*") if path.is_dir()))
+        for path in (*stage.glob("checkpoints/*"), *stage.glob("result.json"))
     )
     return any(
         path.name == "result.json" or re.fullmatch(r"\d+(\.damaged.*)?", path.name)
@@ -109,30 +147,39 @@ def forget_unless_begun(workdir):
         json_files.parse(path.read_bytes(), keys=("stages", "task", "model", "data", FREE_KEY))
     except (OSError, ValueError):
         return
-    for name in ("dataset.json", "weights.json", "environment.json", "config.json"):
+    for name in _RECORDS:
         (workdir / name).unlink(missing_ok=True)
 
 
 def _is_another_place(key, there, now):
-    """Whether both values name something: weights or none is no question of where. The scenes and
-    tfds have a root of their own.
+    """Whether both values name a place: weights or none is no question of where, nor is another
+    stage of the run. The scenes and tfds have a root of their own.
     """
-    return "absent" not in (there, now) and (key != "model.weights" or bool(there) == bool(now))
+    if "absent" in (there, now):
+        return False
+    if key.endswith(".init_from"):
+        return is_path(there) and is_path(now)
+    return key != "model.weights" or bool(there) == bool(now)
 
 
-def remember_places(config, workdir):
-    """Writes into config.json where data and weights lie now, once they have been found to be the
-    same.
+def remember(config, workdir):
+    """Writes into config.json where data, weights and other workdirs lie now, once they have been
+    found to be the same, and which stages were added at the end or are gone from there.
     """
     path = workdir / "config.json"
-    tree, now = json_files.read(path, _REMEDY), json.loads(config.to_json())
+    stored, now = json_files.read(path, _REMEDY), json.loads(config.to_json())
+    tree = json.loads(json.dumps(stored))
+    tail = _changed_tail(tree["stages"], now["stages"], workdir)
+    tree["stages"] = now["stages"]
+    tree |= {name: now[name] for name in tail if name in now and not is_begun(workdir / name)}
     for key in filter(PLACES.fullmatch, flatten(now)):
         *parents, last = key.split(".")
         there, here = tree, now
         for parent in parents:
             there, here = there[parent], here[parent]
         there[last] = here[last]
-    json_files.write(path, tree)
+    if tree != stored:
+        json_files.write(path, tree)
 
 
 def check_data(domains, workdir, mode="train"):

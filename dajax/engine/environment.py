@@ -36,8 +36,9 @@ VARIABLES = ("NVIDIA_TF32_OVERRIDE", "LIBTPU_INIT_ARGS")
 # Every other flag of XLA may change a sum's order or its type. These say what is written, watched
 # or waited for, and how many devices a CPU passes for, which is free to change here.
 _HARMLESS_FLAGS = re.compile(
-    r"--xla_(force_host_platform_device_count|dump|hlo_profile|log|slow_operation_alarm|.*(_dump|profil|timeout|cuda_data_dir|parallelism|"
-    r"terminate|warn_stuck|cache_dir|cache_mode|memory_fraction|preallocate))"
+    r"--xla_(force_host_platform_device_count|dump|hlo_profile|log|slow_operation_alarm"
+    r"|.*(_dump|profil|timeout|cuda_data_dir|parallelism|terminate|warn_stuck|cache_dir|cache_mode"
+    r"|memory_fraction|preallocate))"
 )
 
 

@@ -1,8 +1,10 @@
 """config.json of earlier versions: the keys that they did not have yet."""
 
+import copy
 import json
 
 # Key by key, the value that does what the version before did.
+_ADDED_TO_EVERY_STAGE = {"teacher": {"momentum": 0.0}, "predict_with": "student"}
 _ADDED_TO_MODEL = {
     "classification": {"bottleneck_norm": True, "dropout": 0.0, "head_init": "kaiming"},
     "segmentation": {},
@@ -28,14 +30,16 @@ def with_added_keys(tree):
       A tree that this version reads, which computes what the version before computed. Keys that
       are there keep their values.
     """
-    task = tree.get("task")
-    if not isinstance(task, str) or task not in _ADDED_TO_MODEL:
-        return tree
     tree = json.loads(json.dumps(tree))
-    _add(tree.get("model"), _ADDED_TO_MODEL[task])
+    task = tree.get("task")
+    known = task if isinstance(task, str) and task in _ADDED_TO_MODEL else None
+    if known:
+        _add(tree.get("model"), _ADDED_TO_MODEL[known])
     for stage in tree.values():
         if isinstance(stage, dict) and isinstance(stage.get("method"), str):
-            _add(stage, _ADDED_TO_STAGES[task] | _ADDED_BY_METHOD.get(stage["method"], {}))
+            _add(stage, _ADDED_TO_EVERY_STAGE)
+            if known:
+                _add(stage, _ADDED_TO_STAGES[known] | _ADDED_BY_METHOD.get(stage["method"], {}))
     return tree
 
 
@@ -46,4 +50,4 @@ def _add(tree, added):
         for name in groups:
             group = group.get(name) if isinstance(group, dict) else None
         if isinstance(group, dict):
-            group.setdefault(last, value)
+            group.setdefault(last, copy.deepcopy(value))

@@ -2,6 +2,7 @@
 stage names one.
 """
 
+import contextlib
 import json
 import pathlib
 
@@ -9,21 +10,30 @@ import jax
 import jax.numpy as jnp
 
 from dajax import console, parallel, tasks
-from dajax.analysis import report
-from dajax.engine import checkpoint, config_ranges, environment, json_files, locations
+from dajax.analysis import report, sweep_tables
+from dajax.engine import (
+    checkpoint,
+    config_ranges,
+    environment,
+    init_from,
+    json_files,
+    locations,
+    other_workdir,
+    run_output,
+    teacher,
+)
 from dajax.engine.config_check import (
     check_config,
     check_data,
     check_weights,
     flatten,
     forget_unless_begun,
-    remember_places,
+    remember,
 )
 from dajax.engine.signals import StopFlag
 from dajax.engine.train import Stage, fit
 from dajax.errors import UserError
 from dajax.methods import get as get_method
-from dajax.state import adopt
 
 PSEUDO_LABELS = "pseudo_labels"  # the method: no step, so its batches need not divide over devices
 
@@ -50,6 +60,8 @@ def run(config, workdir, mode):
     elif not (workdir / "config.json").exists():
         raise UserError(f"--workdir={workdir}: nothing to evaluate there; run --mode=train first")
     places = check_config(config, workdir)
+    waiting = _waiting(config, workdir) if mode == "train" else []
+    origins = init_from.origins(config, workdir, waiting)
     environment.check(workdir, mode)
     environment.use_compilation_cache(config.runtime.compilation_cache)
 
@@ -57,19 +69,21 @@ def run(config, workdir, mode):
     domains = task.open_data(config)
     tasks.check_start(config, domains, training=mode == "train")
     check_data(domains, workdir, mode)
+    init_from.check_classes(origins, domains.class_names)
     if mode == "train":
         _check_weights(config, workdir, places)
-        if places:
-            remember_places(config, workdir)
-    _print_header(config, workdir, devices, task.describe(config, domains))
+    run_output.print_header(config, workdir, devices, task.describe(config, domains))
     for key, (there, now) in places.items():
         console.say(f"moved: config.{key} was {there}, is {now}")
 
     stop = StopFlag()
     stages = [
-        _make_stage(config, name, workdir, devices, task, domains, stop) for name in config.stages
+        _make_stage(config, name, workdir, devices, task, domains, stop, origins.get(name))
+        for name in config.stages
     ]
     if mode == "train":
+        remember(config, workdir)
+        init_from.remember(origins, config, workdir)
         with stop.listening():
             results = {stage.name: _train(stage) for stage in stages}
     else:
@@ -81,21 +95,8 @@ def run(config, workdir, mode):
         "environment": environment.numerics(),
         "devices": report.describe_devices(devices),
     }
-    _write_results(workdir, mode, content)
-    _print_table(results, task, domains)
-
-
-def _write_results(workdir, mode, content):
-    if mode == "train":
-        json_files.write(workdir / "results.json", content)
-        return
-    try:
-        json_files.write(workdir / "eval.json", content)
-    except OSError as error:  # of somebody else, archived: the table is what was asked for
-        console.say(
-            f"{workdir / 'eval.json'}: cannot be written ({error.strerror}); the figures are in the"
-            " table alone"
-        )
+    run_output.write_results(workdir, mode, content)
+    run_output.print_table(results, task, domains)
 
 
 def check_before_data(config):
@@ -110,6 +111,7 @@ def check_before_data(config):
     locations.check_config(flat)
     config_ranges.check(flat)
     tasks.get(config.task)
+    sweep_tables.check_metric(config)
     if not config.stages:
         raise UserError(f"config.stages is empty; known: {', '.join(_stage_names(config))}")
     seen = []
@@ -124,12 +126,13 @@ def check_before_data(config):
                 f"config.stages names '{name}' twice; a stage has one folder and runs once: name"
                 " each once"
             )
-        get_method(config[name].method, config.task, f"config.{name}.method")
+        method = get_method(config[name].method, config.task, f"config.{name}.method")
+        teacher.check(name, config[name], method)
         start = config[name].init_from
-        if start and start not in seen:
+        if start and not other_workdir.is_path(start) and start not in seen:
             raise UserError(
                 f"config.{name}.init_from='{start}' is not a stage before it; stages:"
-                f" {', '.join(config.stages)}"
+                f" {', '.join(config.stages)}; of another workdir, its folder: runs/NAME/STAGE"
             )
         _check_labels_from(config, name, seen)
         seen.append(name)
@@ -140,10 +143,8 @@ def _check_labels_from(config, name, before):
     asks for them.
     """
     if "labels_from" in config[name]:
-        maker, makers = (
-            config[name].labels_from,
-            [other for other in before if config[other].method == PSEUDO_LABELS],
-        )
+        maker = config[name].labels_from
+        makers = [other for other in before if config[other].method == PSEUDO_LABELS]
         if maker not in makers:
             raise UserError(
                 f"config.{name}.labels_from='{maker}' is no stage of method {PSEUDO_LABELS} before"
@@ -160,19 +161,24 @@ def _check_batches(config, num_devices):
             )
 
 
+def _waiting(config, workdir):
+    """The stages that have saved nothing: they begin with what `init_from` or the weights give."""
+    return [
+        name
+        for name in config.stages
+        if not (workdir / name / "result.json").exists() and not _has_checkpoint(workdir / name)
+    ]
+
+
 def _check_weights(config, workdir, places):
     """The weights' file is the one that the workdir was begun with, where a stage has yet to load
     it.
     """
-    directories = {name: workdir / name for name in config.stages}
-    begun = {
-        name
-        for name, directory in directories.items()
-        if (directory / "result.json").exists() or _has_checkpoint(directory)
-    }
-    is_needed = any(not config[name].init_from and name not in begun for name in config.stages)
+    waiting = _waiting(config, workdir)
+    is_needed = any(not config[name].init_from for name in waiting)
+    is_begun = len(waiting) < len(config.stages)
     check_weights(
-        config.model.weights, workdir, is_needed=is_needed, is_begun=bool(begun), places=places
+        config.model.weights, workdir, is_needed=is_needed, is_begun=is_begun, places=places
     )
 
 
@@ -198,10 +204,11 @@ def _prepare(workdir):
         ) from error
 
 
-def _make_stage(config, name, workdir, devices, task, domains, stop):
+def _make_stage(config, name, workdir, devices, task, domains, stop, origin):
     stage_config, directory = config[name], workdir / name
     method = get_method(stage_config.method, config.task, f"config.{name}.method")
-    model = task.build_model(config, stage_config, domains)
+    with _naming(name):
+        model = task.build_model(config, stage_config, domains)
     data = task.make_feed(
         domains, config, name, directory=directory, devices=devices, check_stop=stop.check
     )
@@ -215,24 +222,29 @@ def _make_stage(config, name, workdir, devices, task, domains, stop):
         images = jnp.zeros((2, *domains.image_shape), jnp.float32)
         # the same for every stage: the same seed is the same random network
         rng = jax.random.key(config.seed)
-        return method.init(rng, images, config=stage_config, model=model, num_images=num_images)
+        state = method.init(rng, images, config=stage_config, model=model, num_images=num_images)
+        return teacher.begin(state, stage_config)
 
     def initial_state():
-        if not stage_config.init_from:
-            return task.load_pretrained(config, random_state())
-        saved, _ = checkpoint.read(workdir / stage_config.init_from / "checkpoints")
-        return _begin_with(
-            random_state(), saved, what=f"config.{name}.init_from={stage_config.init_from}"
-        )
+        state = random_state()
+        if stage_config.init_from:
+            state = init_from.begin(state, config, name, workdir)
+        else:
+            state = task.load_pretrained(config, state)
+        return teacher.begin(state, stage_config)
 
+    with _naming(name):
+        shapes = jax.eval_shape(random_state)
+    if origin is not None:
+        init_from.check_networks(origin, shapes, config)
     console.say(
-        f"{name}:"
-        f" {report.describe_parameters(jax.eval_shape(random_state).params, model.frozen_parameters())}"
+        f"{name}: {report.describe_parameters(shapes.params, model.frozen_parameters())}"
+        + teacher.describe(stage_config)
     )
     return Stage(
         name=name,
-        run=config,
-        config=stage_config,
+        config=config,
+        stage_config=stage_config,
         method=method,
         model=model,
         data=data,
@@ -244,21 +256,15 @@ def _make_stage(config, name, workdir, devices, task, domains, stop):
     )
 
 
-def _begin_with(state, saved, *, what):
-    """`state` with the networks of a checkpoint; networks that the other stage did not have (a
-    discriminator) stay as they are.
-    """
-
-    def begin(trees, found):
-        return {
-            name: adopt(tree, found[name], what=what) if name in found else tree
-            for name, tree in trees.items()
-        }
-
-    return state.replace(
-        params=begin(state.params, saved["params"]),
-        batch_stats=begin(state.batch_stats, saved["batch_stats"]),
-    )
+@contextlib.contextmanager
+def _naming(name):
+    """Puts the stage before a mistake in its settings, where the message does not name it."""
+    try:
+        yield
+    except UserError as error:
+        if f"config.{name}." in str(error):
+            raise
+        raise UserError(f"stage {name}: {error}") from error
 
 
 def _train(stage):
@@ -304,7 +310,7 @@ def _must_be_mended(stage, last_step):
     an older one would be another start.
     """
     workdir = stage.directory.parent
-    heirs = [name for name in stage.run.stages if stage.run[name].init_from == stage.name]
+    heirs = [name for name in stage.config.stages if stage.config[name].init_from == stage.name]
     if all(
         (workdir / name / "result.json").exists()
         or checkpoint.steps(workdir / name / "checkpoints")
@@ -329,46 +335,18 @@ def _evaluate(stage):
             )
         raise UserError(f"{stage.name}: has no checkpoint under {directory}; {remedy}")
     saved, _ = checkpoint.read(directory)
-    state = _begin_with(
-        stage.random_state(), saved, what=f"the checkpoint of {stage.name}"
+    state = init_from.with_networks(
+        stage.random_state(),
+        teacher.predicting(saved, stage.stage_config),
+        what=f"the checkpoint of {stage.name}",
     ).replace(step=jnp.asarray(saved["step"]))
     if not hasattr(stage.method, "train_step"):
         return {"step": int(state.step)}
     evaluation = stage.task.evaluate(
-        state, data=stage.data, model=stage.model, config=stage.config, run=stage.run
+        state,
+        data=stage.data,
+        model=stage.model,
+        config=stage.config,
+        stage_config=stage.stage_config,
     )
     return {"step": int(state.step), **(evaluation.report or {})}
-
-
-def _print_header(config, workdir, devices, data_lines):
-    console.say(
-        "versions: " + ", ".join(f"{name} {version}" for name, version in report.versions().items())
-    )
-    console.say(f"devices: {report.describe_devices(devices)}")
-    console.say(f"workdir: {workdir}")
-    console.say(
-        "environment: "
-        + ", ".join(f"{name}={value}" for name, value in environment.numerics().items())
-    )
-    console.say("config:")
-    for key, value in sorted(flatten(json.loads(config.to_json())).items()):
-        console.say(f"  {key} = {value}")
-    for line in data_lines:
-        console.say(line)
-    console.say(
-        f"metric: {config.metric} on every evaluation image of the target, at the last step of each"
-        " stage"
-    )
-
-
-def _print_table(results, task, domains):
-    # more than its step
-    evaluated = {name: result for name, result in results.items() if len(result) > 1}
-    console.say()
-    if not evaluated:
-        console.say(
-            f"all {len(results)} stages are finished; {domains.evaluation.name} has no labels, so"
-            " there is nothing to measure on"
-        )
-        return
-    console.say(task.table(evaluated, domains))

@@ -15,7 +15,7 @@ import jax
 import numpy as np
 
 from dajax import console, parallel
-from dajax.engine import log, memory, tensorboard
+from dajax.engine import log, memory, teacher, tensorboard
 from dajax.engine.checkpoint import Checkpoints
 from dajax.engine.signals import StopFlag
 from dajax.errors import StopRequested, UserError
@@ -28,7 +28,7 @@ class Stage:
 
     Attributes:
       name: key of the stage in the config.
-      run: the whole config; `config`: the stage's own part of it.
+      config: the run's; `stage_config`: the stage's own part of it, config[name].
       method: module of dajax.methods; `model`: its network; `data`: the task's feed; `task`: module
         of dajax.tasks.
       directory: <workdir>/<name>.
@@ -40,8 +40,8 @@ class Stage:
     """
 
     name: str
-    run: Any
     config: Any
+    stage_config: Any
     method: types.ModuleType
     model: Any
     data: Any
@@ -54,14 +54,14 @@ class Stage:
     def schedule(self, state):
         """Where the stage stands."""
         if hasattr(self.method, "schedule"):
-            return self.method.schedule(state, config=self.config)
-        return fixed_length(int(state.step), self.config.steps)
+            return self.method.schedule(state, config=self.stage_config)
+        return fixed_length(int(state.step), self.stage_config.steps)
 
     def is_boundary(self, step, where):
         """Whether an evaluation is due after `step` steps: the end of the stage, of a loop, or
         every evaluate_every steps.
         """
-        every = self.config.evaluate_every
+        every = self.stage_config.evaluate_every
         return step > 0 and (
             step in (where.refresh_at, where.last_step)
             or where.finished
@@ -71,8 +71,10 @@ class Stage:
     def next_boundary(self, step, where):
         """The step at which the coming segment ends."""
         ends = [where.last_step if where.refresh_at is None else where.refresh_at]
-        if self.config.evaluate_every > 0:
-            ends.append((step // self.config.evaluate_every + 1) * self.config.evaluate_every)
+        if self.stage_config.evaluate_every > 0:
+            ends.append(
+                (step // self.stage_config.evaluate_every + 1) * self.stage_config.evaluate_every
+            )
         return min(ends)
 
 
@@ -97,18 +99,22 @@ class _Recorder:
 
     def add(self, step, metrics):
         self._pending.append((step, metrics))
-        if len(self._pending) >= self._stage.run.runtime.log_every:
+        if len(self._pending) >= self._stage.config.runtime.log_every:
             self.drain()
 
     def drain(self):
-        """Writes what is pending. Raises UserError on the first step whose figures are not finite."""
+        """Writes what is pending.
+
+        Raises:
+          UserError: naming the first step whose figures are not finite.
+        """
         pending, self._pending = self._pending, []
         for step, metrics in pending:
             self.latest = {name: float(value) for name, value in metrics.items()}
             if not all(math.isfinite(value) for value in self.latest.values()):
                 terms = ", ".join(f"{name} {value:.6g}" for name, value in self.latest.items())
                 raise UserError(_not_finite(self._stage, f"step {step} is not finite ({terms})"))
-            if step % self._stage.run.runtime.log_every == 0:
+            if step % self._stage.config.runtime.log_every == 0:
                 self.write(step, "train", self.latest)
 
     def write(self, step, kind, figures):
@@ -144,9 +150,10 @@ def compile_step(stage):
 
     def step(state, batch, rng, axis_name):
         rng = jax.random.fold_in(rng, state.step)
-        return stage.method.train_step(
-            state, batch, rng, config=stage.config, model=stage.model, axis_name=axis_name
+        after, metrics = stage.method.train_step(
+            state, batch, rng, config=stage.stage_config, model=stage.model, axis_name=axis_name
         )
+        return teacher.follow(state, after, stage.stage_config), metrics
 
     return parallel.compile_train_step(step, stage.data.devices)
 
@@ -166,18 +173,11 @@ def fit(stage):
       UserError: a non-finite loss, a full disk, data that cannot be read.
     """
     with Checkpoints(
-        stage.directory / "checkpoints", stage.run.runtime.keep_checkpoints
+        stage.directory / "checkpoints", stage.config.runtime.keep_checkpoints
     ) as checkpoints:
         if checkpoints.latest_step() is None:
-            state, meta = (
-                stage.initial_state(),
-                {
-                    "metrics_bytes": 0,
-                    "event_bytes": {},
-                    "evaluated_at": 0,
-                    "report": None,
-                },
-            )
+            state = stage.initial_state()
+            meta = {"metrics_bytes": 0, "event_bytes": {}, "evaluated_at": 0, "report": None}
         else:
             state, saved = checkpoints.restore(jax.eval_shape(stage.random_state), _META_TYPES)
             # a checkpoint of the version before knows nothing of event files
@@ -196,16 +196,14 @@ class _Loop:
     """One call of `fit`: the state, where its files are, and what the last checkpoint knows."""
 
     def __init__(self, stage, checkpoints, recorder, state, meta):
-        self.stage, self.checkpoints, self.recorder, self.state, self.meta = (
-            stage,
-            checkpoints,
-            recorder,
-            state,
-            meta,
-        )
+        self.stage = stage
+        self.checkpoints = checkpoints
+        self.recorder = recorder
+        self.state = state
+        self.meta = meta
         self.train_step = compile_step(stage)
         self.rng = jax.random.fold_in(
-            jax.random.key(stage.run.seed), zlib.crc32(stage.name.encode())
+            jax.random.key(stage.config.seed), zlib.crc32(stage.name.encode())
         )
         self.progress = None
         # a stage starts from this checkpoint, or at step 0, which needs none
@@ -235,7 +233,7 @@ class _Loop:
     def segment(self, start, stop, last_step):
         """Steps [start, stop); saves every runtime.checkpoint_every steps."""
         stage = self.stage
-        plan = stage.method.plan(self.state, data=stage.data, config=stage.config)
+        plan = stage.method.plan(self.state, data=stage.data, config=stage.stage_config)
         with contextlib.closing(stage.data.steps(plan, start, stop)) as stream:
             self.train(stream, start, stop, last_step)
 
@@ -253,18 +251,18 @@ class _Loop:
                 stage.stop.busy()  # until here a signal has nothing to wait for
                 rows = sum(len(part["mask"]) for part in batch.values())
                 self.progress = console.Progress(
-                    stage.name, start, rows, stage.run.runtime.report_seconds
+                    stage.name, start, rows, stage.config.runtime.report_seconds
                 )
             self.state, metrics = self.train_step(self.state, batch, self.rng)
             self.recorder.add(step, metrics)
             self.progress.update(step, last_step, waited, self.recorder.latest)
             stage.stop.check()
-            if step % stage.run.runtime.checkpoint_every == 0 and step != stop:
+            if step % stage.config.runtime.checkpoint_every == 0 and step != stop:
                 self.save()
 
     @contextlib.contextmanager
     def _between_steps(self):
-        """Time spent here is not the steps'."""
+        """Excludes the enclosed time from the step rate."""
         self.recorder.drain()
         begin = time.monotonic()
         yield
@@ -281,7 +279,11 @@ class _Loop:
             return self.save()
         with self._between_steps():
             evaluation = stage.task.evaluate(
-                self.state, data=stage.data, model=stage.model, config=stage.config, run=stage.run
+                teacher.predicting(self.state, stage.stage_config),
+                data=stage.data,
+                model=stage.model,
+                config=stage.config,
+                stage_config=stage.stage_config,
             )
             report = evaluation.report
             if report is not None:
@@ -296,13 +298,14 @@ class _Loop:
             self.save()
 
     def refresh(self, step):
-        """Lets the method recompute what it recomputes between loops (clustering, pseudo-labels)."""
+        """Lets the method do its work between loops: clustering, pseudo-labels."""
         stage = self.stage
         with self._between_steps():
             begin = time.monotonic()
-            self.state, summary, notes = stage.method.refresh(
-                self.state, data=stage.data, config=stage.config, model=stage.model
+            refreshed, summary, notes = stage.method.refresh(
+                self.state, data=stage.data, config=stage.stage_config, model=stage.model
             )
+            self.state = teacher.keep(self.state, refreshed, stage.stage_config)
             summary = stage.task.judge_refresh(self.state, data=stage.data) | summary
             self.recorder.write(step, "refresh", summary)
             terms = ", ".join(

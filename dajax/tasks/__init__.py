@@ -16,9 +16,8 @@ make_feed(domains, config, name, *, directory, devices, check_stop) -> tasks.fee
 build_model(config, stage_config, domains) -> Flax module
 load_pretrained(config, state) -> TrainState
     With the weights of `config.model.weights`, where it names a file.
-evaluate(state, *, data, model, config, run) -> Evaluation
-    On the target, the only place where its labels are read; `config` is the stage's, `run` the
-    whole.
+evaluate(state, *, data, model, config, stage_config) -> Evaluation
+    On the target, the only place where its labels are read.
 judge_refresh(state, *, data) -> {name: float}
     How good the labels are that a refresh has made; for the log only.
 check_result(result, class_names)
@@ -26,6 +25,8 @@ check_result(result, class_names)
     a stage without an evaluation.
 table(results, domains) -> str
     The stages side by side.
+
+`config` is the run's, `stage_config` a stage's own part of it.
 """
 
 from dajax.errors import UserError

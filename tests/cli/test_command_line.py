@@ -1,4 +1,4 @@
-"""What a person sees: mistakes are one line, nothing is lost, and the outputs are what README says."""
+"""What a person sees: mistakes are one line, nothing is lost, outputs are what README says."""
 
 import json
 import shutil

@@ -34,7 +34,8 @@ def stop(number, _):
     (workdir / "saved").write_text(str(number))
     sys.exit(128 + number)
 signal.signal(signal.SIGTERM, stop), signal.signal(signal.SIGINT, stop)
-print("training", words["config"], seed, *[word for word in sys.argv[1:] if "=" not in word], flush=True)
+flags = [word for word in sys.argv[1:] if "=" not in word]
+print("training", words["config"], seed, *flags, flush=True)
 for stage in ("source_only", "can"):
     (workdir / stage).mkdir(parents=True, exist_ok=True)
     if os.environ.get("WAIT") == seed and stage == "can":
@@ -42,7 +43,8 @@ for stage in ("source_only", "can"):
         time.sleep(60)
     if os.environ.get("FAIL") == seed and stage == "can":
         sys.exit(1)
-    result = {"step": 5, "accuracy": 50.0 + int(seed), "mean_class_accuracy": 40.0 + int(seed), "confusion": [[1]]}
+    result = {"step": 5, "accuracy": 50.0 + int(seed), "confusion": [[1]]}
+    result["mean_class_accuracy"] = 40.0 + int(seed)
     (workdir / stage / "result.json").write_text(json.dumps(result))
 (workdir / "results.json").write_text("{}")
 """

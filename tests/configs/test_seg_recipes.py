@@ -152,7 +152,7 @@ def test_a_source_only_stage_sees_its_images_through_its_own_transform():
         transform_of("tiny")
 
 
-ADDED = ("norm_affine", "class_balanced", "transform")
+ADDED = ("norm_affine", "class_balanced", "transform", "teacher", "predict_with")
 
 
 def version_before(config):

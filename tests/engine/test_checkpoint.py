@@ -192,13 +192,8 @@ def test_a_missing_folder_is_one_clear_line(tmp_path):
 
 
 def test_adopt_spreads_one_domain_over_two():
-    template, saved = (
-        {"bn": jnp.zeros((2, 3)), "w": jnp.zeros(4)},
-        {
-            "bn": np.arange(3.0).reshape(1, 3),
-            "w": np.ones(4),
-        },
-    )
+    template = {"bn": jnp.zeros((2, 3)), "w": jnp.zeros(4)}
+    saved = {"bn": np.arange(3.0).reshape(1, 3), "w": np.ones(4)}
     out = adopt(template, saved, what="test")
     np.testing.assert_array_equal(out["bn"], [[0, 1, 2], [0, 1, 2]])
 

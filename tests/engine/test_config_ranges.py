@@ -1,4 +1,4 @@
-"""Every number of a config has a range, and what lies outside is one line before data are opened."""
+"""Every number of a config has a range; what lies outside is one line before data are opened."""
 
 import json
 import math
@@ -113,6 +113,8 @@ SCENES = "spcl.py"
         ("dann.py", "dann.reversal.ramp_steps", "0"),
         ("dann.py", "dann.reversal.low", "2.0"),
         ("mcd.py", "mcd.num_k", "0"),
+        ("can.py", "can.teacher.momentum", "1.0"),
+        ("can.py", "can.teacher.momentum", "-0.1"),
         (SCENES, "spcl.temperature", "0.0"),
         (SCENES, "spcl.proportion", "1.5"),
         (SCENES, "spcl.prototype_decay", "-0.1"),
@@ -207,6 +209,23 @@ def test_a_pair_from_to_is_in_order():
             ("config.clan.method='can'", "other task", "plca"),
         ),
         ("can.py", ["--config.task=detection"], ("unknown config.task 'detection'",)),
+        ("can.py", ["--config.metric=mIoU"], ("config.metric='mIoU'", "mean-class accuracy")),
+        ("spcl.py", ["--config.metric=accuracy"], ("config.metric='accuracy'", "known: mIoU")),
+        (
+            "can.py",
+            ["--config.can.predict_with=mean"],
+            ("config.can.predict_with='mean'", "student, teacher"),
+        ),
+        (
+            "can.py",
+            ["--config.can.predict_with=teacher"],
+            ("config.can.predict_with='teacher'", "config.can.teacher.momentum=0.0 keeps none"),
+        ),
+        (
+            "spcl.py",
+            ["--config.spcl_labels.teacher.momentum=0.9"],
+            ("config.spcl_labels.teacher.momentum=0.9", "pseudo_labels trains nothing"),
+        ),
         (
             "spcl.py",
             ["--config.spcl.labels_from=warm_up"],
@@ -223,6 +242,14 @@ def test_stages_that_cannot_run_are_one_line_before_data_are_opened(name, overri
     with pytest.raises(UserError) as error:
         stages.check_before_data(read(name, *overrides))
     assert all(part in str(error.value) for part in says), error.value
+
+
+def test_a_stage_of_an_own_recipe_without_the_keys_of_every_stage_says_what_to_add():
+    config = read("can.py")
+    with config.unlocked():
+        del config.can["teacher"]
+    with pytest.raises(UserError, match="config.can lacks teacher.momentum .*NO_TEACHER"):
+        stages.check_before_data(config)
 
 
 def test_a_batch_of_any_stage_that_does_not_divide_is_known_at_the_start():

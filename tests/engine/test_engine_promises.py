@@ -9,34 +9,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from in_process import two_stages
+from ml_collections import ConfigDict
 
 from dajax.engine import train
 from dajax.engine.signals import StopFlag
 from dajax.errors import StopRequested
-from dajax.recipes import can
+from dajax.recipes.base import common as base
 from dajax.state import TrainState
 from dajax.tasks.classification import setup as classification
-
-
-def two_stages(**changes):
-    """CAN's source-only stage on few digits, three steps, and three more of the same from where it
-    ended.
-    """
-    config = can.get_config()
-    config.again = config.source_only.copy_and_resolve_references()
-    config.stages, config.again.init_from = ("source_only", "again"), "source_only"
-    config.update_from_flattened_dict(
-        {
-            "data.per_class": 2,
-            "source_only.steps": 3,
-            "source_only.batch_size": 8,
-            "again.steps": 3,
-            "again.batch_size": 8,
-            "runtime.eval_batch_size": 600,
-            **changes,
-        }
-    )
-    return config
 
 
 @pytest.fixture(autouse=True)
@@ -100,11 +81,9 @@ def test_stopped_after_any_step_it_ends_with_the_same_bits(straight, monkeypatch
 def test_a_stage_that_cannot_learn_ends_with_the_other_stages_parameters(straight, tmp_path):
     """At a rate of 0 a stage ends with what it began with."""
     in_process.run(two_stages(**{"again.optimizer.lr": 0.0}), tmp_path)
-    first, last = (
-        list(in_process.states(tmp_path / stage).values()) for stage in ("source_only", "again")
-    )
+    begun = list(in_process.states(tmp_path / "source_only").values())[-1]
+    ended = list(in_process.states(tmp_path / "again").values())[-1]
     anew = in_process.states(straight / "source_only")
-    begun, ended = first[-1], last[-1]
     params = [name for name in ended if name.startswith("['params']")]
     assert len(params) > 5
     for name in params:
@@ -133,7 +112,7 @@ def test_every_step_has_a_random_key_of_its_own():
 
     stage = types.SimpleNamespace(
         method=Method,
-        config=None,
+        stage_config=ConfigDict(base.NO_TEACHER),
         model=None,
         data=types.SimpleNamespace(devices=jax.devices()[:1]),
     )

@@ -13,6 +13,7 @@ from dajax.cli import recipe
 from dajax.engine import old_config
 from dajax.engine.config_check import FREE_KEY, check_config, flatten
 from dajax.errors import UserError
+from dajax.recipes.base import common as base
 
 BEFORE = json.loads((tiny.ROOT / "tests" / "golden" / "configs_of_e85cdea.json").read_text())
 # What the published settings have changed since (issue 11, section A7: the heads of the library
@@ -73,4 +74,5 @@ def test_a_key_of_another_type_is_named_as_a_difference(key, value, tmp_path):
 @pytest.mark.parametrize("method", ["bicl", "clan"])
 def test_a_stage_without_the_group_of_a_new_key_stays_as_it_is(method):
     tree = {"task": "segmentation", "model": {}, "one": {"method": method}}
-    assert old_config.with_added_keys(tree)["one"] == {"method": method, "norm_affine": ""}
+    filled = old_config.with_added_keys(tree)["one"]
+    assert filled == {"method": method, "norm_affine": "", **base.NO_TEACHER}

@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 from dajax.cli import recipe, sweep_plan
-from dajax.engine import config_check, environment, stages
+from dajax.engine import config_check, environment, run_output, stages
 from dajax.engine.signals import StopFlag
 from dajax.errors import UserError
 from data_pipeline.classification import folder
@@ -69,7 +69,7 @@ def test_data_that_have_moved_are_the_same_data(photos, tmp_path):
     places = config_check.check_config(can(there), tmp_path / "run")
     assert places == {"data.root": (str(photos), str(there))}
     config_check.check_data(opened(there), tmp_path / "run")
-    config_check.remember_places(can(there), tmp_path / "run")
+    config_check.remember(can(there), tmp_path / "run")
     assert json.loads((tmp_path / "run" / "config.json").read_text())["data"]["root"] == str(there)
     assert config_check.check_config(can(there), tmp_path / "run") == {}
     # and nothing of the root
@@ -372,10 +372,10 @@ def finished_stage(tmp_path, content, has_checkpoint):
         (tmp_path / "can" / "checkpoints" / "3").mkdir()
     (tmp_path / "can" / "result.json").write_bytes(content)
     data = types.SimpleNamespace(sets={"source": types.SimpleNamespace(class_names=("cup", "pen"))})
-    run = ConfigDict({"stages": ("can",), "can": {"init_from": ""}})
+    config = ConfigDict({"stages": ("can",), "can": {"init_from": ""}})
     return types.SimpleNamespace(
         name="can",
-        run=run,
+        config=config,
         directory=tmp_path / "can",
         task=classification,
         data=data,
@@ -403,10 +403,8 @@ BROKEN_RESULTS = {
 @pytest.mark.parametrize("name", BROKEN_RESULTS)
 def test_a_damaged_result_is_taken_from_the_checkpoint_again(tmp_path, monkeypatch, capsys, name):
     stage = finished_stage(tmp_path, BROKEN_RESULTS[name], has_checkpoint=True)
-    state, report = (
-        types.SimpleNamespace(step=3),
-        {key: value for key, value in GOOD.items() if key != "step"},
-    )
+    state = types.SimpleNamespace(step=3)
+    report = {key: value for key, value in GOOD.items() if key != "step"}
     monkeypatch.setattr(stages, "fit", lambda stage: (state, report))
     assert (
         stages._train(stage) == GOOD
@@ -496,11 +494,11 @@ def test_figures_of_an_evaluation_that_cannot_be_written_are_in_the_table(
     def refuse(path, content):
         raise OSError(30, "Read-only file system", str(path))
 
-    monkeypatch.setattr(stages.json_files, "write", refuse)
-    stages._write_results(tmp_path, "eval", {})
+    monkeypatch.setattr(run_output.json_files, "write", refuse)
+    run_output.write_results(tmp_path, "eval", {})
     assert (
         "eval.json: cannot be written (Read-only file system); the figures are in the table alone"
         in capsys.readouterr().out
     )
     with pytest.raises(OSError):
-        stages._write_results(tmp_path, "train", {})
+        run_output.write_results(tmp_path, "train", {})

@@ -107,8 +107,13 @@ def test_a_user_without_a_home_folder_gets_no_folder_called_tilde(tmp_path, monk
 def test_a_mistake_found_after_the_data_is_mended_with_the_same_command_line(tmp_path, monkeypatch):
     """Widths are counted where the network is built, when config.json has long been written."""
     config = can.get_config()
-    changes = {"stages": ("source_only",), "data.per_class": 2, "source_only.steps": 1, "source_only.batch_size": 8,
-               "runtime.eval_batch_size": 600}  # fmt: skip
+    changes = {
+        "stages": ("source_only",),
+        "data.per_class": 2,
+        "source_only.steps": 1,
+        "source_only.batch_size": 8,
+        "runtime.eval_batch_size": 600,
+    }
     config.update_from_flattened_dict(changes | {"model.widths": (4,)})
     with pytest.raises(UserError, match="widths"), in_process.compiled_programs_kept():
         in_process.run(config, tmp_path)
@@ -150,7 +155,7 @@ def test_stray_files_and_links_among_checkpoints_stop_nothing(tmp_path):
     "spoil",
     [
         lambda meta: meta.clear(),
-        lambda meta: meta.update(metrics_bytes="many"),  # fmt: skip
+        lambda meta: meta.update(metrics_bytes="many"),
         lambda meta: meta.pop("report"),
         lambda meta: meta.update(report=[1]),
     ],
@@ -194,27 +199,39 @@ def place(path, kind):
 
 @pytest.mark.parametrize(
     "make, name, kind, remedy",
-    [(lambda path: Checkpoints(path, 1), "checkpoints", "file", "something else stands where a folder belongs: move it away"),
-     (
-         lambda path: Checkpoints(path, 1),
-         "checkpoints",
-         "loop",
-         "something else stands where a folder belongs: move it away",
-     ),
-     (
-         lambda path: Checkpoints(path / "below", 1),
-         "can",
-         "file",
-         "something else stands where a folder was: move it away",
-     ),
-     (
-         lambda path: Checkpoints(path / "below", 1),
-         "can",
-         "loop",
-         "a symbolic link there leads back to itself",
-     ),
-     (lambda path: log.MetricsFile(path, 0), "metrics.jsonl", "folder", "a folder stands where a file belongs: move it away")],
-)  # fmt: skip
+    [
+        (
+            lambda path: Checkpoints(path, 1),
+            "checkpoints",
+            "file",
+            "something else stands where a folder belongs: move it away",
+        ),
+        (
+            lambda path: Checkpoints(path, 1),
+            "checkpoints",
+            "loop",
+            "something else stands where a folder belongs: move it away",
+        ),
+        (
+            lambda path: Checkpoints(path / "below", 1),
+            "can",
+            "file",
+            "something else stands where a folder was: move it away",
+        ),
+        (
+            lambda path: Checkpoints(path / "below", 1),
+            "can",
+            "loop",
+            "a symbolic link there leads back to itself",
+        ),
+        (
+            lambda path: log.MetricsFile(path, 0),
+            "metrics.jsonl",
+            "folder",
+            "a folder stands where a file belongs: move it away",
+        ),
+    ],
+)
 def test_what_stands_in_the_way_has_its_remedy(tmp_path, make, name, kind, remedy):
     place(tmp_path / name, kind)
     with pytest.raises(UserError, match=f"{tmp_path}.*{remedy}"):
@@ -236,11 +253,11 @@ def test_evaluation_without_checkpoints_sends_nobody_in_a_circle(tmp_path):
 
 def steps_of(directory):
     return [
-        event.step for path in sorted(
-            directory.glob("events*")
-        ) for event in LegacyEventFileLoader(str(path)).Load()
+        event.step
+        for path in sorted(directory.glob("events*"))
+        for event in LegacyEventFileLoader(str(path)).Load()
         if event.summary.value
-    ]  # fmt: skip
+    ]
 
 
 @pytest.mark.parametrize("harm", [lambda path: path.unlink(), lambda path: os.truncate(path, 70)])
@@ -276,11 +293,21 @@ def opened(tmp_path_factory):
 
 @pytest.mark.parametrize(
     "changes",
-    [{"task": ["a"]}, {"task": "bogus"}, {"task": "segmentation"}, {"model": None}, {"model": [1]}, {"stages": 3},
-     {"stages": None}, {"stages": [["can"]]}, {"can": None}, {"can": {"method": ["can"]}},
-     {"data": []},
-     {"data": {"transform": None}}],
-)  # fmt: skip
+    [
+        {"task": ["a"]},
+        {"task": "bogus"},
+        {"task": "segmentation"},
+        {"model": None},
+        {"model": [1]},
+        {"stages": 3},
+        {"stages": None},
+        {"stages": [["can"]]},
+        {"can": None},
+        {"can": {"method": ["can"]}},
+        {"data": []},
+        {"data": {"transform": None}},
+    ],
+)
 def test_a_config_of_other_types_is_a_line_to_a_notebook(opened, tmp_path, changes):
     shutil.copytree(opened, tmp_path / "run")
     path = tmp_path / "run" / "config.json"
@@ -305,15 +332,20 @@ def test_class_names_of_other_types_are_a_line_to_a_notebook(opened, tmp_path, n
 
 @pytest.mark.parametrize(
     "words, says",
-    [("--config.stages=(1,)", "config.stages names '1', which is no stage"),
-     ("--config.stages=('seed',)", "config.stages names 'seed', which is no stage"),
-     ("--config.stages=({'a': 1},)", "which is no stage"),
-     (
-         "--config.stages=(b'can',)",
-         r"config.stages=.*expected numbers, words and tuples of them; correct --config.stages",
-     ),
-     ("--config.model.widths=(1j,)", r"config.model.widths=.*complex is not JSON serializable; expected numbers")],
-)  # fmt: skip
+    [
+        ("--config.stages=(1,)", "config.stages names '1', which is no stage"),
+        ("--config.stages=('seed',)", "config.stages names 'seed', which is no stage"),
+        ("--config.stages=({'a': 1},)", "which is no stage"),
+        (
+            "--config.stages=(b'can',)",
+            r"config.stages=.*expected numbers, words and tuples of them; correct --config.stages",
+        ),
+        (
+            "--config.model.widths=(1j,)",
+            r"config.model.widths=.*complex is not JSON serializable; expected numbers",
+        ),
+    ],
+)
 def test_any_literal_of_python_in_a_tuple_is_one_line(words, says):
     with pytest.raises(UserError, match=says):
         stages.check_before_data(read(words))

@@ -13,6 +13,7 @@ from jax.experimental.compilation_cache import compilation_cache
 from toy_classifier import ToyNetwork
 
 from dajax.engine import checkpoint, stages
+from dajax.recipes import can
 
 
 class Flat(ToyNetwork):
@@ -40,6 +41,27 @@ def shallow(build):
     return built
 
 
+def two_stages(**changes):
+    """CAN's source-only stage on few digits, three steps, and three more of the same from where it
+    ended.
+    """
+    config = can.get_config()
+    config.again = config.source_only.copy_and_resolve_references()
+    config.stages, config.again.init_from = ("source_only", "again"), "source_only"
+    config.update_from_flattened_dict(
+        {
+            "data.per_class": 2,
+            "source_only.steps": 3,
+            "source_only.batch_size": 8,
+            "again.steps": 3,
+            "again.batch_size": 8,
+            "runtime.eval_batch_size": 600,
+            **changes,
+        }
+    )
+    return config
+
+
 @contextlib.contextmanager
 def compiled_programs_kept():
     """Runs within share compiled programs through the session's cache; afterwards JAX is set as
@@ -56,8 +78,8 @@ def compiled_programs_kept():
         compilation_cache.reset_cache()
 
 
-def run(config, workdir):
-    """Trains on one device, a checkpoint after every step."""
+def run(config, workdir, mode="train"):
+    """Trains on one device, a checkpoint after every step, or evaluates."""
     config.update_from_flattened_dict(
         {
             "runtime.devices": 1,
@@ -68,7 +90,7 @@ def run(config, workdir):
             "runtime.compilation_cache": tiny.CACHE,
         }
     )
-    stages.run(config, workdir, "train")
+    stages.run(config, workdir, mode)
 
 
 def states(directory):

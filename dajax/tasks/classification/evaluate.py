@@ -16,14 +16,14 @@ def _count(confusion, labels, logits, mask, num_classes):
     return confusion + confusion_matrix(labels, predictions, mask, num_classes)
 
 
-def evaluate_classifier(state, *, data, model, config, batch_size):
+def evaluate_classifier(state, *, data, model, stage_config, batch_size):
     """Counts every target image once: padded batches, masked.
 
     Args:
       state: TrainState with params and batch_stats.
       data: Feed.
       model: Classifier.
-      config: the stage's config, for `target_bn`, the set of normalisation statistics that the
+      stage_config: of the stage, for `target_bn`, the set of normalisation statistics that the
         target uses.
       batch_size: rounded up to a multiple of the number of devices.
 
@@ -34,7 +34,7 @@ def evaluate_classifier(state, *, data, model, config, batch_size):
     """
     if not data.has_evaluation_labels:
         return None
-    predict = inference(model, config.target_bn, data.devices)
+    predict = inference(model, stage_config.target_bn, data.devices)
     variables = {"params": state.params, "batch_stats": state.batch_stats}
     confusion = jnp.zeros((model.num_classes, model.num_classes), jnp.int32)
     for batch in data.evaluation(batch_size):

@@ -63,8 +63,8 @@ def evaluate_segmenter(variables, *, data, model, protocol, batch_size, subsets,
     """Counts every pixel of every evaluation image once.
 
     Scores are brought to the label's size (bilinear) and the class is their argmax, as
-    evaluate_cityscapes.py of AdaptSegNet and CLAN
-    does: a 1024x512 input against labels of 2048x1024.
+    evaluate_cityscapes.py of AdaptSegNet and CLAN does: a 1024x512 input against labels of
+    2048x1024.
 
     Args:
       variables: {"params", "batch_stats"} by network, as in TrainState.
@@ -98,16 +98,14 @@ def evaluate_segmenter(variables, *, data, model, protocol, batch_size, subsets,
 
 
 def _picture(image, prediction, label, palette):
-    """panels, each of a width within _PANEL_WIDTHS."""
+    """Image, prediction and label side by side, each as wide as _PANEL_WIDTHS allows."""
     narrowest, widest = _PANEL_WIDTHS
     new_width = min(max(label.shape[1], narrowest), widest)
     height, width = round(label.shape[0] * new_width / label.shape[1]), new_width
     image = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR)
-    prediction, label = (
-        np.asarray(Image.fromarray(x).resize((width, height), Image.Resampling.NEAREST))
-        for x in (prediction, label)
-    )
-    return panels(np.asarray(image), prediction, label, palette)
+    maps = [Image.fromarray(classes) for classes in (prediction, label)]
+    maps = [np.asarray(x.resize((width, height), Image.Resampling.NEAREST)) for x in maps]
+    return panels(np.asarray(image), *maps, palette)
 
 
 def pseudo_label_quality(data):

@@ -151,12 +151,12 @@ def describe(config, domains):
     return [printable(line) for line in lines + small_set_lines(config, _drawn_from, sizes)]
 
 
-def _drawn_from(stage):
+def _drawn_from(stage_config):
     """Sets that the shuffled batches of a stage come from."""
-    if stage.method == "source_only_seg":
-        return (stage.domain,)
+    if stage_config.method == "source_only_seg":
+        return (stage_config.domain,)
     return {"adabn": ("target",), "self_training": ("target",), "pseudo_labels": ()}.get(
-        stage.method, ("source", "target")
+        stage_config.method, ("source", "target")
     )
 
 
@@ -164,10 +164,10 @@ def problems(config, domains, *, files=True, training=True):
     """See dajax.tasks."""
     found, transforms = [], domains.transforms
     names = {"source": ["source"], "target": ["target"], "evaluation": []}
-    for stage in (config[name] for name in config.stages if "transform" in config[name]):
-        role = stage.domain if stage.method == "source_only_seg" else "target"
+    for stage_config in (config[name] for name in config.stages if "transform" in config[name]):
+        role = stage_config.domain if stage_config.method == "source_only_seg" else "target"
         if role in names:  # an unknown one is _stage_problems' finding
-            names[role].append(stage.transform)
+            names[role].append(stage_config.transform)
     for role in names:
         ways = [transforms[name] for name in names[role] if name in transforms]
         if training or role == "evaluation":
@@ -181,25 +181,29 @@ def _stage_problems(config, domains):
     """
     found = []
     for name in config.stages:
-        stage = config[name]
-        if _is_oracle(stage) and domains.target.label_paths is None:
+        stage_config = config[name]
+        if _is_oracle(stage_config) and domains.target.label_paths is None:
             found.append(
                 f"config.{name}.domain='target': an oracle trains on the target's labels, and"
                 f" {domains.target.name} has none; unpack them, or take '{name}' out of"
                 " config.stages"
             )
-        if stage.method == "source_only_seg" and stage.domain not in ("source", "target"):
+        is_supervised = stage_config.method == "source_only_seg"
+        if is_supervised and stage_config.domain not in ("source", "target"):
+            domain = stage_config.domain
             found.append(
-                f"config.{name}.domain='{stage.domain}': the labels of '{stage.domain}' are not for"
-                " training; known: source, target"
+                f"config.{name}.domain='{domain}': the labels of '{domain}' are not for training;"
+                " known: source, target"
             )
-        is_own = stage.method == "source_only_seg" and not stage.transform  # its domain's
-        if "transform" in stage and not is_own and stage.transform not in domains.transforms:
-            found.append(
-                f"config.{name}.transform='{stage.transform}' is not in config.data.transforms;"
-                f" known: {', '.join(domains.transforms)}"
-            )
-        if stage.method == "pseudo_labels":
+        is_its_domains = is_supervised and not stage_config.transform
+        if "transform" in stage_config and not is_its_domains:
+            transform = stage_config.transform
+            if transform not in domains.transforms:
+                found.append(
+                    f"config.{name}.transform='{transform}' is not in config.data.transforms;"
+                    f" known: {', '.join(domains.transforms)}"
+                )
+        if stage_config.method == "pseudo_labels":
             try:
                 pseudo_label_files.check_names(domains.target)
             except DataError as error:
@@ -207,8 +211,8 @@ def _stage_problems(config, domains):
     return found
 
 
-def _is_oracle(stage):
-    return stage.method == "source_only_seg" and stage.domain == "target"
+def _is_oracle(stage_config):
+    return stage_config.method == "source_only_seg" and stage_config.domain == "target"
 
 
 def make_feed(domains, config, name, *, directory, devices, check_stop):
@@ -250,17 +254,21 @@ def _subsets(space):
     }
 
 
-def evaluate(state, *, data, model, config, run):
+def evaluate(state, *, data, model, config, stage_config):
     """See dajax.tasks. Report: miou, iou, miou_<subset>, pixel_accuracy, confusion; the same but
     for the confusion under "reestimated", with AdaBN's statistics, and under "aggregated" and
     "reestimated_aggregated", with spatial aggregation, where the config has it.
     """
     if not data.has_evaluation_labels:
         return Evaluation(report=None)
-    settings, variables = run.evaluation, {"params": state.params, "batch_stats": state.batch_stats}
-    plain = Protocol(config.target_bn, settings.align_corners)
+    settings = config.evaluation
+    variables = {"params": state.params, "batch_stats": state.batch_stats}
+    plain = Protocol(stage_config.target_bn, settings.align_corners)
     shared = dict(
-        data=data, model=model, batch_size=run.runtime.eval_batch_size, subsets=_subsets(data.space)
+        data=data,
+        model=model,
+        batch_size=config.runtime.eval_batch_size,
+        subsets=_subsets(data.space),
     )
     report, pictures = evaluate_segmenter(
         variables, protocol=plain, num_pictures=settings.num_pictures, **shared
@@ -284,14 +292,14 @@ def evaluate(state, *, data, model, config, run):
     # VGG normalises nothing
     if (
         settings.reestimate_batches
-        and run.model.norm == "train"
+        and config.model.norm == "train"
         and jax.tree.leaves(state.batch_stats)
     ):
         again = reestimate_statistics(
             variables,
             data=data,
             model=model,
-            domain=config.target_bn,
+            domain=stage_config.target_bn,
             batch_size=settings.reestimate_batch_size,
             num_batches=settings.reestimate_batches,
         )

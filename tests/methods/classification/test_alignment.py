@@ -10,7 +10,7 @@ import pytest
 from ml_collections import ConfigDict
 from toy_classifier import TwoHeads
 
-from dajax.engine.stages import _begin_with
+from dajax.engine.init_from import with_networks
 from dajax.errors import UserError
 from dajax.methods import METHODS
 from dajax.recipes.compare_cls import BASELINES
@@ -140,7 +140,7 @@ def test_a_stage_begins_with_the_networks_that_the_other_had():
         "params": jax.tree.map(lambda x: x + 1, other.params),
         "batch_stats": jax.tree.map(lambda x: x + 1, other.batch_stats),
     }
-    begun = _begin_with(state, saved, what="test")
+    begun = with_networks(state, saved, what="test")
     assert_equal(
         (begun.params["classifier"], begun.batch_stats["classifier"]),
         (saved["params"]["classifier"], saved["batch_stats"]["classifier"]),

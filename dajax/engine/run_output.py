@@ -1,0 +1,60 @@
+"""What a run prints at its head and at its end, and the file of its results."""
+
+import json
+
+from dajax import console
+from dajax.analysis import report
+from dajax.engine import environment, json_files
+from dajax.engine.config_check import flatten
+
+
+def write_results(workdir, mode, content):
+    """Writes results.json (mode "train") or eval.json (mode "eval")."""
+    if mode == "train":
+        json_files.write(workdir / "results.json", content)
+        return
+    try:
+        json_files.write(workdir / "eval.json", content)
+    except OSError as error:  # of somebody else, archived: the table is what was asked for
+        console.say(
+            f"{workdir / 'eval.json'}: cannot be written ({error.strerror}); the figures are in the"
+            " table alone"
+        )
+
+
+def print_header(config, workdir, devices, data_lines):
+    """Prints what a run is made of: versions, devices, every setting, and the task's lines on its
+    data.
+    """
+    console.say(
+        "versions: " + ", ".join(f"{name} {version}" for name, version in report.versions().items())
+    )
+    console.say(f"devices: {report.describe_devices(devices)}")
+    console.say(f"workdir: {workdir}")
+    console.say(
+        "environment: "
+        + ", ".join(f"{name}={value}" for name, value in environment.numerics().items())
+    )
+    console.say("config:")
+    for key, value in sorted(flatten(json.loads(config.to_json())).items()):
+        console.say(f"  {key} = {value}")
+    for line in data_lines:
+        console.say(line)
+    console.say(
+        f"metric: {config.metric} on every evaluation image of the target, at the last step of each"
+        " stage"
+    )
+
+
+def print_table(results, task, domains):
+    """Prints the stages side by side; results: {stage: what its result.json holds}."""
+    # more than its step
+    evaluated = {name: result for name, result in results.items() if len(result) > 1}
+    console.say()
+    if not evaluated:
+        console.say(
+            f"all {len(results)} stages are finished; {domains.evaluation.name} has no labels, so"
+            " there is nothing to measure on"
+        )
+        return
+    console.say(task.table(evaluated, domains))

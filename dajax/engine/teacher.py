@@ -1,0 +1,114 @@
+"""The teacher of a stage: a moving average of its networks, kept beside them in TrainState.extra.
+
+The engine begins, moves and saves it, for every method that trains. A method may read it in
+train_step, state.extra[TEACHER] = {"params", "batch_stats"} by network: there it is the average
+over the steps before this one, as in mean teacher and DAFormer. What a method writes there is
+replaced.
+
+Parameters are averaged as in these two (ops.moving_average). They leave the teacher's running
+statistics to its own passes in training mode, which the engine does not make; so the statistics are
+averaged like the parameters, as in timm's ModelEmaV2 and Unbiased Teacher, which average all of a
+state_dict. A teacher that has the student's statistics (tllib's update_bn) would normalise with
+those of other parameters than its own.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from dajax.errors import UserError
+from dajax.ops.moving_average import moving_average, warmed_up
+from dajax.state import TEACHER
+
+PREDICTORS = ("student", "teacher")
+
+
+def check(name, stage_config, method):
+    """Whether the settings of a stage's teacher fit together and its method.
+
+    Args:
+      name: of the stage. stage_config: its `teacher.momentum`, 0 for no teacher, and its
+        `predict_with`. method: a module of dajax.methods.
+
+    Raises:
+      UserError: the first mistake.
+    """
+    if "teacher" not in stage_config or "predict_with" not in stage_config:
+        raise UserError(
+            f"config.{name} lacks teacher.momentum or predict_with, which every stage has: add"
+            " **NO_TEACHER of configs/base/common.py to it"
+        )
+    momentum, predictor = stage_config.teacher.momentum, stage_config.predict_with
+    if predictor not in PREDICTORS:
+        raise UserError(f"config.{name}.predict_with='{predictor}': known: {', '.join(PREDICTORS)}")
+    if momentum and not hasattr(method, "train_step"):
+        raise UserError(
+            f"config.{name}.teacher.momentum={momentum}: method {stage_config.method} trains"
+            " nothing, so there is no teacher to keep; set it to 0"
+        )
+    if predictor == "teacher" and not momentum:
+        raise UserError(
+            f"config.{name}.predict_with='teacher': config.{name}.teacher.momentum={momentum} keeps"
+            " none; set that above 0 (0.999), or predict_with to student"
+        )
+
+
+def begin(state, stage_config):
+    """`state` with a teacher, a copy of its networks, where the stage keeps one."""
+    if not stage_config.teacher.momentum:
+        return state
+    return _with_teacher(state, jax.tree.map(jnp.array, _networks(state)))
+
+
+def follow(before, after, stage_config):
+    """The state after a train step, with the teacher of the state before moved towards it."""
+    if not stage_config.teacher.momentum:
+        return after
+    momentum = warmed_up(stage_config.teacher.momentum, after.step)
+    return _with_teacher(after, moving_average(before.extra[TEACHER], _networks(after), momentum))
+
+
+def keep(before, after, stage_config):
+    """The state after a refresh, which moves no teacher."""
+    if not stage_config.teacher.momentum:
+        return after
+    return _with_teacher(after, before.extra[TEACHER])
+
+
+def predicting(state, stage_config):
+    """The networks that a stage is evaluated and predicted with, and hands on to the next stage.
+
+    Args:
+      state: TrainState, or the dict that a checkpoint holds of one.
+
+    Returns:
+      The same, with "params" and "batch_stats" of the teacher where `predict_with` says so.
+
+    Raises:
+      ValueError: `predict_with` is none of PREDICTORS.
+      KeyError: the state holds no teacher.
+    """
+    if stage_config.predict_with not in PREDICTORS:
+        raise ValueError(f"predict_with={stage_config.predict_with}")
+    if stage_config.predict_with == "student":
+        return state
+    if isinstance(state, dict):
+        return state | state["extra"][TEACHER]
+    return state.replace(**state.extra[TEACHER])
+
+
+def describe(stage_config):
+    """For the line of a stage at the head of a run; "" where it keeps no teacher."""
+    if not stage_config.teacher.momentum:
+        return ""
+    return (
+        f"; a teacher of momentum {stage_config.teacher.momentum:g}, figures are those of the"
+        f" {stage_config.predict_with}"
+    )
+
+
+def _networks(state):
+    return {"params": state.params, "batch_stats": state.batch_stats}
+
+
+def _with_teacher(state, networks):
+    return state.replace(extra={**state.extra, TEACHER: networks})

@@ -1,0 +1,48 @@
+"""The exponential moving average of a network, against numbers worked out by hand."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dajax.ops.moving_average import moving_average, warmed_up
+
+
+def test_the_momentum_grows_to_its_value():
+    """1 - 1 / (t + 1) is 1/2, 2/3 and 3/4 after one, two and three updates."""
+    found = [float(warmed_up(0.7, step)) for step in (1, 2, 3, 1000)]
+    np.testing.assert_allclose(found, [0.5, 2 / 3, 0.7, 0.7], rtol=1e-6)
+
+
+def test_until_then_the_average_is_the_plain_mean_of_all_values():
+    values = [2.0, 4.0, 9.0, 1.0]
+    average = {"w": jnp.full(3, values[0])}
+    for step, value in enumerate(values[1:], 1):
+        average = moving_average(average, {"w": jnp.full(3, value)}, warmed_up(0.999, step))
+    np.testing.assert_allclose(average["w"], np.mean(values), rtol=1e-6)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_one_update_is_the_weighted_sum(compiled):
+    update = jax.jit(moving_average) if compiled else moving_average
+    average = update({"w": jnp.array([1.0, -2.0])}, {"w": jnp.array([3.0, 6.0])}, 0.75)
+    np.testing.assert_allclose(average["w"], [1.5, 0.0], rtol=0, atol=1e-7)
+
+
+def test_a_leaf_that_never_moves_keeps_its_bits():
+    """0.999 x + 0.001 x is another number for every tenth x or so."""
+    frozen = jax.random.normal(jax.random.key(0), (1000,))
+    average = frozen
+    for _ in range(10):
+        average = moving_average(average, frozen, 0.999)
+    np.testing.assert_array_equal(average, frozen)
+
+
+def test_counters_are_taken_over_and_not_averaged():
+    average = moving_average({"seen": jnp.int32(10)}, {"seen": jnp.int32(20)}, 0.5)
+    assert average["seen"] == 20 and average["seen"].dtype == jnp.int32
+
+
+def test_the_average_has_the_dtype_of_the_values():
+    half = jnp.ones(2, jnp.bfloat16)
+    assert moving_average(half, half, jnp.float32(0.9)).dtype == jnp.bfloat16
