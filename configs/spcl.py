@@ -106,6 +106,7 @@ def stages(arg):
         labels_from="spcl_labels",
         transform="self_training",
         loss=dict(kind="cross_entropy"),
+        source_weight=0.0,  # train_ssl.py does not show the source
         optimizer=seg_base.poly_sgd(5e-4, horizon_steps=SELF_TRAINING_HORIZON) | weight_decay,
     )
     # FREEZE_BN False; train_ssl.py gives all parameters to SGD

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from dajax.methods import METHODS
+from dajax.methods import METHODS, Sizes
 from dajax.models.build import build_model
 from dajax.recipes.base import classification as cls_base
 
@@ -47,12 +47,12 @@ def test_its_stages_can_be_set_up(name, argument):
     config.model.update(backbone="resnet_small", widths=(4, 8, 8))
     if "cdan" in config and config.cdan.randomized_dim:
         config.cdan.randomized_dim = 7
-    counts = {"source": 3, "target": 3, "sources": len(config.data.source.split("+"))}
+    sizes = Sizes(source=3, target=3, num_sources=len(config.data.source.split("+")))
     images = jax.ShapeDtypeStruct((2, 16, 16, 3), jnp.float32)
     for stage in (config[stage] for stage in config.stages):
         method, model = METHODS[stage.method], build_model(config.model, stage, num_classes=4)
         state = jax.eval_shape(
-            lambda rng, x: method.init(rng, x, config=stage, model=model, num_images=counts),
+            lambda rng, x: method.init(rng, x, config=stage, model=model, sizes=sizes),
             jax.random.key(0),
             images,
         )
