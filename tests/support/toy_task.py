@@ -113,7 +113,7 @@ _TASK = dict(
 )
 
 
-def init(rng, images, *, config, model, num_images):
+def init(rng, images, *, config, model, sizes):
     """See dajax.methods."""
     return TrainState.create(
         params={"net": {"w": jax.random.normal(rng, (model.width,))}},

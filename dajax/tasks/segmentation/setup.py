@@ -155,9 +155,9 @@ def _drawn_from(stage_config):
     """Sets that the shuffled batches of a stage come from."""
     if stage_config.method == "source_only_seg":
         return (stage_config.domain,)
-    return {"adabn": ("target",), "self_training": ("target",), "pseudo_labels": ()}.get(
-        stage_config.method, ("source", "target")
-    )
+    if stage_config.method == "self_training" and not stage_config.source_weight:
+        return ("target",)
+    return {"adabn": ("target",), "pseudo_labels": ()}.get(stage_config.method, ("source", "target"))
 
 
 def problems(config, domains, *, files=True, training=True):
