@@ -2,7 +2,6 @@
 stage names one.
 """
 
-import contextlib
 import json
 import pathlib
 

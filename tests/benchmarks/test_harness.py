@@ -2,10 +2,8 @@
 
 import os
 import pathlib
-import sys
 
 import pytest
-import tiny
 
 from benchmarks.harness import Prepared, race
 

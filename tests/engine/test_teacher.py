@@ -165,7 +165,7 @@ def three_steps(num_devices):
         data=types.SimpleNamespace(devices=jax.devices()[:num_devices]),
     )
     step, rng = train.compile_step(stage), jax.random.key(0)
-    state = toy_task.init(rng, None, config=None, model=stage.model, num_images=None)
+    state = toy_task.init(rng, None, config=None, model=stage.model, sizes=None)
     state = teacher.begin(state, stage_config)
     for k in range(3):
         seen.append((float(state.extra[TEACHER]["params"]["net"]["w"][0]),))
