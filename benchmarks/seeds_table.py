@@ -1,4 +1,4 @@
-"""README's tables: every row of a recipe over several seeds, mean +- standard deviation.
+"""The tables of docs/results: every row of a recipe over several seeds, mean +- standard deviation.
 
   python benchmarks/seeds_table.py digits --seeds=3,4,5           about seven minutes a seed on two cores
   python benchmarks/seeds_table.py compare --seeds=3,4,5          about twenty
@@ -9,7 +9,7 @@
   python benchmarks/seeds_table.py spcl --seeds=3                 about twenty
   python benchmarks/seeds_table.py bicl --seeds=3                 about twenty
 
-A sweep (`run.py --seeds`, dajax/cli/sweep.py) with rows titled as in README: once per seed, all
+A sweep (`run.py --seeds`, dajax/cli/sweep.py) with rows titled as there: once per seed, all
 rows of which start from the same source-only stage; skips what is finished, resumes what is not,
 prints Markdown. Figures are of the last step.
 """
