@@ -162,7 +162,7 @@ def _race(contenders, settings, repeats, calls, *, warm_up):
         results = {}
         for name, pipe in pipes.items():
             pipe.send(0)
-            seconds, cpu_seconds = (list(part) for part in zip(*measured[name]))
+            seconds, cpu_seconds = (list(part) for part in zip(*measured[name], strict=True))
             results[name] = Result(seconds, compile_seconds[name], *pipe.recv(), cpu_seconds)
     for process in processes:
         process.join()

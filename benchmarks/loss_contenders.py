@@ -64,7 +64,10 @@ def numpy_cdd(num_classes, batch_classes, rows, widths):
 
     def run():
         values, source_grads, target_grads = zip(
-            *(numpy_losses.numpy_cdd_layer(s, t, num_classes) for s, t in zip(source, target))
+            *(
+                numpy_losses.numpy_cdd_layer(s, t, num_classes)
+                for s, t in zip(source, target, strict=True)
+            )
         )
         return loss_answer(sum(values), source_grads, target_grads)
 
@@ -72,13 +75,17 @@ def numpy_cdd(num_classes, batch_classes, rows, widths):
 
 
 def mmd_data(kind, rows, widths):
-    """Layers of both domains, float32 [2 n, d] each, source then target; DAN's are features only."""
+    """Layers of both domains, float32 [2 n, d] each, source then target; DAN has features
+    only.
+    """
     source, target = cdd_data(1, rows, widths)
     # else the domains are one, and the value is rounding
     target[0] = 1.2 * target[0] + np.float32(0.1)
     target[1] = np.roll(target[1], 1, axis=-1) ** 2
     target[1] /= target[1].sum(-1, keepdims=True)
-    layers = [np.concatenate([s[0], t[0]]).astype(np.float32) for s, t in zip(source, target)]
+    layers = [
+        np.concatenate([s[0], t[0]]).astype(np.float32) for s, t in zip(source, target, strict=True)
+    ]
     return layers[:1] if kind.startswith("DAN") else layers
 
 

@@ -1,13 +1,14 @@
 """What adaptation from several sources adds, at DomainNet's size (600,000 images, 345 classes, 2048
 features), against numpy and scikit-learn.
 
-    python benchmarks/multi_source_ops.py [--cases cdd_domainnet,mmd,kmeans,ensemble,refresh] [--repeats 1] [--quick]
+    python benchmarks/multi_source_ops.py [--cases NAME,...] [--repeats 1] [--quick]
 
 cdd_domainnet   CDD of a class-aware batch, value and gradient
 mmd             the mean discrepancies of DAN, JAN and CAN's repository, value and gradient
 kmeans          cosine k-means of all target features
 ensemble        the target's classes from five clusterings, by both rules
-refresh         the whole refresh of configs/mscan.py:domainnet, from images made on the way to the next loop's pseudo-labels
+refresh         the whole refresh of configs/mscan.py:domainnet, from images made on the way to the
+                next loop's pseudo-labels
 
 Every contender runs in a process of its own with the same seeded data. Small cases are interleaved;
 of the others, whose features alone take 5 GB, each contender ends before the next begins. Memory is

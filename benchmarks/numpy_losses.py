@@ -131,12 +131,14 @@ def _sum_of_kernels(layers, kernels, pair_weights, *, joint):
     if not joint or len(kernels) == 1:
         value = sum((pair_weights * kernel).sum() for kernel, _ in kernels)
         return value, [
-            rows_gradient(rows, pair_weights * slope) for rows, (_, slope) in zip(layers, kernels)
+            rows_gradient(rows, pair_weights * slope)
+            for rows, (_, slope) in zip(layers, kernels, strict=True)
         ]
     (first, first_slope), (second, second_slope) = kernels
     slopes = first_slope * second, first * second_slope
     return (pair_weights * first * second).sum(), [
-        rows_gradient(rows, pair_weights * slope) for rows, slope in zip(layers, slopes)
+        rows_gradient(rows, pair_weights * slope)
+        for rows, slope in zip(layers, slopes, strict=True)
     ]
 
 

@@ -1,7 +1,7 @@
 """PLCA's association of one pair of images: blocked against stored, and against an equivalent torch
 program.
 
-    python benchmarks/plca_ops.py [--cases features,probabilities,test_time,growth] [--repeats 1] [--growth-channels 64] [--quick]
+    python benchmarks/plca_ops.py [--cases NAME,...] [--repeats 1] [--growth-channels 64] [--quick]
 
 "features" and "probabilities": aggregation of the target, association, loss and both gradients.
 "test_time": aggregation alone, no gradient. "growth": memory of the blocked form as the grid grows.
@@ -70,7 +70,7 @@ def pair_data(height, width, channels, metric):
     for label in labels:
         image = aligned_empty((1, height, width, channels))
         # in rows: a second copy would hide the peak of what is measured
-        for row, row_labels in zip(image[0], label):
+        for row, row_labels in zip(image[0], label, strict=True):
             rng.standard_normal(out=row, dtype=np.float32)
             row += centers[row_labels]
             if metric == "cosine":

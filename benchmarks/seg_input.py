@@ -1,7 +1,8 @@
 """Images a second of the segmentation input pipeline: against decoding the same PNG files and
 nothing else, and against a torch loader.
 
-    python benchmarks/seg_input.py [--root DIR --split train] [--images 32] [--repeats 3] [--size 512x1024] [--quick]
+    python benchmarks/seg_input.py [--root DIR --split train] [--images 32] [--repeats 3]
+        [--size 512x1024] [--quick]
 
 Every image comes with its label. Without --root, 2048x1024 frames of the embedded scenes are drawn
 first; DIR is a Cityscapes folder. All contenders may use all cores, each in processes of its own,

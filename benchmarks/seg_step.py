@@ -1,6 +1,7 @@
 """One AdaptSegNet training step on DeepLab-v2 ResNet-101, against an equivalent program in torch.
 
-    python benchmarks/seg_step.py [--height 257] [--width 513] [--repeats 3] [--dtype float32] [--quick]
+    python benchmarks/seg_step.py [--height 257] [--width 513] [--repeats 3] [--dtype float32]
+        [--quick]
 
 One source and one target image, single level, SGD and Adam, random weights: the same work in both.
 Each contender runs in a process of its own, repeats interleaved; memory is the process's peak
@@ -10,6 +11,7 @@ torch the line for it is left out: `pip install torch`.
 
 import argparse
 import importlib.util
+import itertools
 import os
 import pathlib
 import sys
@@ -134,7 +136,7 @@ def torch_networks(stages):
             ]
             channels = 64
             for size, width, stride, dilation in zip(
-                stages, (64, 128, 256, 512), (1, 2, 1, 1), (1, 1, 2, 4)
+                stages, (64, 128, 256, 512), (1, 2, 1, 1), (1, 1, 2, 4), strict=True
             ):
                 for i in range(size):
                     layers.append(
@@ -156,7 +158,7 @@ def torch_networks(stages):
     widths = (CLASSES, 64, 128, 256, 512)
     blocks = [
         block
-        for a, b in zip(widths, widths[1:])
+        for a, b in itertools.pairwise(widths)
         for block in (nn.Conv2d(a, b, 4, 2, 1), nn.LeakyReLU(0.2))
     ]
     network, discriminator = DeepLab(), nn.Sequential(*blocks, nn.Conv2d(512, 1, 4, 2, 1))

@@ -2,7 +2,7 @@
 
 dajax --config=can
 dajax
---config=can:office31,root=/data/office31,source=amazon,target=webcam,weights=resnet50-19c8e357.pth
+--config=can:office31,root=DIR,weights=resnet50-19c8e357.pth
 dajax --config=can:ablations --seeds=0,1,2
 """
 

@@ -178,7 +178,7 @@ def test_a_tensor_listed_three_times_is_stepped_three_times():
 
 
 def test_adam_is_torch_adam_by_hand():
-    """m, v with bias correction, epsilon outside of the square root, weight decay in the gradient."""
+    """m and v with bias correction, epsilon outside of the square root, decay in the gradient."""
     settings = config(kind="adam", betas=(0.9, 0.99), lr=0.1, weight_decay=0.01)
     params, p, m, v = {"net": {"w": jnp.asarray(2.0)}}, 2.0, 0.0, 0.0
     optimizer = optim.make_optimizer(settings, params, steps=1)

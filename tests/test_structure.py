@@ -130,7 +130,7 @@ def test_heavy_libraries_stay_where_they_belong(path):
 
 
 def test_methods_do_not_import_each_other():
-    """What several need stands in a file of its own, whose name begins with _, or in interface.py."""
+    """What several need stands in interface.py or a file whose name begins with _."""
     rooms = [path for path in FILES if path.parts[:2] == ("dajax", "methods")]
     methods = {path.stem for path in rooms if not path.stem.startswith("_")} - {"interface"}
     for path in rooms:

@@ -157,7 +157,8 @@ def _drawn_from(stage_config):
         return (stage_config.domain,)
     if stage_config.method == "self_training" and not stage_config.source_weight:
         return ("target",)
-    return {"adabn": ("target",), "pseudo_labels": ()}.get(stage_config.method, ("source", "target"))
+    others = {"adabn": ("target",), "pseudo_labels": ()}
+    return others.get(stage_config.method, ("source", "target"))
 
 
 def problems(config, domains, *, files=True, training=True):
