@@ -67,8 +67,14 @@ def _open(config, name, workdir):
     """(Origin, the networks that it hands on) of a stage."""
     init_from = config[name].init_from
     stage = other_workdir.find(name, init_from, task=config.task, workdir=workdir)
+    directory = stage.folder / "checkpoints"
+    if stage.step not in checkpoint.steps(directory):
+        raise UserError(
+            f"{stage.what}: its last checkpoint, of step {stage.step}, is not there; put it back"
+            f" from a copy, or remove {stage.folder / 'result.json'} and run that workdir again"
+        )
     try:
-        saved, _ = checkpoint.read(stage.folder / "checkpoints", stage.step)
+        saved, _ = checkpoint.read(directory, stage.step)
     except UserError as error:
         raise UserError(f"{stage.what}: {error}") from error
     saved = teacher.predicting(saved, ConfigDict(stage.stage_config))

@@ -132,7 +132,11 @@ MISTAKES = {
     ),
     "no last checkpoint": (
         lambda there: shutil.rmtree(there / "first" / "checkpoints" / "3"),
-        "init_from=.*no complete checkpoint of step 3",
+        "init_from=.*its last checkpoint, of step 3, is not there; put it back",
+    ),
+    "a damaged checkpoint": (
+        lambda there: next((there / "first/checkpoints/3").rglob("SHA256SUMS")).write_text("x"),
+        "init_from=.*damaged are step 3 .SHA256SUMS is not what was written",
     ),
     "a damaged result": (
         lambda there: (there / "first" / "result.json").write_text("{"),
