@@ -31,9 +31,10 @@ import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "support")]
-# Before pytest imports a file of tests/data_pipeline, as "data_pipeline.test_x": it would take that
-# folder for the package.
-importlib.import_module("data_pipeline")
+# pytest imports tests/data_pipeline/check/test_x.py as "data_pipeline.check.test_x", and takes the
+# folders of tests for the packages of their names where those are not imported yet.
+for _room in (ROOT / "data_pipeline").glob("*/__init__.py"):
+    importlib.import_module(f"data_pipeline.{_room.parent.name}")
 
 jax.config.update("jax_num_cpu_devices", 4)
 jax.config.update("jax_numpy_rank_promotion", "raise")
