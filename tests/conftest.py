@@ -6,7 +6,6 @@ golden tolerances assume.
 """
 
 import atexit
-import importlib
 import os
 import pathlib
 import pickle
@@ -31,10 +30,6 @@ import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "support")]
-# pytest imports tests/data_pipeline/check/test_x.py as "data_pipeline.check.test_x", and takes the
-# folders of tests for the packages of their names where those are not imported yet.
-for _room in (ROOT / "data_pipeline").glob("*/__init__.py"):
-    importlib.import_module(f"data_pipeline.{_room.parent.name}")
 
 jax.config.update("jax_num_cpu_devices", 4)
 jax.config.update("jax_numpy_rank_promotion", "raise")
