@@ -30,7 +30,7 @@ which stand on it; `pixels` loads it for PNG files with 16 bits a channel.
       labels, class_csv, train_ids, id_png
                              what the numbers in label files mean
       color_labels           and the colours in a user's own
-      segmentation_set, readers
+      segmentation_set, layouts, readers
                              sets of images and label maps, in their folders as downloaded
       class_balanced         rare classes drawn more often
       pseudo_label_files     labels that a network made, written once and read as any others

@@ -33,14 +33,17 @@ class Opened(NamedTuple):
 def load_domains(data_config) -> Opened:
     """The source sets and the target sets of a config.
 
-    data_config.dataset, and what else is read besides source, the name of one domain or of several,
-    "amazon+dslr", and target:
-      "digits": seed, per_class, size.
-      "folder", "office31", "visda2017": root.
-      "domainnet": root, source_split, target_split, evaluation_split.
-      "tfds": these and download; root may be "".
     The target keeps its labels where it has any, for evaluation; training must take
     `target.without_labels()`.
+
+    Args:
+      data_config: with `dataset`, `source` (one domain or several, "amazon+dslr"), `target`, and
+
+        digits                        seed, per_class, size
+        folder, office31, visda2017   root
+        domainnet                     root, source_split, target_split, evaluation_split
+        tfds                          these and download; root may be ""
+
     Raises: DataError for an unknown name, and whatever the reader finds wrong.
     """
     dataset = data_config.dataset

@@ -6,7 +6,6 @@ golden tolerances assume.
 """
 
 import atexit
-import importlib
 import os
 import pathlib
 import pickle
@@ -31,9 +30,6 @@ import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "support")]
-# Before pytest imports a file of tests/data_pipeline, as "data_pipeline.test_x": it would take that
-# folder for the package.
-importlib.import_module("data_pipeline")
 
 jax.config.update("jax_num_cpu_devices", 4)
 jax.config.update("jax_numpy_rank_promotion", "raise")

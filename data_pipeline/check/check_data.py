@@ -20,7 +20,8 @@ from data_pipeline.decode import read_picture
 from data_pipeline.errors import DataError, printable
 from data_pipeline.files.folder_scan import describe
 from data_pipeline.segmentation.labels import IGNORED, LabelSpace, unknown_ids
-from data_pipeline.segmentation.readers import Listing, list_files, unpaired
+from data_pipeline.segmentation.layouts import Listing, unpaired
+from data_pipeline.segmentation.readers import list_files
 from data_pipeline.segmentation.segmentation_set import size_mismatch
 from data_pipeline.segmentation.train_ids import (
     REMEDY,
@@ -128,8 +129,12 @@ def _check_segmentation(role, listing: Listing, read_all, problems) -> list[str]
     counts, files_with = np.zeros(256, np.int64), np.zeros(256, np.int64)
     sizes, suspects, treated = collections.Counter(), [], Treatments()
     frames = _frames(listing)
-    files = read_all(lambda frame: _examine(listing, frame), frames)
-    for frame, file in zip(frames, files, strict=True):
+
+    def examine(frame):
+        return _examine(listing, frame)
+
+    # read_all's iterator has no name: a traceback would hold it, and with it the queued files.
+    for frame, file in zip(frames, read_all(examine, frames), strict=True):
         for kind, line in file.problems:
             problems[kind].append(line)
         treated.add(file.treatments, listing.images.get(frame))

@@ -61,8 +61,12 @@ def check_images(
     Returns: the lines of the report.
     """
     treated = Treatments()
-    examined = read_all(lambda index: _examine(images, index), range(num_encoded(images)))
-    for index, found in enumerate(examined):
+
+    def examine(index):
+        return _examine(images, index)
+
+    # read_all's iterator has no name: a traceback would hold it, and with it the queued files.
+    for index, found in enumerate(read_all(examine, range(num_encoded(images)))):
         if isinstance(found, Wrong):
             problems[found.kind].append(found.line)
         else:

@@ -133,10 +133,9 @@ class ClassAwareSampler:
           step_in_loop: 0-based step.
           key: of this loop, so that each loop draws anew.
         Returns:
-          rows int64 [C * source_per_class] of each source, target rows int64 [C *
-            target_per_class], all class after class in
-          the same order, and the class ids int64 [C]. -1 pads: missing classes, and images of a
-            class with too few.
+          Rows of each source, int64 [C * source_per_class]; rows of the target, int64
+            [C * target_per_class]; all class after class in the same order; and the class ids,
+            int64 [C]. -1 pads: missing classes, and the images that a class has too few of.
         """
         classes = self._classes(step_in_loop, key)
         in_sources = len(self.sources) * self.source_per_class

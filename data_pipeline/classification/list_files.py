@@ -1,5 +1,4 @@
-"""Reading list files, `<path of an image> <class id>` a line, as DomainNet and VisDA-2017 come
-with.
+"""Reads list files, `<path of an image> <class id>` a line, as DomainNet and VisDA-2017 have them.
 
 Only the lists are read: no image is looked for. 100,000 lines take a fifth of a second.
 """
@@ -34,10 +33,9 @@ class ListFile(NamedTuple):
 def read_list(path: str | os.PathLike) -> ListFile:
     """Reads `<path of an image> <class id>` lines, or lines of paths alone.
 
-    Raises: DataError, naming file and line, for no lines, an empty one, one whose last word is no
-    class id where the first line has
-      one, and the other way round, and for a path that leads out of the folder that it is relative
-      to.
+    Raises: DataError, naming file and line, for a file without lines, an empty line, a line without
+      a class id where most have one (and the other way round), and a path that leads out of the
+      folder that it is relative to.
     """
     lines = lines_of(
         read_text(path, "one '<path of an image> <class id>' a line", holds_file_names=True)
@@ -46,8 +44,7 @@ def read_list(path: str | os.PathLike) -> ListFile:
         raise DataError(f"{path}: is empty; expected one '<path of an image> <class id>' a line")
     split = [line.rsplit(None, 1) for line in lines]
     are_with_id = [_has_id(words) for words in split]
-    # What most lines are decides, so that the line which is blamed is the odd one, a comment in
-    # line 1 for one.
+    # The kind of most lines decides, so that the odd line is blamed, such as a comment in line 1.
     counts = sum(are_with_id), len(lines) - sum(are_with_id)
     has_ids = are_with_id[0] if counts[0] == counts[1] else counts[0] > counts[1]
     usual = are_with_id.index(has_ids) + 1
@@ -82,12 +79,11 @@ def read_list(path: str | os.PathLike) -> ListFile:
 
 
 def classes_of(lists: Sequence[ListFile]) -> tuple[str, ...]:
-    """The names of the classes that several lists agree on, in the order of their ids; an image's
+    """The names of the classes that several lists agree on, in the order of their ids. An image's
     class is the folder that it is in.
 
-    Raises: DataError, naming file and line, where an id has two names or a name two ids, and for an
-    id that no list has below one
-      that some list has.
+    Raises: DataError, naming file and line, where an id has two names or a name two ids, and where
+      the ids of all lists together are not 0, 1, 2 ... without a gap.
     """
     name_of, id_of = {}, {}  # -> (name or id, where it was seen first)
     for listed in lists:
@@ -118,9 +114,8 @@ def classes_of(lists: Sequence[ListFile]) -> tuple[str, ...]:
 def check_classes(listed: ListFile, class_names: Sequence[str], *, folders_are_classes: bool):
     """Compares a labelled list with the classes that it must have.
 
-    Raises: DataError, naming file and line, for an id that is none of the classes', and, where the
-    folders are the classes, one that
-      stands beside another class's folder.
+    Raises: DataError, naming file and line, for an id that no class has, and, where the folders are
+      the classes, for an image in the folder of another class.
     """
     for (name, class_id), number in _first_lines(listed).items():
         where = f"{listed.path}: line {number}"
@@ -149,15 +144,15 @@ def listed_set(
 
 
 def _path_of(base, entry) -> str:
-    """Where a listed image lies; on a disk that came from a Mac its name has another Unicode form
-    than in the list.
+    """Where a listed image lies. On a disk that came from a Mac its name may have another Unicode
+    form than in the list.
     """
     return f"{base}/{entry}" if entry.isascii() else find_below(base, entry) or f"{base}/{entry}"
 
 
 def left_out_of(images: ImageSet) -> tuple[LeftOut, ...]:
-    """All that a set's reader saw and does not use, what its lists do not name among it; see
-    `unlisted`.
+    """All that a set's reader saw and does not use, and what its lists do not name (see
+    `unlisted`).
     """
     return images.left_out + (unlisted(images.listed) if images.listed else ())
 
@@ -197,8 +192,8 @@ def _has_id(words) -> bool:
 
 
 def _first_lines(listed: ListFile) -> Mapping[tuple[str, int], int]:
-    """{(folder that the image is in, class id): number of the first line}; "" for an image in no
-    folder.
+    """{(class, id): number of the first line that has both}; the class is the folder of the image,
+    "" for none.
     """
     lines = {}
     for number, (entry, class_id) in enumerate(zip(listed.entries, listed.ids, strict=True), 1):

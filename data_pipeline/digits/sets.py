@@ -1,7 +1,7 @@
 """The embedded data set: rendered digits as sources, real handwriting as target. Nothing is
 downloaded.
 
-Sources: the digits 0-9 set in the fonts that matplotlib ships, in the worlds of digit_worlds.py.
+Sources: the digits 0-9 set in the fonts that matplotlib ships, in the worlds of `worlds`.
 Target: the 1,797 handwritten digits (8x8) of sklearn.datasets.load_digits, the test part of UCI
 optdigits (Alpaydin and Kaynak 1998).
 """
@@ -42,9 +42,8 @@ def target(size: int = 32) -> ImageSet:
     The 8x8 images are enlarged (bicubic) to 7/8 of the size, because optdigits crops its digits
     without any border.
     """
-    from sklearn.datasets import (
-        load_digits,  # here, because importing scikit-learn takes a second
-    )
+    # Here, because importing scikit-learn takes a second.
+    from sklearn.datasets import load_digits
 
     digits = load_digits()
     margin = size // 16

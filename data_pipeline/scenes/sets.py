@@ -13,9 +13,8 @@ ids, so that the real readers read them:
     <root>/target/gtFine/<split>/<city>/<city>_000000_000000_gtFine_labelIds.png
 
 Picture i of a split depends on (VERSION, seed, world, split, i) and the size only; its pixels are
-the same on every machine. How the worlds
-differ, and by how much: scene_worlds.py. The drawing: scene_layout.py and the files that it
-imports.
+the same on every machine. `worlds` says how the worlds differ, and by how much; `layout` and the
+modules that it imports draw.
 """
 
 import contextlib

@@ -1,9 +1,8 @@
-"""Labels of a user's own data whose pixels are colours, those that the CSV of the classes gives
-them.
+"""Labels of a user's own data whose pixels are the colours that the CSV of the classes gives them.
 
 Drawing programs and labelling tools save pictures that a person can look at, RGB or with a palette.
-Their colours become
-ids exactly: a colour that no row of the CSV has is an error, never the nearest one.
+Each colour becomes the id of its row in the CSV. A colour that no row has is an error; the nearest
+one is never taken.
 """
 
 import numpy as np
@@ -20,11 +19,13 @@ def read_ids_or_colors(path: str, *, space: LabelSpace) -> np.ndarray:
     """Ids of a label file of own data: uint8 or uint16 [H, W].
 
     Grey PNG files hold ids. 8-bit RGB and RGBA files hold the colours of the CSV. A palette PNG
-    holds ids as its indices, but where all the colours of its palette are the CSV's they say what a
-    pixel is: tools that save few colours number them as they like. Where only the colours that are
-    used are the CSV's and name other classes than the indices, neither is taken.
-    Raises: DataError, naming the file, as id_png.read_ids does, for a colour that the CSV has not,
-      one that it has for two classes, and pixels that are partly transparent.
+    holds ids as its indices, with one exception: where all the colours of its palette are the
+    CSV's, the colours count, because tools that save few colours number them as they like. Where
+    only the colours in use are the CSV's, and they name other classes than the indices, the file is
+    refused.
+
+    Raises: DataError, naming the file, as id_png.read_ids does, for a colour that the CSV does not
+      have, one that it has for two classes, and pixels that are partly transparent.
     """
     kind = _color_type(path)
     if kind not in (_RGB, _RGBA, _PALETTE):

@@ -2,12 +2,12 @@
 fails, and a network learns rubbish.
 
 The evidence. Label ids 19..34 are signs, lights, vegetation, sky, people and vehicles: hardly a
-street is without any. And in TrainIds 0 is road, the largest class, and 7 traffic sign, a small
-one, while in label ids 7 is road and 0 "unlabeled"; and TrainIds call every void pixel 255, which
-official label files do not hold. On 250 real TrainIds frames of Cityscapes this tells each one.
+street is without any. In TrainIds 0 is road, the largest class, and 7 is traffic sign, a small one;
+in label ids 7 is road and 0 "unlabeled". TrainIds call every void pixel 255, which official label
+files do not hold. On 250 real TrainIds frames of Cityscapes this tells each one.
 
-Before that comes the question whether there is anything to judge by: labels of void ids alone, such
-as the placeholders of Cityscapes' test split, are evidence of nothing but that.
+Labels of void ids alone, such as the placeholders of Cityscapes' test split, give nothing to judge
+by. They are recognised first.
 """
 
 import numpy as np
@@ -81,9 +81,9 @@ def check_first_labels(segmentation_set: SegmentationSet) -> None:
     passes.
 
     Where these ignore every pixel, further ones are read up to the first that does not.
+
     Raises: DataError, naming a file, for TrainIds where label ids are expected, for labels that
-    ignore every pixel, and as
-      SegmentationSet.read_label does.
+      ignore every pixel, and as SegmentationSet.read_label does.
     """
     if segmentation_set.label_paths is None:
         return

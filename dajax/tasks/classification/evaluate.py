@@ -29,8 +29,7 @@ def evaluate_classifier(state, *, data, model, stage_config, batch_size):
 
     Returns:
       {"accuracy", "mean_class_accuracy", "per_class": {name: ...}} in per cent, and "confusion", a
-        list of lists, rows the true class;
-      None when the target has no labels.
+      list of lists whose rows are the true classes. None when the target has no labels.
     """
     if not data.has_evaluation_labels:
         return None

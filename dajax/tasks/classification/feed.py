@@ -123,8 +123,8 @@ class Feed(BaseFeed):
           name: distinguishes the random draws of this loop from any other's.
 
         Returns:
-          ([source Part], target Part); rows are padded to a multiple of the number of devices,
-            padding masked.
+          ([Part of each source], Part of the target). Rows are padded to a multiple of the number
+          of devices; padding is masked.
         """
         sampler = self._class_aware_sampler(sources, target_labels, kept_classes, settings)
         key = self._key("class_aware", name)
