@@ -52,11 +52,11 @@ def dajax_step(height, width, stages, dtype):
     from dajax.methods.segmentation import adaptsegnet
     from dajax.models.deeplab import build_segmenter
     from dajax.recipes import adaptsegnet as recipe
-    from dajax.recipes.base import segmentation as seg_base
+    from dajax.recipes.base import deeplab
 
     config = recipe.authors(settings="paper")  # every parameter stepped once, as torch's here
     config.target_hw = (height, width)
-    settings = ConfigDict(seg_base.deeplab("resnet101", "single", "") | dict(dtype=dtype))
+    settings = ConfigDict(deeplab.network("resnet101", "single", "") | dict(dtype=dtype))
     model = build_segmenter(settings, CLASSES, 1)
     if stages != STAGES:
         model = model.clone(backbone=model.backbone.clone(stage_sizes=stages))

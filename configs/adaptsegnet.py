@@ -23,7 +23,7 @@ validation set; users of the released code got 39.5 to 42.0, falling to 34 by 16
 measured.
 """
 
-from dajax.recipes.base import scenes
+from dajax.recipes.base import deeplab, scenes
 from dajax.recipes.base import segmentation as seg_base
 
 VARIANTS = {"scenes": ("levels", "gan")} | dict.fromkeys(
@@ -64,7 +64,7 @@ def get_config(arg=None):
     branches = 4 if arg.settings == "paper" else 2  # deeplab_multi.py returns within the loop
     config = seg_base.segmentation(
         arg.name,
-        model=seg_base.deeplab(arg.backbone, arg.levels, arg.weights, aspp_branches=branches),
+        model=deeplab.network(arg.backbone, arg.levels, arg.weights, aspp_branches=branches),
         data=frames(arg),
     )
     config.adaptsegnet = authors(gan=arg.gan, backbone=arg.backbone, settings=arg.settings)
@@ -94,8 +94,8 @@ def authors(*, gan="vanilla", backbone="resnet101", settings="code"):
             aux_weight=0.0002,
             width=64,  # ndf
         ),
-        optimizer=seg_base.sgd_of(backbone, 2.5e-4, settings=settings, horizon_steps=250_000),
-        discriminator_optimizer=seg_base.poly_adam(1e-4, horizon_steps=250_000),
+        optimizer=deeplab.released_sgd(backbone, 2.5e-4, settings=settings, horizon_steps=250_000),
+        discriminator_optimizer=deeplab.poly_adam(1e-4, horizon_steps=250_000),
     )
 
 

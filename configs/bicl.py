@@ -24,7 +24,7 @@ Not as in the released code: no convolutions of each domain's own; a random shor
 720 or 864); for SYNTHIA its counter of steps jumps to 20,000 after the first of two epochs.
 """
 
-from dajax.recipes.base import scenes
+from dajax.recipes.base import deeplab, scenes
 from dajax.recipes.base import segmentation as seg_base
 
 VARIANTS = {"scenes": ("ablations", "settings", "density")} | dict.fromkeys(
@@ -67,7 +67,7 @@ def get_config(arg=None):
     if arg.variant == "scenes":
         return on_scenes(arg)
     config = seg_base.segmentation(
-        arg.name, model=seg_base.deeplab("resnet101", "single", arg.weights), data=frames(arg)
+        arg.name, model=deeplab.network("resnet101", "single", arg.weights), data=frames(arg)
     )
     config.source_only = seg_base.supervised(  # so_config.yml
         steps=SOURCE_ONLY_STEPS[arg.variant],
@@ -97,7 +97,7 @@ def sgd(lr, horizon_steps):
     """The code's, on lists of parameters that repeat (model/DeeplabV2.py), with either settings:
     the slides give no rate.
     """
-    return seg_base.sgd_of("resnet101", lr, settings="code", horizon_steps=horizon_steps)
+    return deeplab.released_sgd("resnet101", lr, settings="code", horizon_steps=horizon_steps)
 
 
 def frames(arg):

@@ -19,7 +19,7 @@ VGG-16 (FCN8s) 36.6 and 39.3. These are best snapshots on the validation set: th
 yet; 100,000 steps: about two days on one modern GPU, estimated, not measured.
 """
 
-from dajax.recipes.base import scenes
+from dajax.recipes.base import deeplab, scenes
 from dajax.recipes.base import segmentation as seg_base
 
 VARIANTS = {"scenes": ("settings",)} | dict.fromkeys(
@@ -45,7 +45,7 @@ def get_config(arg=None):
         return on_scenes(arg)
     config = seg_base.segmentation(
         arg.name,
-        model=seg_base.deeplab("resnet101", "twin", arg.weights),
+        model=deeplab.network("resnet101", "twin", arg.weights),
         data=seg_base.frames(
             arg,
             source_hw=SOURCE_HW[arg.variant],
@@ -83,15 +83,17 @@ def authors(arg):
         damped=True,
         horizon_steps=0,  # of the damping; 0: the stage's end
         warmup_steps=warmup,  # until then every pixel has the same adversarial weight
-        optimizer=seg_base.sgd_of("resnet101", 2.5e-4, settings=arg.settings, warmup_steps=warmup),
-        discriminator_optimizer=seg_base.poly_adam(1e-4, warmup_steps=warmup),
+        optimizer=deeplab.released_sgd(
+            "resnet101", 2.5e-4, settings=arg.settings, warmup_steps=warmup
+        ),
+        discriminator_optimizer=deeplab.poly_adam(1e-4, warmup_steps=warmup),
     )
     if arg.settings == "paper":
         stage.loss.update(kind="cross_entropy", on="ensemble")  # eq. 3
         stage.update(weight_loss=0.01, weight_loss_with_biases=False, damped=False, warmup_steps=0)
         stage.adversarial.local_weight = 40.0
         stage.optimizer.warmup_steps = 0
-        adam = seg_base.poly_adam(5e-5, weight_decay=5e-4)
+        adam = deeplab.poly_adam(5e-5, weight_decay=5e-4)
         stage.discriminator_optimizer = adam | dict(schedule="constant")
     return stage
 

@@ -18,7 +18,7 @@ in the pixels here. 10,416 steps of 8 + 8 crops of 730x730: about a day on one m
 estimated, not measured.
 """
 
-from dajax.recipes.base import scenes
+from dajax.recipes.base import deeplab, scenes
 from dajax.recipes.base import segmentation as seg_base
 
 REAL_VARIANTS = ("gta5_to_cityscapes", "synthia_to_cityscapes")
@@ -50,7 +50,7 @@ def network(weights):
     """DeepLab-v2 of the authors' repository: trained normalisation, a head without bias at torch's
     default initialisation.
     """
-    return seg_base.deeplab("resnet101", "single", weights) | dict(
+    return deeplab.network("resnet101", "single", weights) | dict(
         train_norm_affine=True, head_bias=False, head_init="torch"
     )
 
@@ -94,7 +94,7 @@ def authors(arg):
         # LOV_W, which the code multiplies by GPUs (2 in its published command) and ITER_SIZE
         lovasz_weight=0.75 if arg.settings == "paper" else 0.75 * 2 * 2,
         # BASE_LR; LR_MULT
-        optimizer=seg_base.poly_sgd(2.5e-4, horizon_steps=horizon, head_multiplier=1.0),
+        optimizer=deeplab.poly_sgd(2.5e-4, horizon_steps=horizon, head_multiplier=1.0),
     )
 
 

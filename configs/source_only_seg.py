@@ -18,7 +18,7 @@ measured.
 """
 
 from dajax.recipes import adaptsegnet
-from dajax.recipes.base import scenes
+from dajax.recipes.base import deeplab, scenes
 from dajax.recipes.base import segmentation as seg_base
 
 VARIANTS = {"scenes": ()} | dict.fromkeys(
@@ -38,7 +38,7 @@ def get_config(arg=None):
         return on_scenes(arg)
     config = seg_base.segmentation(
         arg.name,
-        model=seg_base.deeplab(arg.backbone, "single", arg.weights),
+        model=deeplab.network(arg.backbone, "single", arg.weights),
         data=adaptsegnet.frames(arg),
     )
     # AdaptSegNet's numbers without its adversary: train_gta2cityscapes_multi.py
@@ -46,7 +46,7 @@ def get_config(arg=None):
         steps=150_000,
         batch_size=1,
         loss=dict(kind="cross_entropy", aux_weight=0.1),
-        optimizer=seg_base.sgd_of(
+        optimizer=deeplab.released_sgd(
             arg.backbone, 2.5e-4, settings=arg.settings, horizon_steps=250_000
         ),
     )

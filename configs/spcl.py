@@ -26,7 +26,7 @@ yet; 100,000 steps: about three days on one modern GPU, estimated, not measured.
 
 from dajax.recipes import adaptsegnet
 from dajax.recipes.base import common as base
-from dajax.recipes.base import scenes
+from dajax.recipes.base import deeplab, scenes
 from dajax.recipes.base import segmentation as seg_base
 
 VARIANTS = {"scenes": ("ablations", "settings")} | dict.fromkeys(
@@ -50,7 +50,7 @@ def get_config(arg=None):
     arg = seg_base.parse("spcl", arg, VARIANTS)
     if arg.variant == "scenes":
         return on_scenes(arg)
-    model = seg_base.deeplab("resnet101", "single", arg.weights)
+    model = deeplab.network("resnet101", "single", arg.weights)
     model |= dict(topology="torchvision", norm="frozen_no_eps")  # core/models/resnet.py, layers.py
     config = seg_base.segmentation(arg.name, model=model, data=frames(arg))
     config.evaluation.reestimate_batches = 0  # frozen statistics
@@ -97,7 +97,7 @@ def stages(arg):
 def sgd(arg, lr, horizon_steps):
     """DeepLab's; the code's weight decay is 5e-4 (core/configs/defaults.py), the paper's 1e-4."""
     weight_decay = 1e-4 if arg.settings == "paper" else 5e-4
-    return seg_base.poly_sgd(lr, horizon_steps=horizon_steps) | dict(weight_decay=weight_decay)
+    return deeplab.poly_sgd(lr, horizon_steps=horizon_steps) | dict(weight_decay=weight_decay)
 
 
 def is_class_balanced(arg):
@@ -129,7 +129,7 @@ def warm_up(arg):
             width=64,
         ),
         optimizer=sgd(arg, 2.5e-4, HORIZON),  # BASE_LR
-        discriminator_optimizer=seg_base.poly_adam(1e-4, horizon_steps=HORIZON),
+        discriminator_optimizer=deeplab.poly_adam(1e-4, horizon_steps=HORIZON),
     )
 
 

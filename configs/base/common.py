@@ -35,6 +35,7 @@ from ml_collections import ConfigDict
 # them.
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 EMBEDDED = ("digits", "scenes")  # variants whose data come with the repository
+WORDS = ("ablations",)
 
 
 # Of every stage. momentum above 0: a teacher, the moving average of the networks, is kept
@@ -54,7 +55,7 @@ def parse_arg(arg, variants, *, pretrained=(), renamed=None, **defaults):
         `weights=none` to go without.
       renamed: {a key as it was called once: as it is called now}.
       **defaults: of each key. A tuple holds all values that are known, the first being the default;
-        False belongs to a word; of the others the type is kept. weights=none becomes "".
+        False belongs to one of WORDS; of the others the type is kept. weights=none becomes "".
 
     Raises:
       ValueError: in one line: an unknown variant, key, word or value, a key that the variant does
@@ -68,22 +69,19 @@ def parse_arg(arg, variants, *, pretrained=(), renamed=None, **defaults):
     parsed, given = ConfigDict({"variant": next(iter(variants)), **values}), {}
     for i, item in enumerate(filter(None, (arg or "").split(","))):
         key, equals, value = item.partition("=")
-        is_word = defaults.get(key) is False
-        if key in known and is_word != bool(equals):
+        if key in known and (key in WORDS) != bool(equals):
             given[key] = value
         elif i == 0 and not equals:
             parsed.variant = item
         else:
-            raise ValueError(
-                f"configuration argument '{item}': "
-                + _expected(key, value, known, defaults, renamed or {})
-            )
+            problem = _expected(key, value, known, renamed or {})
+            raise ValueError(f"configuration argument '{item}': {problem}")
     if parsed.variant not in variants:
         raise ValueError(f"unknown variant '{parsed.variant}'; known: {', '.join(variants)}")
     takes = variants[parsed.variant]
     for key, value in given.items():
         if key not in takes:
-            item = key if defaults[key] is False else f"{key}={value}"
+            item = key if key in WORDS else f"{key}={value}"
             raise ValueError(
                 f"configuration argument '{item}': variant {parsed.variant} does not use"
                 f" {key}; it takes {', '.join(takes) or 'none'}"
@@ -100,21 +98,21 @@ def parse_arg(arg, variants, *, pretrained=(), renamed=None, **defaults):
     return parsed
 
 
-def _expected(key, value, known, defaults, renamed):
+def _expected(key, value, known, renamed):
     """What stands in place of an item that is no variant, no word and no key of the recipe."""
     if renamed.get(key) in known:
         return f"{key} is now called {renamed[key]}: write {renamed[key]}={value}"
-    keys = [name for name in known if defaults[name] is not False]
-    words = [name for name in known if defaults[name] is False]
+    keys = [name for name in known if name not in WORDS]
+    words = [name for name in known if name in WORDS]
     or_word = f", or the word {' or '.join(words)}" if words else ""
     return f"expected key=value with a key among {', '.join(keys) or 'none'}{or_word}"
 
 
 def _value_of(key, text, default):
     """The value that `text` stands for, of the type of `default`, or one of them where it is a
-    tuple; a word is True.
+    tuple; that of a word is True.
     """
-    if default is False:
+    if key in WORDS:
         return True
     if isinstance(default, tuple):
         if text not in default:

@@ -3,6 +3,7 @@ small network that is trained on them from random weights. No download.
 """
 
 from dajax.recipes.base import common as base
+from dajax.recipes.base import deeplab
 from dajax.recipes.base import segmentation as seg_base
 
 SIZE_HW = (64, 128)
@@ -52,9 +53,9 @@ def data():
 
 def optimizer(lr, **settings):
     """Adam, since SGD leaves this small network at twice the loss after so few steps; one rate for
-    all of it, since all of it begins at random. Arguments as seg_base.poly_adam.
+    all of it, since all of it begins at random. Arguments as deeplab.poly_adam.
     """
-    return seg_base.poly_adam(lr, **settings) | dict(betas=(0.9, 0.999))  # Adam's usual ones
+    return deeplab.poly_adam(lr, **settings) | dict(betas=(0.9, 0.999))  # Adam's usual ones
 
 
 def supervised(domain, heads):

@@ -1,5 +1,5 @@
-"""What the segmentation recipes share: variants, networks, data and optimisers. A delta on
-configs/base/common.py, which explains the arguments.
+"""What the segmentation recipes share: variants, data, stages and a small network; base/deeplab.py
+has the large one. A delta on configs/base/common.py, which explains the arguments.
 """
 
 from ml_collections import ConfigDict
@@ -11,7 +11,7 @@ CAFFE_MEAN_BGR = (104.00698793, 116.66876762, 122.67891434)
 
 REAL_VARIANTS = ("gta5_to_cityscapes", "synthia_to_cityscapes", "synscapes_to_cityscapes")
 REAL_KEYS = ("source_root", "target_root", "weights")  # of every real variant
-BACKBONES = ("resnet101", "resnet50", "vgg16", "vgg16_fcn8s")  # of `deeplab`
+BACKBONES = ("resnet101", "resnet50", "vgg16", "vgg16_fcn8s")  # of base/deeplab.py
 # {key: its value where it is not given, or all values, the first being the default}
 KEYS = dict(
     ablations=False,
@@ -60,7 +60,7 @@ def segmentation(name, *, model, data):
 
     Args:
       name: the run's.
-      model: config.model, see `small_network` and `deeplab`.
+      model: config.model, see `small_network` and base/deeplab.py.
       data: config.data, see `frames` and base/scenes.py.
     """
     config = base.base(name)
@@ -114,35 +114,6 @@ def small_network(heads):
         train_norm_affine=True,
         dtype="float32",
         **weights_file(""),
-    )
-
-
-def deeplab(backbone, heads, weights, *, aspp_branches=4):
-    """DeepLab-v2 as AdaptSegNet and CLAN have it (model/deeplab_multi.py, model/CLAN_G.py): batch
-    statistics move, scale and bias do not.
-
-    Args:
-      backbone: "resnet101" or "resnet50"; "vgg16", AdaptSegNet's model/deeplab_vgg.py, or
-        "vgg16_fcn8s", CLAN's paper, both with a single head.
-      heads: "single"; "twin", two on layer4 (CLAN); "multi", one on layer3 and one on layer4
-        (AdaptSegNet).
-      weights: a file, "" for none.
-      aspp_branches: 2 is AdaptSegNet's released code, whose sum ends after two of its four
-        branches.
-    """
-    return dict(
-        backbone=backbone,
-        topology="caffe",  # a block's stride is in its first convolution
-        widths=(),  # the backbone's own
-        heads=heads,
-        head_bias=True,
-        head_init="normal",
-        aspp_branches=aspp_branches,
-        aspp_rates=(6, 12, 18, 24),
-        norm="train",
-        train_norm_affine=False,
-        dtype="float32",
-        **weights_file(weights),
     )
 
 
@@ -216,72 +187,6 @@ def frames(arg, *, source_hw, target_hw, flip, image_scales=()):
         evaluation=whole_frames(target_hw),
     )
     return dict(domains(arg, synthia_space="synthia_clan"), transforms=transforms)
-
-
-def poly_sgd(lr, *, horizon_steps=0, warmup_steps=0, head_multiplier=10.0, backbone_sgd_repeats=1):
-    """DeepLab's SGD: momentum 0.9, weight decay 5e-4, poly with power 0.9, heads at ten times the
-    rate.
-
-    Args:
-      lr: the backbone's rate.
-      horizon_steps: where poly ends; 0: with the stage.
-      warmup_steps: of a rate that rises linearly first.
-      head_multiplier: factor on the heads' rate.
-      backbone_sgd_repeats: times that a block's convolutions are stepped; the shortcuts' once more.
-        See RELEASED_SGD_REPEATS.
-    """
-    repeats = ()
-    if backbone_sgd_repeats > 1:
-        repeats = (
-            ("/downsample_conv/", backbone_sgd_repeats + 1),
-            ("/backbone/layer", backbone_sgd_repeats),
-        )
-    return base.sgd(
-        lr=lr,
-        schedule="poly",
-        power=0.9,
-        horizon_steps=horizon_steps,
-        warmup_steps=warmup_steps,
-        lr_multipliers=(("/layer[56]/", head_multiplier),) if head_multiplier != 1.0 else (),
-        repeats=repeats,
-    )
-
-
-# get_1x_lr_params_NOscale of AdaptSegNet, CLAN and DASS lists the parameters() of every submodule
-# of a ResNet, each of which includes those of its own submodules. A block's convolutions so stand
-# three times in the list, the shortcuts' four times, the stem's once, and SGD steps them so often.
-RELEASED_SGD_REPEATS = 3
-
-
-def sgd_of(backbone, lr, *, settings, **schedule):
-    """poly_sgd as AdaptSegNet's and CLAN's code has it for a backbone: a VGG has one rate and
-    repeats nothing (AdaptSegNet model/deeplab_vgg.py, optim_parameters).
-
-    Args:
-      backbone: config.model's.
-      lr: the backbone's rate.
-      settings: "code", or "paper", which steps every parameter once.
-      **schedule: horizon_steps, warmup_steps.
-    """
-    if "vgg" in backbone:
-        return poly_sgd(lr, head_multiplier=1.0, **schedule)
-    repeats = 1 if settings == "paper" else RELEASED_SGD_REPEATS
-    return poly_sgd(lr, backbone_sgd_repeats=repeats, **schedule)
-
-
-def poly_adam(lr, *, horizon_steps=0, warmup_steps=0, weight_decay=0.0):
-    """The discriminator's Adam of AdaptSegNet and CLAN; see `poly_sgd`."""
-    return dict(
-        kind="adam",
-        lr=lr,
-        betas=(0.9, 0.99),
-        weight_decay=weight_decay,
-        lr_multipliers=(),
-        schedule="poly",
-        power=0.9,
-        horizon_steps=horizon_steps,
-        warmup_steps=warmup_steps,
-    )
 
 
 def stage(method, *, steps, batch_size, **settings):

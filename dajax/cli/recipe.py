@@ -11,6 +11,7 @@ from ml_collections import config_flags
 
 from dajax import recipes
 from dajax.errors import UserError
+from dajax.recipes.base.common import WORDS
 
 _OVERRIDE = re.compile(r"--?(no)?config\.")
 # what absl and ml_collections raise for a wrong command line
@@ -67,15 +68,17 @@ def overrides_in(words):
 
 
 def with_argument(recipe, items):
-    """The recipe with more in its argument: "key=value,..." is appended; a first item without "="
-    replaces the variant.
+    """The recipe with more in its argument: "word,key=value,..." is appended; a variant before it
+    replaces the recipe's.
     """
     path, _, argument = recipe.partition(":")
     old, new = (list(filter(None, text.split(","))) for text in (argument, items))
-    if new and "=" not in new[0] and old and "=" not in old[0]:
-        old.pop(0)
-    variant = [new.pop(0)] if new and "=" not in new[0] else []
-    return f"{path}:{','.join(variant + old + new)}"
+    variants = [part.pop(0) for part in (old, new) if part and _is_variant(part[0])]
+    return f"{path}:{','.join(variants[-1:] + old + new)}"
+
+
+def _is_variant(item):
+    return "=" not in item and item not in WORDS
 
 
 def with_paths(words):

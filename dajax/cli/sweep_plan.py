@@ -12,6 +12,7 @@ from dajax.engine import config_ranges, json_files, locations
 from dajax.engine.config_check import check_config, flatten, is_begun
 from dajax.engine.other_workdir import find, is_path
 from dajax.errors import UserError
+from dajax.recipes.base.common import WORDS
 
 _LONGEST_NAME = 100  # of a folder; file systems allow 255 bytes
 
@@ -131,7 +132,7 @@ def parse_tasks(text):
         items = task.split(",")
         if (
             not all(items)
-            or not all(re.fullmatch(r"[\w-]+=.*", item) for item in items[1:])
+            or not all(re.fullmatch(r"[\w-]+=.*", item) or item in WORDS for item in items[1:])
             or items[0].startswith("=")
         ):
             raise UserError(

@@ -167,12 +167,17 @@ def test_the_csv_has_every_number_unrounded():
         ("source=a,target=b", "c.py:office31,root=D,source=a,target=b"),
         ("visda2017", "c.py:visda2017,root=D"),
         ("folder,root=E", "c.py:folder,root=D,root=E"),  # the later one counts
+        ("ablations", "c.py:office31,root=D,ablations"),  # a word is no variant
+        ("visda2017,ablations", "c.py:visda2017,root=D,ablations"),
     ],
 )
 def test_a_task_is_appended_or_replaces_the_variant(items, expected):
     assert recipe.with_argument("c.py:office31,root=D", items) == expected
     assert recipe.with_argument("c.py", items) == f"c.py:{items}"
     assert recipe.with_argument("c.py:root=D", items).startswith("c.py:")
+    assert list(sweep_plan.parse_tasks(items)) and "ablations" in recipe.with_argument(
+        "c.py:ablations", items
+    )
 
 
 def test_overrides_are_passed_on_as_they_stand():

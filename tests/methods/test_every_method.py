@@ -22,6 +22,7 @@ from dajax.recipes import mscan as mscan_config
 from dajax.recipes import plca as plca_config
 from dajax.recipes import spcl as spcl_config
 from dajax.recipes.base import common as base
+from dajax.recipes.base import deeplab
 from dajax.recipes.base import segmentation as seg_base
 from dajax.recipes.compare_cls import BASELINES
 
@@ -60,7 +61,7 @@ def stage_config(name):
         recipe, stage = RECIPES[name]
         config = recipe.get_config("scenes")[stage or name]
         # the authors'; Adam's first step is the sign of a gradient, rounding included
-        config.optimizer = seg_base.poly_sgd(0.01)
+        config.optimizer = deeplab.poly_sgd(0.01)
         if "adversarial" in config:
             config.target_hw, config.adversarial.width = SEG_SHAPE[:2], 4
         return config

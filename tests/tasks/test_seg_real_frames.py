@@ -12,6 +12,7 @@ from dajax.models.deeplab import build_segmenter
 from dajax.models.norm import Mode
 from dajax.models.seg_weights import from_torch_segmenter
 from dajax.recipes import adaptsegnet
+from dajax.recipes.base import deeplab
 from dajax.recipes.base import segmentation as seg_base
 from dajax.tasks.common import Domains
 from dajax.tasks.segmentation.evaluate import Protocol, evaluate_segmenter
@@ -39,7 +40,7 @@ def test_full_frames_pass_through_reader_transforms_network_and_evaluation(share
         (*adaptsegnet.TARGET_HW, 3),
         images.class_names,
     )
-    model = build_segmenter(ConfigDict(seg_base.deeplab("resnet101", "twin", "")), 19, 1)
+    model = build_segmenter(ConfigDict(deeplab.network("resnet101", "twin", "")), 19, 1)
     shapes = jax.eval_shape(
         lambda: model.init(jax.random.key(0), np.zeros((1, 65, 65, 3), np.float32), Mode())
     )

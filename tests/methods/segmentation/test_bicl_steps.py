@@ -14,6 +14,7 @@ from dajax.errors import UserError
 from dajax.methods.segmentation import bicl
 from dajax.models.build import build_segmenter
 from dajax.ops.labels import IGNORED
+from dajax.recipes.base import deeplab
 from dajax.recipes.base import segmentation as seg_base
 
 SHAPE, CLASSES = (16, 24, 3), 4
@@ -21,7 +22,7 @@ SHAPE, CLASSES = (16, 24, 3), 4
 
 def stage_config(**changes):
     stage = settings(**{"steps": 10, "batch_size": 4, "labels_from": "labels0"} | changes)
-    stage.optimizer = seg_base.poly_sgd(0.01)
+    stage.optimizer = deeplab.poly_sgd(0.01)
     return stage
 
 

@@ -19,6 +19,7 @@ from dajax.ops.labels import IGNORED
 from dajax.ops.metrics import confusion_matrix
 from dajax.ops.resize import resize_bilinear
 from dajax.recipes import plca as plca_config
+from dajax.recipes.base import deeplab
 from dajax.recipes.base import segmentation as seg_base
 
 # tests/golden/README.md, a float32 port.
@@ -154,7 +155,7 @@ def test_sim_plca_draws_associated_pixels_together(total):
 def tiny_step(accumulate):
     """(train_step of a small network, its state)."""
     config = plca_config.get_config("scenes").plca
-    config.accumulate, config.optimizer = accumulate, seg_base.poly_sgd(0.01)
+    config.accumulate, config.optimizer = accumulate, deeplab.poly_sgd(0.01)
     network = ConfigDict(
         seg_base.small_network("single")
         | {
