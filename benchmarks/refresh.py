@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.harness import RSS_UNIT, Prepared
+from dajax.methods import Sizes
 from dajax.methods.classification import _clustering_loop as alternation
 from dajax.methods.classification import mscan
 from dajax.models.classifier import Output
@@ -134,7 +135,7 @@ def prepare(rows, width, num_classes, sources, per_source, rule):
         jnp.zeros((1, *IMAGE_SHAPE)),
         config=config,
         model=model,
-        num_images={"sources": sources, "target": rows},
+        sizes=Sizes(source=sources * per_source, target=rows, num_sources=sources),
     )
     before = peak_mib()
     timed = {name: Timed(getattr(module, name)) for name, module in PARTS.items()}

@@ -67,9 +67,7 @@ def dajax_step(height, width, stages, dtype):
         }
     )
     rng = jax.random.key(0)
-    state = adaptsegnet.init(
-        rng, jnp.zeros((1, 65, 65, 3)), config=config, model=model, num_images={}
-    )
+    state = adaptsegnet.init(rng, jnp.zeros((1, 65, 65, 3)), config=config, model=model)
 
     def step(state, batch, rng, axis_name):
         return adaptsegnet.train_step(

@@ -91,7 +91,6 @@ def prepare(case, count):
         np.zeros((1, *SIZE_HW, 3), np.float32),
         config=stage,
         model=model,
-        num_images={},
     )
     if case != CASES[3]:
         return Prepared(

@@ -169,6 +169,7 @@ def self_training(arg):
         labels_from="spcl_labels",
         transform="self_training",
         loss=dict(kind="cross_entropy"),
+        source_weight=0.0,  # train_ssl.py does not show the source
         # FREEZE_BN False; train_ssl.py gives all parameters to SGD
         norm="train",
         norm_affine="trained",

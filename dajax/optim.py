@@ -12,10 +12,17 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from dajax.errors import UserError
+from dajax.settings import SettingError, choice
 
-KINDS = ("sgd", "adam")
-SCHEDULES = ("constant", "cosine", "exp", "inv", "poly")
+# Word -> the keys that it needs beside those of all, lr, weight_decay and lr_multipliers.
+KINDS = {"sgd": ("momentum", "nesterov", "repeats"), "adam": ("betas",)}
+SCHEDULES = {
+    "constant": (),
+    "cosine": (),
+    "exp": ("gamma", "every_steps"),
+    "inv": ("alpha", "beta"),
+    "poly": ("power", "horizon_steps", "warmup_steps"),
+}
 
 
 def make_schedule(config, steps):
@@ -31,14 +38,19 @@ def make_schedule(config, steps):
       config: needs `lr`, `schedule` and the schedule's own keys (`alpha`, `beta`; `gamma`,
         `every_steps`; `power`, `horizon_steps`, 0 for the length of the stage, and `warmup_steps`,
         0 for none).
-      steps: length of the stage, read by `poly` and `cosine` only.
+      steps: length of the stage, read by `poly` and `cosine` only; 0 where nobody knows it before
+        the stage has ended.
 
     Raises:
-      UserError: unknown schedule.
+      UserError: unknown schedule, one whose keys are not there, or one that needs to know the
+        length.
     """
-    name = config.schedule
-    if name not in SCHEDULES:
-        raise UserError(f"unknown schedule '{name}'; known: {', '.join(SCHEDULES)}")
+    name = choice(config, "schedule", SCHEDULES)
+    needs_length = name == "cosine" or (name == "poly" and not config.horizon_steps)
+    if needs_length and not steps:
+        raise SettingError(
+            "schedule", name, "aims at the last step, which a stage that runs in loops has not"
+        )
 
     def schedule(step):
         i = jnp.asarray(step).astype(jnp.float32)
@@ -85,8 +97,9 @@ def repeated_sgd(schedule, repeats, *, momentum, weight_decay):
     get_1x_lr_params_NOscale makes it.
 
     torch then steps each occurrence in turn with the same gradient: `repeats` times { buffer =
-    momentum * buffer + g + weight_decay * p; p -= lr * buffer }. In the very first update torch 2
-    starts a fresh buffer for every occurrence. (spec/clan.md, section 3.3)
+    momentum * buffer + g + weight_decay * p; p -= lr * buffer }. In the very first update no
+    occurrence finds a buffer yet and each begins one, so momentum is 0 there (torch 2;
+    clan_trainstep_dup of tests/golden/README.md).
     """
 
     def init(params):
@@ -149,21 +162,27 @@ def make_optimizer(config, params, *, steps, frozen=()):
         (torch skips parameters whose gradient is None).
 
     Raises:
-      UserError: a pattern that matches no parameter, since it would silently do nothing.
+      UserError: an unknown kind or schedule, or one whose keys are not there; a pattern that
+        matches no parameter, since it would silently do nothing.
     """
-    if config.kind not in KINDS:
-        raise UserError(f"unknown optimizer kind '{config.kind}'; known: {', '.join(KINDS)}")
+    choice(config, "kind", KINDS)
     repeats = tuple(config.repeats) if config.kind == "sgd" else ()
     names = [
         jax.tree_util.keystr(path, simple=True, separator="/")
         for path, _ in jax.tree_util.tree_leaves_with_path(params)
     ]
-    for pattern in [pattern for pattern, _ in (*config.lr_multipliers, *repeats)] + list(frozen):
+    patterns = {
+        "lr_multipliers": [pattern for pattern, _ in config.lr_multipliers],
+        "repeats": [pattern for pattern, _ in repeats],
+        "frozen": frozen,
+    }
+    for key, pattern in ((key, pattern) for key, found in patterns.items() for pattern in found):
         if not any(re.search(pattern, name) for name in names):
-            raise UserError(
-                f"optimizer: the pattern '{pattern}' matches no parameter; parameters look like"
-                f" {names[0]}, {names[-1]}"
+            problem = (
+                f"matches no parameter; parameters look like {names[0]}, {names[-1]}; correct the"
+                " pattern"
             )
+            raise SettingError(key, pattern, problem)
     schedule = make_schedule(config, steps)
 
     def label(path, _):
@@ -203,64 +222,7 @@ def make_optimizer(config, params, *, steps, frozen=()):
     return optax.multi_transform({"frozen": optax.set_to_zero(), **groups}, labels)
 
 
-def make_adversarial_optimizers(config, params, *, main, frozen):
-    """{network name: optimiser}: `config.optimizer` for the network `main`,
-    `config.discriminator_optimizer` for every other one.
-
-    Args:
-      config: a stage's config, with `steps`.
-      params: {network name: parameters}.
-      frozen: regular expressions on parameters of the main network, see make_optimizer.
-    """
-
-    def make(name):
-        settings, still = (
-            (config.optimizer, frozen) if name == main else (config.discriminator_optimizer, ())
-        )
-        return make_optimizer(settings, {name: params[name]}, steps=config.steps, frozen=still)
-
-    return {name: make(name) for name in params}
-
-
 def update(optimizer, grads, opt_state, params):
     """(params, opt_state) after one step of an optimiser."""
     updates, opt_state = optimizer.update(grads, opt_state, params)
     return optax.apply_updates(params, updates), opt_state
-
-
-def apply_gradients(optimizer, state, grads, batch_stats):
-    """One update: the new TrainState and the global gradient norm (a cheap witness that nothing has
-    gone non-finite).
-    """
-    params, opt_state = update(optimizer, grads, state.opt_state, state.params)
-    new_state = state.replace(
-        step=state.step + 1, params=params, batch_stats=batch_stats, opt_state=opt_state
-    )
-    return new_state, optax.global_norm(grads)
-
-
-def apply_network_gradients(optimizers, state, grads, batch_stats):
-    """One update of several networks that have an optimiser each: params, gradients and opt_state
-    are {network: tree}.
-
-    Args:
-      optimizers: {network name: optimiser over {network name: parameters}}, so that paths begin
-        with the network's name.
-      grads: {network name: tree}; networks without are left alone.
-
-    Returns:
-      The new TrainState and {"grad_norm_<network>": norm}.
-    """
-    params, opt_state = dict(state.params), dict(state.opt_state)
-    for name, optimizer in optimizers.items():
-        own, opt_state[name] = update(
-            optimizer, {name: grads[name]}, state.opt_state[name], {name: state.params[name]}
-        )
-        params[name] = own[name]
-    norms = {f"grad_norm_{name}": optax.global_norm(grads[name]) for name in optimizers}
-    return (
-        state.replace(
-            step=state.step + 1, params=params, batch_stats=batch_stats, opt_state=opt_state
-        ),
-        norms,
-    )

@@ -125,6 +125,7 @@ RANGES = {
             "aux_weight",
             "local_weight",
             "entropy_weight",
+            "source_weight",
             "target_weight",
             "contrast_weight",
             "lovasz_weight",

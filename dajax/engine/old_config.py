@@ -13,6 +13,7 @@ _ADDED_BY_METHOD = {
     "bicl": {"dynamic.share": 0.0},
     "cdan": {"randomized_dim": 0},
     "clan": {"loss.on": "heads"},
+    "self_training": {"source_weight": 0.0},
     "source_only_seg": {"transform": ""},
 }
 

@@ -22,10 +22,10 @@ from dajax.engine.config_check import (
 from dajax.engine.signals import StopFlag
 from dajax.engine.train import Stage, fit
 from dajax.errors import UserError
+from dajax.methods import Sizes
 from dajax.methods import get as get_method
+from dajax.settings import part_of_config
 from dajax.state import adopt
-
-PSEUDO_LABELS = "pseudo_labels"  # the method: no step, so its batches need not divide over devices
 
 
 def run(config, workdir, mode):
@@ -124,7 +124,7 @@ def check_before_data(config):
                 f"config.stages names '{name}' twice; a stage has one folder and runs once: name"
                 " each once"
             )
-        get_method(config[name].method, config.task, f"config.{name}.method")
+        _method(config, name)
         start = config[name].init_from
         if start and start not in seen:
             raise UserError(
@@ -140,21 +140,30 @@ def _check_labels_from(config, name, before):
     asks for them.
     """
     if "labels_from" in config[name]:
-        maker, makers = (
-            config[name].labels_from,
-            [other for other in before if config[other].method == PSEUDO_LABELS],
-        )
+        maker = config[name].labels_from
+        makers = [other for other in before if not _trains(config, other)]
         if maker not in makers:
             raise UserError(
-                f"config.{name}.labels_from='{maker}' is no stage of method {PSEUDO_LABELS} before"
-                f" it; such stages: {', '.join(makers) or 'none'}"
+                f"config.{name}.labels_from='{maker}' is no stage before it that makes"
+                f" pseudo-labels; such stages: {', '.join(makers) or 'none'}"
             )
+
+
+def _method(config, name):
+    return get_method(config[name].method, config.task, f"config.{name}.method")
+
+
+def _trains(config, name):
+    """Whether a stage takes steps. One that takes none makes something in a single refresh:
+    pseudo-labels.
+    """
+    return hasattr(_method(config, name), "train_step")
 
 
 def _check_batches(config, num_devices):
     for name in config.stages:
-        # a pass over the images, whose last batch is filled up in any case
-        if config[name].method != PSEUDO_LABELS:
+        # without steps there are passes over the images, whose last batch is filled up in any case
+        if _trains(config, name):
             parallel.check_divides(
                 config[name].batch_size, num_devices, f"config.{name}.batch_size"
             )
@@ -200,22 +209,24 @@ def _prepare(workdir):
 
 def _make_stage(config, name, workdir, devices, task, domains, stop):
     stage_config, directory = config[name], workdir / name
-    method = get_method(stage_config.method, config.task, f"config.{name}.method")
-    model = task.build_model(config, stage_config, domains)
+    method = _method(config, name)
+    with part_of_config(f"config.{name}"):
+        model = task.build_model(config, stage_config, domains)
     data = task.make_feed(
         domains, config, name, directory=directory, devices=devices, check_stop=stop.check
     )
-    num_images = {
-        "source": len(domains.source),
-        "target": len(domains.target),
-        "sources": len(domains.sources),
-    }
+    sizes = Sizes(
+        source=len(domains.source),
+        target=len(domains.target),
+        num_sources=max(len(domains.sources), 1),  # segmentation does not keep them apart
+    )
 
     def random_state():
         images = jnp.zeros((2, *domains.image_shape), jnp.float32)
         # the same for every stage: the same seed is the same random network
         rng = jax.random.key(config.seed)
-        return method.init(rng, images, config=stage_config, model=model, num_images=num_images)
+        with part_of_config(f"config.{name}"):
+            return method.init(rng, images, config=stage_config, model=model, sizes=sizes)
 
     def initial_state():
         if not stage_config.init_from:

@@ -7,6 +7,8 @@ import jax.numpy as jnp
 
 from dajax.ops.labels import IGNORED
 
+# Values of `kind` -> the settings that each needs beside it; see pixel_loss.
+PIXEL_LOSSES = {"cross_entropy": (), "focal": ("gamma",)}
 # CLAN, utils/loss.py (CrossEntropy2d with gamma): probabilities are clamped before the logarithm.
 _SMALLEST = 1e-9
 
@@ -81,4 +83,4 @@ def pixel_loss(logits, labels, config):
         return cross_entropy_map(logits, labels)
     if config.kind == "focal":
         return focal_map(logits, labels, gamma=config.gamma)
-    raise ValueError(f"unknown segmentation loss '{config.kind}'; known: cross_entropy, focal")
+    raise ValueError(f"unknown segmentation loss '{config.kind}'; known: {', '.join(PIXEL_LOSSES)}")

@@ -1,93 +1,100 @@
-"""One adaptation method per file. A method is a module with
+"""One adaptation method per file: a module with the functions of `Method`, see interface.py.
 
-init(rng, images, *, config, model, num_images) -> TrainState
-    The state at step 0; `images` is one example batch, for its shape; num_images is {"source": N_s,
-    "target": N_t, "sources": number of sources}.
-plan(state, *, data, config) -> {part name: data_pipeline Part}
-    What the batch of each step consists of, until the next refresh. `data.with_index(part)` adds
-    each row's number in its set, "index" (-1 in padding); `data.with_strong_view(part)` a second
-    view of the same rows, "strong_image", as config.data.strong_view describes it.
-train_step(state, batch, rng, *, config, model, axis_name=None) -> (TrainState, {name: float
-scalar})
-    Pure; compiled once per stage. Metrics are the same on every device.
-
-and, where the paper alternates,
-
-schedule(state, *, config) -> Schedule
-    When the next refresh is due and whether the stage is finished; without it a stage runs for
-    config.steps steps.
-refresh(state, *, data, config, model) -> (TrainState, {name: float}, [str])
-    Host side: clustering, pseudo-labels. With it come figures for the log, and lines that the user
-    should read.
-
-A method without train_step is one refresh and no more, pseudo_labels for one: nothing is trained
-there, and nothing evaluated.
-
-`config` is the stage's own part of the config, `config.<stage>`.
+METHODS has those of this package. A stage may name any other module that can be imported, by its
+dotted name: method="my_package.my_method".
 """
 
+import importlib
+import os
+import sys
+import traceback
+
 from dajax.errors import UserError
-from dajax.methods import adabn, pseudo_labels
-from dajax.methods.classification import (
-    can,
-    cdan,
-    dan,
-    dann,
-    jan,
-    mcd,
-    mscan,
-    source_only,
-)
-from dajax.methods.segmentation import (
-    adaptsegnet,
-    bicl,
-    clan,
-    plca,
-    self_training,
-    spcl,
-)
+from dajax.methods import adabn, interface, pseudo_labels
+from dajax.methods.classification import can, cdan, dan, dann, jan, mcd, mscan, source_only
+from dajax.methods.interface import Method, Sizes
+from dajax.methods.segmentation import adaptsegnet, bicl, clan, plca, self_training, spcl
 from dajax.methods.segmentation import source_only as source_only_seg
 
-BY_TASK = {
-    "classification": {
-        "adabn": adabn,
-        "can": can,
-        "cdan": cdan,
-        "dan": dan,
-        "dann": dann,
-        "jan": jan,
-        "mcd": mcd,
-        "mscan": mscan,
-        "source_only": source_only,
-    },
-    "segmentation": {
-        "adabn": adabn,
-        "adaptsegnet": adaptsegnet,
-        "bicl": bicl,
-        "clan": clan,
-        "plca": plca,
-        "pseudo_labels": pseudo_labels,
-        "self_training": self_training,
-        "source_only_seg": source_only_seg,
-        "spcl": spcl,
-    },
+__all__ = ["METHODS", "Method", "Sizes", "get", "is_for"]
+
+METHODS = {
+    "adabn": adabn,
+    "adaptsegnet": adaptsegnet,
+    "bicl": bicl,
+    "can": can,
+    "cdan": cdan,
+    "clan": clan,
+    "dan": dan,
+    "dann": dann,
+    "jan": jan,
+    "mcd": mcd,
+    "mscan": mscan,
+    "plca": plca,
+    "pseudo_labels": pseudo_labels,
+    "self_training": self_training,
+    "source_only": source_only,
+    "source_only_seg": source_only_seg,
+    "spcl": spcl,
 }
-METHODS = BY_TASK["classification"] | BY_TASK["segmentation"]
+
+
+def is_for(method, task):
+    """Whether a method is for a task: TASK names the only one, and without TASK it is for both."""
+    return getattr(method, "TASK", task) == task
 
 
 def get(name, task, key):
     """The module of a method.
 
     Args:
-      name: of the method. task: config.task. key: of the config, for messages.
+      name: of METHODS, or the dotted name of a module. task: config.task. key: of the config, for
+        messages.
 
     Raises:
-      UserError: unknown name, or a method of the other task.
+      UserError: an unknown name, a module that cannot be imported or is no method, or a method of
+        the other task.
     """
-    known = BY_TASK[task]
-    if name not in known:
-        problem = (
-            f"is a method of the other task, this is {task}" if name in METHODS else "is unknown"
+    where = f"{key}='{name}'"
+    if name in METHODS:
+        method = METHODS[name]
+    elif "." in name:
+        method = _imported(name, where)
+    else:
+        raise UserError(
+            f"{where} is unknown; methods of {task}: {_names(task)}; or the dotted name of a module"
+            " of your own"
         )
-        raise UserError(f"{key}='{name}' {problem}; methods of {task}: {', '.join(known)}")
-    return known[name]
+    interface.check(method, where)
+    if not is_for(method, task):
+        raise UserError(
+            f"{where} is a method of the other task, this is {task}; methods of {task}:"
+            f" {_names(task)}"
+        )
+    return method
+
+
+def _names(task):
+    return ", ".join(name for name, method in METHODS.items() if is_for(method, task))
+
+
+def _imported(name, where):
+    """A module that is not of this package; the current folder is looked in last."""
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
+    try:
+        return importlib.import_module(name)
+    except Exception as error:  # somebody else's program: whatever it raises is one line
+        if isinstance(error, ModuleNotFoundError) and f"{name}.".startswith(f"{error.name}."):
+            raise UserError(
+                f"{where} cannot be imported: there is no module {error.name} in this environment,"
+                f" on PYTHONPATH or in {os.getcwd()}"
+            ) from error
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        place = f"{last.filename}, line {last.lineno}"
+        if isinstance(error, SyntaxError):
+            place = f"{error.filename}, line {error.lineno}"
+        raise UserError(
+            f"{where} cannot be imported: {type(error).__name__}: {error} ({place}); --debug shows"
+            " all of it"
+        ) from error

@@ -11,16 +11,14 @@ from dajax.models.apply import forward_train, init_network
 from dajax.state import TrainState
 
 
-def init(rng, images, *, config, model, num_images):
-    """See dajax.methods."""
-    del config, num_images
+def init(rng, images, *, model, **_):
+    """See interface.py."""
     params, batch_stats = init_network(rng, images, model=model)
     return TrainState.create(params=params, batch_stats=batch_stats, opt_state={})
 
 
-def plan(state, *, data, config):
+def plan(_state, *, data, config):
     """One shuffled batch of target images."""
-    del state
     return {"target": data.shuffled("target", config.batch_size)}
 
 

@@ -24,7 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dajax import parallel
-from dajax.errors import UserError
+from dajax.methods import _step
 from dajax.models.apply import init_network, predict_scores
 from dajax.models.statistics import predict_scores_by_image, reestimate_statistics
 from dajax.ops.pseudo_labels import (
@@ -36,24 +36,22 @@ from dajax.ops.pseudo_labels import (
 )
 from dajax.ops.resize import resize_bilinear
 from dajax.schedule import Schedule
+from dajax.settings import choice
 from dajax.state import TrainState
 
+TASK = "segmentation"
 RULES = ("quantile", "top")
 STATISTICS = ("running", "image", "reestimated")
 
 
-def init(rng, images, *, config, model, num_images):
-    """See dajax.methods.
+def init(rng, images, *, config, model, **_):
+    """See interface.py.
 
     Raises:
       UserError: an unknown rule, or unknown statistics.
     """
-    del num_images
-    for key, known in (("rule", RULES), ("statistics", STATISTICS)):
-        if config[key] not in known:
-            raise UserError(
-                f"unknown {key} '{config[key]}' of pseudo-labels; known: {', '.join(known)}"
-            )
+    choice(config, "rule", RULES)
+    choice(config, "statistics", STATISTICS)
     params, batch_stats = init_network(rng, images, model=model)
     thresholds = jnp.zeros(model.num_classes, jnp.float32)
     return TrainState.create(
@@ -61,9 +59,8 @@ def init(rng, images, *, config, model, num_images):
     )
 
 
-def schedule(state, *, config):
+def schedule(state, **_):
     """One refresh, which counts as the only step."""
-    del config
     step = int(state.step)
     return Schedule(refresh_at=0 if step == 0 else None, last_step=1, finished=step > 0)
 
@@ -72,7 +69,7 @@ def schedule(state, *, config):
 def _compiled_histogram(model, predict, keep_every, devices):
     def count(variables, batch):
         probabilities = _probabilities(predict, variables, batch, batch["image"].shape[1:3])
-        mask = jnp.broadcast_to(batch["mask"][:, None, None], probabilities.shape[:3])
+        mask = _step.pixel_mask(batch["mask"], probabilities.shape[:3])
         settings = dict(num_classes=model.num_classes, keep_every=keep_every)
         rows = probabilities.max(-1), probabilities.argmax(-1).astype(jnp.int32), mask
         # [N, K, B]
@@ -89,9 +86,8 @@ def _compiled_labels(predict, size_hw, image_share, devices):
         probabilities = _probabilities(predict, variables["network"], batch, size_hw)
         if image_share is None:
             return confident_labels(probabilities, variables["thresholds"]).astype(jnp.uint8)
-        return static_labels(probabilities, variables["thresholds"], image_share=image_share)[
-            0
-        ].astype(jnp.uint8)
+        labels, *_ = static_labels(probabilities, variables["thresholds"], image_share=image_share)
+        return labels.astype(jnp.uint8)
 
     return parallel.compile_map(label, devices)
 
@@ -102,26 +98,25 @@ def _probabilities(predict, variables, batch, size_hw):
 
 
 @functools.lru_cache(maxsize=16)
-def _predict(model, domain, statistics):
+def _predict(model, norm_set, statistics):
     """f(variables, images) -> scores; one object for each choice, since it is a key of the compiled
     functions above.
     """
-    return functools.partial(
-        predict_scores_by_image if statistics == "image" else predict_scores, model, domain=domain
-    )
+    predict = predict_scores_by_image if statistics == "image" else predict_scores
+    return functools.partial(predict, model, domain=norm_set)
 
 
 def refresh(state, *, data, config, model):
-    """See dajax.methods: thresholds, then labels, below the stage's directory. Finds what a killed
+    """See interface.py: thresholds, then labels, below the stage's directory. Finds what a killed
     run has finished.
     """
     variables = {"params": state.params, "batch_stats": state.batch_stats}
-    devices, is_top = tuple(data.devices), config.rule == "top"
-    predict = _predict(model, config.target_bn, config.statistics)
+    devices, is_top, norm_set = tuple(data.devices), config.rule == "top", config.target_bn
+    predict = _predict(model, norm_set, config.statistics)
     if config.statistics == "reestimated":
         estimation = dict(batch_size=config.batch_size, num_batches=config.reestimate_batches)
         variables = reestimate_statistics(
-            variables, data=data, model=model, domain=config.target_bn, **estimation
+            variables, data=data, model=model, domain=norm_set, **estimation
         )
     count = _compiled_histogram(model, predict, config.keep_every if is_top else 1, devices)
     histogram = 0
@@ -149,10 +144,8 @@ def refresh(state, *, data, config, model):
     origin = {"rule": config.rule, "thresholds": thresholds.tolist()}
     data.write_pseudo_labels(labels(), origin)
     summary = {
-        f"threshold_{name}": float(value) for name, value in zip(data.class_names, thresholds)
+        f"threshold_{name}": float(value)
+        for name, value in zip(data.class_names, thresholds, strict=True)
     }
-    return (
-        state.replace(step=state.step + 1, extra={"thresholds": jnp.asarray(thresholds)}),
-        summary,
-        [],
-    )
+    done = state.replace(step=state.step + 1, extra={"thresholds": jnp.asarray(thresholds)})
+    return done, summary, []

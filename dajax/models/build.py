@@ -6,9 +6,11 @@ from dajax import console
 from dajax.errors import UserError
 from dajax.models import deeplab
 from dajax.models.classifier import Classifier, build_classifier
+from dajax.models.resnet import NORMS
 from dajax.models.seg_weights import from_torch_segmenter
 from dajax.models.weight_files import WeightsError, load_torch_file
 from dajax.models.weights import from_torch_resnet
+from dajax.settings import choice, part_of_config
 
 
 def build_model(model_config, stage_config, *, num_classes):
@@ -20,11 +22,12 @@ def build_model(model_config, stage_config, *, num_classes):
     """
     num_domains = max(stage_config.target_bn, 0) + 1
     try:
+        with part_of_config("config.model"):
+            model = build_classifier(model_config, num_classes, num_domains)
+        layers = model.backbone.stage_names()
+        stop = choice(stage_config, "stop_gradient_after", ("", *layers))
         return build_classifier(
-            model_config,
-            num_classes,
-            num_domains,
-            stop_gradient_after=stage_config.stop_gradient_after or None,
+            model_config, num_classes, num_domains, stop_gradient_after=stop or None
         )
     except ValueError as error:
         raise UserError(f"config.model: {error}") from error
@@ -71,17 +74,14 @@ def build_segmenter(model_config, stage_config, *, num_classes):
       UserError: an unknown backbone, topology, head or normalisation.
     """
     settings = ConfigDict(model_config.to_dict())
-    settings.norm = stage_config.norm or model_config.norm
-    if stage_config.norm_affine:
-        if stage_config.norm_affine not in NORM_AFFINE:
-            known = ", ".join(NORM_AFFINE)
-            raise UserError(
-                f"unknown norm_affine '{stage_config.norm_affine}' of a stage; known: {known}, or"
-                " '' for the model's"
-            )
-        settings.train_norm_affine = NORM_AFFINE[stage_config.norm_affine]
+    settings.norm = choice(stage_config, "norm", ("", *NORMS)) or model_config.norm
+    affine = choice(stage_config, "norm_affine", ("", *NORM_AFFINE))
+    if affine:
+        settings.train_norm_affine = NORM_AFFINE[affine]
+    num_domains = max(stage_config.target_bn, 0) + 1
     try:
-        return deeplab.build_segmenter(settings, num_classes, max(stage_config.target_bn, 0) + 1)
+        with part_of_config("config.model"):
+            return deeplab.build_segmenter(settings, num_classes, num_domains)
     except ValueError as error:
         raise UserError(f"config.model: {error}") from error
 

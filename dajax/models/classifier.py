@@ -8,6 +8,7 @@ import jax
 from dajax.models.layers import Dropout, head_init, torch_bias_init, torch_init
 from dajax.models.norm import DomainBatchNorm
 from dajax.models.resnet import ResNet, resnet50, resnet101, resnet_small
+from dajax.settings import choice
 
 BACKBONES = ("resnet_small", "resnet50", "resnet101")
 # How a head's last layer begins: "kaiming", CAN's (model/model.py); "torch", torch.nn.Linear's own,
@@ -157,21 +158,16 @@ def build_classifier(config_model, num_classes, num_domains, *, stop_gradient_af
         source-only and adaptation differ in it.
 
     Raises:
-      ValueError: unknown backbone, stage or head_init, another number of widths than stages,
-        dropout out of range or without a layer that has it, a setting that is missing.
+      UserError: unknown backbone or head_init.
+      ValueError: unknown stage, another number of widths than stages, dropout out of range or
+        without a layer that has it, a setting that is missing.
     """
     _check_settings(config_model)
     settings = {"num_domains": num_domains, "stop_gradient_after": stop_gradient_after}
     if config_model.backbone == "resnet_small":
         backbone = resnet_small(widths=tuple(config_model.widths), **settings)
-    elif config_model.backbone == "resnet50":
-        backbone = resnet50(**settings)
-    elif config_model.backbone == "resnet101":
-        backbone = resnet101(**settings)
     else:
-        raise ValueError(
-            f"unknown backbone '{config_model.backbone}'; known: {', '.join(BACKBONES)}"
-        )
+        backbone = (resnet50 if config_model.backbone == "resnet50" else resnet101)(**settings)
     return Classifier(
         backbone=backbone,
         num_classes=num_classes,
@@ -190,10 +186,8 @@ def _check_settings(config_model):
             f"{', '.join(missing)} missing: the config was written by another version; begin a new"
             " workdir"
         )
-    if config_model.head_init not in HEAD_INITS:
-        raise ValueError(
-            f"unknown head_init '{config_model.head_init}'; known: {', '.join(HEAD_INITS)}"
-        )
+    choice(config_model, "backbone", BACKBONES)
+    choice(config_model, "head_init", HEAD_INITS)
     if not 0 <= config_model.dropout < 1:
         raise ValueError(f"dropout={config_model.dropout}: expected a share, 0 <= dropout < 1")
     if config_model.dropout and not (config_model.bottleneck or config_model.head_widths):

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from dajax.models.aspp import ASPP, KERNEL_INITS, SegOutput
 from dajax.models.resnet import NORMS, ResNet, resnet50, resnet101
 from dajax.models.vgg import VGG, FCN8s
+from dajax.settings import choice
 
 BACKBONES = ("resnet101", "resnet50", "vgg16", "vgg16_fcn8s", "resnet_small")
 TOPOLOGIES = ("caffe", "torchvision")
@@ -119,7 +120,8 @@ def build_segmenter(config_model, num_classes, num_domains):
       DeepLab, or FCN8s for "vgg16_fcn8s".
 
     Raises:
-      ValueError: an unknown value, more branches than rates, or two heads on a VGG.
+      UserError: an unknown word.
+      ValueError: more branches than rates, or two heads on a VGG.
     """
     choices = {
         "backbone": BACKBONES,
@@ -130,8 +132,7 @@ def build_segmenter(config_model, num_classes, num_domains):
         "dtype": DTYPES,
     }
     for key, known in choices.items():
-        if config_model[key] not in known:
-            raise ValueError(f"unknown {key} '{config_model[key]}'; known: {', '.join(known)}")
+        choice(config_model, key, tuple(known))
     name, heads, rates, branches = (
         config_model[key] for key in ("backbone", "heads", "aspp_rates", "aspp_branches")
     )

@@ -212,7 +212,10 @@ def test_real_frames_are_checked_in_place(shared_data, tmp_path):
 @pytest.mark.parametrize(
     "flags, says",
     [
-        (("--config.model.heads=triple",), "unknown heads 'triple'; known: single, multi, twin"),
+        (
+            ("--config.model.heads=triple",),
+            "config.model.heads='triple': unknown; known: single, multi, twin",
+        ),
         (("--config.data.transforms.source.resize=cubic",), "transform.resize is 'cubic'"),
         (
             ("--config.data.source.dataset=gta6",),

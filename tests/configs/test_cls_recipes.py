@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import pytest
 from recipes import get_config
 
-from dajax.methods import METHODS
+from dajax.methods import METHODS, Sizes
 from dajax.models.build import build_model
 from dajax.recipes import compare_cls
 
@@ -32,9 +32,9 @@ RECIPES = [
 def initial_state(config, stage):
     """The state that a stage begins with, as shapes."""
     method, model = METHODS[stage.method], build_model(config.model, stage, num_classes=4)
-    counts = {"source": 3, "target": 3, "sources": len(config.data.source.split("+"))}
+    sizes = Sizes(source=3, target=3, num_sources=len(config.data.source.split("+")))
     return jax.eval_shape(
-        lambda rng, x: method.init(rng, x, config=stage, model=model, num_images=counts),
+        lambda rng, x: method.init(rng, x, config=stage, model=model, sizes=sizes),
         jax.random.key(0),
         jax.ShapeDtypeStruct((2, 16, 16, 3), jnp.float32),
     )

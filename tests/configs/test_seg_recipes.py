@@ -74,9 +74,7 @@ def test_a_stage_has_its_own_rule_for_scale_and_bias(affine, expected):
     config.source_only.norm_affine = "train"
     with pytest.raises(
         UserError,
-        match=(
-            "unknown norm_affine 'train' of a stage; known: trained, frozen, or '' for the model's"
-        ),
+        match="norm_affine='train': unknown; known: '', trained, frozen",
     ):
         build_segmenter(config.model, config.source_only, num_classes=3)
 

@@ -11,8 +11,9 @@ from toy_classifier import TwoHeads
 
 from dajax import parallel
 from dajax.engine.checkpoint import Checkpoints
-from dajax.methods import METHODS
+from dajax.methods import METHODS, Sizes
 from dajax.models.build import build_model, build_segmenter
+from dajax.optim import make_schedule
 from dajax.recipes import adaptsegnet as adaptsegnet_config
 from dajax.recipes import bicl as bicl_config
 from dajax.recipes import can as can_config
@@ -26,7 +27,7 @@ from dajax.recipes.compare_cls import BASELINES
 
 SHAPE, CLASSES = (16, 16, 1), 4
 TOY_SHAPE, SEG_SHAPE = (12,), (32, 48, 3)
-NUM_IMAGES = {"source": 40, "target": 24, "sources": 3}
+SIZES = Sizes(source=40, target=24, num_sources=3)
 TOY = ("can", "mscan", "cdan", "dan", "jan", "mcd")
 CLASSIFICATION = ("source_only", "adabn", "can", "mscan", *BASELINES)
 # The stage in a segmentation recipe, and the heads of its network.
@@ -49,6 +50,9 @@ RECIPES = {
     "self_training": (spcl_config, ""),
     "bicl": (bicl_config, "bicl_0"),
 }
+
+
+CASES = (*CLASSIFICATION, *SEGMENTATION)
 
 
 def stage_config(name):
@@ -118,7 +122,8 @@ def make(name):
         )
     else:
         model, shape = classifier(name, config)
-    method = METHODS[config.method]
+    assert config.method == name
+    method = METHODS[name]
 
     def initial_state():
         return method.init(
@@ -126,7 +131,7 @@ def make(name):
             jnp.zeros((2, *shape)),
             config=config,
             model=model,
-            num_images=NUM_IMAGES,
+            sizes=SIZES,
         )
 
     def train_step(state, batch, rng, axis_name):
@@ -222,10 +227,7 @@ SLOW = ("adaptsegnet", "source_only_seg")
 
 @pytest.fixture(
     scope="module",
-    params=[
-        pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else [])
-        for name in (*CLASSIFICATION, *SEGMENTATION)
-    ],
+    params=[pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else []) for name in CASES],
 )
 def trained(request):
     """Name, initial state, and the states after two steps on one and on four devices, with the
@@ -241,6 +243,32 @@ def trained(request):
             states.append(flat(state))
         outcomes.append((step, states, jax.device_get(metrics)))
     return request.param, initial_state, outcomes
+
+
+def test_every_method_that_takes_steps_has_a_case():
+    assert set(CASES) == {name for name, method in METHODS.items() if hasattr(method, "train_step")}
+
+
+def test_a_step_logs_the_learning_rate_of_every_optimiser(trained):
+    """Of the schedule at the step that was done, the second; networks with an optimiser each have a
+    figure each.
+    """
+    name, _, ((_, _, metrics), _) = trained
+    config = stage_config(name)
+    found = {key for key in metrics if key.startswith("learning_rate")}
+    parts = {
+        "adaptsegnet": ("segmenter", "discriminator", "discriminator_aux"),
+        "clan": ("segmenter", "discriminator"),
+        "mcd": ("generator", "classifiers"),
+        "adabn": (),
+    }
+    expected = (
+        [f"learning_rate_{part}" for part in parts[name]] if name in parts else ["learning_rate"]
+    )
+    assert found == set(expected)
+    for rate in expected[:1]:
+        schedule = make_schedule(config.optimizer, config.steps if "steps" in config else 0)
+        np.testing.assert_allclose(metrics[rate], schedule(1), rtol=1e-6)
 
 
 def test_four_devices_are_one_device(trained):

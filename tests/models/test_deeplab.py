@@ -11,6 +11,7 @@ import pytest
 from ml_collections import ConfigDict
 from recipe_weights import recipe_state_dict, relative_error, shapes_of, tap_errors
 
+from dajax.errors import UserError
 from dajax.models.deeplab import build_segmenter
 from dajax.models.norm import Mode
 from dajax.models.seg_weights import from_torch_segmenter
@@ -372,7 +373,7 @@ def test_equal_configs_are_equal_models():
     ],
 )
 def test_unknown_settings_are_errors_that_name_the_known(key, value, known):
-    with pytest.raises(ValueError, match=f"unknown {key} '{value}'; known: {known}$"):
+    with pytest.raises(UserError, match=f"{key}='{value}': unknown; known: {known}$"):
         make(RESNET101, **{key: value})
 
 

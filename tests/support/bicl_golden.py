@@ -12,6 +12,7 @@ import prototype_golden as pg
 from ml_collections import ConfigDict
 
 from dajax.engine.config_check import flatten
+from dajax.methods.segmentation import _segmenter as segmenter
 from dajax.methods.segmentation import bicl
 from dajax.models.aspp import SegOutput
 from dajax.ops.pseudo_labels import NUM_BINS
@@ -48,9 +49,11 @@ def _compiled_losses(config_json):
     config = ConfigDict(json.loads(config_json))
 
     def loss_fn(features, logits, batch, extra):
-        loss, terms, moved = bicl.losses(
-            *(SegOutput(f, x, None) for f, x in zip(features, logits)), batch, extra, config
-        )
+        seen = [
+            segmenter.at_size(SegOutput(f, x, None), batch[domain]["label"].shape[1:])
+            for domain, f, x in zip(("source", "target"), features, logits, strict=True)
+        ]
+        loss, terms, moved = bicl.losses(*seen, batch, extra, config=config)
         return loss, (terms, moved)
 
     return jax.jit(jax.value_and_grad(loss_fn, has_aux=True))

@@ -1,1 +1,1 @@
-"""Methods with one label an image. Files that begin with _ are no methods but what several share."""
+"""Methods with one label an image. Files that begin with _ hold what several share."""

@@ -8,14 +8,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dajax import optim
+from dajax.methods import _step
 from dajax.models.apply import feature_width, inference, init_network
 from dajax.ops import clustering
 from dajax.ops.filtering import filter_by_distance
 from dajax.ops.host_arrays import aligned_empty
 from dajax.parallel import gather
 from dajax.schedule import Schedule
-from dajax.state import TrainState
 
 
 def initial_state(rng, images, *, config, model, num_target, centers_shape):
@@ -38,15 +37,7 @@ def initial_state(rng, images, *, config, model, num_target, centers_shape):
         "refresh_at": jnp.zeros((), jnp.int32),
         "finished": jnp.zeros((), bool),
     }
-    opt_state = optimizer_of(config, model, params).init(params)
-    return TrainState.create(
-        params=params, batch_stats=batch_stats, opt_state=opt_state, extra=extra
-    )
-
-
-def optimizer_of(config, model, params):
-    """The stage's optimiser, which leaves alone what the network freezes."""
-    return optim.make_optimizer(config.optimizer, params, steps=0, frozen=model.frozen_parameters())
+    return _step.first_state(params, batch_stats, config=config, model=model, extra=extra)
 
 
 def class_aware_parts(state, sources, *, data, config):
@@ -99,7 +90,7 @@ def aligned_blocks(output, mask, per_class, config, axis_name):
 
 
 def schedule(state, *, config):
-    """See dajax.methods: a refresh at the end of every loop, `max_loops` loops at most."""
+    """See interface.py: a refresh at the end of every loop, `max_loops` loops at most."""
     extra, step = state.extra, int(state.step)
     loop, start, refresh_at = int(extra["loop"]), int(extra["loop_start"]), int(extra["refresh_at"])
     finished = bool(extra["finished"]) or (loop >= config.max_loops and step >= refresh_at)
@@ -124,14 +115,14 @@ def passes(state, *, data, config, model):
     }
 
 
-def source_centers(source, *, domain, variables, data, config, model, name):
+def source_centers(source, *, norm_set, variables, data, config, model, name):
     """Class sums of a source's features: float32 [K, D]; evaluation mode, training views
     (solver/utils.get_centers).
 
     Args:
-      source: key of data.sets; domain: its set of normalisation statistics.
+      source: key of data.sets; norm_set: its set of normalisation statistics.
     """
-    embed, centers = inference(model, domain, data.devices), None
+    embed, centers = inference(model, norm_set, data.devices), None
     for batch in data.sequence(
         source, config.clustering.batch_size, views="train", name=f"{name} {source}"
     ):
@@ -152,7 +143,8 @@ def target_features(*, variables, data, config, model, name):
 
     They stand in memory once: 5 GB for DomainNet's 600,000 images and 2,048 features.
     """
-    embed, features, start = inference(model, config.target_bn, data.devices), None, 0
+    norm_set = config.target_bn
+    embed, features, start = inference(model, norm_set, data.devices), None, 0
     for batch in data.sequence(
         "target", config.clustering.batch_size, views="train", name=f"{name} target"
     ):

@@ -5,8 +5,6 @@ DANN, DAN, JAN, CDAN, MCD.
 import jax
 import jax.numpy as jnp
 
-from dajax import optim
-from dajax.errors import UserError
 from dajax.losses.classification import cross_entropy
 from dajax.losses.domain_adversarial import (
     domain_losses,
@@ -14,6 +12,7 @@ from dajax.losses.domain_adversarial import (
     reverse_gradient,
 )
 from dajax.losses.mmd import STATISTICS, can_mmd
+from dajax.methods import _step
 from dajax.models.apply import (
     discriminate_domains,
     feature_width,
@@ -23,17 +22,15 @@ from dajax.models.apply import (
     split_rng,
 )
 from dajax.models.classifier import Output
-from dajax.parallel import gather, masked_mean, row_numbers, share, total
-from dajax.state import TrainState
+from dajax.parallel import gather, masked_mean, row_numbers, share
+from dajax.settings import SettingError, choice
 
-SOURCE_DOMAIN = 0
 DISCRIMINATOR = "discriminator"
 KERNELS = ("tllib", "can")
 
 
-def plan(state, *, data, config):
+def plan(_state, *, data, config):
     """A shuffled batch of labelled source images and one of as many target images."""
-    del state
     return {
         "source": data.shuffled("source", config.batch_size),
         "target": data.shuffled("target", config.batch_size),
@@ -47,9 +44,11 @@ def initial_networks(rng, images, *, config, model):
       UserError: one joint pass was asked of a network that normalises the domains apart.
     """
     if config.joint_pass and config.target_bn:
-        raise UserError(
-            "joint_pass=True puts both domains through one set of normalisation statistics: set"
-            " target_bn=0, or joint_pass=False"
+        raise SettingError(
+            "joint_pass",
+            True,
+            "puts both domains through one set of normalisation statistics: set target_bn=0, or"
+            " joint_pass=False",
         )
     params, batch_stats = init_network(rng, images, model=model)
     return params, batch_stats, feature_width(model, params, batch_stats, images)
@@ -70,29 +69,17 @@ def initial_state(rng, images, *, config, model, discriminator_inputs=None):
             num_inputs=discriminator_inputs(width),
         )
         params[DISCRIMINATOR], batch_stats[DISCRIMINATOR] = own
-    return TrainState.create(
-        params=params,
-        batch_stats=batch_stats,
-        opt_state=_optimizer(config, model, params).init(params),
-    )
+    return _step.first_state(params, batch_stats, config=config, model=model)
 
 
-def _optimizer(config, model, params):
-    return optim.make_optimizer(
-        config.optimizer, params, steps=config.steps, frozen=model.frozen_parameters()
-    )
-
-
-def init_with_kernels(rng, images, *, config, model, num_images):
-    """See dajax.methods; of the methods whose loss is `kernel_step`'s.
+def init_with_kernels(rng, images, *, config, model, **_):
+    """See interface.py; of the methods whose loss is `kernel_step`'s.
 
     Raises:
       UserError: unknown config.kernel or config.statistic.
     """
-    del num_images
-    for key, known in (("kernel", KERNELS), ("statistic", STATISTICS)):
-        if config[key] not in known:
-            raise UserError(f"unknown {key} '{config[key]}'; known: {', '.join(known)}")
+    choice(config, "kernel", KERNELS)
+    choice(config, "statistic", STATISTICS)
     return initial_state(rng, images, config=config, model=model)
 
 
@@ -114,13 +101,14 @@ def forward_both(model, params, batch_stats, batch, rng, *, config, axis_name):
     source, target = batch["source"], batch["target"]
     if not config.joint_pass:
         outputs = []
-        for i, (part, domain) in enumerate(((source, SOURCE_DOMAIN), (target, config.target_bn))):
+        norm_sets = _step.SOURCE_NORM_SET, config.target_bn
+        for i, (part, norm_set) in enumerate(zip((source, target), norm_sets, strict=True)):
             output, batch_stats = forward_train(
                 model,
                 params,
                 batch_stats,
                 part,
-                domain=domain,
+                domain=norm_set,
                 axis_name=axis_name,
                 rng=split_rng(rng, i),
             )
@@ -134,7 +122,7 @@ def forward_both(model, params, batch_stats, batch, rng, *, config, axis_name):
         params,
         batch_stats,
         both,
-        domain=SOURCE_DOMAIN,
+        domain=_step.SOURCE_NORM_SET,
         axis_name=axis_name,
         rng=rng,
         rows=rows,
@@ -166,11 +154,9 @@ def step(state, batch, rng, align, *, config, model, axis_name):
         return loss, ({"loss": loss, "ce": ce, "alignment": alignment} | terms, batch_stats)
 
     (_, (terms, batch_stats)), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
-    learning_rate = optim.make_schedule(config.optimizer, config.steps)(state.step)
-    state, grad_norm = optim.apply_gradients(
-        _optimizer(config, model, state.params), state, total(grads, axis_name), batch_stats
+    return _step.finish(
+        state, grads, batch_stats, terms, config=config, model=model, axis_name=axis_name
     )
-    return state, total(terms, axis_name) | {"grad_norm": grad_norm, "learning_rate": learning_rate}
 
 
 def judge_domains(params, batch_stats, features, masks, step_number, *, config, axis_name):

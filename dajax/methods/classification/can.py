@@ -7,8 +7,7 @@ Two things alternate (can_solver.py). A: k-means of all target features, started
 class centres, gives the target its pseudo-labels; images far from their centre and classes with few
 images are dropped. B: SGD steps, each on a random source batch (CE) and a class-aware batch of both
 domains (CDD over the pooled features and the softmax outputs). Pseudo-labels only choose which
-target
-images stand in which class group: no target cross-entropy, no entropy term.
+target images stand in which class group: no target cross-entropy, no entropy term.
 
 Against the released code: the stop rule's label-change term compares two clusterings (there, one
 with itself), the k-means is capped, and the clustering after the last loop, which changed nothing,
@@ -18,22 +17,22 @@ is left out. Set clustering.normalize_features for the spherical k-means of the 
 import jax
 import numpy as np
 
-from dajax import optim
 from dajax.losses.cdd import cdd
 from dajax.losses.classification import cross_entropy
+from dajax.methods import _step
 from dajax.methods.classification import _clustering_loop as alternation
 from dajax.models.apply import forward_train, split_rng
 from dajax.ops import clustering
-from dajax.parallel import masked_mean, share, total
+from dajax.parallel import masked_mean, share
 
-SOURCE_DOMAIN = 0
+TASK = "classification"
 SOURCES = ("source",)  # all of them in one, where there are several
 
 schedule = alternation.schedule
 
 
-def init(rng, images, *, config, model, num_images):
-    """See dajax.methods. extra: as alternation.initial_state has it, centers float32 [K, D], the
+def init(rng, images, *, config, model, sizes):
+    """See interface.py. extra: as alternation.initial_state has it, centers float32 [K, D], the
     target's.
     """
     return alternation.initial_state(
@@ -41,7 +40,7 @@ def init(rng, images, *, config, model, num_images):
         images,
         config=config,
         model=model,
-        num_target=num_images["target"],
+        num_target=sizes.target,
         centers_shape=lambda width: (model.num_classes, width),
     )
 
@@ -77,15 +76,15 @@ def train_step(state, batch, rng, *, config, model, axis_name=None):
             params,
             state.batch_stats,
             source,
-            domain=SOURCE_DOMAIN,
+            domain=_step.SOURCE_NORM_SET,
             axis_name=axis_name,
             rng=split_rng(rng, 0),
         )
         ce = masked_mean(cross_entropy(output.logits, source["label"]), source["mask"], axis_name)
         layers, masks = [], []
-        for i, (name, domain, per_class) in enumerate(
+        for i, (name, norm_set, per_class) in enumerate(
             (
-                ("class_source", SOURCE_DOMAIN, sizes.source_per_class),
+                ("class_source", _step.SOURCE_NORM_SET, sizes.source_per_class),
                 ("class_target", config.target_bn, sizes.target_per_class),
             )
         ):
@@ -95,7 +94,7 @@ def train_step(state, batch, rng, *, config, model, axis_name=None):
                 params,
                 stats,
                 part,
-                domain=domain,
+                domain=norm_set,
                 axis_name=axis_name,
                 rng=split_rng(rng, 1 + i),
             )
@@ -118,19 +117,20 @@ def train_step(state, batch, rng, *, config, model, axis_name=None):
     (loss, (ce, discrepancy, stats)), grads = jax.value_and_grad(loss_fn, has_aux=True)(
         state.params
     )
-    optimizer = alternation.optimizer_of(config, model, state.params)
-    learning_rate = optim.make_schedule(config.optimizer, 0)(state.step)
-    state, grad_norm = optim.apply_gradients(optimizer, state, total(grads, axis_name), stats)
-    metrics = {
-        "loss": total(loss, axis_name),
-        "ce": total(ce, axis_name),
+    state, metrics = _step.finish(
+        state,
+        grads,
+        stats,
+        {"loss": loss, "ce": ce},
+        config=config,
+        model=model,
+        axis_name=axis_name,
+    )
+    # of the whole batch already
+    return state, metrics | {
         "cdd": discrepancy.total,
         "intra": discrepancy.intra,
-    }
-    return state, metrics | {
         "inter": discrepancy.inter,
-        "grad_norm": grad_norm,
-        "learning_rate": learning_rate,
     }
 
 
@@ -140,11 +140,11 @@ def refresh(state, *, data, config, model):
 
     Returns:
       The state with new `extra`; a summary: k-means updates, mean distance, centre change, and the
-        fraction of images and of classes
-      that survive the filter; notes for the user. No label of the target is read.
+        fraction of images and of classes that survive the filter; notes for the user. No label of
+        the target is read.
     """
     passes = alternation.passes(state, data=data, config=config, model=model)
-    init_centers = alternation.source_centers("source", domain=SOURCE_DOMAIN, **passes)
+    init_centers = alternation.source_centers("source", norm_set=_step.SOURCE_NORM_SET, **passes)
     clusters = alternation.cluster(
         alternation.target_features(**passes), init_centers, config.clustering
     )

@@ -19,16 +19,17 @@ from dajax.methods.classification import _two_batch_step as alignment
 from dajax.models.apply import feature_width
 from dajax.parallel import total
 
+TASK = "classification"
+
 plan = alignment.plan
 
 
-def init(rng, images, *, config, model, num_images):
-    """See dajax.methods. Networks: classifier, discriminator.
+def init(rng, images, *, config, model, **_):
+    """See interface.py. Networks: classifier, discriminator.
 
     extra: with config.randomized_dim = d > 0 the random projections, random_features float32 [D, d]
     and random_classes [K, d].
     """
-    del num_images
     dim = config.randomized_dim
     state = alignment.initial_state(
         rng,

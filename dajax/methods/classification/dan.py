@@ -9,6 +9,8 @@ clips, the class probabilities as a second layer, biased means.
 from dajax.losses.mmd import ALPHAS, discrepancy, gaussian_kernels
 from dajax.methods.classification import _two_batch_step as alignment
 
+TASK = "classification"
+
 init, plan = alignment.init_with_kernels, alignment.plan
 
 

@@ -1,7 +1,8 @@
 """DANN, also called RevGrad (Ganin and Lempitsky, ICML 2015): a discriminator tells the domains'
 features apart, the network fools it.
 
-    min_F,C max_D  CE(C(F(source))) - weight * L_D,   L_D = 0.5 (mean BCE(D(F(source)), 1) + mean BCE(D(F(target)), 0))
+    min_F,C max_D  CE(C(F(source))) - weight * L_D
+    L_D = 0.5 (mean BCE(D(F(source)), 1) + mean BCE(D(F(target)), 0))
 
 in one backward pass: a gradient reversal between F and D multiplies the gradient by -lambda, which
 rises from 0 with the steps (thuml/Transfer-Learning-Library, alignment/dann.py). The discriminator
@@ -13,12 +14,13 @@ import jax.numpy as jnp
 from dajax.methods.classification import _two_batch_step as alignment
 from dajax.parallel import masked_mean
 
+TASK = "classification"
+
 plan = alignment.plan
 
 
-def init(rng, images, *, config, model, num_images):
-    """See dajax.methods. Networks: classifier, discriminator."""
-    del num_images
+def init(rng, images, *, config, model, **_):
+    """See interface.py. Networks: classifier, discriminator."""
     return alignment.initial_state(
         rng, images, config=config, model=model, discriminator_inputs=lambda width: width
     )

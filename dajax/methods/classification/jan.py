@@ -13,6 +13,8 @@ from dajax.methods.classification import _two_batch_step as alignment
 
 _PROBABILITY_SIGMA = 0.92  # tllib, examples jan.py
 
+TASK = "classification"
+
 init, plan = alignment.init_with_kernels, alignment.plan
 
 

@@ -15,35 +15,34 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from dajax import optim
 from dajax.losses.classification import cross_entropy
 from dajax.losses.classifier_discrepancy import (
     classifier_discrepancy,
     negative_log_balance,
 )
+from dajax.methods import _step
 from dajax.methods.classification import _two_batch_step as alignment
 from dajax.models.apply import apply_head, init_head, split_rng
 from dajax.parallel import gather, masked_mean, share, total
 from dajax.state import TrainState
 
+TASK = "classification"
 SECOND = "second_head"
 GENERATOR, CLASSIFIERS = "generator", "classifiers"
 
 plan = alignment.plan
 
 
-def init(rng, images, *, config, model, num_images):
-    """See dajax.methods. Networks: classifier, whose head is the first classifier, and second_head."""
-    del num_images
+def init(rng, images, *, config, model, **_):
+    """See interface.py. Networks: classifier, with the first classifier as its head, and
+    second_head.
+    """
     params, batch_stats, width = alignment.initial_networks(rng, images, config=config, model=model)
     params[SECOND], batch_stats[SECOND] = init_head(
         jax.random.fold_in(rng, 1), model=model, num_inputs=width
     )
     parts = _split(params, model)
-    opt_state = {
-        name: optimizer.init(parts[name])
-        for name, optimizer in _optimizers(config, model, parts).items()
-    }
+    opt_state = _step.first_states_of(_optimizers(config, model, parts), parts)
     return TrainState.create(params=params, batch_stats=batch_stats, opt_state=opt_state)
 
 
@@ -69,13 +68,9 @@ def _joined(parts, model):
 
 
 def _optimizers(config, model, parts):
-    settings = {
-        GENERATOR: (config.optimizer, model.frozen_parameters()),
-        CLASSIFIERS: (config.classifier_optimizer, ()),
-    }
     return {
-        name: optim.make_optimizer(own, parts[name], steps=config.steps, frozen=frozen)
-        for name, (own, frozen) in settings.items()
+        GENERATOR: _step.optimizer_of(config, model, parts[GENERATOR]),
+        CLASSIFIERS: _step.optimizer_at("classifier_optimizer", config, parts[CLASSIFIERS]),
     }
 
 
@@ -85,30 +80,27 @@ def train_step(state, batch, rng, *, config, model, axis_name=None):
     whole_mask = gather(target["mask"], axis_name)
 
     def forward(params, batch_stats, rng):
-        """Both heads' logits on the source, both heads' probabilities on the target, batch_stats."""
+        """(logits of both heads on the source, their probabilities on the target, batch_stats)."""
         of_source, of_target, batch_stats = alignment.forward_both(
             model, params, batch_stats, batch, split_rng(rng, 0), config=config, axis_name=axis_name
         )
-        masks, domains, outputs = (
-            (source["mask"], target["mask"]),
-            (alignment.SOURCE_DOMAIN, config.target_bn),
-            (of_source, of_target),
-        )
-        moved, passes, rows = batch_stats[SECOND], [(i,) for i in range(2)], None
+        masks = source["mask"], target["mask"]
+        norm_sets = _step.SOURCE_NORM_SET, config.target_bn
+        outputs = of_source, of_target
+        moved, passes, rows = batch_stats[SECOND], [(0,), (1,)], None
         if config.joint_pass:
             passes, rows = [(0, 1)], alignment.joint_rows(len(source["mask"]), axis_name)
         second = []
         for parts in passes:
-            features, mask = (
-                jnp.concatenate(x) for x in zip(*((outputs[i].features, masks[i]) for i in parts))
-            )
+            features = jnp.concatenate([outputs[i].features for i in parts])
+            mask = jnp.concatenate([masks[i] for i in parts])
             logits, moved = apply_head(
                 model,
                 params[SECOND],
                 moved,
                 features,
                 mask,
-                domain=domains[parts[0]],
+                domain=norm_sets[parts[0]],
                 axis_name=axis_name,
                 rng=split_rng(rng, 1 + parts[0]),
                 rows=rows,
@@ -134,20 +126,10 @@ def train_step(state, batch, rng, *, config, model, axis_name=None):
             axis_name,
         )
         apart = masked_mean(classifier_discrepancy(*probabilities), target["mask"], axis_name)
-        loss = (
-            supervised * (sum(ce) + config.entropy_weight * balance)
-            + adversarial * config.weight * apart
-        )
-        return loss, (
-            {
-                "loss": loss,
-                "ce": ce[0],
-                "ce_second": ce[1],
-                "balance": balance,
-                "discrepancy": apart,
-            },
-            batch_stats,
-        )
+        loss = supervised * (sum(ce) + config.entropy_weight * balance)
+        loss += adversarial * config.weight * apart
+        terms = {"loss": loss, "ce": ce[0], "ce_second": ce[1]}
+        return loss, (terms | {"balance": balance, "discrepancy": apart}, batch_stats)
 
     def phase(carry, number, names, supervised, adversarial):
         """Update `number` of this step, of the networks in `names`: the new (parts, opt_state,
@@ -160,16 +142,8 @@ def train_step(state, batch, rng, *, config, model, axis_name=None):
             moving, parts, batch_stats, own, supervised, adversarial
         )
         grads = total(grads, axis_name)
-        done = {
-            name: optim.update(optimizers[name], grads[name], opt_state[name], moving[name])
-            for name in names
-        }
-        parts = {**parts, **{name: own[0] for name, own in done.items()}}
-        return (
-            parts,
-            {**opt_state, **{name: own[1] for name, own in done.items()}},
-            batch_stats,
-        ), terms | {"grad_norm": optax.global_norm(grads)}
+        parts, opt_state = _step.update_parts(optimizers, grads, opt_state, parts)
+        return (parts, opt_state, batch_stats), terms | {"grad_norm": optax.global_norm(grads)}
 
     parts = _split(state.params, model)
     optimizers = _optimizers(config, model, parts)
@@ -186,16 +160,18 @@ def train_step(state, batch, rng, *, config, model, axis_name=None):
         numbers,
         unroll=unroll,
     )
-    (parts, opt_state, batch_stats), grad_norm = carry, a.pop("grad_norm")
+    parts, opt_state, batch_stats = carry
+    grad_norm = a.pop("grad_norm")
     last = {name: values[-1] for name, values in c.items()}
     shares = a | {
         "discrepancy_maximised": b["discrepancy"],
         "discrepancy_minimised": last["discrepancy"],
     }
-    state = state.replace(
+    figures = {"grad_norm": grad_norm} | _step.learning_rates(optimizers, state.step)
+    after = state.replace(
         step=state.step + 1,
         params=_joined(parts, model),
         batch_stats=batch_stats,
         opt_state=opt_state,
     )
-    return state, total(shares, axis_name) | {"grad_norm": grad_norm}
+    return after, total(shares, axis_name) | figures

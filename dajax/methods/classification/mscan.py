@@ -1,21 +1,27 @@
 """MSCAN, CAN with several labelled sources (the authors' slides; Kang et al., TPAMI 2020; no code
 was released).
 
-    min  sum_e [ CE(source e) + beta w_e CDD(source e, target; pseudo-labels of the target) ],   w_e = (1 / CE_e) / sum_i (1 / CE_i)
+    min  sum_e [ CE(source e) + beta w_e CDD(source e, target; pseudo-labels of the target) ]
+    w_e = (1 / CE_e) / sum_i (1 / CE_i)
 
 The weights are the boundary-sensitive alignment (BSA): a source that the network separates well
-pulls harder. Everything else as in CAN: the target is clustered in turn with loops of updates. What
-the slides leave open, and what is done here (spec/can.md, section 13; all ours):
-  clustering.ensemble    one k-means of the target from each source's centres, matched to the classes; "mean": a target image's class is the
-                         least distance averaged over them, and D0 holds for that average; "vote":
-                         the majority, equals by distance. A class is averaged, and voted on, over
-                         the sources that have images of it
-  weighting              "bsa"; without it "uniform", 1 / E each, or "one"; the CE is this batch's, floored at 1e-6
-  weight_stop_gradient   True: the weights are constants for the gradient
-  target_bn              E, the number of sources: E + 1 sets of normalisation parameters and statistics
-  batches                one CE batch and one class-aware batch per source and step; all sources and the target share the step's classes, and
-                         one class-aware target batch serves all; a source without images of a class
-                         sits that class out
+pulls harder. Everything else is CAN's: the target is clustered in turn with loops of updates. The
+slides leave some things open. Here, all ours:
+
+  clustering.ensemble    One k-means of the target from each source's centres, matched to the
+                         classes. "mean": a target image's class has the least distance averaged
+                         over them, and D0 holds for that average. "vote": the majority; the
+                         distance decides between equals. A class is averaged, and voted on, over
+                         the sources that have images of it.
+  weighting              "bsa"; without it "uniform", 1 / E each, or "one". The CE is this batch's,
+                         floored at 1e-6.
+  weight_stop_gradient   True: the weights are constants for the gradient.
+  target_bn              E, the number of sources: there are E + 1 sets of normalisation parameters
+                         and statistics, and the target has the last.
+  batches                One CE batch and one class-aware batch of each source a step. All sources
+                         and the target share the step's classes, and one class-aware target batch
+                         serves all. A source without images of a class sits that class out.
+
 CAN on all sources merged into one, the baseline of the slides' table, is method `can` on the same
 data.
 """
@@ -24,53 +30,59 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dajax import optim
-from dajax.errors import UserError
 from dajax.losses.boundary_sensitive import WEIGHTINGS, source_weights
 from dajax.losses.cdd import cdd
 from dajax.losses.classification import cross_entropy
+from dajax.methods import _step
 from dajax.methods.classification import _clustering_loop as alternation
 from dajax.models.apply import forward_train, split_rng
 from dajax.ops import clustering
 from dajax.ops.clustering_ensemble import RULES, ensemble_labels
 from dajax.parallel import masked_mean, share, total
+from dajax.settings import SettingError, choice
+
+TASK = "classification"
 
 schedule = alternation.schedule
 
 
-def init(rng, images, *, config, model, num_images):
-    """See dajax.methods. extra: as alternation.initial_state has it, centers float32 [E, K, D], the
+def init(rng, images, *, config, model, sizes):
+    """See interface.py. extra: as alternation.initial_state has it, centers float32 [E, K, D], the
     target's in the clustering of each source.
 
     Raises:
       UserError: config.target_bn is not the number of sources; unknown weighting or clustering
         ensemble.
     """
-    for key, value, known in (
-        ("weighting", config.weighting, WEIGHTINGS),
-        ("clustering.ensemble", config.clustering.ensemble, RULES),
-    ):
-        if value not in known:
-            raise UserError(f"mscan: unknown {key} '{value}'; known: {', '.join(known)}")
-    if config.target_bn != num_images["sources"]:
-        raise UserError(
-            f"mscan: target_bn={config.target_bn}, but the data have {num_images['sources']}"
-            " source(s); set target_bn to that number, so that each domain has normalisation"
-            " statistics of its own"
+    choice(config, "weighting", WEIGHTINGS)
+    choice(config, "clustering.ensemble", RULES)
+    if _num_sources(config) != sizes.num_sources:
+        raise SettingError(
+            "target_bn",
+            config.target_bn,
+            f"the data have {sizes.num_sources} source(s); set it to that number, so that each"
+            " domain has normalisation statistics of its own",
         )
     return alternation.initial_state(
         rng,
         images,
         config=config,
         model=model,
-        num_target=num_images["target"],
-        centers_shape=lambda width: (config.target_bn, model.num_classes, width),
+        num_target=sizes.target,
+        centers_shape=lambda width: (_num_sources(config), model.num_classes, width),
     )
+
+
+def _num_sources(config):
+    """E. The sources have the sets of normalisation statistics 0 to E - 1 and the target set E, so
+    target_bn is their number.
+    """
+    return config.target_bn
 
 
 def _sources(config):
     """Keys of data.sets, in the order of the sets of normalisation statistics."""
-    return tuple(f"source{i}" for i in range(config.target_bn))
+    return tuple(f"source{i}" for i in range(_num_sources(config)))
 
 
 def plan(state, *, data, config):
@@ -82,11 +94,8 @@ def plan(state, *, data, config):
         state, sources, data=data, config=config
     )
     random = {name: data.shuffled(name, config.batch_size) for name in sources}
-    return (
-        random
-        | {f"class_{name}": part for name, part in zip(sources, class_sources)}
-        | {"class_target": class_target}
-    )
+    class_aware = {f"class_{name}": part for name, part in zip(sources, class_sources, strict=True)}
+    return random | class_aware | {"class_target": class_target}
 
 
 def train_step(state, batch, rng, *, config, model, axis_name=None):
@@ -98,26 +107,26 @@ def train_step(state, batch, rng, *, config, model, axis_name=None):
         "class_target" with image [R, H, W, C] and mask [R], rows in class_aware.num_classes blocks
         of equal length, the same classes in the same order in all of them.
     """
-    sources, sizes = _sources(config), config.class_aware
+    sources, sizes, target_norm_set = _sources(config), config.class_aware, config.target_bn
     kernels = dict(
         kernel_num=config.cdd.kernel_num,
         kernel_mul=config.cdd.kernel_mul,
         intra_only=config.cdd.intra_only,
     )
 
-    def aligned(params, stats, part, domain, per_class):
-        own = split_rng(rng, 2 * domain + 1)
+    def aligned(params, stats, part, norm_set, per_class):
+        own = split_rng(rng, 2 * norm_set + 1)
         output, stats = forward_train(
-            model, params, stats, part, domain=domain, axis_name=axis_name, rng=own
+            model, params, stats, part, domain=norm_set, axis_name=axis_name, rng=own
         )
         return alternation.aligned_blocks(output, part["mask"], per_class, config, axis_name), stats
 
     def loss_fn(params):
         stats, ces, class_sources = state.batch_stats, [], []
-        for domain, name in enumerate(sources):
-            own = split_rng(rng, 2 * domain)
+        for norm_set, name in enumerate(sources):
+            own = split_rng(rng, 2 * norm_set)
             output, stats = forward_train(
-                model, params, stats, batch[name], domain=domain, axis_name=axis_name, rng=own
+                model, params, stats, batch[name], domain=norm_set, axis_name=axis_name, rng=own
             )
             ces.append(
                 masked_mean(
@@ -127,11 +136,11 @@ def train_step(state, batch, rng, *, config, model, axis_name=None):
                 )
             )
             found, stats = aligned(
-                params, stats, batch[f"class_{name}"], domain, sizes.source_per_class
+                params, stats, batch[f"class_{name}"], norm_set, sizes.source_per_class
             )
             class_sources.append(found)
         (target, target_mask), stats = aligned(
-            params, stats, batch["class_target"], config.target_bn, sizes.target_per_class
+            params, stats, batch["class_target"], target_norm_set, sizes.target_per_class
         )
         ce = jnp.stack(ces)  # [E], this device's shares
         weights = source_weights(
@@ -153,17 +162,17 @@ def train_step(state, batch, rng, *, config, model, axis_name=None):
     (loss, (ce, weights, discrepancies, stats)), grads = jax.value_and_grad(loss_fn, has_aux=True)(
         state.params
     )
-    optimizer = alternation.optimizer_of(config, model, state.params)
-    learning_rate = optim.make_schedule(config.optimizer, 0)(state.step)
-    state, grad_norm = optim.apply_gradients(optimizer, state, total(grads, axis_name), stats)
-    metrics = {
-        "loss": total(loss, axis_name),
-        "grad_norm": grad_norm,
-        "learning_rate": learning_rate,
-    }
-    for name, values in (("ce", total(ce, axis_name)), ("cdd", discrepancies), ("weight", weights)):
-        metrics |= {f"{name}{i}": value for i, value in enumerate(values)}
-    return state, metrics
+    shares = {"loss": loss} | _numbered("ce", ce)
+    state, metrics = _step.finish(
+        state, grads, stats, shares, config=config, model=model, axis_name=axis_name
+    )
+    # of the whole batch already
+    return state, metrics | _numbered("cdd", discrepancies) | _numbered("weight", weights)
+
+
+def _numbered(name, values):
+    """{"ce0": value, "ce1": value, ...}."""
+    return {f"{name}{i}": value for i, value in enumerate(values)}
 
 
 def refresh(state, *, data, config, model):
@@ -173,8 +182,8 @@ def refresh(state, *, data, config, model):
     passes = alternation.passes(state, data=data, config=config, model=model)
     features, settings = alternation.target_features(**passes), config.clustering
     found, of_sources = [], []
-    for domain, name in enumerate(_sources(config)):
-        initial = alternation.source_centers(name, domain=domain, **passes)
+    for norm_set, name in enumerate(_sources(config)):
+        initial = alternation.source_centers(name, norm_set=norm_set, **passes)
         found.append(alternation.cluster(features, initial, settings))
         # A cluster for a class that the source lacks stands for nothing: images that fitted no
         # other.
@@ -185,7 +194,7 @@ def refresh(state, *, data, config, model):
     )
     moved = [
         float(clustering.mean_center_move(now, before))
-        for now, before in zip(centers, state.extra["centers"])
+        for now, before in zip(centers, state.extra["centers"], strict=True)
     ]
     moves = float(np.mean(moved)), float(np.mean([clusters.center_change for clusters in found]))
     labels = np.asarray(labels)

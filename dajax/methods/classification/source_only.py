@@ -4,34 +4,22 @@ starts from and is measured against.
 
 import jax
 
-from dajax import optim
 from dajax.losses.classification import cross_entropy
+from dajax.methods import _step
 from dajax.models.apply import forward_train, init_network
-from dajax.parallel import masked_mean, total
-from dajax.state import TrainState
+from dajax.parallel import masked_mean
 
-SOURCE_DOMAIN = 0
+TASK = "classification"
 
 
-def init(rng, images, *, config, model, num_images):
-    """See dajax.methods."""
-    del num_images
+def init(rng, images, *, config, model, **_):
+    """See interface.py."""
     params, batch_stats = init_network(rng, images, model=model)
-    optimizer = _optimizer(config, model, params)
-    return TrainState.create(
-        params=params, batch_stats=batch_stats, opt_state=optimizer.init(params)
-    )
+    return _step.first_state(params, batch_stats, config=config, model=model)
 
 
-def _optimizer(config, model, params):
-    return optim.make_optimizer(
-        config.optimizer, params, steps=config.steps, frozen=model.frozen_parameters()
-    )
-
-
-def plan(state, *, data, config):
+def plan(_state, *, data, config):
     """One shuffled batch of labelled source images."""
-    del state
     return {"source": data.shuffled("source", config.batch_size)}
 
 
@@ -47,7 +35,7 @@ def train_step(state, batch, rng, *, config, model, axis_name=None):
             params,
             state.batch_stats,
             source,
-            domain=SOURCE_DOMAIN,
+            domain=_step.SOURCE_NORM_SET,
             axis_name=axis_name,
             rng=rng,
         )
@@ -57,6 +45,6 @@ def train_step(state, batch, rng, *, config, model, axis_name=None):
         )
 
     (loss, batch_stats), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
-    optimizer = _optimizer(config, model, state.params)
-    state, grad_norm = optim.apply_gradients(optimizer, state, total(grads, axis_name), batch_stats)
-    return state, {"loss": total(loss, axis_name), "grad_norm": grad_norm}
+    return _step.finish(
+        state, grads, batch_stats, {"loss": loss}, config=config, model=model, axis_name=axis_name
+    )

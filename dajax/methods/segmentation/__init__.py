@@ -1,1 +1,1 @@
-"""Methods with one label a pixel. Files that begin with _ are no methods but what several share."""
+"""Methods with one label a pixel. Files that begin with _ hold what several share."""

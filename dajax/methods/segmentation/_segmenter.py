@@ -1,36 +1,167 @@
-"""What the methods share that train a segmenter with one optimiser and no second network."""
+"""What the methods share that train a segmenter: its passes, its supervised loss, and the steps of
+those with one optimiser.
+"""
+
+from typing import NamedTuple
 
 import jax
 
-from dajax import optim
-from dajax.models.apply import feature_width, forward_train, init_network
-from dajax.parallel import total
+from dajax.losses.segmentation import PIXEL_LOSSES, pixel_loss, valid_pixels
+from dajax.methods import _step
+from dajax.models.apply import feature_width, forward_train, init_discriminator, init_network
+from dajax.ops.resize import resize_bilinear
+from dajax.parallel import masked_mean
+from dajax.settings import SettingError, choice
 from dajax.state import TrainState
 
 
-def optimizer_of(config, model, params):
-    """The stage's optimiser, which leaves alone what the network freezes."""
-    return optim.make_optimizer(
-        config.optimizer, params, steps=config.steps, frozen=model.frozen_parameters()
+class Seen(NamedTuple):
+    """What a segmenter makes of the images of one domain, all float32.
+
+    Attributes:
+      features: [N, h, w, D], the input of the last head, at the backbone's stride.
+      coarse_logits: [N, h, w, K] of the main head, at that stride.
+      logits: [N, H, W, K], the same at the size that was asked for.
+      aux_logits: [N, H, W, K] of the auxiliary head, or None where there is one head only.
+    """
+
+    features: jax.Array
+    coarse_logits: jax.Array
+    logits: jax.Array
+    aux_logits: jax.Array | None
+
+
+def at_size(output, size_hw):
+    """SegOutput -> Seen with logits of this (H, W): bilinear, corners aligned, the nn.Upsample of
+    all the authors' code.
+    """
+    aux = output.aux_logits
+    return Seen(
+        output.features,
+        output.logits,
+        resize_bilinear(output.logits, size_hw),
+        None if aux is None else resize_bilinear(aux, size_hw),
     )
 
 
-def initial_state(rng, images, *, config, model, extra=None):
+def see(params, batch_stats, part, size_hw, *, config, model, axis_name):
+    """One training pass of a domain's images.
+
+    Args:
+      params, batch_stats: by network, of the segmenter at least.
+      part: image float32 [N, h, w, 3], mask bool [N].
+      size_hw: (H, W) of the logits.
+
+    Returns:
+      (Seen, batch_stats with the running statistics moved once). Both domains have one set of
+        statistics.
+    """
+    norm_set = config.target_bn
+    output, batch_stats = forward_train(
+        model, params, batch_stats, part, domain=norm_set, axis_name=axis_name
+    )
+    return at_size(output, size_hw), batch_stats
+
+
+def label_size(part):
+    """(H, W) of a part's labels [N, H, W]: an image that was scaled at random has another size."""
+    return part["label"].shape[1:]
+
+
+def supervised(seen, part, *, config, axis_name):
+    """Shares of config.loss on labelled images: (the main head's, the auxiliary head's or None).
+
+    Args:
+      seen: with logits of the size of the labels.
+      part: label int32 [N, H, W], mask bool [N].
+    """
+    labels, valid = part["label"], valid_pixels(part["label"], part["mask"])
+    main, aux = (
+        None
+        if logits is None
+        else masked_mean(pixel_loss(logits, labels, config.loss), valid, axis_name)
+        for logits in (seen.logits, seen.aux_logits)
+    )
+    return main, aux
+
+
+def check_loss(config):
+    """Raises UserError for an unknown config.loss.kind."""
+    choice(config, "loss.kind", PIXEL_LOSSES)
+
+
+def check_heads(config, model, heads):
+    """Raises UserError where the network has other heads than the method needs."""
+    if model.heads != heads:
+        raise SettingError(
+            "config.model.heads", model.heads, f"set it to '{heads}', which {config.method} needs"
+        )
+
+
+def first_state(rng, images, *, config, model, extra=None):
     """TrainState at step 0 of the segmenter, its optimiser and extra(D), a function of the width of
     the features, where there is one.
     """
     params, batch_stats = init_network(rng, images, model=model)
     extra = None if extra is None else extra(feature_width(model, params, batch_stats, images))
-    opt_state = optimizer_of(config, model, params).init(params)
-    return TrainState.create(
-        params=params, batch_stats=batch_stats, opt_state=opt_state, extra=extra
+    return _step.first_state(params, batch_stats, config=config, model=model, extra=extra)
+
+
+def first_adversarial_state(rng, images, names, *, config, model):
+    """TrainState at step 0 of the segmenter and of discriminators over class probabilities, each
+    network with an optimiser of its own.
+
+    Args:
+      names: of the discriminators, config.adversarial.width wide.
+    """
+    params, batch_stats = init_network(rng, images, model=model)
+    for i, name in enumerate(names):
+        params[name] = init_discriminator(
+            jax.random.fold_in(rng, i + 1),
+            num_classes=model.num_classes,
+            width=config.adversarial.width,
+        )
+    parts = _step.one_part_each(params)
+    opt_state = _step.first_states_of(adversarial_optimizers(config, model, params), parts)
+    return TrainState.create(params=params, batch_stats=batch_stats, opt_state=opt_state)
+
+
+def adversarial_optimizers(config, model, params):
+    """{network: Optimizer}: config.optimizer for the segmenter, config.discriminator_optimizer for
+    every other network.
+    """
+    return {
+        name: _step.optimizer_of(config, model, part)
+        if name == model.network
+        else _step.optimizer_at("discriminator_optimizer", config, part)
+        for name, part in _step.one_part_each(params).items()
+    }
+
+
+def step_on_labels(state, part, loss_of, *, config, model, axis_name):
+    """One step on labelled images of one domain.
+
+    Args:
+      part: image [N, h, w, 3], label int32 [N, H, W], mask [N].
+      loss_of: f(main, aux), the shares that `supervised` gives -> this device's share of the loss.
+    """
+
+    def loss_fn(params):
+        seen, batch_stats = see(
+            params,
+            state.batch_stats,
+            part,
+            label_size(part),
+            config=config,
+            model=model,
+            axis_name=axis_name,
+        )
+        return loss_of(*supervised(seen, part, config=config, axis_name=axis_name)), batch_stats
+
+    (loss, batch_stats), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
+    return _step.finish(
+        state, grads, batch_stats, {"loss": loss}, config=config, model=model, axis_name=axis_name
     )
-
-
-def apply_gradients(state, grads, batch_stats, *, config, model, axis_name):
-    """(state after one step on the gradients of all devices' shares, norm of the gradient)."""
-    optimizer = optimizer_of(config, model, state.params)
-    return optim.apply_gradients(optimizer, state, total(grads, axis_name), batch_stats)
 
 
 def step_on_both_domains(state, batch, losses, *, config, model, axis_name):
@@ -38,31 +169,30 @@ def step_on_both_domains(state, batch, losses, *, config, model, axis_name):
     own batch statistics.
 
     Args:
-      batch: "source" and "target", each with image [N, h, w, 3] and mask [N].
-      losses: (source SegOutput, target SegOutput, batch, extra, config, axis_name) -> (this
-        device's share of the loss, {name: share}, new extra).
+      batch: "source" and "target", each with image [N, h, w, 3] and mask [N]. Logits come at the
+        size of the labels; of a part without labels at that of the source's.
+      losses: (source Seen, target Seen, batch, extra, *, config, axis_name) -> (this device's share
+        of the loss, {name: share}, new extra).
 
     Returns:
       (TrainState with the new extra, {name: float scalar}).
     """
+    source, target = batch["source"], batch["target"]
+    passes = dict(config=config, model=model, axis_name=axis_name)
+    target_hw = label_size(target if "label" in target else source)
 
     def loss_fn(params):
-        passes = dict(domain=config.target_bn, axis_name=axis_name)
-        source_output, batch_stats = forward_train(
-            model, params, state.batch_stats, batch["source"], **passes
+        of_source, batch_stats = see(
+            params, state.batch_stats, source, label_size(source), **passes
         )
-        target_output, batch_stats = forward_train(
-            model, params, batch_stats, batch["target"], **passes
-        )
+        of_target, batch_stats = see(params, batch_stats, target, target_hw, **passes)
         loss, terms, extra = losses(
-            source_output, target_output, batch, state.extra, config, axis_name
+            of_source, of_target, batch, state.extra, config=config, axis_name=axis_name
         )
         return loss, (terms | {"loss": loss}, batch_stats, extra)
 
     (_, (terms, batch_stats, extra)), grads = jax.value_and_grad(loss_fn, has_aux=True)(
         state.params
     )
-    state, grad_norm = apply_gradients(
-        state, grads, batch_stats, config=config, model=model, axis_name=axis_name
-    )
-    return state.replace(extra=extra), total(terms, axis_name) | {"grad_norm": grad_norm}
+    after, metrics = _step.finish(state, grads, batch_stats, terms, **passes)
+    return after.replace(extra=extra), metrics

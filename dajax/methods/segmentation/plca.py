@@ -1,64 +1,61 @@
 """PLCA, pixel-level cycle association (Kang, Wei, Yang, Zhuang, Hauptmann, NeurIPS 2020), as the
 authors' released code runs it.
 
-    CE(source) + lovasz_weight * Lovasz(source) + 0.1 (association of features + association of
-    predictions) + 0.01 (LSR(source) + LSR(target))
+    CE(source) + lovasz_weight * Lovasz(source)
+        + 0.1 (association of features + association of predictions)
+        + 0.01 (LSR(source) + LSR(target))
 
-From every source pixel to the most similar target pixel and on to the source pixel most similar to
-that: where the cycle ends in the class that it began in, both steps are strengthened against all
-other pixels (losses/association.py). Before, every target pixel is blended with those like it
+A cycle leads from a source pixel to the most similar target pixel, and on to the source pixel most
+similar to that. Where it ends in the class that it began in, both steps are strengthened against
+all other pixels (losses/association.py). Before, every target pixel is blended with those like it
 (ops/aggregation.py), which takes the gradient to pixels that no cycle meets. Source image n is
-paired with target image n. Target and source pass one after the other, each with its own batch
+paired with target image n. The target passes first and then the source, each with its own batch
 statistics, and both move the running ones.
 
-Paper against code (spec/plca.md, sections 9 and 12): the Lovász term weighs 0.75 in the paper and
-0.75 x GPUs x accumulated micro-batches in the gradient of the released code, 3 for its published
-command (lovasz_weight). Ablations of the paper's Table 1 by configuration: `lovasz_weight`,
-`association.feature_level`, `association.prediction_level`, `label_smoothing.weight`,
-`association.aggregation_alpha=0`, and `association.kind="similarity"`, our reading of its Sim-PLCA:
-associated pixels are drawn together, without contrast to the others.
+Paper against code: the Lovász term weighs 0.75 in the paper. In the gradient of the released code
+it weighs 0.75 x GPUs x accumulated micro-batches, 3 for its published command (lovasz_weight).
+
+Ablations of the paper's Table 1: `lovasz_weight`, `association.feature_level`,
+`association.prediction_level`, `label_smoothing.weight`, `association.aggregation_alpha=0`, and
+`association.kind="similarity"`, our reading of its Sim-PLCA: associated pixels are drawn together,
+without contrast to the others.
 """
 
 import jax
 import jax.numpy as jnp
 
-from dajax.errors import UserError
 from dajax.losses.association import cycle_association
 from dajax.losses.label_smoothing import adaptive_label_smoothing
 from dajax.losses.lovasz import lovasz_softmax
 from dajax.losses.pair_similarity import pair_similarity
 from dajax.losses.segmentation import cross_entropy_map, valid_pixels
+from dajax.methods import _step
 from dajax.methods.segmentation import _segmenter as segmenter
 from dajax.models.apply import forward_train
 from dajax.ops.aggregation import aggregate
-from dajax.ops.labels import IGNORED
 from dajax.ops.resize import resize_bilinear, resize_nearest_legacy
-from dajax.parallel import gather, masked_mean, share, total
+from dajax.ops.row_blocks import IMPLEMENTATIONS
+from dajax.parallel import gather, masked_mean, share
+from dajax.settings import choice
 
+TASK = "segmentation"
 KINDS = ("contrast", "similarity")
 
 
-def init(rng, images, *, config, model, num_images):
-    """See dajax.methods.
+def init(rng, images, *, config, model, **_):
+    """See interface.py.
 
     Raises:
-      UserError: an unknown association.kind, or two heads.
+      UserError: an unknown association.kind or association.implementation, or two heads.
     """
-    del num_images
-    if config.association.kind not in KINDS:
-        raise UserError(
-            f"unknown association.kind '{config.association.kind}'; known: {', '.join(KINDS)}"
-        )
-    if model.heads != "single":
-        raise UserError(
-            f"plca has one classifier: set config.model.heads='single', found '{model.heads}'"
-        )
-    return segmenter.initial_state(rng, images, config=config, model=model)
+    choice(config, "association.kind", KINDS)
+    choice(config, "association.implementation", IMPLEMENTATIONS)
+    segmenter.check_heads(config, model, "single")
+    return segmenter.first_state(rng, images, config=config, model=model)
 
 
-def plan(state, *, data, config):
+def plan(_state, *, data, config):
     """config.accumulate micro-batches of labelled source and of target images."""
-    del state
     sizes = config.batch_size, config.accumulate
     return {
         "source": data.shuffled_with_labels("source", *sizes),
@@ -75,7 +72,7 @@ def _micro_batches(batch, accumulate):
     )
 
 
-def _associated(source, target, labels, metric, config, axis_name):
+def _associated(source, target, labels, metric, *, config, axis_name):
     """The loss of one level, and the share of source pixels with a valid cycle.
 
     Args:
@@ -100,23 +97,22 @@ def _associated(source, target, labels, metric, config, axis_name):
         contrast=config.contrast_normalisation,
         implementation=config.implementation,
     )
-    values = (
-        found.values
-        if config.kind == "contrast"
-        else -pair_similarity(source, target, found, metric=metric)
-    )
-    everywhere = jnp.ones_like(found.mask)
-    return masked_mean(values, found.mask, axis_name), masked_mean(
-        found.mask.astype(jnp.float32), everywhere, axis_name
+    values = found.values
+    if config.kind == "similarity":
+        values = -pair_similarity(source, target, found, metric=metric)
+    is_valid, everywhere = found.mask.astype(jnp.float32), jnp.ones_like(found.mask)
+    return (
+        masked_mean(values, found.mask, axis_name),
+        masked_mean(is_valid, everywhere, axis_name),
     )
 
 
-def _smoothing(logits, mask, config, axis_name):
+def _smoothing(logits, mask, *, config, axis_name):
     values = adaptive_label_smoothing(logits, config.threshold)  # [N, h, w]
-    return masked_mean(values, jnp.broadcast_to(mask[:, None, None], values.shape), axis_name)
+    return masked_mean(values, _step.pixel_mask(mask, values.shape), axis_name)
 
 
-def losses(source_output, target_output, batch, config, axis_name=None):
+def losses(source_output, target_output, batch, *, config, axis_name=None):
     """All terms of one micro-batch.
 
     Args:
@@ -126,23 +122,18 @@ def losses(source_output, target_output, batch, config, axis_name=None):
     Returns:
       (float32 scalar, this device's share of the loss; {name: share of the unweighted term}).
     """
-    labels, mask, pair_mask = (
-        batch["source"]["label"],
-        batch["source"]["mask"],
-        batch["source"]["mask"] & batch["target"]["mask"],
-    )
+    labels, mask = batch["source"]["label"], batch["source"]["mask"]
+    pair_mask = mask & batch["target"]["mask"]
     valid = valid_pixels(labels, mask)
     upsampled = resize_bilinear(source_output.logits, labels.shape[1:], align_corners=False)
     terms = {"segmentation": masked_mean(cross_entropy_map(upsampled, labels), valid, axis_name)}
     weights = {"segmentation": 1.0}
     if config.lovasz_weight:
         whole = (gather(x, axis_name) for x in (jax.nn.softmax(upsampled), labels, valid))
-        terms["lovasz"], weights["lovasz"] = (
-            share(lovasz_softmax(*whole), axis_name),
-            config.lovasz_weight,
-        )
+        terms["lovasz"] = share(lovasz_softmax(*whole), axis_name)
+        weights["lovasz"] = config.lovasz_weight
     association = config.association
-    paired_labels = jnp.where(pair_mask[:, None, None], labels, IGNORED)
+    paired_labels = _step.without_padding(labels, pair_mask)
     low_labels = resize_nearest_legacy(paired_labels, source_output.logits.shape[1:3])
     levels = {
         "feature": (association.feature_level, "cosine", lambda output: output.features),
@@ -160,21 +151,24 @@ def losses(source_output, target_output, batch, config, axis_name=None):
                 choose(target_output),
                 low_labels,
                 metric,
-                association,
-                axis_name,
+                config=association,
+                axis_name=axis_name,
             )
             weights[name] = association.weight
     if config.label_smoothing.weight:
         for domain, output in (("source", source_output), ("target", target_output)):
             name = f"smoothing_{domain}"
             terms[name] = _smoothing(
-                output.logits, batch[domain]["mask"], config.label_smoothing, axis_name
+                output.logits,
+                batch[domain]["mask"],
+                config=config.label_smoothing,
+                axis_name=axis_name,
             )
             weights[name] = config.label_smoothing.weight
     return sum(weight * terms[name] for name, weight in weights.items()), terms
 
 
-def train_step(state, batch, rng, *, config, model, axis_name=None):
+def train_step(state, batch, _rng, *, config, model, axis_name=None):
     """One SGD step on the mean gradient of config.accumulate micro-batches, which move the running
     statistics one after the other.
 
@@ -182,9 +176,9 @@ def train_step(state, batch, rng, *, config, model, axis_name=None):
       batch: "source" with image [accumulate * N, h, w, 3], label int32 [.., H, W], mask; "target"
         with image and mask.
     """
-    del rng  # nothing here is random
 
     def loss_fn(params, batch_stats, micro):
+        # both domains have one set of statistics
         passes = dict(domain=config.target_bn, axis_name=axis_name)
         target_output, batch_stats = forward_train(
             model, params, batch_stats, micro["target"], **passes
@@ -192,7 +186,9 @@ def train_step(state, batch, rng, *, config, model, axis_name=None):
         source_output, batch_stats = forward_train(
             model, params, batch_stats, micro["source"], **passes
         )
-        loss, terms = losses(source_output, target_output, micro, config, axis_name)
+        loss, terms = losses(
+            source_output, target_output, micro, config=config, axis_name=axis_name
+        )
         return loss, (terms | {"loss": loss}, batch_stats)
 
     def accumulate(carry, micro):
@@ -203,20 +199,17 @@ def train_step(state, batch, rng, *, config, model, axis_name=None):
         return (jax.tree.map(jnp.add, grads, new), batch_stats), terms
 
     start = (jax.tree.map(jnp.zeros_like, state.params), state.batch_stats)
-    # XLA on a CPU convolves ten times slower inside of a loop, be it one of a single turn
     if config.accumulate == 1:
+        # XLA on a CPU convolves ten times slower inside of a loop, be it one of a single turn
         (grads, batch_stats), terms = accumulate(start, batch)
-    # a loop, not its unrolling: XLA would be free to hold the activations of several micro-batches
-    # at a time
     else:
+        # a loop, not its unrolling: XLA would be free to hold the activations of several
+        # micro-batches at a time
         (grads, batch_stats), terms = jax.lax.scan(
             accumulate, start, _micro_batches(batch, config.accumulate)
         )
-    grads, terms = (
-        jax.tree.map(lambda x: x / config.accumulate, grads),
-        jax.tree.map(jnp.mean, terms),
+    grads = jax.tree.map(lambda x: x / config.accumulate, grads)
+    terms = jax.tree.map(jnp.mean, terms)
+    return _step.finish(
+        state, grads, batch_stats, terms, config=config, model=model, axis_name=axis_name
     )
-    state, grad_norm = segmenter.apply_gradients(
-        state, grads, batch_stats, config=config, model=model, axis_name=axis_name
-    )
-    return state, total(terms, axis_name) | {"grad_norm": grad_norm}

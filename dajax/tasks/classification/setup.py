@@ -218,7 +218,9 @@ def evaluate(state, *, data, model, config, run):
 
 
 def judge_refresh(state, *, data):
-    """See dajax.tasks: the accuracy of the pseudo-labels."""
+    """See dajax.tasks: the accuracy of the pseudo-labels, where the method keeps any."""
+    if "pseudo_labels" not in state.extra:
+        return {}
     accuracy = pseudo_label_accuracy(state.extra["pseudo_labels"], data)
     return {} if accuracy is None else {"pseudo_label_accuracy_evaluation_only": accuracy}
 

@@ -155,9 +155,9 @@ def _drawn_from(stage):
     """Sets that the shuffled batches of a stage come from."""
     if stage.method == "source_only_seg":
         return (stage.domain,)
-    return {"adabn": ("target",), "self_training": ("target",), "pseudo_labels": ()}.get(
-        stage.method, ("source", "target")
-    )
+    if stage.method == "self_training" and not stage.source_weight:
+        return ("target",)
+    return {"adabn": ("target",), "pseudo_labels": ()}.get(stage.method, ("source", "target"))
 
 
 def problems(config, domains, *, files=True, training=True):

@@ -40,9 +40,8 @@ def make_batch(seed=0):
 
 
 def initial(config):
-    images = {"source": 1, "target": 1, "sources": 1}
     return METHODS[config.method].init(
-        jax.random.key(0), jnp.zeros((2, WIDTH)), config=config, model=MODEL, num_images=images
+        jax.random.key(0), jnp.zeros((2, WIDTH)), config=config, model=MODEL
     )
 
 
@@ -98,18 +97,15 @@ def test_mcds_features_and_classifiers_have_optimisers_of_their_own(frozen, movi
         else ((heads, new_heads), (features, new_features))
     )
     assert_equal(*still)
-    assert all(
-        np.abs(a - b).max() > 0
-        for a, b in zip(jax.tree.leaves(moved[0]), jax.tree.leaves(moved[1]))
-    )
+    assert all(np.abs(a - b).max() > 0 for a, b in zip(*map(jax.tree.leaves, moved), strict=True))
     assert metrics["ce"] > 0 and metrics["ce_second"] > 0
 
 
 @pytest.mark.parametrize("method", ["dan", "jan"])
 def test_unknown_kernels_and_statistics_are_refused(method):
-    with pytest.raises(UserError, match="unknown kernel 'cans'; known: tllib, can"):
+    with pytest.raises(UserError, match="kernel='cans': unknown; known: tllib, can"):
         initial(stage(method, kernel="cans"))
-    with pytest.raises(UserError, match="unknown statistic 'cubic'; known: linear, quadratic"):
+    with pytest.raises(UserError, match="statistic='cubic': unknown; known: linear, quadratic"):
         initial(stage(method, statistic="cubic"))
 
 

@@ -1,4 +1,4 @@
-"""CAN's train step and refresh against three whole updates of the authors' solver (can_step.npz)."""
+"""CAN's train step and refresh against three updates of the authors' solver (can_step.npz)."""
 
 import jax
 import jax.numpy as jnp
@@ -7,6 +7,7 @@ import pytest
 from toy_classifier import ArrayFeed, ToyNetwork
 
 from dajax import parallel
+from dajax.methods import Sizes
 from dajax.methods.classification import _clustering_loop as alternation
 from dajax.methods.classification import can
 from dajax.ops.host_arrays import aligned_empty
@@ -66,15 +67,9 @@ def setting(case):
 
 
 def make_state(model, config, params, stats, num_target=10):
-    images, counts = (
-        jnp.zeros((2, params["classifier"]["fc1"]["kernel"].shape[0])),
-        {
-            "source": 1,
-            "target": num_target,
-            "sources": 1,
-        },
-    )
-    state = can.init(jax.random.key(0), images, config=config, model=model, num_images=counts)
+    images = jnp.zeros((2, params["classifier"]["fc1"]["kernel"].shape[0]))
+    sizes = Sizes(source=1, target=num_target, num_sources=1)
+    state = can.init(jax.random.key(0), images, config=config, model=model, sizes=sizes)
     return state.replace(
         params=jax.tree.map(jnp.array, params), batch_stats=jax.tree.map(jnp.array, stats)
     )
@@ -152,7 +147,7 @@ def test_clustering_after_the_updates_is_the_authors(case, setting):
     )
     state = make_state(model, config, params, stats, num_target=len(cluster["tgt_x"]))
     centers = alternation.source_centers(
-        "source", domain=0, **alternation.passes(state, data=data, config=config, model=model)
+        "source", norm_set=0, **alternation.passes(state, data=data, config=config, model=model)
     )
     np.testing.assert_allclose(
         centers, cluster["init_centers"], atol=TOLERANCE * np.abs(cluster["init_centers"]).max()
@@ -210,7 +205,7 @@ def test_evaluation_is_the_authors(case, setting):
 
 @pytest.mark.slow
 def test_four_devices_are_one_device(case, setting):
-    """Class-aware rows padded to the devices, and masked unevenly: a class absent, a class short."""
+    """Class-aware rows padded to the devices and masked unevenly: a class absent, a class short."""
     model, config, params, stats = setting
     batch = make_batch(case["data"], 0)
     rows = len(batch["class_source"]["mask"])

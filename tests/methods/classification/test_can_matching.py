@@ -1,4 +1,4 @@
-"""CAN's refresh where k-means has exchanged the classes: a cluster counts as the class it matches."""
+"""CAN's refresh where k-means has exchanged classes: a cluster counts as the class it matches."""
 
 from typing import ClassVar
 

@@ -22,7 +22,7 @@ DEVICES = (1, 4, 8)
 
 
 def padded(num_blocks, per_class, devices):
-    """Row numbers 0 .. R - 1 and then -1, a share for each device: int32 [devices, R' / devices]."""
+    """Row numbers 0 .. R - 1 and then -1, split over devices: int32 [devices, R' / devices]."""
     rows = np.arange(num_blocks * per_class, dtype=np.int32)
     return np.pad(rows, (0, -len(rows) % devices), constant_values=-1).reshape(devices, -1)
 

@@ -2,6 +2,8 @@
 sources where they must not break.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,6 +12,7 @@ from toy_classifier import ArrayFeed, ToyNetwork
 
 from dajax.errors import UserError
 from dajax.losses.classification import cross_entropy
+from dajax.methods import Sizes
 from dajax.methods.classification import can, mscan
 from dajax.models.apply import forward_train
 from dajax.recipes import can as can_config
@@ -31,9 +34,9 @@ def network(num_domains):
 
 
 def initial(config, model, method=mscan, num_target=40):
-    images = {"source": 1, "target": num_target, "sources": SOURCES}
+    sizes = Sizes(source=1, target=num_target, num_sources=SOURCES)
     return method.init(
-        jax.random.key(0), jnp.zeros((2, WIDTH)), config=config, model=model, num_images=images
+        jax.random.key(0), jnp.zeros((2, WIDTH)), config=config, model=model, sizes=sizes
     )
 
 
@@ -112,7 +115,7 @@ def test_scarce_classes_train_on(step, name):
 
 
 def test_one_source_is_can():
-    """E = 1: the weight is 1, the ensemble has one member, and a step and a clustering are CAN's."""
+    """E = 1: the weight is 1, the ensemble has one member; step and clustering are CAN's."""
     ours, theirs = stage(1), can_config.stage(cls_base.parse("digits"))
     theirs.class_aware, theirs.batch_size = ours.class_aware, ours.batch_size
     model = network(2)
@@ -137,13 +140,12 @@ def test_one_source_is_can():
             },
         ),
     ):
-        images = {"source": 1, "target": 40, "sources": 1}
+        sizes = Sizes(source=1, target=40, num_sources=1)
         state = method.init(
-            jax.random.key(0), jnp.zeros((2, WIDTH)), config=config, model=model, num_images=images
+            jax.random.key(0), jnp.zeros((2, WIDTH)), config=config, model=model, sizes=sizes
         )
-        state, metrics = jax.jit(
-            lambda s, b: method.train_step(s, b, None, config=config, model=model)
-        )(state, batch)
+        step = jax.jit(functools.partial(method.train_step, config=config, model=model))
+        state, metrics = step(state, batch, None)
         labels, target = np.repeat(np.arange(CLASSES), 5), np.repeat(np.arange(CLASSES), 10)
         data = rows(np.random.default_rng(4), labels), labels
         feed = ArrayFeed(
@@ -238,7 +240,7 @@ def test_one_sources_images_move_its_own_statistics_only(step):
                     err_msg=f"{layer} {key} {domain}",
                 )
     kernel = np.asarray(state.params["classifier"]["fc1"]["kernel"])
-    for stats, rows in zip(found, (batch, changed)):
+    for stats, rows in zip(found, (batch, changed), strict=True):
         expected = 0.0
         for name in ("source1", "class_source1"):
             expected = 0.9 * expected + 0.1 * (rows[name]["image"] @ kernel).mean(0)
@@ -297,11 +299,11 @@ def test_weights_that_are_no_constants_pull_by_their_own_slope(step):
 
 
 def test_a_wrong_number_of_sources_or_an_unknown_choice_is_one_clear_line():
-    with pytest.raises(UserError, match="target_bn=3, but the data have 2 source"):
+    with pytest.raises(UserError, match="target_bn=3: the data have 2 source"):
         initial(stage(3), network(4))
     for key, match in (
-        ("weighting", "unknown weighting 'x'; known: bsa"),
-        ("clustering.ensemble", "unknown clustering.ensemble 'x'; known: mean"),
+        ("weighting", "weighting='x': unknown; known: bsa"),
+        ("clustering.ensemble", "clustering.ensemble='x': unknown; known: mean"),
     ):
         config = stage()
         config.update_from_flattened_dict({key: "x"})

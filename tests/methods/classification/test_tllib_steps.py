@@ -47,10 +47,7 @@ def compiled(config, model):
 def make(config, model, tables, step=0):
     """A state at `step` whose parameters are `tables`, by network, where they are given."""
     images = jnp.zeros((2, tables["classifier"]["table"]["kernel"].shape[0]))
-    counts = {"source": 1, "target": 1, "sources": 1}
-    state = METHODS[config.method].init(
-        jax.random.key(0), images, config=config, model=model, num_images=counts
-    )
+    state = METHODS[config.method].init(jax.random.key(0), images, config=config, model=model)
     params = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), state.params | tables)
     return state.replace(params=params, step=jnp.int32(step))
 
@@ -161,7 +158,7 @@ def dann(golden):
 
 
 def test_danns_steps_are_tllibs(dann):
-    """At steps 0, 300 and 5,000 of the recipe's schedule: nothing reversed, a seventh, nearly all."""
+    """At steps 0, 300 and 5,000 of the schedule nothing is reversed, a seventh, nearly all."""
     step, state_of, batch, cases = dann
     for case in cases.values():
         outcome = step(state_of(case), batch)

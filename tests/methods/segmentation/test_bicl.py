@@ -10,6 +10,7 @@ import prototype_golden as pg
 import pytest
 from bicl_golden import ABLATION, CODE, settings
 
+from dajax.methods.segmentation import _segmenter as segmenter
 from dajax.methods.segmentation import bicl
 from dajax.models.aspp import SegOutput
 from dajax.ops.labels import IGNORED
@@ -36,7 +37,7 @@ def test_each_contrast_and_its_gradient_are_the_slides(formula, term, name, othe
     _, terms, _, grads = formula.evaluate(settings(**alone))
     pg.assert_value(terms[term], formula.case[f"{name}_mean"])
     assert other not in terms
-    for grad, domain in zip(grads, "ST"):
+    for grad, domain in zip(grads, "ST", strict=True):
         pg.assert_close(grad, np.moveaxis(formula.case[f"{name}_mean_grad_f{domain}"], 1, -1))
     _, stopped, _, grads = formula.evaluate(settings(prototype_gradient=False, **alone))
     pixels, constant = (grads[1], grads[0]) if term == "forward" else grads
@@ -58,7 +59,7 @@ def test_the_loss_is_the_weighted_sum_of_its_terms(formula):
     np.testing.assert_allclose(
         loss, base + 0.11 * (formula.case["fc_mean"] + formula.case["bc_mean"]), rtol=1e-5
     )
-    for grad, domain in zip(grads, "ST"):
+    for grad, domain in zip(grads, "ST", strict=True):
         both = formula.case[f"fc_mean_grad_f{domain}"] + formula.case[f"bc_mean_grad_f{domain}"]
         pg.assert_close(grad, 0.11 * np.moveaxis(both, 1, -1))
 
@@ -113,7 +114,7 @@ def test_a_wanted_share_labels_the_most_similar_pixels_of_the_target(formula):
 
 
 def test_the_threshold_of_a_share_remembers_the_steps_before(formula):
-    """Remembered for a half, higher scores leave a fifth of the batch above the six tenths of all."""
+    """Higher scores, remembered for a half, leave a fifth of the batch above six tenths of all."""
     high = jnp.zeros(NUM_BINS).at[-1].set(1.0)
     config = settings(**{"dynamic.share": 0.6, "decay": 0.5})
     _, terms, moved, _ = formula.evaluate(config, extra=formula.extra | {"scores": high})
@@ -188,12 +189,14 @@ def evaluate_iteration(case, config):
     extra = {"mu_source": jnp.zeros((classes, width)), "known_source": jnp.zeros(classes, bool)}
 
     def loss_fn(inputs):
-        loss, terms, after = bicl.losses(
-            *(SegOutput(inputs[f"feature_{d}"], inputs[f"logits_{d}"], None) for d in "st"),
-            batch,
-            extra,
-            config,
-        )
+        seen = [
+            segmenter.at_size(
+                SegOutput(inputs[f"feature_{domain[0]}"], inputs[f"logits_{domain[0]}"], None),
+                part["label"].shape[1:],
+            )
+            for domain, part in batch.items()
+        ]
+        loss, terms, after = bicl.losses(*seen, batch, extra, config=config)
         return loss, (terms, after)
 
     names = ("logits_s", "logits_t", "feature_s", "feature_t")

@@ -8,6 +8,7 @@ import prototype_golden as pg
 import pytest
 from bicl_golden import CODE, settings
 
+from dajax.methods.segmentation import _segmenter as segmenter
 from dajax.methods.segmentation import bicl
 from dajax.models.aspp import SegOutput
 from dajax.ops.labels import IGNORED
@@ -108,7 +109,7 @@ def test_without_dynamic_labels_the_static_ones_count(formula):
 
 
 def test_labels_come_to_the_features_by_their_upper_left_pixels(formula):
-    """Label maps of twice the size, other pixels ignored: the contrast is that of the small maps."""
+    """Label maps of twice the size, other pixels ignored: the contrast of the small maps."""
 
     def enlarged(part):
         label = np.full((2, *(2 * n for n in part["label"].shape[1:])), IGNORED, np.int32)
@@ -147,7 +148,11 @@ def test_a_dynamic_label_by_hand():
         config = settings(
             **{"dynamic.calibrate": calibrate, "dynamic.threshold": 0.8, "decay": 0.0}
         )
-        _, terms, moved = bicl.losses(*outputs, batch, extra, config)
+        seen = [
+            segmenter.at_size(output, batch[domain]["label"].shape[1:])
+            for domain, output in zip(("source", "target"), outputs, strict=True)
+        ]
+        _, terms, moved = bicl.losses(*seen, batch, extra, config=config)
         assert terms["labelled_dynamic"] == share and terms["labelled_static"] == 0
         np.testing.assert_allclose(moved["mu_target"], means, rtol=1e-6)
         if calibrate:

@@ -78,9 +78,7 @@ def trained(request):
     model = make_model(config)
 
     def initial_state():
-        return bicl.init(
-            jax.random.key(0), jnp.zeros((2, *SHAPE)), config=config, model=model, num_images={}
-        )
+        return bicl.init(jax.random.key(0), jnp.zeros((2, *SHAPE)), config=config, model=model)
 
     outcomes = []
     for devices in (jax.devices()[:1], jax.devices()):
@@ -100,7 +98,7 @@ def test_four_devices_are_one_device(trained):
     sum; the moving prototypes too.
     """
     config, _, (one, four) = trained
-    for i, ((state, metrics), (other, other_metrics)) in enumerate(zip(one, four)):
+    for i, ((state, metrics), (other, other_metrics)) in enumerate(zip(one, four, strict=True)):
         for name, value in state.items():
             # the later steps begin where rounding has been
             unit = max(np.abs(value).max(), 1e-3 if i == 0 else 1.0)
@@ -144,22 +142,25 @@ def test_steps_change_what_they_should_and_nothing_else(trained):
 
 def test_settings_that_cannot_be_meant_are_refused():
     wrong = {
-        "contrast_kind": ("pairs", "unknown contrast_kind 'pairs'; known: batch, pair"),
-        "entropy": ("double", "unknown entropy 'double'; known: right, double_softmax"),
-        "priority": ("hybrid", "unknown priority 'hybrid'; known: dynamic, static"),
-        "dynamic.score": ("softmax", "unknown dynamic.score 'softmax'; known: cosine, probability"),
-        "temperature": (0.0, "temperature=0.0: it must be positive"),
-        "decay": (1.5, "decay=1.5: it is the share of the old prototype"),
+        "contrast_kind": ("pairs", "contrast_kind='pairs': unknown; known: batch, pair"),
+        "entropy": ("double", "entropy='double': unknown; known: right, double_softmax"),
+        "priority": ("hybrid", "priority='hybrid': unknown; known: dynamic, static"),
+        "dynamic.score": (
+            "softmax",
+            "dynamic.score='softmax': unknown; known: cosine, probability",
+        ),
+        "temperature": (0.0, "temperature=0.0: expected a positive number"),
+        "decay": (1.5, "decay=1.5: expected the share of the old prototype"),
         "dynamic.share": (
             1.0,
             (
-                "dynamic.share=1.0: of the target's pixels, from 0 (dynamic.threshold counts) to"
-                " below 1"
+                "dynamic.share=1.0: expected a share of the target's pixels, below 1; 0:"
+                " dynamic.threshold counts"
             ),
         ),
         "dynamic.threshold": (
             1.0,
-            "dynamic.threshold=1.0: from -1 to below 1 for dynamic.score='cosine'",
+            "dynamic.threshold=1.0: expected -1 to below 1, since dynamic.score='cosine'",
         ),
     }
     config = stage_config()
@@ -170,16 +171,18 @@ def test_settings_that_cannot_be_meant_are_refused():
                 None,
                 config=stage_config(**{key: value}),
                 model=make_model(config),
-                num_images={},
             )
         assert message in str(error.value)
     with pytest.raises(
-        UserError, match="dynamic.share=0.3 without dynamic labels: set it to 0, or dynamic.on=True"
+        UserError,
+        match="dynamic.share=0.3: there are no dynamic labels: set it to 0, or dynamic.on=True",
     ):
         bicl.check(stage_config(**{"dynamic.share": 0.3, "dynamic.on": False}), make_model(config))
     with pytest.raises(UserError, match="no dynamic labels: set dynamic.on=False"):
         bicl.check(stage_config(contrast_kind="pair"), make_model(config))
-    with pytest.raises(UserError, match="set config.model.heads='single', found 'twin'"):
+    with pytest.raises(
+        UserError, match="config.model.heads='twin': set it to 'single', which bicl needs"
+    ):
         bicl.check(config, make_model(config, heads="twin"))
 
 

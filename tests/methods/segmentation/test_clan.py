@@ -51,9 +51,7 @@ def first_step():
         "source": {"image": images[0], "label": labels, "mask": mask},
         "target": {"image": images[1], "mask": mask},
     }
-    state = clan.init(
-        jax.random.key(0), jnp.zeros((2, *SIZE_HW, 3)), config=config, model=model, num_images={}
-    )
+    state = clan.init(jax.random.key(0), jnp.zeros((2, *SIZE_HW, 3)), config=config, model=model)
     _, metrics = jax.jit(
         lambda state, batch: clan.train_step(state, batch, None, config=config, model=model)
     )(state, batch)
@@ -122,11 +120,10 @@ def test_without_a_warm_up_the_adversary_weighs_from_the_first_step(first_step, 
 def test_an_unknown_place_of_the_loss_is_refused():
     config = clan_config.get_config("scenes").clan
     config.loss.on = "sum"
-    with pytest.raises(UserError, match="unknown loss.on 'sum'; known: heads, ensemble"):
+    with pytest.raises(UserError, match="loss.on='sum': unknown; known: heads, ensemble"):
         clan.init(
             jax.random.key(0),
             jnp.zeros((1, *SIZE_HW, 3)),
             config=config,
             model=small(config),
-            num_images={},
         )

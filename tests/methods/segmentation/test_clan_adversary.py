@@ -106,10 +106,11 @@ def setting(case, differentiate_map=True):
     )
     assert config.adversarial.weight == case["lam_adv"]
     state = METHODS["clan"].init(
-        jax.random.key(0), jnp.zeros((1, 2, 2, 1)), config=config, model=model, num_images={}
+        jax.random.key(0), jnp.zeros((1, 2, 2, 1)), config=config, model=model
     )
     params = {
-        name: {"kernel": jnp.asarray(table)} for name, table in zip(("layer5", "layer6"), tables)
+        name: {"kernel": jnp.asarray(table)}
+        for name, table in zip(("layer5", "layer6"), tables, strict=True)
     }
     state = state.replace(
         params={"segmenter": params, "discriminator": discriminator_params(str(case["salt"]))},

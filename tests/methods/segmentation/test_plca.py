@@ -56,7 +56,7 @@ def evaluate(inputs, batch, config):
             SegOutput(inputs[f"feats_{domain}"], inputs[f"logits_{domain}"], None)
             for domain in "ST"
         )
-        return plca.losses(*outputs, batch, config)
+        return plca.losses(*outputs, batch, config=config)
 
     (loss, terms), grads = jax.jit(jax.value_and_grad(loss_fn, has_aux=True))(inputs)
     return loss, terms, grads
@@ -165,9 +165,7 @@ def tiny_step(accumulate):
     )
     model = build_segmenter(network, config, num_classes=3)
     model = model.clone(backbone=model.backbone.clone(stage_sizes=(1, 1, 1, 1)))
-    state = plca.init(
-        jax.random.key(0), jnp.zeros((2, 16, 24, 3)), config=config, model=model, num_images={}
-    )
+    state = plca.init(jax.random.key(0), jnp.zeros((2, 16, 24, 3)), config=config, model=model)
     return (
         jax.jit(
             lambda state, batch: plca.train_step(
@@ -205,24 +203,24 @@ def test_two_equal_micro_batches_give_the_gradient_of_one():
 def test_unknown_kinds_and_second_heads_are_refused():
     config = plca_config.get_config("scenes")
     model = build_segmenter(ConfigDict(seg_base.small_network("twin")), config.plca, num_classes=3)
-    with pytest.raises(UserError, match="set config.model.heads='single', found 'twin'"):
-        plca.init(
-            jax.random.key(0),
-            jnp.zeros((1, 32, 32, 3)),
-            config=config.plca,
-            model=model,
-            num_images={},
-        )
-    config.plca.association.kind = "simplca"
     with pytest.raises(
-        UserError, match="unknown association.kind 'simplca'; known: contrast, similarity"
+        UserError, match="config.model.heads='twin': set it to 'single', which plca needs"
     ):
         plca.init(
             jax.random.key(0),
             jnp.zeros((1, 32, 32, 3)),
             config=config.plca,
             model=model,
-            num_images={},
+        )
+    config.plca.association.kind = "simplca"
+    with pytest.raises(
+        UserError, match="association.kind='simplca': unknown; known: contrast, similarity"
+    ):
+        plca.init(
+            jax.random.key(0),
+            jnp.zeros((1, 32, 32, 3)),
+            config=config.plca,
+            model=model,
         )
 
 
@@ -279,7 +277,8 @@ def test_aggregation_at_test_time_is_the_authors(golden):
             np.testing.assert_allclose(
                 scores, np.moveaxis(arrays["probs_agg"], 1, -1), rtol=0, atol=1e-6
             )
-            pairs = zip(jnp.asarray(arrays["gt"], jnp.int32), prediction.astype(jnp.int32))
+            labels, predictions = jnp.asarray(arrays["gt"], jnp.int32), prediction.astype(jnp.int32)
+            pairs = zip(labels, predictions, strict=True)
             counts = sum(
                 confusion_matrix(label, row, jnp.ones(size, bool), 7) for label, row in pairs
             )

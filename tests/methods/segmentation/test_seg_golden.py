@@ -57,7 +57,7 @@ def weights(names, salt, heads):
 def run(case, method, model, config, names, salts):
     """Metrics of every iteration, and the state after each."""
     rng = jax.random.key(0)
-    state = method.init(rng, jnp.zeros((1, 33, 33, 3)), config=config, model=model, num_images={})
+    state = method.init(rng, jnp.zeros((1, 33, 33, 3)), config=config, model=model)
     network, salt = state.params["segmenter"], str(case["salt"])
     params, stats, report = from_torch_segmenter(
         weights(names, salt, model.heads), network, state.batch_stats["segmenter"]

@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 from prototype_golden import CONTRAST_TOLERANCE, assert_close, assert_value, ints, last
 
 from dajax.errors import UserError
+from dajax.methods.segmentation import _segmenter as segmenter
 from dajax.methods.segmentation import spcl
 from dajax.models.apply import inference
 from dajax.models.aspp import SegOutput
@@ -45,7 +46,10 @@ def step_of(case, t):
 
 def run(outputs, batch, extra, config):
     def loss_fn(outputs):
-        loss, terms, new = spcl.losses(*outputs, batch, extra, config)
+        # The target's logits are read at the grid of the features alone.
+        size_hw = batch["source"]["label"].shape[1:]
+        seen = [segmenter.at_size(output, size_hw) for output in outputs]
+        loss, terms, new = spcl.losses(*seen, batch, extra, config=config)
         return loss, (terms, new)
 
     return jax.jit(jax.value_and_grad(loss_fn, has_aux=True))(outputs)
@@ -128,9 +132,11 @@ def test_an_online_label_must_be_above_its_threshold():
     # class 0 at 0.99995 twice, 0.5 exactly, and 0.50025
     logits = jnp.array([[[[10.0, 0.0], [10.0, 0.0], [0.0, 0.0], [0.001, 0.0]]]])
     part = {"mask": jnp.ones(1, bool)}
-    np.testing.assert_array_equal(spcl.target_labels(part, logits, config)[0, 0], [0, 0, 255, 0])
     np.testing.assert_array_equal(
-        spcl.target_labels({"mask": jnp.zeros(1, bool)}, logits, config), 255
+        spcl.target_labels(part, logits, config=config)[0, 0], [0, 0, 255, 0]
+    )
+    np.testing.assert_array_equal(
+        spcl.target_labels({"mask": jnp.zeros(1, bool)}, logits, config=config), 255
     )
 
 
@@ -172,9 +178,7 @@ def test_the_refresh_makes_prototypes_once_of_the_rows_that_are_no_padding():
         }
     )
     model = build_segmenter(network, config, num_classes=3)
-    state = spcl.init(
-        jax.random.key(0), jnp.zeros((2, 16, 24, 3)), config=config, model=model, num_images={}
-    )
+    state = spcl.init(jax.random.key(0), jnp.zeros((2, 16, 24, 3)), config=config, model=model)
     assert spcl.schedule(state, config=config).refresh_at == 0
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 2, (2, 16, 24)).astype(np.int32)
@@ -204,7 +208,5 @@ def test_the_refresh_makes_prototypes_once_of_the_rows_that_are_no_padding():
 
 def test_unknown_choices_are_refused():
     config = seg_base.without(spcl_config.get_config("scenes").spcl, target_mask="offline")
-    with pytest.raises(UserError, match="unknown target_mask 'offline'; known: files, online"):
-        spcl.init(
-            jax.random.key(0), jnp.zeros((2, 16, 24, 3)), config=config, model=None, num_images={}
-        )
+    with pytest.raises(UserError, match="target_mask='offline': unknown; known: files, online"):
+        spcl.init(jax.random.key(0), jnp.zeros((2, 16, 24, 3)), config=config, model=None)
