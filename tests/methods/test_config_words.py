@@ -7,6 +7,7 @@ import json
 import re
 import types
 
+import in_process
 import jax
 import pytest
 import tiny
@@ -20,6 +21,8 @@ from dajax.engine.signals import StopFlag
 from dajax.errors import UserError
 from dajax.methods import METHODS
 from dajax.settings import SettingError, choice, part_of_config
+from dajax.tasks.classification import setup as classification
+from dajax.tasks.segmentation import setup as segmentation
 
 RECIPES = (
     "adaptsegnet:scenes,levels=multi", "bicl", "clan", "plca", "source_only_seg", "spcl",
@@ -30,6 +33,10 @@ FREE = re.compile(
     r"(name|task|metric|stages|runtime\..*|data\..*|model\.weights"
     r"|\w+\.(method|init_from|labels_from|transform|domain|.*lr_multipliers|.*repeats))"
 )
+
+
+# Words of the network itself; for the others one that is traced at once will do.
+OF_THE_NETWORK = re.compile(r"model\..*|\w+\.(stop_gradient_after|norm|norm_affine)")
 
 
 @functools.cache
@@ -57,6 +64,7 @@ def words():
 
 
 WORDS = words()
+SHALLOW = in_process.shallow(segmentation.build_segmenter)
 
 
 def begin(config, name):
@@ -78,10 +86,13 @@ def begin(config, name):
     return stages._make_stage(config, name, tiny.ROOT, devices, task, domains, StopFlag())
 
 
-def refusal(name, key, value):
+def refusal(name, key, value, monkeypatch):
     """The line that a recipe with another value ends in."""
     config = read(name)
     config.update_from_flattened_dict({key: value})
+    if not OF_THE_NETWORK.fullmatch(key):
+        monkeypatch.setattr(classification, "build_network", in_process.flat)
+        monkeypatch.setattr(segmentation, "build_segmenter", SHALLOW)
     part = key.partition(".")[0]
     stage = name.partition(":")[0] if part == "model" else part
     with pytest.raises(UserError) as error:
@@ -96,9 +107,9 @@ def test_the_words_of_every_method_are_here():
 
 
 @pytest.mark.parametrize("of, key", WORDS)
-def test_a_wrong_word_is_one_line_that_names_stage_and_key(of, key):
+def test_a_wrong_word_is_one_line_that_names_stage_and_key(of, key, monkeypatch):
     name, whole = WORDS[of, key]
-    line = refusal(name, whole, "no_such_word")
+    line = refusal(name, whole, "no_such_word", monkeypatch)
     assert line.startswith(f"config.{whole}='no_such_word': unknown; known: "), line
 
 
@@ -114,8 +125,8 @@ def test_a_wrong_word_is_one_line_that_names_stage_and_key(of, key):
         ("dann", "dann.target_bn", 1, "config.dann.joint_pass=True: puts both domains through"),
     ],
 )
-def test_a_value_that_does_not_fit_is_one_line(name, key, value, says):
-    assert says in refusal(name, key, value)
+def test_a_value_that_does_not_fit_is_one_line(name, key, value, says, monkeypatch):
+    assert says in refusal(name, key, value, monkeypatch)
 
 
 @pytest.mark.parametrize(
@@ -129,13 +140,15 @@ def test_a_value_that_does_not_fit_is_one_line(name, key, value, says):
         ("clan", "clan.discriminator_optimizer.kind", "sgd", "or choose among adam"),
     ],
 )
-def test_a_word_whose_keys_the_recipe_does_not_have_is_one_line(name, key, value, says):
-    line = refusal(name, key, value)
+def test_a_word_whose_keys_the_recipe_does_not_have_is_one_line(
+    name, key, value, says, monkeypatch
+):
+    line = refusal(name, key, value, monkeypatch)
     assert line.startswith(f"config.{key}='{value}': ") and says in line, line
 
 
-def test_a_pattern_without_a_parameter_names_stage_and_key():
-    line = refusal("can", "can.optimizer.lr_multipliers", (("/haed/", 10.0),))
+def test_a_pattern_without_a_parameter_names_stage_and_key(monkeypatch):
+    line = refusal("can", "can.optimizer.lr_multipliers", (("/haed/", 10.0),), monkeypatch)
     assert line.startswith("config.can.optimizer.lr_multipliers='/haed/': matches no parameter")
 
 
