@@ -55,7 +55,7 @@ def optimizer_of(config, model, params):
     return optimizer_at("optimizer", config, params, frozen=model.frozen_parameters())
 
 
-def first_state(params, batch_stats, *, config, model, extra=None):
+def initial_state(params, batch_stats, *, config, model, extra=None):
     """TrainState at step 0 of a stage with one optimiser."""
     opt_state = optimizer_of(config, model, params).transformation.init(params)
     return TrainState.create(
@@ -88,7 +88,7 @@ def finish(state, grads, batch_stats, shares, *, config, model, axis_name):
     return after, total(shares, axis_name) | figures
 
 
-def first_states_of(optimizers, parts):
+def initial_opt_states(optimizers, parts):
     """{part: state of its optimiser} at step 0; arguments as update_parts has them."""
     return {name: own.transformation.init(parts[name]) for name, own in optimizers.items()}
 

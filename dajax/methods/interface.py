@@ -55,8 +55,10 @@ class Method(Protocol):
         """
 
     def plan(self, state: TrainState, /, *, data: Any, config: Any) -> dict[str, Any]:
-        """{part name: Part} of every step's batch until the next refresh, from what the task's feed
-        `data` offers.
+        """{part name: Part}: what the batch of every step until the next refresh consists of.
+
+        Args:
+          data: the task's feed, dajax/tasks/TASK/feed.py; what it offers are Parts.
         """
 
     def train_step(
@@ -96,7 +98,7 @@ FUNCTIONS = ("init", *PAIRS[0], *PAIRS[1])
 
 
 def check(method, where):
-    """Whether a module is a method.
+    """Refuses a module that is no method; the engine calls it before data are opened.
 
     Args:
       where: begins the message, "config.can.method='my_package.my_method'".

@@ -142,7 +142,7 @@ def test_parts_without_a_gradient_are_left_alone():
         for name, rate in (("a", 1.0), ("b", 0.5))
     }
     parts = {"a": {"net": jnp.ones(2)}, "b": {"other": jnp.ones(3)}}
-    state = _step.first_states_of(optimizers, parts)
+    state = _step.initial_opt_states(optimizers, parts)
     moved, _ = _step.update_parts(optimizers, {"b": {"other": jnp.ones(3)}}, state, parts)
     np.testing.assert_array_equal(moved["a"]["net"], 1.0)
     np.testing.assert_array_equal(moved["b"]["other"], 0.5)

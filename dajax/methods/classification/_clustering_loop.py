@@ -37,7 +37,7 @@ def initial_state(rng, images, *, config, model, num_target, centers_shape):
         "refresh_at": jnp.zeros((), jnp.int32),
         "finished": jnp.zeros((), bool),
     }
-    return _step.first_state(params, batch_stats, config=config, model=model, extra=extra)
+    return _step.initial_state(params, batch_stats, config=config, model=model, extra=extra)
 
 
 def class_aware_parts(state, sources, *, data, config):

@@ -69,7 +69,7 @@ def initial_state(rng, images, *, config, model, discriminator_inputs=None):
             num_inputs=discriminator_inputs(width),
         )
         params[DISCRIMINATOR], batch_stats[DISCRIMINATOR] = own
-    return _step.first_state(params, batch_stats, config=config, model=model)
+    return _step.initial_state(params, batch_stats, config=config, model=model)
 
 
 def init_with_kernels(rng, images, *, config, model, **_):

@@ -42,7 +42,7 @@ def init(rng, images, *, config, model, **_):
         jax.random.fold_in(rng, 1), model=model, num_inputs=width
     )
     parts = _split(params, model)
-    opt_state = _step.first_states_of(_optimizers(config, model, parts), parts)
+    opt_state = _step.initial_opt_states(_optimizers(config, model, parts), parts)
     return TrainState.create(params=params, batch_stats=batch_stats, opt_state=opt_state)
 
 

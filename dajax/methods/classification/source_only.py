@@ -15,7 +15,7 @@ TASK = "classification"
 def init(rng, images, *, config, model, **_):
     """See interface.py."""
     params, batch_stats = init_network(rng, images, model=model)
-    return _step.first_state(params, batch_stats, config=config, model=model)
+    return _step.initial_state(params, batch_stats, config=config, model=model)
 
 
 def plan(_state, *, data, config):

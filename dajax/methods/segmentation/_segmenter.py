@@ -98,16 +98,16 @@ def check_heads(config, model, heads):
         )
 
 
-def first_state(rng, images, *, config, model, extra=None):
+def initial_state(rng, images, *, config, model, extra=None):
     """TrainState at step 0 of the segmenter, its optimiser and extra(D), a function of the width of
     the features, where there is one.
     """
     params, batch_stats = init_network(rng, images, model=model)
     extra = None if extra is None else extra(feature_width(model, params, batch_stats, images))
-    return _step.first_state(params, batch_stats, config=config, model=model, extra=extra)
+    return _step.initial_state(params, batch_stats, config=config, model=model, extra=extra)
 
 
-def first_adversarial_state(rng, images, names, *, config, model):
+def initial_adversarial_state(rng, images, names, *, config, model):
     """TrainState at step 0 of the segmenter and of discriminators over class probabilities, each
     network with an optimiser of its own.
 
@@ -122,7 +122,7 @@ def first_adversarial_state(rng, images, names, *, config, model):
             width=config.adversarial.width,
         )
     parts = _step.one_part_each(params)
-    opt_state = _step.first_states_of(adversarial_optimizers(config, model, params), parts)
+    opt_state = _step.initial_opt_states(adversarial_optimizers(config, model, params), parts)
     return TrainState.create(params=params, batch_stats=batch_stats, opt_state=opt_state)
 
 

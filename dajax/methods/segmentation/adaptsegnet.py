@@ -37,7 +37,7 @@ def init(rng, images, *, config, model, **_):
     segmenter.check_loss(config)
     choice(config, "adversarial.kind", GAN_KINDS)
     names = (MAIN, AUX)[: model.num_heads]
-    return segmenter.first_adversarial_state(rng, images, names, config=config, model=model)
+    return segmenter.initial_adversarial_state(rng, images, names, config=config, model=model)
 
 
 def plan(_state, *, data, config):

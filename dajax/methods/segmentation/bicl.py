@@ -131,7 +131,7 @@ def init(rng, images, *, config, model, **_):
             "known_target": known(),
         } | scores
 
-    return segmenter.first_state(rng, images, config=config, model=model, extra=extra)
+    return segmenter.initial_state(rng, images, config=config, model=model, extra=extra)
 
 
 def plan(_state, *, data, config):

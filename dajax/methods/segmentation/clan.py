@@ -57,7 +57,7 @@ def init(rng, images, *, config, model, **_):
     choice(config, "loss.on", LOSS_ON)
     choice(config, "adversarial.kind", GAN_KINDS)
     segmenter.check_heads(config, model, "twin")
-    return segmenter.first_adversarial_state(
+    return segmenter.initial_adversarial_state(
         rng, images, (DISCRIMINATOR,), config=config, model=model
     )
 

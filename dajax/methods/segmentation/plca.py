@@ -51,7 +51,7 @@ def init(rng, images, *, config, model, **_):
     choice(config, "association.kind", KINDS)
     choice(config, "association.implementation", IMPLEMENTATIONS)
     segmenter.check_heads(config, model, "single")
-    return segmenter.first_state(rng, images, config=config, model=model)
+    return segmenter.initial_state(rng, images, config=config, model=model)
 
 
 def plan(_state, *, data, config):

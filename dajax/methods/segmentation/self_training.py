@@ -21,7 +21,7 @@ def init(rng, images, *, config, model, **_):
       UserError: unknown loss.kind.
     """
     segmenter.check_loss(config)
-    return segmenter.first_state(rng, images, config=config, model=model)
+    return segmenter.initial_state(rng, images, config=config, model=model)
 
 
 def plan(_state, *, data, config):

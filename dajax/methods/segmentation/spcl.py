@@ -72,7 +72,7 @@ def init(rng, images, *, config, model, **_):
             "is_initialised": jnp.zeros((), bool),
         }
 
-    return segmenter.first_state(rng, images, config=config, model=model, extra=extra)
+    return segmenter.initial_state(rng, images, config=config, model=model, extra=extra)
 
 
 def plan(_state, *, data, config):
