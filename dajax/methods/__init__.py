@@ -91,10 +91,10 @@ def _imported(name, where):
                 f" on PYTHONPATH or in {os.getcwd()}"
             ) from error
         last = traceback.extract_tb(error.__traceback__)[-1]
-        place = f"{last.filename}, line {last.lineno}"
+        what, place = error, f"{last.filename}, line {last.lineno}"
         if isinstance(error, SyntaxError):
-            place = f"{error.filename}, line {error.lineno}"
+            what, place = error.msg, f"{error.filename}, line {error.lineno}"
         raise UserError(
-            f"{where} cannot be imported: {type(error).__name__}: {error} ({place}); --debug shows"
+            f"{where} cannot be imported: {type(error).__name__}: {what} ({place}); --debug shows"
             " all of it"
         ) from error

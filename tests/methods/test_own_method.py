@@ -3,14 +3,18 @@
 import importlib
 import sys
 import textwrap
+import types
 
 import in_process
+import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 import tiny
 
 from dajax import methods
 from dajax.cli import recipe
-from dajax.engine import stages
+from dajax.engine import stages, train
 from dajax.errors import UserError
 from dajax.tasks.classification import setup
 
@@ -91,6 +95,30 @@ def folder(tmp_path, monkeypatch):
     importlib.invalidate_caches()
 
 
+def test_a_step_of_ones_own_is_compiled_and_done_as_any_other(folder):
+    """With what the engine gives a method: the load-time check, init with sizes, the step."""
+    config = recipe.read(str(folder / "my_recipe.py"), ())
+    stages.check_before_data(config)
+    method, model = stages._method(config, "mine"), in_process.flat(None, config.mine, 3)
+    sizes = methods.Sizes(source=4, target=4, num_sources=1)
+    state = method.init(
+        jax.random.key(0), jnp.zeros((2, 4)), config=config.mine, model=model, sizes=sizes
+    )
+    rows = np.random.default_rng(0).normal(size=(4, 4)).astype(np.float32)
+    part = {"image": rows, "label": np.arange(4, dtype=np.int32) % 3, "mask": np.ones(4, bool)}
+    stage = types.SimpleNamespace(
+        method=method,
+        model=model,
+        config=config.mine,
+        data=types.SimpleNamespace(devices=jax.devices()[:1]),
+    )
+    step = train.compile_step(stage)
+    state, first = step(state, {"source": part}, jax.random.key(0))
+    state, second = step(state, {"source": part}, jax.random.key(0))
+    assert int(state.step) == 2 and 0 < second["loss"] < first["loss"]
+
+
+@pytest.mark.slow
 def test_a_recipe_of_ones_own_trains_with_a_method_of_ones_own(folder, monkeypatch):
     monkeypatch.setattr(setup, "build_network", in_process.flat)
     config = recipe.read(str(folder / "my_recipe.py"), SMALL)
