@@ -59,8 +59,8 @@ class Method(Protocol):
 
         Args:
           data: the task's feed, dajax/tasks/TASK/feed.py; what it offers are Parts.
-            data.with_index(part) adds each row's number in its set, "index" (-1 in padding);
-            data.with_strong_view(part) adds a second view of the same rows, "strong_image", as
+            data.with_index(part) adds each row's number in its set, "index" (-1 in padding), and
+            data.with_strong_view(part) a second view of the same rows, "strong_image", as
             config.data.strong_view describes it.
         """
 
@@ -79,7 +79,8 @@ class Method(Protocol):
         stage.
 
         Args:
-          batch: {part name: {"image", "mask"[, "label"]}}, this device's rows.
+          batch: {part name: {"image", "mask"[, "label"] and what plan has added}}, this device's
+            rows.
           rng: key of this step, the same on every device.
           axis_name: of the devices, for the words of dajax.parallel; None on one device. Figures
             must be the same on every device.

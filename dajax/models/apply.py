@@ -15,7 +15,6 @@ from dajax.models.discriminator import Discriminator
 from dajax.models.domain_discriminator import DomainDiscriminator
 from dajax.models.norm import Mode
 from dajax.ops.aggregation import aggregate
-from dajax.ops.resize import resize_bilinear
 
 
 @functools.lru_cache(maxsize=32)
@@ -69,20 +68,6 @@ def forward_train(model, params, batch_stats, part, *, domain, axis_name, rng=No
         variables, part["image"], mode, mutable=["batch_stats"], rngs=_streams(rng)
     )
     return output, {**batch_stats, model.network: updated.get("batch_stats", {})}
-
-
-def forward_segmenter(model, params, batch_stats, part, *, size_hw, domain, axis_name):
-    """`forward_train` of a segmenter, its logits brought to `size_hw` (bilinear, corners aligned:
-    nn.Upsample of all the authors' code).
-
-    Returns:
-      (main float32 [N, H, W, K], the auxiliary head's or None, batch_stats).
-    """
-    output, batch_stats = forward_train(
-        model, params, batch_stats, part, domain=domain, axis_name=axis_name
-    )
-    aux = None if output.aux_logits is None else resize_bilinear(output.aux_logits, size_hw)
-    return resize_bilinear(output.logits, size_hw), aux, batch_stats
 
 
 def prediction_scores(model, params, output, *, aggregation_alpha):

@@ -13,8 +13,9 @@ from dajax.losses.adversarial import (
     discrepancy_map,
     discriminator_map,
 )
+from dajax.methods.segmentation import _segmenter as segmenter
 from dajax.methods.segmentation import clan
-from dajax.models.apply import discriminate, forward_segmenter
+from dajax.models.apply import discriminate
 from dajax.models.build import build_segmenter
 from dajax.ops.labels import IGNORED
 from dajax.ops.resize import resize_bilinear
@@ -63,22 +64,23 @@ def logits(first_step):
     """{domain: (layer6, layer5)} at the size of the prediction, source first, as the step passes
     them.
     """
-    _, model, state, batch, _ = first_step
+    config, model, state, batch, _ = first_step
 
     @jax.jit
     def both(state, batch):
-        passes = dict(size_hw=SIZE_HW, domain=0, axis_name=None)
-        *source, stats = forward_segmenter(
-            model,
-            {"segmenter": state.params["segmenter"]},
-            state.batch_stats,
-            batch["source"],
-            **passes,
-        )
-        *target, _ = forward_segmenter(
-            model, {"segmenter": state.params["segmenter"]}, stats, batch["target"], **passes
-        )
-        return {"source": source, "target": target}
+        found, stats = {}, state.batch_stats
+        for domain in ("source", "target"):
+            seen, stats = segmenter.see(
+                state.params,
+                stats,
+                batch[domain],
+                SIZE_HW,
+                config=config,
+                model=model,
+                axis_name=None,
+            )
+            found[domain] = seen.logits, seen.aux_logits
+        return found
 
     return both(state, batch)
 
