@@ -1,12 +1,14 @@
 """Several devices, in one file. Methods write the four words below and never a psum.
 
-The promise: N devices give the same parameters as one device with the same global batch. It holds
-because every loss is written as this device's SHARE of the global loss, so that summing gradients
-over devices (`total`) gives the gradient of the global loss. Each word is the plain local thing
-when there is no device axis (`axis_name=None`: jit on one device, notebooks).
+The promise: N devices give the same parameters as one device with the same global batch. For it,
+every loss is written as this device's SHARE of the global loss: the sum of the gradients over
+devices (`total`) is then the gradient of the global loss. Without a device axis (`axis_name=None`:
+jit on one device, notebooks) this device has the whole batch, and each word does what its name says
+there.
 """
 
 import functools
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -14,13 +16,16 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from dajax.errors import UserError
+from dajax.typing import AnyArray, Array, Bool, Float, Int, PyTree, Shaped
 
 AXIS = "devices"
 
 
-def masked_mean(values, mask, axis_name=None):
-    """This device's share of the global mean of `values` where `mask`; the shares of all devices
-    sum to the mean.
+def masked_mean(
+    values: Float[Array, "*shape"], mask: Bool[AnyArray, "*shape"], axis_name: str | None = None
+) -> Float[Array, ""]:
+    """This device's share of the global mean of `values` where `mask`: the sum of the shares over
+    the devices is the mean.
 
     Args:
       values: float [...].
@@ -29,6 +34,9 @@ def masked_mean(values, mask, axis_name=None):
 
     Returns:
       float scalar; 0 with zero gradient where no entry is valid on any device.
+
+    Raises:
+      ValueError: the shapes differ.
     """
     if values.shape != mask.shape:
         raise ValueError(
@@ -39,36 +47,36 @@ def masked_mean(values, mask, axis_name=None):
     return jnp.where(mask, values, jnp.zeros_like(values)).sum() / jnp.maximum(count, 1.0)
 
 
-def share(x, axis_name=None):
-    """`x` over the number of devices: the share of a value that every device computes in full (a
-    loss over gathered features).
+def share(x: Float[Array, "*shape"], axis_name: str | None = None) -> Float[Array, "*shape"]:
+    """`x` divided by the number of devices: this device's share of a value that every device
+    computes in full, such as a loss over gathered features.
     """
     return x if axis_name is None else x / jax.lax.axis_size(axis_name)
 
 
-def row_numbers(count, axis_name=None):
+def row_numbers(count: int, axis_name: str | None = None) -> Int[Array, " count"]:
     """int32 [count]: the places in the whole batch of the `count` rows that this device holds."""
     rows = jnp.arange(count, dtype=jnp.int32)
-    return (
-        rows
-        if axis_name is None
-        else rows + count * jax.lax.axis_index(axis_name).astype(jnp.int32)
-    )
+    if axis_name is None:
+        return rows
+    return rows + count * jax.lax.axis_index(axis_name).astype(jnp.int32)
 
 
-def gather(x, axis_name=None):
-    """[N, ...] of this device -> [devices * N, ...] of the whole batch, in batch order;
-    differentiable.
+def gather(
+    x: Shaped[AnyArray, "N ..."], axis_name: str | None = None
+) -> Shaped[AnyArray, "batch ..."]:
+    """The rows of the whole batch, in its order, from this device's: [N, ...] -> [devices * N,
+    ...]; differentiable.
     """
     return x if axis_name is None else jax.lax.all_gather(x, axis_name, tiled=True)
 
 
-def total(tree, axis_name=None):
+def total(tree: PyTree, axis_name: str | None = None) -> PyTree:
     """Sum of every leaf over devices."""
     return tree if axis_name is None else jax.lax.psum(tree, axis_name)
 
 
-def devices(requested):
+def devices(requested: int) -> list[jax.Device]:
     """The devices to train on: the first `requested` local ones, all of them when 0.
 
     Raises:
@@ -85,7 +93,7 @@ def devices(requested):
 
 
 def _local_devices():
-    """The devices of this process; what JAX raises without one is a line."""
+    """The devices of this process, with one clear line where JAX finds none."""
     try:
         return jax.local_devices()
     # the second where a platform has no plugin here
@@ -99,9 +107,9 @@ def _local_devices():
         ) from error
 
 
-def check_divides(batch_size, num_devices, key):
-    """Raises UserError when a batch cannot be split evenly, naming the config key and the nearest
-    sizes that can.
+def check_divides(batch_size: int, num_devices: int, key: str) -> None:
+    """Raises UserError where a batch does not split evenly; it names the config key and the nearest
+    sizes that do.
     """
     if batch_size % num_devices:
         lower = batch_size // num_devices * num_devices
@@ -120,7 +128,7 @@ def _split(batch, num_devices):
     )
 
 
-def compile_train_step(step, devices_):
+def compile_train_step(step: Callable, devices_: Sequence[jax.Device]) -> Callable:
     """`step(state, batch, rng, axis_name=...) -> (state, metrics)` compiled over `devices_`; the
     old state is donated.
 
@@ -129,8 +137,8 @@ def compile_train_step(step, devices_):
       devices_: from `devices`.
 
     Returns:
-      f(state, batch, rng) with batch leaves [N, ...], N divisible by the number of devices;
-        f.lower(state, batch, rng) as jax.jit's.
+      f(state, batch, rng) with batch leaves [N, ...], N divisible by the number of devices.
+        f.lower(state, batch, rng) is that of jax.jit.
     """
     if len(devices_) == 1:
         return jax.jit(functools.partial(step, axis_name=None), donate_argnums=0)
@@ -146,8 +154,8 @@ def compile_train_step(step, devices_):
     everywhere = NamedSharding(Mesh(np.array(devices_), (AXIS,)), PartitionSpec())
 
     def replicate(state):
-        """The placement in which the step returns a state: in any other the same step would be
-        compiled a second time.
+        """The state as the step returns it, on every device; with any other placement the step
+        would be compiled a second time.
         """
         first = jax.tree.leaves(state)[0]
         return (
@@ -165,9 +173,10 @@ def compile_train_step(step, devices_):
     return call
 
 
-def compile_map(function, devices_):
-    """`function(variables, batch) -> tree of [N, ...]` compiled over `devices_`: no communication,
-    rows come back in batch order.
+def compile_map(function: Callable, devices_: Sequence[jax.Device]) -> Callable:
+    """`function(variables, batch) -> tree of [N, ...]` compiled over `devices_`.
+
+    Each device computes its rows alone, and the rows come back in batch order.
     """
     if len(devices_) == 1:
         return jax.jit(function)
@@ -180,8 +189,8 @@ def compile_map(function, devices_):
     return call
 
 
-def round_up(size, devices_):
-    """The next multiple of the number of devices: batches of a pass over a set are padded to it,
-    and masked.
+def round_up(size: int, devices_: Sequence[jax.Device]) -> int:
+    """`size`, or the next multiple of the number of devices, to which the batches of a pass over a
+    set are padded.
     """
     return -(-size // len(devices_)) * len(devices_)

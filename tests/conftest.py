@@ -25,6 +25,7 @@ if "DAJAX_TESTS_CACHE" not in os.environ:  # the process that starts the workers
     atexit.register(shutil.rmtree, os.environ["DAJAX_TESTS_CACHE"], ignore_errors=True)
 
 import jax
+import jaxtyping
 import numpy as np
 import pytest
 
@@ -35,6 +36,11 @@ jax.config.update("jax_num_cpu_devices", 4)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_default_matmul_precision", "highest")
+
+# Before these are imported: in the tests every call of their functions is held to the dtypes and
+# shapes of its annotations (dajax/typing.py). Users pay nothing for them.
+CHECKED = ("dajax.losses", "dajax.ops", "dajax.parallel")
+jaxtyping.install_import_hook(CHECKED, "beartype.beartype")
 
 
 # The files that take longest, first: a worker takes a file at a time, and the last one should not
@@ -67,6 +73,14 @@ def golden():
         return cases
 
     return load
+
+
+@pytest.fixture
+def unchecked_types():
+    """Turns the checks of the annotations off, for what a wrong shape gives to users."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @pytest.fixture(scope="session")

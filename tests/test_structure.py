@@ -13,7 +13,7 @@ import tiny
 # its own room. Rooms of one floor do not know each other.
 FLOORS = {
     "dajax": (
-        {"errors"},
+        {"errors", "typing"},
         {"settings"},
         {"state", "schedule", "optim", "parallel"},
         {"console", "ops", "analysis"},
@@ -154,7 +154,7 @@ from dajax.losses import cdd
 def test_importing_dajax_is_cheap():
     program = (
         "import sys, dajax\n"
-        "found = {'jax', 'flax', 'orbax', 'tensorflow'} & set(sys.modules)\n"
+        "found = {'jax', 'flax', 'orbax', 'tensorflow', 'jaxtyping'} & set(sys.modules)\n"
         "assert not found, found"
     )
     subprocess.run(

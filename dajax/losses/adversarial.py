@@ -1,18 +1,22 @@
-"""Adversarial losses on a discriminator's map, and what CLAN adds: where two classifiers disagree,
-and how different they are.
+"""Adversarial losses on a discriminator's map, and CLAN's additions: a map of where two classifiers
+disagree, and a loss that keeps their weights apart.
 
-Unreduced where a mean follows: reduce with `parallel.masked_mean`.
+The maps are not reduced: take their mean with `parallel.masked_mean`.
 """
 
 import jax
 import jax.numpy as jnp
 
-# both repositories; the papers write them the other way round, which is only naming
+from dajax.typing import Array, Float, PyTree
+
+# As in both repositories (AdaptSegNet, CLAN); the papers number the domains the other way round.
 SOURCE_LABEL, TARGET_LABEL = 0.0, 1.0
 GAN_KINDS = ("vanilla", "least_squares")
 
 
-def discriminator_map(logits, label, kind):
+def discriminator_map(
+    logits: Float[Array, "N h w"], label: float, kind: str
+) -> Float[Array, "N h w"]:
     """Loss of every position of a discriminator's output against one constant label.
 
     "vanilla": binary cross-entropy with logits, log(1 + exp(x)) - x t. "least_squares": (x - t)^2
@@ -36,7 +40,9 @@ def discriminator_map(logits, label, kind):
     return jax.nn.softplus(logits) - logits * label
 
 
-def discrepancy_map(logits_a, logits_b):
+def discrepancy_map(
+    logits_a: Float[Array, "N H W K"], logits_b: Float[Array, "N H W K"]
+) -> Float[Array, "N H W"]:
     """1 - cosine of the two classifiers' class probabilities (CLAN, eq. 5 and
     CLAN_train.weightmap); large where they disagree.
 
@@ -51,16 +57,20 @@ def discrepancy_map(logits_a, logits_b):
     return 1.0 - dot / jnp.sqrt(jnp.square(a).sum(-1) * jnp.square(b).sum(-1))
 
 
-def self_adaptive_weights(disagreement, *, epsilon, local_weight):
+def self_adaptive_weights(
+    disagreement: Float[Array, "N H W"], *, epsilon: float, local_weight: float
+) -> Float[Array, "N H W"]:
     """epsilon + lambda_local * M, the weights of CLAN's adversarial loss (eq. 5; `Epsilon` and
     `Lambda_local` in CLAN_train.py).
     """
     return epsilon + local_weight * disagreement
 
 
-def weight_cosine(head_a, head_b, *, with_biases):
-    """Cosine between all parameters of two classifiers (CLAN, eq. 4), to be driven down so that
-    they see differently.
+def weight_cosine(
+    head_a: PyTree[Float[Array, "..."]], head_b: PyTree[Float[Array, "..."]], *, with_biases: bool
+) -> Float[Array, ""]:
+    """Cosine between all parameters of two classifiers (CLAN, eq. 4). CLAN minimises it, so that
+    the two learn different views.
 
     Args:
       head_a, head_b: parameter trees of the same structure.

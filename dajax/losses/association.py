@@ -1,9 +1,10 @@
-"""Pixel-level cycle association: source pixel -> most similar target pixel -> most similar source
-pixel; pull together what closes.
+"""Pixel-level cycle association: a source pixel, the target pixel most similar to it, the source
+pixel most similar to that one. Pixels on a cycle that closes are pulled together.
 
 PLCA (Kang et al., NeurIPS 2020), eq. (1)-(5) and (9)-(10); the authors' code at e01d77a. A cycle
-counts where it ends on a source pixel of the label it started from. Two implementations: one stores
-the L1 x L2 similarities, one forms them block by block, twice.
+counts where it ends on a source pixel of the label it started from. There are two implementations:
+"dense" stores the L1 x L2 similarities; "blocked" forms them block by block, once for the value and
+once more for the gradient.
 """
 
 import functools
@@ -34,6 +35,7 @@ from dajax.ops.similarity import (
     product,
     similarity,
 )
+from dajax.typing import Array, Bool, Float, Int
 
 
 class Association(NamedTuple):
@@ -42,31 +44,38 @@ class Association(NamedTuple):
     Attributes:
       values: float32 [N, L1], -(log p12[i, j*] + log p21[j*, i*]), whether or not the cycle is
         valid.
-      mask: bool [N, L1], valid: start and end have the same label, and it is one.
+      mask: bool [N, L1], True where start and end have the same label, and it is not IGNORED.
       target_index: int32 [N, L1], j*(i), the target pixel that pixel i is most similar to.
       end_index: int32 [N, L1], i*(j*(i)), the source pixel where the cycle ends.
     """
 
-    values: jax.Array
-    mask: jax.Array
-    target_index: jax.Array
-    end_index: jax.Array
+    values: Float[Array, "N L1"]
+    mask: Bool[Array, "N L1"]
+    target_index: Int[Array, "N L1"]
+    end_index: Int[Array, "N L1"]
 
 
 def cycle_association(
-    source, target, labels, *, metric, contrast=True, implementation="auto", block_rows=BLOCK_ROWS
-):
+    source: Float[Array, "N h w C"],
+    target: Float[Array, "N h2 w2 C"],
+    labels: Int[Array, "N h w"],
+    *,
+    metric: str,
+    contrast: bool = True,
+    implementation: str = "auto",
+    block_rows: int = BLOCK_ROWS,
+) -> Association:
     """The association of every source image with the target image of the same number in the batch.
 
     The loss is the mean of `values` where `mask`, over all pixels of the global batch
-    (`parallel.masked_mean`), not a mean of the means of images. Ignored source pixels start no
-    cycle but may end one, and take part in every softmax, mean and deviation. Memory beyond the
-    batch is that of one pair of images.
+    (`parallel.masked_mean`), and not the mean of each image's mean. Ignored source pixels start no
+    cycle but may end one, and take part in every softmax, mean and deviation. Besides the batch,
+    the memory of one pair of images is needed.
 
     Args:
       source: float [N, h, w, C] features ("cosine") or class probabilities ("negative_kl"), not
         aggregated.
-      target: float [N, h', w', C], aggregated by `ops.aggregation.aggregate`.
+      target: float [N, h2, w2, C], aggregated by `ops.aggregation.aggregate`.
       labels: int [N, h, w], source labels on the grid of `source`; 255 or negative: ignored.
       metric: one of `similarity.METRICS`.
       contrast: normalise the contrast of every row of similarities (the authors' only setting).

@@ -8,19 +8,24 @@ The authors' slides on MSCAN; no code was released. What they leave open is name
 import jax
 import jax.numpy as jnp
 
+from dajax.typing import Array, Float
+
 WEIGHTINGS = ("bsa", "uniform", "one")
-_FLOOR = 1e-6  # ours, of a cross-entropy: the slides do not say what becomes of 1 / 0
+_FLOOR = 1e-6  # ours: the least cross-entropy; the slides do not say what 1 / 0 becomes
 
 
-def source_weights(cross_entropies, *, weighting, stop_gradient=True):
+def source_weights(
+    cross_entropies: Float[Array, " E"], *, weighting: str, stop_gradient: bool = True
+) -> Float[Array, " E"]:
     """w_e = (1 / ce_e) / sum_i (1 / ce_i), which sum to 1.
 
     Args:
-      cross_entropies: float32 [E], of this batch (the slides do not say whether it is the batch's
-        or an average).
-      weighting: "bsa"; without it "uniform", 1 / E each, or "one", 1 each: the slides do not say
-        which their "w/o BSA" is.
-      stop_gradient: whether the weights are constants for the gradient (ours; not said).
+      cross_entropies: float32 [E], of this batch (the slides do not say whether they take the
+        batch's or an average).
+      weighting: "bsa", the formula above. "uniform", 1 / E each, and "one", 1 each, are the two
+        readings of the slides' ablation "w/o BSA".
+      stop_gradient: whether the weights are constants for the gradient (ours; the slides do not
+        say).
 
     Returns:
       float32 [E].

@@ -2,24 +2,26 @@
 between classes.
 
 CAN (Kang et al., CVPR 2019), eq. (3)-(5); discrepancy/cdd.py of the authors' code at 39acc51.
-Before a397105 that file shared one row of bandwidths between all classes; this is the corrected
-form.
+Before their commit a397105 that file shared one row of bandwidths between all classes; here is the
+corrected form.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from dajax.losses.kernels import multi_kernel, squared_distances
+from dajax.typing import Array, Bool, Float
 
 
 class CDD(NamedTuple):
     """float32 scalars; total = intra - inter, or intra alone."""
 
-    total: jax.Array
-    intra: jax.Array
-    inter: jax.Array
+    total: Float[Array, ""]
+    intra: Float[Array, ""]
+    inter: Float[Array, ""]
 
 
 def _masked_mean_2d(values, left, right):
@@ -72,8 +74,14 @@ def _pair_discrepancies(source, target, source_mask, target_mask, num, mul):
 
 
 def discrepancy_matrix(
-    source_layers, target_layers, source_mask, target_mask, *, kernel_num, kernel_mul
-):
+    source_layers: Sequence[Float[Array, "C n_s _"]],
+    target_layers: Sequence[Float[Array, "C n_t _"]],
+    source_mask: Bool[Array, "C n_s"],
+    target_mask: Bool[Array, "C n_t"],
+    *,
+    kernel_num: Sequence[int],
+    kernel_mul: Sequence[float],
+) -> Float[Array, "C C"]:
     """D_ab summed over layers, 0 where class a has no source row or class b no target row.
     Arguments as `cdd`; float32 [C, C].
     """
@@ -86,16 +94,16 @@ def discrepancy_matrix(
 
 
 def cdd(
-    source_layers,
-    target_layers,
-    source_mask,
-    target_mask,
+    source_layers: Sequence[Float[Array, "C n_s _"]],
+    target_layers: Sequence[Float[Array, "C n_t _"]],
+    source_mask: Bool[Array, "C n_s"],
+    target_mask: Bool[Array, "C n_t"],
     *,
-    num_classes,
-    kernel_num,
-    kernel_mul,
-    intra_only=False,
-):
+    num_classes: int,
+    kernel_num: Sequence[int],
+    kernel_mul: Sequence[float],
+    intra_only: bool = False,
+) -> CDD:
     """Contrastive domain discrepancy of one class-aware batch.
 
     Args:

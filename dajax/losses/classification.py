@@ -3,14 +3,15 @@
 import jax.numpy as jnp
 import optax
 
+from dajax.typing import Array, Float, Int
 
-def cross_entropy(logits, labels):
+
+def cross_entropy(logits: Float[Array, "N K"], labels: Int[Array, " N"]) -> Float[Array, " N"]:
     """Per-example softmax cross-entropy; reduce it with `parallel.masked_mean`.
 
     Args:
       logits: float32 [N, K].
-      labels: int32 [N]; entries of padded rows may be -1, their loss is meaningless and must be
-        masked.
+      labels: int32 [N]; padded rows may have -1: mask their loss, which has no meaning.
 
     Returns:
       float32 [N].

@@ -1,21 +1,27 @@
-"""MCD: how far two classifiers differ on the target, and the balance of their predictions.
+"""MCD: how much two classifiers differ on the target, and how balanced their predictions are.
 
 Saito et al., CVPR 2018; thuml/Transfer-Learning-Library, tllib/alignment/mcd.py.
 """
 
 import jax.numpy as jnp
 
+from dajax.typing import Array, Bool, Float
+
 _LOG_FLOOR = 1e-6  # tllib
 
 
-def classifier_discrepancy(probabilities_a, probabilities_b):
+def classifier_discrepancy(
+    probabilities_a: Float[Array, "N K"], probabilities_b: Float[Array, "N K"]
+) -> Float[Array, " N"]:
     """mean_k |p_a - p_b| of each row: float32 [N, K], [N, K] -> float32 [N]; reduce it with
     `parallel.masked_mean`.
     """
     return jnp.abs(probabilities_a - probabilities_b).mean(-1)
 
 
-def negative_log_balance(probabilities, mask):
+def negative_log_balance(
+    probabilities: Float[Array, "N K"], mask: Bool[Array, " N"]
+) -> Float[Array, ""]:
     """-mean_k log(mean_i p_ik + 1e-6): small where all classes are predicted equally often over the
     batch.
 

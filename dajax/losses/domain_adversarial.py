@@ -11,11 +11,15 @@ import math
 import jax
 import jax.numpy as jnp
 
+from dajax.typing import Array, Bool, Float, Int
+
 _LOG_FLOOR = 1e-5  # of tllib's entropy: log(p + 1e-5)
 
 
 @jax.custom_vjp
-def reverse_gradient(x, coefficient):
+def reverse_gradient(
+    x: Float[Array, "*shape"], coefficient: Float[Array, ""] | float
+) -> Float[Array, "*shape"]:
     """`x`; its gradient comes back times -coefficient (the gradient reversal layer).
 
     Args:
@@ -37,7 +41,9 @@ def _reverse_backward(coefficient, cotangent):
 reverse_gradient.defvjp(_reverse_forward, _reverse_backward)
 
 
-def reversal_coefficient(step, *, low, high, alpha, ramp_steps):
+def reversal_coefficient(
+    step: Int[Array, ""] | int, *, low: float, high: float, alpha: float, ramp_steps: int
+) -> Float[Array, ""]:
     """2 (high - low) / (1 + exp(-alpha step / ramp_steps)) - (high - low) + low: from `low` at step
     0 towards `high`.
 
@@ -48,13 +54,15 @@ def reversal_coefficient(step, *, low, high, alpha, ramp_steps):
     return 2.0 * (high - low) / (1.0 + jnp.exp(-alpha * progress)) - (high - low) + low
 
 
-def domain_losses(logits, is_source):
+def domain_losses(
+    logits: Float[Array, " N"], is_source: Bool[Array, " N"] | bool
+) -> Float[Array, " N"]:
     """Binary cross-entropy of the domain discriminator, label 1 for the source and 0 for the
     target.
 
     Args:
       logits: float32 [N], before the sigmoid.
-      is_source: bool, of all rows, or [N].
+      is_source: bool [N], or one bool for all rows.
 
     Returns:
       float32 [N].
@@ -62,7 +70,9 @@ def domain_losses(logits, is_source):
     return jax.nn.softplus(jnp.where(is_source, -logits, logits))
 
 
-def conditioned_features(features, logits):
+def conditioned_features(
+    features: Float[Array, "N D"], logits: Float[Array, "N K"]
+) -> Float[Array, "N K*D"]:
     """CDAN's multilinear map: the outer product of class probabilities, which get no gradient, and
     features.
 
@@ -76,7 +86,12 @@ def conditioned_features(features, logits):
     return (probabilities[:, :, None] * features[:, None, :]).reshape(len(features), -1)
 
 
-def randomized_features(features, logits, of_features, of_classes):
+def randomized_features(
+    features: Float[Array, "N D"],
+    logits: Float[Array, "N K"],
+    of_features: Float[Array, "D d"],
+    of_classes: Float[Array, "K d"],
+) -> Float[Array, "N d"]:
     """CDAN's randomised multilinear map: features and class probabilities, projected at random,
     multiplied.
 
@@ -97,9 +112,17 @@ def randomized_features(features, logits, of_features, of_classes):
     )
 
 
-def entropy_weights(logits, mask):
-    """CDAN+E: 1 + exp(-H) of each row, 0 outside of the mask; sure predictions weigh up to twice
-    unsure ones. float32 [N], without a gradient.
+def entropy_weights(logits: Float[Array, "N K"], mask: Bool[Array, " N"]) -> Float[Array, " N"]:
+    """CDAN+E: 1 + exp(-H) of each row, 0 outside of the mask; H is the entropy of its prediction.
+
+    A sure prediction weighs up to twice as much as an unsure one.
+
+    Args:
+      logits: float32 [N, K].
+      mask: bool [N].
+
+    Returns:
+      float32 [N], without a gradient.
     """
     probabilities = jax.lax.stop_gradient(jax.nn.softmax(logits))
     entropy = -(probabilities * jnp.log(probabilities + _LOG_FLOOR)).sum(-1)

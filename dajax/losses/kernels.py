@@ -1,22 +1,26 @@
-"""What kernel two-sample losses (CDD, MMD) share: squared distances and the multi-bandwidth kernel."""
+"""Shared by the kernel losses (CDD, MMD): squared distances, and a kernel of several bandwidths."""
 
 import jax
 import jax.numpy as jnp
 
-# discrepancy/cdd.py: the exponent d / bandwidth is clipped to this range, with zero gradient
-# outside of it, and a bandwidth never falls below the lower end. The lower clip is what silences
-# the gradient of the diagonal, where d = 0.
+from dajax.typing import Array, Float
+
+# CAN's discrepancy/cdd.py clips the exponent d / bandwidth to this range, with zero gradient
+# outside of it, and keeps every bandwidth at or above the lower end. On the diagonal d = 0: the
+# lower clip makes its gradient zero.
 CLIP = (1e-5, 1e5)
 
 
 @jax.custom_vjp
-def squared_distances(x, y):
+def squared_distances(
+    x: Float[Array, "*batch n d"], y: Float[Array, "*batch m d"]
+) -> Float[Array, "*batch n m"]:
     """Squared Euclidean distances between the rows of x and y.
 
-    Explicit differences, not |x|^2 + |y|^2 - 2xy: that form leaves rounding noise on the diagonal,
-    the clip at 1e-5 no longer silences it, and its gradient explodes between identical features.
-    The gradient is written out: autodiff keeps the [..., n, m, d] differences and sums them along
-    both row axes, 15 times slower on a CPU. Reverse mode only.
+    The differences are formed one by one. The shorter |x|^2 + |y|^2 - 2xy leaves rounding noise on
+    the diagonal, which the clip at 1e-5 does not remove, and its gradient explodes between
+    identical features. The gradient is written out, for reverse mode only: autodiff keeps the
+    [..., n, m, d] differences and sums them along both row axes, 15 times slower on a CPU.
 
     Args:
       x: float32 [..., n, d].
@@ -58,14 +62,14 @@ squared_distances.defvjp(_squared_distances_forward, _squared_distances_backward
 
 
 @jax.custom_vjp
-def distances_within(rows):
-    """Squared Euclidean distances between all rows of one set, where ONE bandwidth of their own
-    scale follows (MMD); reverse mode only.
+def distances_within(rows: Float[Array, "n d"]) -> Float[Array, "n n"]:
+    """Squared Euclidean distances between all rows of one set, for a kernel with ONE bandwidth of
+    their own scale (MMD); reverse mode only.
 
-    From one Gram matrix of the rows around their mean, so that rounding is relative to the spread
-    of the rows and not to their length: it stays below 1e-6 of the mean distance. CDD's classes
-    each have a bandwidth, which may be far smaller than that: `squared_distances`, which takes
-    three to twelve times as long on a CPU.
+    They come from one Gram matrix of the rows around their mean. Its rounding is relative to the
+    spread of the rows and not to their length: it stays below 1e-6 of the mean distance. In CDD
+    each class has a bandwidth, which may be far smaller than the mean distance: use
+    `squared_distances` there, which takes three to twelve times as long on a CPU.
 
     Args:
       rows: float32 [n, d].
@@ -95,15 +99,20 @@ def _distances_within_backward(rows, cotangent):
 distances_within.defvjp(_distances_within_forward, _distances_within_backward)
 
 
-def multi_kernel(distances, bandwidth, *, num, mul):
+def multi_kernel(
+    distances: Float[Array, "..."], bandwidth: Float[Array, "..."], *, num: int, mul: float
+) -> Float[Array, "..."]:
     """sum_u exp(-clip(d / bandwidth_u)), bandwidth_u = bandwidth / mul^(num // 2) * mul^u, u = 0 ..
     num - 1.
 
     Args:
-      distances: float32, broadcastable against bandwidth.
-      bandwidth: float32; pass it through stop_gradient first.
+      distances: float32 [...], broadcastable against bandwidth.
+      bandwidth: float32 [...]; pass it through stop_gradient first.
       num: number of kernels; the sum is not divided by it.
       mul: ratio of neighbouring bandwidths.
+
+    Returns:
+      float32, of the shape that both broadcast to.
     """
     value = jnp.zeros(jnp.broadcast_shapes(distances.shape, bandwidth.shape), distances.dtype)
     for u in range(num):

@@ -4,19 +4,23 @@
 
 import jax
 
+from dajax.typing import Array, Float
 
-def adaptive_label_smoothing(logits, threshold):
+
+def adaptive_label_smoothing(
+    logits: Float[Array, "*pixels K"], threshold: float
+) -> Float[Array, "*pixels"]:
     """sg(l / threshold - 1) l of every pixel, with l = -mean_k log p_k, the cross-entropy against
     the uniform distribution.
 
-    The factor is a constant for the gradient. It draws l towards the threshold: it is negative, and
-    so pushes l up, until a prediction is that sure, and keeps it from becoming surer. Unreduced:
-    take `parallel.masked_mean`. PLCA's code averages over all pixels, void ones included, of the
-    logits before up-sampling (spec/plca.md, section 7).
+    The factor is a constant for the gradient, and draws l towards the threshold: where l is below
+    it, the factor is negative and makes the prediction surer; above it, less sure. Not reduced:
+    take `parallel.masked_mean`. PLCA's code averages over all pixels of the logits before
+    up-sampling, void pixels included.
 
     Args:
       logits: float32 [..., K].
-      threshold: 10 in PLCA, by its paper a largest probability of about 0.999; 0 for l itself,
+      threshold: 10 in PLCA, by its paper a largest probability of about 0.999. 0 gives l itself,
         plain label smoothing.
 
     Returns:

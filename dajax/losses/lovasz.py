@@ -5,9 +5,10 @@ Of class c the error of a pixel is e = |[y = c] - p_c|. With the errors in desce
 = sum_r e_r (J_r - J_(r-1)), where J_r is the Jaccard loss of c if exactly the first r pixels were
 wrong. The order, and so J, counts as constant: the gradient goes through e alone.
 
-Here the increments are written out instead of being differences of J, which float32 would cancel to
-nothing for half a million pixels: with G pixels of the class, F of them and B others among the
-first r, a pixel of the class adds 1 / (G + B), any other (G - F) / ((G + B - 1) (G + B)).
+Here the increments J_r - J_(r-1) have a formula of their own: for half a million pixels, float32
+would cancel their differences to nothing. With G pixels of the class, of which F are among the
+first r, and B other pixels among the first r, a pixel of the class adds 1 / (G + B), and any other
+pixel (G - F) / ((G + B - 1) (G + B)).
 """
 
 import functools
@@ -15,21 +16,30 @@ import functools
 import jax
 import jax.numpy as jnp
 
+from dajax.typing import Array, Bool, Float, Int
+
 CLASSES = ("present", "all")
 
 
-def lovasz_softmax(probabilities, labels, valid, *, classes="present", per_image=False):
+def lovasz_softmax(
+    probabilities: Float[Array, "N H W K"],
+    labels: Int[Array, "N H W"],
+    valid: Bool[Array, "N H W"],
+    *,
+    classes: str = "present",
+    per_image: bool = False,
+) -> Float[Array, ""]:
     """Mean over classes of the Lovász extension of the Jaccard loss: lovasz_softmax of the authors'
     code, and of PLCA.
 
-    It is a loss of the whole batch, and of no pixel: with several devices call it on what
-    `parallel.gather` returns of all three, and take `parallel.share` of the result. Of two pixels
-    with the same error the one of the class comes first, then the earlier one.
+    It is a loss of the whole batch and does not split into pixels. With several devices, call it on
+    what `parallel.gather` returns of all three arrays, and take `parallel.share` of the result. Of
+    two pixels with the same error the one of the class comes first, then the earlier one.
 
     On a CPU the sorts, one a class, take nearly all of the time: 0.6 s for 730x730 pixels of 19
-    classes on one core, where torch takes 1.4 (benchmarks/lovasz.py, the gradient included).
-    Memory: one array of the size of the probabilities is kept for the gradient, one more is a
-    temporary; beyond these some 40 bytes a pixel, since classes take turns.
+    classes on one core, where torch takes 1.4 s (benchmarks/lovasz.py, the gradient included).
+    One array of the size of the probabilities is kept for the gradient, and a second is temporary;
+    all else takes some 40 bytes a pixel, since classes take turns.
 
     Args:
       probabilities: float [N, H, W, K], of a softmax; computed in float32.
@@ -58,10 +68,11 @@ def lovasz_softmax(probabilities, labels, valid, *, classes="present", per_image
     if not per_image:
         return _pooled(probabilities, labels, valid, only_present)
     has_valid = valid.any((1, 2)).astype(jnp.float32)  # [N]
-    # [N]
-    losses = jax.lax.map(
-        lambda image: _pooled(*image, only_present), (probabilities, labels, valid)
-    )
+
+    def of_image(image):
+        return _pooled(*image, only_present)
+
+    losses = jax.lax.map(of_image, (probabilities, labels, valid))  # [N]
     return (losses * has_valid).sum() / jnp.maximum(has_valid.sum(), 1.0)
 
 
@@ -135,14 +146,14 @@ def _loss_and_increments(errors, is_class, count):
 
 
 def _sort_descending(errors, is_class):
-    """errors [P], whether of the class as float32 [P], and the pixels they came from [P], by
-    descending error.
+    """Sorts pixels by descending error: their errors [P], whether each is of the class, as float32
+    [P], and their numbers [P].
 
-    All three travel in one 64-bit integer, high to low: the bits of the error, which ascend with it
-    for floats >= 0 and leave the sign's place free; is_class in the place so gained; the pixel.
-    XLA's CPU sort of plain integers takes 30 ms for 730x730 of them; of floats or of (key, index)
-    pairs, for which it calls a comparison function, 120 ms and more. Integers of 64 bits exist in
-    this function only.
+    Each pixel is one 64-bit integer. Its high half holds the bits of the error, which ascend with
+    it for floats >= 0; the sign's bit is free then, and holds is_class. Its low half holds the
+    pixel's number. XLA's CPU sort takes 30 ms for 730x730 plain integers, and 120 ms and more for
+    floats or (key, index) pairs, for which it calls a comparison function. Integers of 64 bits
+    exist in this function only.
     """
     keys = (jax.lax.bitcast_convert_type(errors, jnp.uint32) << 1) | is_class.astype(jnp.uint32)
     pixels = jax.lax.iota(jnp.uint32, errors.size)

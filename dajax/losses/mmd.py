@@ -1,23 +1,33 @@
-"""Maximum mean discrepancy of one batch of each domain: DAN's MK-MMD, JAN's JMMD, and the form of
-both in CAN's repository.
+"""Maximum mean discrepancy between a batch of each domain: DAN's MK-MMD, JAN's JMMD, and both as
+CAN's repository computes them.
 
 DAN: Long et al., ICML 2015; JAN: Long et al., ICML 2017, both as thuml/Transfer-Learning-Library
 computes them (tllib/alignment/dan.py, jan.py). tllib adds the constant 2 / (n - 1), which has no
 gradient and is left out here. CAN's repository: discrepancy/mmd.py and jmmd.py.
 """
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 
 from dajax.losses.kernels import distances_within, multi_kernel
+from dajax.typing import Array, Bool, Float
 
 STATISTICS = ("linear", "quadratic")
-# of the five kernels: 2 ** k, k = -3 .. 1 (tllib, examples dan.py and jan.py)
+# The bandwidths of the five kernels: 2 ** k, k = -3 .. 1 (tllib, examples dan.py and jan.py).
 ALPHAS = (0.125, 0.25, 0.5, 1.0, 2.0)
-_VARIANCE_FLOOR = 1e-12  # identical rows have no spread, and a kernel of 1 whatever it is
+_VARIANCE_FLOOR = 1e-12  # ours: identical rows have spread 0, and with any floor a kernel of 1
 
 
-def gaussian_kernels(source, target, source_mask, target_mask, *, alphas):
+def gaussian_kernels(
+    source: Float[Array, "n_s d"],
+    target: Float[Array, "n_t d"],
+    source_mask: Bool[Array, " n_s"],
+    target_mask: Bool[Array, " n_t"],
+    *,
+    alphas: Sequence[float],
+) -> Float[Array, "n_s+n_t n_s+n_t"]:
     """sum_alpha exp(-d / (2 alpha s)), s the mean of d over all pairs of valid rows, the diagonal
     included, without a gradient.
 
@@ -26,7 +36,7 @@ def gaussian_kernels(source, target, source_mask, target_mask, *, alphas):
       alphas: bandwidths as multiples of s.
 
     Returns:
-      float32 [n_s + n_t, n_s + n_t], of the source's rows followed by the target's.
+      float32 [n_s + n_t, n_s + n_t]; the source's rows come first.
     """
     distances, valid = _pairs(source, target, source_mask, target_mask)
     spread = jnp.where(valid, distances, 0.0).sum() / jnp.maximum(valid.sum(dtype=jnp.float32), 1.0)
@@ -34,24 +44,32 @@ def gaussian_kernels(source, target, source_mask, target_mask, *, alphas):
     return sum(jnp.exp(-distances / (2.0 * alpha * spread)) for alpha in alphas)
 
 
-def fixed_kernel(source, target, *, sigma):
-    """exp(-d / (2 sigma^2)) of one bandwidth, JAN's of the class probabilities. Shapes as
+def fixed_kernel(
+    source: Float[Array, "n_s d"], target: Float[Array, "n_t d"], *, sigma: float
+) -> Float[Array, "n_s+n_t n_s+n_t"]:
+    """exp(-d / (2 sigma^2)): one bandwidth, which JAN has for the class probabilities. Shapes as in
     `gaussian_kernels`.
     """
     rows = jnp.concatenate([source, target])
     return jnp.exp(-distances_within(rows) / (2.0 * sigma**2))
 
 
-def discrepancy(kernel, source_mask, target_mask, *, statistic):
+def discrepancy(
+    kernel: Float[Array, "n n"],
+    source_mask: Bool[Array, " n_s"],
+    target_mask: Bool[Array, " n_t"],
+    *,
+    statistic: str,
+) -> Float[Array, ""]:
     """MMD^2 of one kernel matrix.
 
     Args:
       kernel: float32 [n_s + n_t, n_s + n_t].
-      source_mask, target_mask: bool [n_s], [n_t], rows that count.
-      statistic: "quadratic", all pairs, unbiased within a domain: mean_{i != j} K_ss + mean_{i !=
-        j} K_tt - 2 mean K_st. "linear", neighbours in
-        the batch only: mean_i K(s_i, s_i+1) + K(t_i, t_i+1) - K(s_i, t_i+1) - K(s_i+1, t_i),
-        indices modulo n; n_s = n_t.
+      source_mask, target_mask: bool [n_s], [n_t], the rows that count.
+      statistic: "quadratic", all pairs, unbiased within a domain:
+        mean_{i != j} K_ss + mean_{i != j} K_tt - 2 mean K_st. "linear", neighbours in the batch:
+        mean_i K(s_i, s_i+1) + K(t_i, t_i+1) - K(s_i, t_i+1) - K(s_i+1, t_i), indices modulo n;
+        needs n_s = n_t.
 
     Returns:
       float32 scalar; may be negative. 0 where a domain has no row.
@@ -98,13 +116,20 @@ def _linear(kernel, source_mask, target_mask):
 
 
 def can_mmd(
-    source_layers, target_layers, source_mask, target_mask, *, kernel_num, kernel_mul, joint
-):
-    """The baselines of CAN's repository: biased means, its bandwidths and clips, over several
-    layers.
+    source_layers: Sequence[Float[Array, "n_s _"]],
+    target_layers: Sequence[Float[Array, "n_t _"]],
+    source_mask: Bool[Array, " n_s"],
+    target_mask: Bool[Array, " n_t"],
+    *,
+    kernel_num: Sequence[int],
+    kernel_mul: Sequence[float],
+    joint: bool,
+) -> Float[Array, ""]:
+    """MMD and JMMD of several layers as CAN's repository has them: biased means, and CDD's
+    bandwidths and clips.
 
     Args:
-      source_layers, target_layers: per layer float32 [n, d]; masks bool [n].
+      source_layers, target_layers: per layer float32 [n_s, d], [n_t, d]; masks bool [n_s], [n_t].
       kernel_num, kernel_mul: per layer, see kernels.multi_kernel.
       joint: multiply the layers' kernels (JMMD) instead of adding them (MMD).
 
@@ -117,7 +142,7 @@ def can_mmd(
     ):
         distances, valid = _pairs(source, target, source_mask, target_mask)
         count = jnp.concatenate([source_mask, target_mask]).sum(dtype=jnp.float32)
-        # The mean off the diagonal, where it is 0.
+        # The mean over the pairs off the diagonal; the diagonal adds nothing to the sum.
         spread = jax.lax.stop_gradient(
             jnp.where(valid, distances, 0.0).sum() / jnp.maximum(count * (count - 1.0), 1.0)
         )
@@ -127,12 +152,12 @@ def can_mmd(
         kernel = kernels[0]
         for other in kernels[1:]:
             kernel = kernel * other
-    signs = jnp.concatenate([_shares(source_mask), -_shares(target_mask)])
+    signs = jnp.concatenate([_row_weights(source_mask), -_row_weights(target_mask)])
     value = (kernel * signs[:, None] * signs[None, :]).sum()
     return jnp.where(source_mask.any() & target_mask.any(), value, 0.0)
 
 
-def _shares(mask):
+def _row_weights(mask):
     """1 / n for each of n valid rows, 0 for the others."""
     weights = mask.astype(jnp.float32)
     return weights / jnp.maximum(weights.sum(), 1.0)

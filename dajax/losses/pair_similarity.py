@@ -8,14 +8,22 @@ the level, and nothing is pushed apart.
 
 import jax.numpy as jnp
 
+from dajax.losses.association import Association
 from dajax.ops.similarity import as_float, check_metric, factors, pixels
+from dajax.typing import Array, Float
 
 
-def pair_similarity(source, target, association, *, metric):
+def pair_similarity(
+    source: Float[Array, "N h w C"],
+    target: Float[Array, "N h2 w2 C"],
+    association: Association,
+    *,
+    metric: str,
+) -> Float[Array, "N h*w"]:
     """Sum of the two similarities along every cycle.
 
     Args:
-      source: float [N, h, w, C]; target: float [N, h', w', C], as given to `cycle_association`.
+      source: float [N, h, w, C]; target: float [N, h2, w2, C], as given to `cycle_association`.
       association: its result; the indices are constants.
       metric: "cosine", from -2 to 2; or "negative_kl" of probabilities, at most 0.
 
@@ -33,8 +41,7 @@ def _similarity(a, b, metric):
     """Row by row: [N, L, C] twice -> [N, L]."""
     query, own_key = factors(a, metric)
     similarity = (query * factors(b, metric)[1]).sum(-1)
-    # the product lacks the entropy, which a whole row of the matrix shares and a single pair does
-    # not
+    # The product lacks the entropy of a: a constant along a row of a matrix, but not between pairs.
     if metric == "negative_kl":
         similarity = similarity - (query * own_key).sum(-1)
     return similarity

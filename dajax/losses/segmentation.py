@@ -1,11 +1,14 @@
-"""Per-pixel losses of semantic segmentation. All unreduced: reduce them with `parallel.masked_mean`
-over `valid_pixels`.
+"""Per-pixel losses of semantic segmentation. They are not reduced: take `parallel.masked_mean` over
+`valid_pixels`.
 """
+
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from dajax.ops.labels import IGNORED
+from dajax.typing import Array, Bool, Float, Int
 
 # Values of `kind` -> the settings that each needs beside it; see pixel_loss.
 PIXEL_LOSSES = {"cross_entropy": (), "focal": ("gamma",)}
@@ -13,8 +16,8 @@ PIXEL_LOSSES = {"cross_entropy": (), "focal": ("gamma",)}
 _SMALLEST = 1e-9
 
 
-def valid_pixels(labels, mask):
-    """bool [N, H, W]: pixels with a class, in rows that are no padding.
+def valid_pixels(labels: Int[Array, "N H W"], mask: Bool[Array, " N"]) -> Bool[Array, "N H W"]:
+    """bool [N, H, W]: the pixels that have a class, in rows that are not padding.
 
     Args:
       labels: int32 [N, H, W], 255 (or any negative number) ignored.
@@ -23,7 +26,9 @@ def valid_pixels(labels, mask):
     return (labels >= 0) & (labels != IGNORED) & mask[:, None, None]
 
 
-def cross_entropy_map(logits, labels):
+def cross_entropy_map(
+    logits: Float[Array, "N H W K"], labels: Int[Array, "N H W"]
+) -> Float[Array, "N H W"]:
     """Softmax cross-entropy of every pixel, the segmentation loss of AdaptSegNet (utils/loss.py).
 
     Args:
@@ -36,7 +41,9 @@ def cross_entropy_map(logits, labels):
     return -jnp.where(_has_class(labels), _at_label(jax.nn.log_softmax(logits), labels), 0.0)
 
 
-def focal_map(logits, labels, *, gamma):
+def focal_map(
+    logits: Float[Array, "N H W K"], labels: Int[Array, "N H W"], *, gamma: float
+) -> Float[Array, "N H W"]:
     """Focal loss of every pixel, -(1 - p_y)^gamma log p_y, the segmentation loss of CLAN's released
     code with gamma = 2.
 
@@ -65,16 +72,22 @@ def _has_class(labels):
 
 
 def _at_label(values, labels):
-    """values [N, H, W, K] at each pixel's label; class 0's where it has none. A masked sum, since
-    gathers are slow backwards.
+    """values [N, H, W, K] at each pixel's label, at class 0 where it has none: [N, H, W].
+
+    A masked sum, since the gradient of a gather is slow.
     """
     classes = jnp.arange(values.shape[-1], dtype=labels.dtype).reshape(1, 1, 1, -1)
     is_label = jnp.where(_has_class(labels), labels, 0)[..., None] == classes  # [N, H, W, K]
     return jnp.where(is_label, values, 0.0).sum(-1)
 
 
-def pixel_loss(logits, labels, config):
-    """`cross_entropy_map` or `focal_map`, as `config.kind` and `config.gamma` say.
+def pixel_loss(
+    logits: Float[Array, "N H W K"], labels: Int[Array, "N H W"], config: Any
+) -> Float[Array, "N H W"]:
+    """`cross_entropy_map` or `focal_map` of logits float32 [N, H, W, K] and labels int32 [N, H, W].
+
+    Args:
+      config: `kind`, "cross_entropy" or "focal"; `gamma`, read by the focal loss.
 
     Raises:
       ValueError: unknown kind.

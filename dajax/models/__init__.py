@@ -1,3 +1,3 @@
-"""Flax modules: normalisation, layers, ResNet, the classifier, and pretrained weights. The only
+"""Flax modules of classifiers, segmenters and discriminators, and pretrained weights. The only
 package that imports flax.linen.
 """

@@ -23,21 +23,24 @@ def _compiled_init(model):
 
 
 def init_network(rng, images, *, model):
-    """Fresh ({network: params}, {network: batch_stats}) for images float32 [N, H, W, C]."""
+    """Initial ({network: params}, {network: batch_stats}) for images float32 [N, H, W, C]."""
     variables = _compiled_init(model)(rng, images)
     return {model.network: variables["params"]}, {model.network: variables.get("batch_stats", {})}
 
 
 def feature_width(model, params, batch_stats, images):
-    """Channels of the model's features, D, without computing any. Trees by network name; images as
-    the model takes them.
+    """D, the channels of the model's features, from shapes alone.
+
+    Args:
+      params, batch_stats: by network name.
+      images: as the model takes them.
     """
     variables = {"params": params, "batch_stats": batch_stats}
     return jax.eval_shape(lambda: inference(model, 0)(variables, images)).features.shape[-1]
 
 
 def split_rng(rng, number):
-    """The key of one of several passes of a step; None stays None, for networks that draw nothing."""
+    """The key of one pass of a step out of several; None, for a network without dropout, stays."""
     return None if rng is None else jax.random.fold_in(rng, number)
 
 
@@ -71,15 +74,17 @@ def forward_train(model, params, batch_stats, part, *, domain, axis_name, rng=No
 
 
 def prediction_scores(model, params, output, *, aggregation_alpha):
-    """What a segmenter's prediction is the largest of, at the backbone's stride: float32 [N, h, w,
-    K].
+    """The scores whose argmax is a segmenter's prediction, at the backbone's stride: float32 [N, h,
+    w, K].
 
-    Logits; with spatial aggregation (PLCA, tools/test.py) class probabilities: features are blended
-    with their aggregate, classified, and the softmax of that is blended with its own.
+    They are logits; with spatial aggregation (PLCA, tools/test.py) class probabilities: features
+    are blended with their aggregate and classified, and the class probabilities are blended with
+    their aggregate.
 
     Args:
-      params: of the segmenter; output: SegOutput.
-      aggregation_alpha: share of the aggregate in [0, 1); 0 for none.
+      params: of the segmenter.
+      output: SegOutput.
+      aggregation_alpha: weight of the aggregate, in [0, 1); 0 for none.
     """
     if not aggregation_alpha:
         return model.prediction_logits(output)
@@ -89,8 +94,10 @@ def prediction_scores(model, params, output, *, aggregation_alpha):
 
 
 def predict_scores(model, variables, images, *, domain, aggregation_alpha=0.0):
-    """`prediction_scores` of images float32 [N, H, W, 3], with running statistics. variables:
-    {"params", "batch_stats"} by network.
+    """`prediction_scores` of images float32 [N, H, W, 3], with running statistics.
+
+    Args:
+      variables: {"params", "batch_stats"}, each by network name.
     """
     own = {name: tree[model.network] for name, tree in variables.items()}
     output = model.apply(own, images, Mode(train=False, domain=domain))
@@ -98,7 +105,7 @@ def predict_scores(model, variables, images, *, domain, aggregation_alpha=0.0):
 
 
 def init_discriminator(rng, *, num_classes, width):
-    """Fresh parameters of the patch discriminator over maps of class probabilities."""
+    """Initial parameters of the patch discriminator over maps of class probabilities."""
     return _compiled_discriminator_init(num_classes, width)(rng)
 
 
@@ -110,22 +117,28 @@ def _compiled_discriminator_init(num_classes, width):
 
 
 def discriminate(params, probabilities, *, width):
-    """The patch discriminator's raw output: float32 [N, H, W, K] class probabilities -> [N, H / 32,
-    W / 32].
+    """The patch discriminator's raw output for class probabilities float32 [N, H, W, K]: float32
+    [N, H // 32, W // 32].
     """
     return Discriminator(width).apply({"params": params}, probabilities)
 
 
 def init_domain_discriminator(rng, *, width, num_inputs):
-    """Fresh (params, batch_stats) of the domain discriminator over `num_inputs` features."""
+    """Initial (params, batch_stats) of the domain discriminator over `num_inputs` features."""
     module = DomainDiscriminator(width)
     variables = jax.jit(lambda rng: module.init(rng, jnp.zeros((2, num_inputs)), Mode()))(rng)
     return variables["params"], variables["batch_stats"]
 
 
 def discriminate_domains(params, batch_stats, features, mask, *, width, axis_name):
-    """The domain discriminator with batch statistics: float32 [N, D], bool [N] -> (logits float32
-    [N], batch_stats moved once).
+    """The domain discriminator with batch statistics.
+
+    Args:
+      features: float32 [N, D].
+      mask: bool [N], rows that count in the statistics.
+
+    Returns:
+      (logits float32 [N], batch_stats moved once).
     """
     mode = Mode(train=True, mask=mask, axis_name=axis_name)
     variables = {"params": params, "batch_stats": batch_stats}
@@ -136,7 +149,7 @@ def discriminate_domains(params, batch_stats, features, mask, *, width, axis_nam
 
 
 def init_head(rng, *, model, num_inputs):
-    """Fresh (params, batch_stats) of a second head for a classifier, of its own head's shape."""
+    """Initial (params, batch_stats) of a second head for a classifier, shaped as its own head."""
     head = model.another_head()
     variables = jax.jit(lambda rng: head.init(rng, jnp.zeros((2, num_inputs)), Mode()))(rng)
     return variables["params"], variables.get("batch_stats", {})
@@ -145,8 +158,11 @@ def init_head(rng, *, model, num_inputs):
 def apply_head(
     model, params, batch_stats, features, mask, *, domain, axis_name, rng=None, rows=None
 ):
-    """A second head with batch statistics: (logits float32 [N, K], batch_stats); rng and rows as
-    forward_train takes them.
+    """A second head with batch statistics: (logits float32 [N, K], batch_stats).
+
+    Args:
+      features: float32 [N, D].
+      mask, domain, axis_name, rng, rows: as in forward_train.
     """
     rows = parallel.row_numbers(len(mask), axis_name) if rows is None else rows
     mode = Mode(train=True, domain=domain, mask=mask, axis_name=axis_name, rows=rows)
@@ -170,11 +186,11 @@ def _compiled(model, domain, devices):
 
 
 def inference(model, domain, devices=None):
-    """f({"params", "batch_stats"}, images [N, H, W, C]) -> Output, with running statistics;
+    """f({"params", "batch_stats"}, images [N, H, W, C]) -> Output, with running statistics; it is
     compiled once per model and domain.
 
     Args:
-      devices: split the rows over these; on the default device when None.
+      devices: the rows are split over these; None: the default device.
     """
     return _compiled(model, domain, tuple(devices or jax.local_devices()[:1]))
 
@@ -182,7 +198,7 @@ def inference(model, domain, devices=None):
 @functools.lru_cache(maxsize=32)
 def segmenter_inference(model, domain, aggregation_alpha):
     """f({"params", "batch_stats"}, images [N, H, W, 3]) -> float32 [N, h, w, K], see
-    prediction_scores; compiled once, on the default device.
+    prediction_scores; it is compiled once, for the default device.
     """
     return jax.jit(
         functools.partial(predict_scores, model, domain=domain, aggregation_alpha=aggregation_alpha)

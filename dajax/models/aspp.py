@@ -1,5 +1,5 @@
-"""What segmenters give out, and DeepLab-v2's classifier: parallel dilated 3x3 convolutions, summed
-(ASPP-L; the authors' Classifier_Module).
+"""The output of segmenters, and DeepLab-v2's classifier: the sum of parallel dilated 3x3
+convolutions (ASPP-L; the authors' Classifier_Module).
 """
 
 from typing import NamedTuple
@@ -16,9 +16,12 @@ KERNEL_INITS = {"normal": nn.initializers.normal(0.01), "torch": torch_init}
 
 
 class SegOutput(NamedTuple):
-    """What a segmenter computes, all float32: `features` [N, h, w, D], the input of the last head;
-    `logits` [N, h, w, K] of the main head; `aux_logits` [N, h, w, K] of the other one, or None
-    where there is one head only.
+    """The output of a segmenter, all float32.
+
+    Attributes:
+      features: [N, h, w, D], the input of the last head.
+      logits: [N, h, w, K], of the main head.
+      aux_logits: [N, h, w, K], of the other head; None where there is only one.
     """
 
     features: jax.Array
@@ -27,9 +30,7 @@ class SegOutput(NamedTuple):
 
 
 class Branch(nn.Module):
-    """The parameters of one 3x3 convolution, under the name that the authors' state dicts have for
-    it.
-    """
+    """The parameters of one 3x3 convolution, named as in the authors' state dicts."""
 
     in_channels: int
     features: int
@@ -42,11 +43,9 @@ class Branch(nn.Module):
         kernel = self.param(
             "kernel", KERNEL_INITS[self.kernel_init], (3, 3, self.in_channels, self.features)
         )
-        return kernel, (
-            self.param("bias", torch_bias_init(9 * self.in_channels), (self.features,))
-            if self.use_bias
-            else None
-        )
+        if not self.use_bias:
+            return kernel, None
+        return kernel, self.param("bias", torch_bias_init(9 * self.in_channels), (self.features,))
 
 
 class ASPP(nn.Module):
@@ -56,11 +55,11 @@ class ASPP(nn.Module):
     Attributes:
       num_classes: K.
       rates: dilations.
-      branches: how many of them count, from the first. AdaptSegNet's code returns inside of its
-        loop and so sums two of four; the other two are in its files all the same, and get no
-        gradient. Its released weights need 2 (spec/clan.md, 1.2).
+      branches: how many of them are summed, from the first. AdaptSegNet's Classifier_Module returns
+        inside its loop and so sums two of four (its issue 60: a known bug, which the authors keep).
+        The other two are in its files too, and get no gradient. Its released weights need 2.
       use_bias: False in PLCA.
-      kernel_init: of the kernels, one of KERNEL_INITS.
+      kernel_init: one of KERNEL_INITS.
     """
 
     num_classes: int
@@ -85,11 +84,11 @@ class ASPP(nn.Module):
 
 
 def _sum_of_dilated(x, kernels, rates):
-    """The 3x3 convolutions as one matrix product over all taps, whose results are shifted and
-    added.
+    """The 3x3 convolutions as one matrix product for all taps, whose results are shifted and added.
 
-    With D = 2048 and K = 19 there is little to shift. At 33 x 65, four rates, two cores: 32 ms, and
-    67 ms for the gradients; with one dilated convolution per rate 99 ms and 251 ms.
+    It is fast because K = 19 outputs are shifted instead of D = 2048 inputs. At 33 x 65 pixels,
+    four rates, two cores: 32 ms, and 67 ms for the gradients; one dilated convolution per rate
+    takes 99 ms and 251 ms.
 
     Args:
       x: float [N, h, w, D].
@@ -105,7 +104,7 @@ def _sum_of_dilated(x, kernels, rates):
         offsets = [
             ((i - 1) * rate, (j - 1) * rate, kernel[i, j]) for i in range(3) for j in range(3)
         ]
-        # the others see padding only
+        # Taps further out see only padding.
         taps += [tap for tap in offsets if abs(tap[0]) < h and abs(tap[1]) < w]
     matrix = jnp.concatenate([tap[2] for tap in taps], -1).astype(x.dtype)  # [D, taps * K]
     # [N*h*w, taps * K]

@@ -1,4 +1,4 @@
-"""From a config to a network, and its pretrained weights where the config names a file."""
+"""Builds a network from a config, and loads pretrained weights where the config names a file."""
 
 from ml_collections import ConfigDict
 
@@ -14,8 +14,8 @@ from dajax.settings import choice, part_of_config
 
 
 def build_model(model_config, stage_config, *, num_classes):
-    """The classifier of a stage: the run's network, with this stage's gradient stop and as many
-    domains as it has statistics for.
+    """The classifier of a stage: the run's network, with this stage's gradient stop and its number
+    of sets of normalisation statistics.
 
     Raises:
       UserError: unknown backbone or layer.
@@ -34,8 +34,8 @@ def build_model(model_config, stage_config, *, num_classes):
 
 
 def load_pretrained(model_config, state):
-    """`state` with the backbone of `config.model.weights`, or as it is where that is empty; prints
-    what was loaded.
+    """`state` with the backbone from the file `config.model.weights`; unchanged where that is
+    empty. Prints what was loaded.
 
     Raises:
       UserError: the file cannot be read, or is of another architecture.
@@ -57,7 +57,7 @@ def load_pretrained(model_config, state):
     )
 
 
-# What a stage may say about scale and bias of the normalisation -> whether they are trained.
+# A stage's choice for the scale and bias of the normalisation -> whether they are trained.
 NORM_AFFINE = {"trained": True, "frozen": False}
 
 
@@ -66,8 +66,8 @@ def build_segmenter(model_config, stage_config, *, num_classes):
 
     Args:
       model_config: config.model.
-      stage_config: of a stage; its `norm`, and its `norm_affine`, "trained" or "frozen", come
-        before the model's where they are not "".
+      stage_config: of a stage. Its `norm`, and its `norm_affine`, "trained" or "frozen", replace
+        the model's where they are not "".
       num_classes: K.
 
     Raises:
@@ -87,8 +87,8 @@ def build_segmenter(model_config, stage_config, *, num_classes):
 
 
 def load_segmenter_weights(model_config, state):
-    """`state` with what `config.model.weights` holds of the segmenter, or as it is where that is
-    empty; prints what was loaded.
+    """`state` with the segmenter's entries of the file `config.model.weights`; unchanged where that
+    is empty. Prints what was loaded.
 
     Raises:
       UserError: the file cannot be read, or is of another architecture.

@@ -1,4 +1,4 @@
-"""Backbone and linear head: what every classification method trains."""
+"""The network of every classification method: a backbone and a head."""
 
 from typing import ClassVar, NamedTuple
 
@@ -11,8 +11,8 @@ from dajax.models.resnet import ResNet, resnet50, resnet101, resnet_small
 from dajax.settings import choice
 
 BACKBONES = ("resnet_small", "resnet50", "resnet101")
-# How a head's last layer begins: "kaiming", CAN's (model/model.py); "torch", torch.nn.Linear's own,
-# which tllib leaves as it is.
+# Initialisation of a head's last layer: "kaiming", CAN's (model/model.py); "torch", that of
+# torch.nn.Linear, which tllib keeps.
 HEAD_INITS = ("kaiming", "torch")
 SETTINGS = (
     "backbone",
@@ -26,7 +26,7 @@ SETTINGS = (
 
 
 class Output(NamedTuple):
-    """What a classifier computes: `features` float32 [N, D], the input of the head, and `logits`
+    """The output of a classifier: `features` float32 [N, D], the input of the head, and `logits`
     float32 [N, num_classes].
     """
 
@@ -46,16 +46,15 @@ class Hidden(nn.Module):
     @nn.compact
     def __call__(self, x, mode):
         """float32 [N, D], Mode -> float32 [N, width]."""
-        x = nn.Dense(
-            self.width, kernel_init=torch_init, bias_init=torch_bias_init(x.shape[-1]), name="dense"
-        )(x)
-        return nn.relu(
-            DomainBatchNorm(num_domains=self.num_domains, name="norm")(x, mode) if self.norm else x
-        )
+        bias_init = torch_bias_init(x.shape[-1])
+        x = nn.Dense(self.width, kernel_init=torch_init, bias_init=bias_init, name="dense")(x)
+        if self.norm:
+            x = DomainBatchNorm(num_domains=self.num_domains, name="norm")(x, mode)
+        return nn.relu(x)
 
 
 def last_layer(num_classes, num_inputs, init, name):
-    """The linear layer of a head, whose parameters begin as `init`, one of HEAD_INITS, says."""
+    """The linear layer of a head, initialised as `init` says, one of HEAD_INITS."""
     if init == "torch":
         return nn.Dense(
             num_classes, kernel_init=torch_init, bias_init=torch_bias_init(num_inputs), name=name
@@ -64,7 +63,7 @@ def last_layer(num_classes, num_inputs, init, name):
 
 
 class DeepHead(nn.Module):
-    """Hidden layers, each with dropout before it, then the linear layer: MCD's classifiers
+    """Hidden layers, each after dropout, then the linear layer: MCD's classifiers
     (tllib/alignment/mcd.py).
     """
 
@@ -92,7 +91,7 @@ class Classifier(nn.Module):
         for none, as in CAN.
       bottleneck_norm: whether that layer has batch norm; tllib's DAN has none.
       head_widths: hidden layers of the head; none in CAN.
-      dropout: share of the bottleneck's outputs, and of the inputs of the head's hidden layers,
+      dropout: fraction of the bottleneck's outputs, and of the inputs of the head's hidden layers,
         that a training step drops.
       head_init: one of HEAD_INITS.
     """
@@ -131,17 +130,16 @@ class Classifier(nn.Module):
         )
 
     def another_head(self):
-        """A module of the head's shape, to be initialised and applied by itself: f(features, Mode)
-        -> logits.
+        """A module shaped as the head, which is initialised and applied on its own: f(features,
+        Mode) -> logits.
         """
         return self._deep_head(parent=None)
 
     def frozen_parameters(self):
-        """Regular expressions on parameter paths "network/backbone/conv1/kernel" for what the
-        gradient stop leaves without a gradient.
+        """Regular expressions for the paths, such as "network/backbone/conv1/kernel", of parameters
+        without a gradient: those before the gradient stop.
 
-        For optim.make_optimizer: torch takes no weight decay on these either, since their gradient
-        is None.
+        optim.make_optimizer gives them no weight decay, as torch does where a gradient is None.
         """
         return tuple(rf"/backbone/{name}/" for name in self.backbone.frozen_parameters())
 
@@ -189,7 +187,7 @@ def _check_settings(config_model):
     choice(config_model, "backbone", BACKBONES)
     choice(config_model, "head_init", HEAD_INITS)
     if not 0 <= config_model.dropout < 1:
-        raise ValueError(f"dropout={config_model.dropout}: expected a share, 0 <= dropout < 1")
+        raise ValueError(f"dropout={config_model.dropout}: expected a fraction, 0 <= dropout < 1")
     if config_model.dropout and not (config_model.bottleneck or config_model.head_widths):
         raise ValueError(
             f"dropout={config_model.dropout} needs a layer to drop from: set bottleneck or"

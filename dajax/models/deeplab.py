@@ -1,5 +1,10 @@
-"""DeepLab-v2 (Chen et al., TPAMI 2018) as AdaptSegNet, CLAN, PLCA, SPCL and DASS have it; which
-differs in what: spec/clan.md, section 1.
+"""DeepLab-v2 (Chen et al., TPAMI 2018) in the variants of AdaptSegNet, CLAN, PLCA, SPCL and DASS.
+
+AdaptSegNet, CLAN, DASS and PLCA have the "caffe" topology: a bottleneck's stride in its first 1x1
+convolution, max-pooling that rounds sizes up, and a dilation from the first block of a stage on.
+SPCL has the "torchvision" topology: the stride in the 3x3 convolution, pooling that rounds down,
+the first block of a dilated stage with the dilation of the stage before, and normalisation that is
+frozen, without epsilon. PLCA's head has no bias, and AdaptSegNet's sums two of its four branches.
 """
 
 from typing import ClassVar
@@ -58,10 +63,9 @@ class DeepLab(nn.Module):
         stages = list(self.backbone.stage_outputs(images.astype(self.dtype), mode).values())
         features = stages[-1]
         first = head("layer5", stages[-2] if self.heads == "multi" else features)
-        logits, aux_logits = (
-            (first, None) if self.heads == "single" else (head("layer6", features), first)
-        )
-        return SegOutput(features.astype(jnp.float32), logits, aux_logits)
+        if self.heads == "single":
+            return SegOutput(features.astype(jnp.float32), first, None)
+        return SegOutput(features.astype(jnp.float32), head("layer6", features), first)
 
     def _head(self, **placing):
         return ASPP(
@@ -74,8 +78,7 @@ class DeepLab(nn.Module):
         )
 
     def classify(self, params, features):
-        """What the last heads make of other features than their own: float32 [N, h, w, D] ->
-        `prediction_logits`, [N, h, w, K].
+        """`prediction_logits` [N, h, w, K] of given features float32 [N, h, w, D].
 
         Args:
           params: of this segmenter.
@@ -88,17 +91,17 @@ class DeepLab(nn.Module):
         )
 
     def prediction_logits(self, output):
-        """SegOutput -> float32 [N, h, w, K], what the authors evaluate: of twin heads the sum, else
-        the main head.
+        """SegOutput -> float32 [N, h, w, K], the logits that the authors evaluate: the sum of twin
+        heads, else the main head's.
         """
         return output.logits + output.aux_logits if self.heads == "twin" else output.logits
 
     def frozen_parameters(self):
-        """Regular expressions on parameter paths "segmenter/backbone/bn1/scale" for what gets no
-        gradient, and no weight decay in torch.
+        """Regular expressions for the paths, such as "segmenter/backbone/bn1/scale", of parameters
+        without a gradient, which torch gives no weight decay either.
 
-        Scale and bias of the normalisation where they are not trained, and the branches that
-        two-branch ASPP leaves out.
+        They are scale and bias of the normalisation where these are not trained, and the branches
+        that two-branch ASPP leaves out.
         """
         branches = "".join(str(i) for i in range(self.aspp_branches, len(self.aspp_rates)))
         unused = (rf"/layer[56]/conv2d_list_[{branches}]/",) if branches else ()
@@ -133,9 +136,8 @@ def build_segmenter(config_model, num_classes, num_domains):
     }
     for key, known in choices.items():
         choice(config_model, key, tuple(known))
-    name, heads, rates, branches = (
-        config_model[key] for key in ("backbone", "heads", "aspp_rates", "aspp_branches")
-    )
+    name, heads = config_model.backbone, config_model.heads
+    rates, branches = config_model.aspp_rates, config_model.aspp_branches
     if not 1 <= branches <= len(rates):
         raise ValueError(
             f"aspp_branches={branches} of {len(rates)} aspp_rates {tuple(rates)}: set it from 1 to"
@@ -170,7 +172,6 @@ def _dilated_resnet(name, config_model, num_domains):
     if name == "resnet_small":
         return resnet_small_dilated(widths=tuple(config_model.widths), **settings)
     return (resnet50 if name == "resnet50" else resnet101)(
-        # spec/clan.md, 1.6
         strides=(1, 2, 1, 1),
         dilations=(1, 1, 2, 4),
         first_block_dilation="full" if is_caffe else "previous",
@@ -184,7 +185,8 @@ def resnet_small_dilated(*, widths=(16, 32, 64, 64), **settings):
     """A residual network of 17 convolutions and output stride 4 for images of about 64x128 pixels
     on a CPU; D is the last width.
 
-    The stem and one stage halve; the last two are dilated by 2 and 4 instead, as DeepLab does it.
+    The stem and the second stage halve the size; the last two stages are dilated by 2 and 4
+    instead, as in DeepLab.
     """
     return ResNet(
         stage_sizes=(2, 2, 2, 2),

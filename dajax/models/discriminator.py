@@ -22,13 +22,13 @@ class Discriminator(nn.Module):
 
     @nn.compact
     def __call__(self, probabilities):
-        """float32 [N, H, W, K], at least 32 x 32 -> logits float32 [N, H // 32, W // 32], what is
-        high being called label 1.
+        """float32 [N, H, W, K], at least 32 x 32 -> logits float32 [N, H // 32, W // 32]; positive:
+        label 1.
         """
         x = probabilities
         for i in range(4):
-            # 0.2: the authors'
-            x = nn.leaky_relu(self._conv(self.width * 2**i, x, f"conv{i + 1}"), 0.2)
+            x = self._conv(self.width * 2**i, x, f"conv{i + 1}")
+            x = nn.leaky_relu(x, 0.2)  # both repositories
         return self._conv(1, x, "classifier")[..., 0]
 
     def _conv(self, features, x, name):

@@ -18,15 +18,13 @@ class DomainDiscriminator(nn.Module):
 
     @nn.compact
     def __call__(self, x, mode):
-        """float32 [N, D], Mode -> logits float32 [N]; positive: from the source. Both domains in
-        one batch, so one set of statistics.
+        """float32 [N, D], Mode -> logits float32 [N]; positive: from the source.
+
+        Both domains are in one batch, so there is one set of statistics.
         """
         for i in range(2):
-            x = nn.relu(
-                DomainBatchNorm(name=f"norm{i + 1}")(
-                    self._dense(self.width, x, f"dense{i + 1}"), mode
-                )
-            )
+            x = self._dense(self.width, x, f"dense{i + 1}")
+            x = nn.relu(DomainBatchNorm(name=f"norm{i + 1}")(x, mode))
         return self._dense(1, x, "output")[:, 0]
 
     def _dense(self, features, x, name):

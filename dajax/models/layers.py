@@ -8,39 +8,42 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-# torchvision ResNet: kaiming_normal_(mode="fan_out", nonlinearity="relu"), std sqrt(2 / (out * kh *
-# kw)).
+# torchvision's ResNet: kaiming_normal_(mode="fan_out", nonlinearity="relu"), with standard
+# deviation sqrt(2 / (out * kh * kw)).
 conv_init = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
-# CAN, model/model.py: kaiming_normal_ of the linear head, std sqrt(2 / fan_in); its bias is 0.
+# CAN's linear head (model/model.py): kaiming_normal_, with standard deviation sqrt(2 / fan_in); its
+# bias is 0.
 head_init = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
-# torch.nn.Conv2d's own default: kaiming_uniform_(a=sqrt(5)), that is U(-b, b) with b = 1 /
-# sqrt(fan_in); its bias has the same bound.
+# torch.nn.Conv2d's and Linear's default: kaiming_uniform_(a=sqrt(5)), that is U(-b, b) with
+# b = 1 / sqrt(fan_in); the bias has the same bound.
 torch_init = nn.initializers.variance_scaling(1.0 / 3.0, "fan_in", "uniform")
 
 
 def torch_bias_init(fan_in):
-    """The initialiser of a bias in torch.nn.Conv2d: U(-b, b) with b = 1 / sqrt(fan_in), fan_in = in
-    * kh * kw.
+    """The initialiser of a bias in torch.nn.Conv2d: U(-b, b) with b = 1 / sqrt(fan_in), where
+    fan_in = in * kh * kw.
     """
     bound = fan_in**-0.5
-    return lambda rng, shape, dtype=jnp.float32: jax.random.uniform(
-        rng, shape, dtype, -bound, bound
-    )
+
+    def init(rng, shape, dtype=jnp.float32):
+        return jax.random.uniform(rng, shape, dtype, -bound, bound)
+
+    return init
 
 
 class Dropout(nn.Module):
     """torch.nn.Dropout: in training an entry is 0 with probability `rate`, else divided by 1 -
     rate.
 
-    What falls out is a function of the random stream "dropout", of this layer and of a row's number
-    in the whole batch, so that several devices drop what one would.
+    The dropped entries depend on the random stream "dropout", on this layer and on a row's number
+    in the whole batch, so that several devices drop the same entries as one.
     """
 
     rate: float
 
     @nn.compact
     def __call__(self, x, mode):
-        """float [N, D] -> the same. With mode.train, mode.rows is needed, and the stream "dropout"."""
+        """float [N, D] -> float [N, D]. Training needs mode.rows and the stream "dropout"."""
         if not mode.train or not self.rate:
             return x
         rng = self.make_rng("dropout")
@@ -96,15 +99,14 @@ class Conv(nn.Module):
                 dimension_numbers=("NHWC", "HWIO", "NHWC"),
             )
         if self.use_bias:
-            y = y + self.param("bias", self.bias_init, (self.features,)).astype(x.dtype).reshape(
-                1, 1, 1, -1
-            )
+            bias = self.param("bias", self.bias_init, (self.features,)).astype(x.dtype)
+            y = y + bias.reshape(1, 1, 1, -1)
         return y
 
 
 def _pointwise(x, kernel, stride):
-    """A 1x1 convolution as a matrix product, since XLA's CPU convolutions are slow for it,
-    backwards most of all.
+    """A 1x1 convolution as a matrix product: XLA's CPU convolutions are slow for it, and slowest in
+    the gradient.
     """
     x = x[:, ::stride, ::stride]
     n, h, w, channels = x.shape
@@ -113,14 +115,14 @@ def _pointwise(x, kernel, stride):
 
 
 def add_relu(x, y):
-    """relu(x + y), the end of a residual block, in a form that XLA's CPU compiler stores.
+    """relu(x + y), the end of a residual block, in a form whose result XLA's CPU compiler stores.
 
-    It takes maximum(x + y, 0) for cheap enough to be computed anew by every reader, and as the next
-    block's sum is such a reader, each block of ResNet-101 would add up all blocks of its stage
-    before it: 0.8 s of 8.1 s, forward and backward, one core, 257x513.
+    The compiler takes maximum(x + y, 0) for so cheap that every reader computes it again. The next
+    block's sum is a reader, so each block of ResNet-101 would add up all earlier blocks of its
+    stage: 0.8 s of 8.1 s for value and gradient, on one core, at 257x513.
     """
     z = x + y
-    return jnp.where(z <= 0, jnp.zeros((), z.dtype), z)  # not `z > 0`: a NaN must stay one
+    return jnp.where(z <= 0, jnp.zeros((), z.dtype), z)  # with `z > 0` a NaN would become 0
 
 
 def max_pool(x, *, ceil_mode=False):

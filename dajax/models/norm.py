@@ -1,5 +1,5 @@
-"""Batch normalisation as torch computes it, with one set of parameters and statistics per domain,
-over several devices, with a mask.
+"""Batch normalisation as torch computes it, with a set of parameters and statistics per domain, for
+several devices and padded batches.
 """
 
 from collections.abc import Callable
@@ -11,16 +11,17 @@ import jax.numpy as jnp
 
 
 class Mode(NamedTuple):
-    """How one forward pass normalises, and what it drops.
+    """How one forward pass normalises, and which entries its dropout drops.
 
     Attributes:
-      train: batch statistics, and move the running ones; else normalise with the running ones.
+      train: True: normalise with batch statistics, and move the running ones. False: normalise with
+        the running ones.
       domain: which set of parameters and statistics; a Python int, static under jit.
-      mask: bool [N], the rows that count in the batch statistics; None for all. The others are
-        normalised with those statistics too.
+      mask: bool [N], the rows that count in the batch statistics; None for all. The other rows are
+        normalised with these statistics too.
       axis_name: the device axis over which batch statistics are synchronised, or None.
-      rows: int32 [N], a number for each row that no other row of the whole batch has, on any
-        device; read by dropout alone.
+      rows: int32 [N], a different number for each row of the whole batch over all devices; only
+        dropout reads it.
     """
 
     train: bool = False
@@ -34,9 +35,9 @@ class DomainBatchNorm(nn.Module):
     """Batch normalisation with a complete set of parameters and statistics per domain (CAN,
     model/domain_specific_module.py).
 
-    Params `scale`, `bias` and batch_stats `mean`, `var`, all float32 [num_domains, C]. As in torch,
-    the biased batch variance normalises and the UNBIASED one enters the running variance; flax's
-    own BatchNorm stores the biased one.
+    Params are `scale` and `bias`, batch_stats `mean` and `var`, all float32 [num_domains, C]. As in
+    torch, the biased batch variance normalises, and the UNBIASED one enters the running variance;
+    flax's own BatchNorm stores the biased one.
 
     Attributes:
       num_domains: sets of parameters and statistics.
@@ -63,8 +64,8 @@ class DomainBatchNorm(nn.Module):
           mode: Mode. In training the collection batch_stats must be mutable.
 
         Returns:
-          Like x. Where no row counts on any device, the running statistics normalise, and stay as
-            they are.
+          Shaped and typed like x. Where no row counts on any device, the running statistics
+            normalise, and do not move.
 
         Raises:
           ValueError: the layer has no such domain, or the mask does not fit x.
@@ -87,27 +88,27 @@ class DomainBatchNorm(nn.Module):
             batch_mean, batch_var, count = _batch_statistics(x, mode.mask, mode.axis_name)
             unbiased = batch_var * count / jnp.maximum(count - 1.0, 1.0)
             new_mean = jnp.where(count > 0, mean + self.momentum * (batch_mean - mean), mean)
-            # one position has no unbiased variance
+            # A single position has no unbiased variance.
             new_var = jnp.where(count > 1, var + self.momentum * (unbiased - var), var)
             running_mean.value = running_mean.value.at[mode.domain].set(new_mean)
             running_var.value = running_var.value.at[mode.domain].set(new_var)
-            # Without this, var = 0 would multiply by 1 / sqrt(epsilon) in each of a hundred layers:
-            # inf, and NaN gradients.
-            mean, var = jnp.where(count > 0, batch_mean, mean), jnp.where(count > 0, batch_var, var)
+            # Where no row counts, var = 0 would multiply by 1 / sqrt(epsilon) in each of a hundred
+            # layers: infinity, and NaN gradients.
+            mean = jnp.where(count > 0, batch_mean, mean)
+            var = jnp.where(count > 0, batch_var, var)
 
         over_rows = (1,) * (x.ndim - 1) + (-1,)
         gain = scale[mode.domain] * jax.lax.rsqrt(var + self.epsilon)  # [C]
-        y = (x.astype(jnp.float32) - mean.reshape(over_rows)) * gain.reshape(over_rows) + bias[
-            mode.domain
-        ].reshape(over_rows)
-        return y.astype(x.dtype)
+        shift = bias[mode.domain]  # [C]
+        y = (x.astype(jnp.float32) - mean.reshape(over_rows)) * gain.reshape(over_rows)
+        return (y + shift.reshape(over_rows)).astype(x.dtype)
 
 
 def _batch_statistics(x, mask, axis_name):
     """Mean and biased variance of the rows in `mask` over all devices.
 
-    Two passes, since E[x^2] - E[x]^2 cancels in float32 where the mean is large. The price is a
-    second psum of [C].
+    It takes two passes, and so a second psum of [C]: E[x^2] - E[x]^2 cancels in float32 where the
+    mean is large.
 
     Args:
       x: float [N, ..., C].
@@ -115,8 +116,8 @@ def _batch_statistics(x, mask, axis_name):
       axis_name: device axis, or None.
 
     Returns:
-      mean [C], variance [C], number of positions that count (scalar), float32; zeros where there
-        are none.
+      (mean [C], variance [C], number of positions that count, a scalar), float32; zeros where none
+        counts.
     """
     x = x.astype(jnp.float32)
     axes = tuple(range(x.ndim - 1))

@@ -1,5 +1,5 @@
 """ResNet (He et al., CVPR 2016) with torchvision's names, for images of ImageNet's size and for
-small ones.
+small images.
 """
 
 import functools
@@ -24,7 +24,7 @@ class Block(nn.Module):
 
     Attributes:
       kind: "basic" (3x3, 3x3) or "bottleneck" (1x1, 3x3, 1x1).
-      width: channels inside; a bottleneck gives out four times as many.
+      width: channels inside; a bottleneck's output has four times as many.
       stride: of the block.
       dilation: of its 3x3 convolutions.
       stride_in_1x1: the stride of a bottleneck is in its first 1x1 convolution (caffe), not in the
@@ -46,17 +46,11 @@ class Block(nn.Module):
         def norm(name, y):
             return self.norm(name=name)(y, mode)
 
-        out_channels, around = (
-            self.width * EXPANSION[self.kind],
-            {
-                "padding": self.dilation,
-                "dilation": self.dilation,
-            },
-        )
+        out_channels = self.width * EXPANSION[self.kind]
+        around = {"padding": self.dilation, "dilation": self.dilation}
         if self.kind == "basic":
-            y = nn.relu(
-                norm("bn1", Conv(self.width, 3, stride=self.stride, **around, name="conv1")(x))
-            )
+            y = Conv(self.width, 3, stride=self.stride, **around, name="conv1")(x)
+            y = nn.relu(norm("bn1", y))
             y = norm("bn2", Conv(self.width, 3, **around, name="conv2")(y))
         else:
             first, second = (self.stride, 1) if self.stride_in_1x1 else (1, self.stride)
@@ -64,10 +58,8 @@ class Block(nn.Module):
             y = nn.relu(norm("bn2", Conv(self.width, 3, stride=second, **around, name="conv2")(y)))
             y = norm("bn3", Conv(out_channels, 1, name="conv3")(y))
         if self.stride != 1 or x.shape[-1] != out_channels:
-            x = norm(
-                "downsample_bn",
-                Conv(out_channels, 1, stride=self.stride, name="downsample_conv")(x),
-            )
+            x = Conv(out_channels, 1, stride=self.stride, name="downsample_conv")(x)
+            x = norm("downsample_bn", x)
         return add_relu(x, y)
 
 
@@ -94,7 +86,7 @@ class ResNet(nn.Module):
         epsilon 0 (the FrozenBatchNorm2d of SPCL's code).
       train_norm_affine: scale and bias of the normalisation take gradients; they do not in
         AdaptSegNet and CLAN (requires_grad False).
-      stop_gradient_after: a stage, e.g. "layer1": nothing up to its output gets a gradient, while
+      stop_gradient_after: a stage, e.g. "layer1": it and all before it get no gradient, while their
         running statistics still move (CAN's STOP_GRAD). None for no stop.
 
     Raises:
@@ -147,11 +139,11 @@ class ResNet(nn.Module):
         return tuple(f"layer{i + 1}" for i in range(len(self.stage_sizes)))
 
     def frozen_parameters(self):
-        """Submodules without a gradient, as regular expressions that match all of a path within the
-        backbone up to a submodule; () for none.
+        """The submodules without a gradient, as regular expressions that match a whole path from
+        the backbone to a submodule; () for none.
 
-        What lies before the gradient stop, and all normalisation where `train_norm_affine` is
-        False.
+        They are the stages up to the gradient stop, and all normalisation where `train_norm_affine`
+        is False.
         """
         affine = () if self.train_norm_affine else (r"bn1", r"layer\d+_\d+/(bn\d|downsample_bn)")
         if self.stop_gradient_after is None:
@@ -186,10 +178,9 @@ class ResNet(nn.Module):
         else:
             x = Conv(self.widths[0], 3, stride=self.stem_stride, padding=1, name="conv1")(images)
         norm = functools.partial(
-            # 1e-5: torch's default
             DomainBatchNorm,
             self.num_domains,
-            epsilon=0.0 if self.norm == "frozen_no_eps" else 1e-5,
+            epsilon=0.0 if self.norm == "frozen_no_eps" else 1e-5,  # 1e-5: torch's default
             frozen=self.norm != "train",
             train_affine=self.train_norm_affine,
         )
@@ -202,7 +193,7 @@ class ResNet(nn.Module):
         ):
             for i in range(size):
                 stride, dilation = self._spacing(stage, i)
-                x = Block(
+                block = Block(
                     self.block,
                     width,
                     stride,
@@ -210,7 +201,8 @@ class ResNet(nn.Module):
                     self.stride_in_1x1,
                     norm,
                     name=f"{name}_{i}",
-                )(x, mode)
+                )
+                x = block(x, mode)
             if name == self.stop_gradient_after:
                 x = jax.lax.stop_gradient(x)
             outputs[name] = x

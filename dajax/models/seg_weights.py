@@ -1,59 +1,55 @@
-"""Pretrained segmenters: backbones, and the checkpoints that AdaptSegNet, CLAN and PLCA released
-(spec/clan.md 1.7, spec/plca.md).
-"""
+"""Pretrained segmenters: backbones, and the released checkpoints of AdaptSegNet, CLAN and PLCA."""
 
 import re
 
 import numpy as np
 
+from dajax.models.torch_names import BACKBONE, Entries, names_of, without_prefix
 from dajax.models.weight_files import WeightsError
-from dajax.models.weights import (
-    BACKBONE,
-    IGNORED,
-    Entries,
+from dajax.models.weight_report import (
     check_complete,
     check_finite,
     make_report,
     mismatch_hint,
-    names_of,
-    pour,
-    without_prefix,
 )
+from dajax.models.weights import LEFT_OUT, pour
 
 HEAD = re.compile(r"layer[56]\.|score_")
 VGG_LAYER = re.compile(r"features\.|fc[67]\.")
-# (file's name, name here) of heads. "classifier.0.convs": PLCA; "classifier.conv2d_list":
-# AdaptSegNet's DeeplabVGG.
+# (name in the file, name here) of heads: PLCA's, and that of AdaptSegNet's DeeplabVGG.
 RENAMED = (
     (r"^classifier\.0\.convs\.(\d)\.0\.", r"layer5.conv2d_list.\1."),
     (r"^classifier\.conv2d_list\.", "layer5.conv2d_list."),
 )
-# torchvision's vgg16.features still has the poolings at 23 and 30, which DeeplabVGG takes out.
+# (number in torchvision's vgg16.features, number here): DeeplabVGG leaves out the poolings 23 and
+# 30.
 UNPOOLED = {24: 23, 26: 25, 28: 27}
-# PLCA's class i is this Cityscapes train id; with SYNTHIA it has the first 16 (spec/plca.md, "Class
-# order").
+# Layers of torchvision's vgg16 that FCN8s has as convolutions: (name here, kernel size).
+FULLY_CONNECTED = {"classifier.0": ("fc6", 7), "classifier.3": ("fc7", 1)}
+# PLCA's class i is this Cityscapes train id: sky, building, road, ... With SYNTHIA it has the first
+# 16. tests/golden/plca_data.npz holds the maps of PLCA's data loaders.
 PLCA_TRAIN_IDS = (10, 2, 0, 1, 4, 8, 5, 13, 7, 11, 18, 17, 6, 12, 15, 3, 9, 14, 16)
 
 
 def from_torch_segmenter(state_dict, params, batch_stats, *, skip_heads=False, allow_partial=False):
     """Pours a file into a segmenter: a backbone alone (torchvision's ResNets and vgg16,
-    DeepLab_resnet_pretrained_init), or all of it.
+    DeepLab_resnet_pretrained_init), or a whole segmenter.
 
-    Heads stay as they are where the file has none, and where DeepLab's initial weights have those
-    of COCO's 21 classes. The classes of PLCA's head are put into the order of train ids. How images
-    must be prepared, and which topology (caffe, torchvision) the weights were
-    trained in, cannot be told from a file: that is the caller's to know.
+    Heads stay as they are where the file has none, and where it is DeepLab's initial weights, whose
+    heads are for COCO's 21 classes. The classes of PLCA's head are put into the order of train ids.
+    A file does not tell how images must be prepared, nor for which topology (caffe, torchvision)
+    its weights were trained: the caller must know both.
 
     Args:
       state_dict: {torch name: array}, see weight_files.load_torch_file; names may have a prefix,
-        see weights.without_prefix.
+        see torch_names.without_prefix.
       params, batch_stats: trees of a DeepLab or FCN8s, for names and shapes; not changed.
       skip_heads: take the backbone only.
       allow_partial: keep what the file lacks or has in another shape as it is, instead of refusing.
 
     Returns:
-      (params, batch_stats, Report); the names are those here, the checksum is of the arrays as
-        loaded.
+      (params, batch_stats, Report). Its names are the network's, and its checksum is of the arrays
+        as they were loaded.
 
     Raises:
       WeightsError: entries are missing, of another shape, not finite, or left over from another
@@ -61,7 +57,7 @@ def from_torch_segmenter(state_dict, params, batch_stats, *, skip_heads=False, a
     """
     whole = _canonical(state_dict, names_of(params, batch_stats))
     entries = whole.arrays
-    ignored = {name for name in entries if IGNORED.match(name) or name.startswith("classifier.")}
+    ignored = {name for name in entries if LEFT_OUT.match(name) or name.startswith("classifier.")}
     heads = {name for name in entries if HEAD.match(name)}
     is_initial = whole.prefix.endswith("Scale.")  # DeepLab_resnet_pretrained_init
     new_params, new_batch_stats, poured = pour(entries, params, batch_stats)
@@ -117,29 +113,30 @@ def _train_id_order(array):
 
 
 def _without_pooling(name):
-    index = re.match(r"features\.(\d+)\.", name)
-    return (
-        name
-        if index is None
-        else f"features.{UNPOOLED.get(int(index[1]), int(index[1]))}.{name.rpartition('.')[2]}"
-    )
+    """The name in DeeplabVGG of an entry of torchvision's vgg16."""
+    found = re.match(r"features\.(\d+)\.(\w+)", name)
+    if found is None:
+        return name
+    number = int(found[1])
+    return f"features.{UNPOOLED.get(number, number)}.{found[2]}"
 
 
 def _convolutional(name, array):
     """torchvision's first two fully connected layers as fc6 (7x7) and fc7 (1x1)."""
     layer, _, leaf = name.rpartition(".")
-    layer, kernel_size = {"classifier.0": ("fc6", 7), "classifier.3": ("fc7", 1)}.get(
-        layer, (layer, None)
-    )
-    if kernel_size is not None and leaf == "weight":
+    if layer not in FULLY_CONNECTED:
+        return name, array
+    new_layer, kernel_size = FULLY_CONNECTED[layer]
+    if leaf == "weight":
         # torch flattens [C, h, w] in this order
         array = np.reshape(array, (len(array), -1, kernel_size, kernel_size))
-    return f"{layer}.{leaf}", array
+    return f"{new_layer}.{leaf}", array
 
 
 def _may_lack(entries, *, has_heads):
-    """Whether the network may keep its own for a name: heads of which the file has none, and
-    DeeplabVGG's fc6, fc7 with torchvision's file.
+    """A function of a name: whether the file may lack it and the network keep its own. So it is
+    with heads where the file has none, and with DeeplabVGG's fc6 and fc7 where the file is
+    torchvision's.
     """
     is_plain_vgg = "features.0.weight" in entries and "features.29.weight" not in entries
 

@@ -1,4 +1,4 @@
-"""Normalisation statistics of the target in place of those that training left."""
+"""Normalisation statistics of the target, which replace those of training."""
 
 import functools
 
@@ -21,8 +21,11 @@ def reestimate_statistics(variables, *, data, model, domain, batch_size, num_bat
     no parameter changes.
 
     Args:
-      num_batches: each moves the statistics by the layers' momentum, 0.1; after 50, what training
-        left has a weight of 0.5 %.
+      variables: {"params", "batch_stats"}, each by network name.
+      data: a task's Feed.
+      domain: which set of statistics.
+      num_batches: each moves the statistics by the layers' momentum, 0.1; after 50 batches the
+        statistics of training have a weight of 0.5 %.
     """
     part = data.shuffled("target", batch_size)
     move, batch_stats = _compiled_estimation(model, domain), variables["batch_stats"]
@@ -36,8 +39,8 @@ def reestimate_statistics(variables, *, data, model, domain, batch_size, num_bat
 
 
 def predict_scores_by_image(model, variables, images, *, domain):
-    """`apply.predict_scores` with every image normalised by its own statistics, as a batch of one
-    in training; running ones stay as they are.
+    """`apply.predict_scores` with every image normalised by its own statistics, as in a training
+    step with batch size 1; running statistics do not change.
     """
     own = {name: tree[model.network] for name, tree in variables.items()}
 

@@ -1,4 +1,4 @@
-"""VGG-16 (Simonyan and Zisserman, ICLR 2015) for segmentation: AdaptSegNet's DeeplabVGG, and FCN8s."""
+"""VGG-16 (Simonyan and Zisserman, ICLR 2015) for segmentation: AdaptSegNet's DeeplabVGG, FCN8s."""
 
 from typing import ClassVar
 
@@ -9,26 +9,13 @@ from dajax.models.aspp import SegOutput
 from dajax.models.layers import Conv, conv_init, torch_bias_init, torch_init
 from dajax.ops.resize import resize_bilinear
 
-# configuration D
+# Configuration D of the paper: convolutions by their width, and poolings.
 WIDTHS = (
-    64,
-    64,
-    "pool",
-    128,
-    128,
-    "pool",
-    256,
-    256,
-    256,
-    "pool",
-    512,
-    512,
-    512,
-    "pool",
-    512,
-    512,
-    512,
-    "pool",
+    *(64, 64, "pool"),
+    *(128, 128, "pool"),
+    *(256, 256, 256, "pool"),
+    *(512, 512, 512, "pool"),
+    *(512, 512, 512, "pool"),
 )
 
 
@@ -45,7 +32,7 @@ def _conv(
     kernel_size=3,
     dilation=1,
     kernel_init=conv_init,
-    bias_init=nn.initializers.zeros_init(),
+    bias_init=nn.initializers.zeros,
 ):
     padding = dilation * (kernel_size // 2)
     layer = Conv(
@@ -62,8 +49,8 @@ def _conv(
 
 
 def _fully_connected(features, x, name, *, kernel_size, dilation=1):
-    """A former fully connected layer, with torch's default initialisation, which nothing overwrites
-    in DeeplabVGG.
+    """A fully connected layer of VGG as a convolution, with torch's default initialisation, which
+    DeeplabVGG keeps.
     """
     bias_init = torch_bias_init(kernel_size**2 * x.shape[-1])
     return _conv(

@@ -1,1 +1,1 @@
-"""Pure functions that are not losses: clustering, filtering, metrics."""
+"""Pure functions that are not losses: clustering, prototypes, pseudo-labels, metrics, resizes."""

@@ -1,10 +1,9 @@
-"""Spatial aggregation: every pixel moves towards the mean of the pixels of its own image that are
-like it.
+"""Spatial aggregation: every pixel moves towards the mean of the similar pixels of its image.
 
-PLCA (Kang et al., NeurIPS 2020), eq. (6)-(8); the authors' code at e01d77a. On the target before
-the association, and on both features and probabilities at test time. As an attention it is query,
-key and value all from the same pixels, so the blocked form is flash attention's: the L x L weights
-are formed block by block, and once more for the gradient.
+PLCA (Kang et al., NeurIPS 2020), eq. (6)-(8); the authors' code at e01d77a. It is applied to the
+target before the association, and to features and then probabilities at test time. It is an
+attention whose query, key and value are the same pixels, so the blocked form is flash attention's:
+the L x L weights are formed block by block, and once more for the gradient.
 """
 
 import functools
@@ -31,25 +30,34 @@ from dajax.ops.similarity import (
     product,
     similarity,
 )
+from dajax.typing import Array, Float
 
 
-def aggregate(x, *, metric, alpha, contrast=None, implementation="auto", block_rows=BLOCK_ROWS):
-    """(1 - alpha) x + alpha W x, W the row softmax of the similarities within each image, the pixel
-    itself included.
+def aggregate(
+    x: Float[Array, "N h w C"],
+    *,
+    metric: str,
+    alpha: float,
+    contrast: bool | None = None,
+    implementation: str = "auto",
+    block_rows: int = BLOCK_ROWS,
+) -> Float[Array, "N h w C"]:
+    """(1 - alpha) x + alpha W x; W is the softmax over each row of the similarities within an
+    image, the pixel itself included.
 
     Args:
       x: float [N, h, w, C] features ("cosine") or class probabilities ("negative_kl"; they still
         sum to 1).
       metric: one of `similarity.METRICS`.
       alpha: in [0, 1]; 0.5 in the authors' code.
-      contrast: normalise the contrast of the similarities first. None: what the authors' code does,
-        for "cosine" only (the paper: for both).
+      contrast: normalise the contrast of the similarities first. None, as the authors' code does:
+        for "cosine" only. The paper does it for both metrics.
       implementation: "auto" (by the size of the grid), "dense" or "blocked".
       block_rows: rows of W in memory at a time, for "blocked".
 
     Returns:
-      float32 [N, h, w, C] (float64 where x is). Gradients flow through W and through x. Memory
-        beyond the batch is that of one image.
+      float32 [N, h, w, C] (float64 where x is). Gradients flow through W and through x. Besides
+        the batch, the memory of one image is needed.
 
     Raises:
       ValueError: wrong number of axes, unknown metric or implementation, alpha outside of [0, 1].

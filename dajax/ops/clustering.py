@@ -1,19 +1,23 @@
 """Cosine k-means of target features, started from the source class centres, and the matching of
 clusters to classes.
 
-CAN's solver/clustering.py. Differences, each on purpose: the number of updates is capped (the
-authors' loop never ends when a class has no source image), centres of norm zero do not count in the
-mean move, and matched centres are put in class order the right way round (the authors'
-`centers[cluster2label]` applies the permutation backwards; spec/can.md section 4).
+CAN's solver/clustering.py, with three differences, each on purpose. The number of updates is
+capped: the authors' loop never ends when a class has no source image. Centres of norm zero do not
+count in the mean move. Matched centres are put into class order by the inverse permutation: the
+authors' `centers[cluster2label]` applies the permutation itself, which is right only where it is
+its own inverse (tests/golden/README.md, can_kmeans, perm_cycle).
 """
 
 import functools
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.optimize
+
+from dajax.typing import AnyArray, Array, Float, Int
 
 _NORM_FLOOR = 1e-12  # torch.nn.functional.normalize
 
@@ -29,33 +33,35 @@ class KMeans(NamedTuple):
       moves: float32 [max_updates], mean centre move after each update; NaN where none was done.
     """
 
-    labels: jax.Array
-    distances: jax.Array
-    centers: jax.Array
-    num_updates: jax.Array
-    moves: jax.Array
+    labels: Int[Array, " N"]
+    distances: Float[Array, " N"]
+    centers: Float[Array, "C D"]
+    num_updates: Int[Array, ""]
+    moves: Float[Array, " max_updates"]
 
 
-def normalize(x):
+def normalize(x: Float[AnyArray, "*rows D"]) -> Float[Array, "*rows D"]:
     """Rows of float32 [..., D] scaled to length 1; a zero row stays zero, with zero gradient."""
     square = jnp.square(x).sum(-1, keepdims=True)
     positive = square > _NORM_FLOOR**2
     return jnp.where(positive, x * jax.lax.rsqrt(jnp.where(positive, square, 1.0)), 0.0)
 
 
-def cosine_distances(x, centers):
-    """0.5 (1 - cos) between rows: x [N, D], centers [C, D] -> float32 [N, C] in [0, 1]; a zero row
-    is at 0.5 from everything.
+def cosine_distances(x: Float[Array, "N D"], centers: Float[Array, "C D"]) -> Float[Array, "N C"]:
+    """0.5 (1 - cos) between rows: x [N, D], centers [C, D] -> float32 [N, C] in [0, 1]. A zero row
+    has distance 0.5 to every row.
     """
     return 0.5 * (1.0 - jnp.dot(normalize(x), normalize(centers).T, precision="highest"))
 
 
-def paired_cosine_distances(a, b):
+def paired_cosine_distances(
+    a: Float[AnyArray, "C D"], b: Float[AnyArray, "C D"]
+) -> Float[Array, " C"]:
     """0.5 (1 - cos) between row i of a and row i of b: [C, D], [C, D] -> float32 [C]."""
     return 0.5 * (1.0 - (normalize(a) * normalize(b)).sum(-1))
 
 
-def mean_center_move(a, b):
+def mean_center_move(a: Float[AnyArray, "C D"], b: Float[AnyArray, "C D"]) -> Float[Array, ""]:
     """Mean of `paired_cosine_distances` over the rows where neither centre is zero (an absent class
     does not move).
     """
@@ -65,10 +71,10 @@ def mean_center_move(a, b):
     )
 
 
-def class_sums(features, labels, num_classes):
-    """Sum of features per class: float32 [N, D], int32 [N] (-1: belongs nowhere) -> float32
-    [num_classes, D].
-    """
+def class_sums(
+    features: Float[Array, "N D"], labels: Int[Array, " N"], num_classes: int
+) -> Float[Array, "K D"]:
+    """Sum of features per class: float32 [N, D], int32 [N] (-1: of no class) -> float32 [K, D]."""
 
     def product(features, labels):
         # [N, K]; a row of zeros for -1
@@ -83,19 +89,21 @@ def class_sums(features, labels, num_classes):
     return jax.lax.platform_dependent(features, labels, cpu=scatter, default=product)
 
 
-def nearest_centers(rows, unit_centers):
+def nearest_centers(
+    rows: Float[Array, "N D"], unit_centers: Float[Array, "C D"]
+) -> tuple[Int[Array, " N"], Float[Array, " N"]]:
     """The most similar centre of each row: rows [N, D] of any norm, normalised centres [C, D] ->
     int32 [N], float32 [N].
 
-    The second array is the dot product with that centre: cosine similarity times the norm of the
-    row, which no ranking depends on.
+    The second array is the dot product with that centre: the cosine times the norm of the row. The
+    norm does not change which centre is nearest.
     """
     return largest(jnp.dot(rows, unit_centers.T, precision="highest"))
 
 
-def largest(scores):
-    """Where each row of float32 [N, C] is largest, the first of equals, and how large: int32 [N],
-    float32 [N].
+def largest(scores: Float[Array, "N C"]) -> tuple[Int[Array, " N"], Float[Array, " N"]]:
+    """Where each row of float32 [N, C] is largest (the first of equals), and its largest value:
+    int32 [N], float32 [N].
     """
     best = scores.max(axis=1)
     # argmin and argmax are scalar loops on a CPU; two plain reductions take half the time and keep
@@ -104,11 +112,11 @@ def largest(scores):
     return jnp.where(scores == best[:, None], index, scores.shape[1] - 1).min(axis=1), best
 
 
-def over_chunks(features, chunk_size, visit, init):
+def over_chunks(features: Float[Array, "N D"], chunk_size: int, visit: Callable, init: Any) -> Any:
     """Folds visit(carry, rows, start, fresh) over slices [chunk, D] without copying `features`.
 
-    The last slice is moved back so that it fits; `fresh` [chunk] marks the rows that no earlier
-    slice has shown.
+    The last slice begins earlier so that it fits. `fresh`, bool [chunk], is False for rows of an
+    earlier slice.
     """
     count = features.shape[0]
     chunk = min(chunk_size, count)
@@ -122,7 +130,14 @@ def over_chunks(features, chunk_size, visit, init):
 
 
 @functools.partial(jax.jit, static_argnames=("max_updates", "chunk_size"))
-def cosine_kmeans(features, init_centers, *, eps, max_updates, chunk_size=1024):
+def cosine_kmeans(
+    features: Float[Array, "N D"],
+    init_centers: Float[Array, "C D"],
+    *,
+    eps: float | Float[Array, ""],
+    max_updates: int,
+    chunk_size: int = 1024,
+) -> KMeans:
     """k-means under the cosine distance, one cluster per class, until the mean centre move is below
     eps.
 
@@ -130,14 +145,14 @@ def cosine_kmeans(features, init_centers, *, eps, max_updates, chunk_size=1024):
     centres.
 
     Args:
-      features: float32 [N, D]. Normalise them (and the sources' of the centres) for the paper's
-        spherical k-means; as they are, a centre is a sum weighted by norm, which is what the
-        authors' code does.
+      features: float32 [N, D]. As they are, a centre is a sum weighted by norm, as in the authors'
+        code. For the paper's spherical k-means, normalise them, and the source features that
+        init_centers are made of.
       init_centers: float32 [C, D], the source class centres.
       eps: stop once the mean over classes of 0.5 (1 - cos(new centre, old centre)) is below it.
       max_updates: cap on centre updates.
-      chunk_size: rows at a time; bounds the memory at chunk_size x C and does not change the result
-        beyond rounding.
+      chunk_size: rows at a time; bounds the memory at chunk_size x C, and changes the result by
+        rounding only.
 
     Returns:
       KMeans.
@@ -184,7 +199,7 @@ def cosine_kmeans(features, init_centers, *, eps, max_updates, chunk_size=1024):
         )
         return tuple(
             jax.lax.dynamic_update_slice_in_dim(whole, part, start, 0)
-            for whole, part in zip(carry, (labels, distances))
+            for whole, part in zip(carry, (labels, distances), strict=True)
         )
 
     count = features.shape[0]
@@ -195,7 +210,9 @@ def cosine_kmeans(features, init_centers, *, eps, max_updates, chunk_size=1024):
     )
 
 
-def match_clusters(centers, class_centers):
+def match_clusters(
+    centers: Float[AnyArray, "C D"], class_centers: Float[AnyArray, "C D"]
+) -> Int[np.ndarray, " C"]:
     """The one-to-one assignment of clusters to classes with the least total cosine distance
     (Hungarian method, on the host).
 

@@ -1,7 +1,7 @@
-"""Several clusterings of the same images as one: MSCAN's ensemble over its sources.
+"""Several clusterings of the same images combined into one: MSCAN's ensemble over its sources.
 
-The abstract of the journal paper names a clustering ensemble and nothing says how it combines; both
-rules here are ours (spec/can.md, section 13).
+The abstract of CAN's journal paper (TPAMI) names a clustering ensemble, and neither the abstract
+nor the slides say how it combines: both rules here are ours.
 """
 
 import functools
@@ -10,30 +10,32 @@ import jax
 import jax.numpy as jnp
 
 from dajax.ops.clustering import largest, normalize, over_chunks
+from dajax.typing import Array, Float, Int
 
 RULES = ("mean", "vote")
 _NEVER = -jnp.inf  # the similarity of a class that cannot be: below every cosine
 
 
 @functools.partial(jax.jit, static_argnames=("rule", "chunk_size"))
-def ensemble_labels(features, centers, *, rule, chunk_size):
+def ensemble_labels(
+    features: Float[Array, "N D"], centers: Float[Array, "E K D"], *, rule: str, chunk_size: int
+) -> tuple[Int[Array, " N"], Float[Array, " N"]]:
     """The class of each row from the centres of several clusterings.
 
-    A clustering knows nothing of a class that its source lacks, and has no say in it: distances and
-    votes of a class are averaged over the clusterings that have it. A class that none has is
-    nobody's.
+    Distances and votes of a class are averaged over the clusterings whose source has it; the others
+    know nothing of the class. No row gets a class that no clustering has.
 
     Args:
       features: float32 [N, D].
-      centers: float32 [E, K, D], row k of each clustering stands for class k; zeros where its
-        source has no image of class k.
-      rule: "mean": the least distance 0.5 (1 - cos), averaged over the clusterings. "vote": the
-        class that the largest part of the clusterings that have it put nearest, the averaged
-        distance deciding between equals.
-      chunk_size: rows at a time; bounds the memory at chunk_size x K and never holds N x K.
+      centers: float32 [E, K, D]. Row k of each clustering stands for class k; it is zero where the
+        source has no image of the class.
+      rule: "mean": the class with the least averaged distance 0.5 (1 - cos). "vote": each
+        clustering votes for its nearest class; a class's score is its votes over the number of
+        clusterings that have it. The averaged distance decides between equal scores.
+      chunk_size: rows at a time; bounds the memory at chunk_size x K.
 
     Returns:
-      int32 [N] classes, the first of equals; float32 [N] averaged distances to them.
+      (int32 [N] classes, the first of equals; float32 [N] averaged distances to them).
 
     Raises:
       ValueError: unknown rule.
@@ -44,7 +46,7 @@ def ensemble_labels(features, centers, *, rule, chunk_size):
     has_class = centers.any(-1)  # [E, K]
     count = has_class.sum(0).astype(features.dtype)  # [K]
     unit_centers = normalize(centers)  # [E, K, D]
-    # A row's product with it is the mean of those with the centres that exist, at the price of one.
+    # One product with the mean centre is the mean of the products with all centres that exist.
     mean_centers = unit_centers.sum(0) / jnp.maximum(count, 1.0)[:, None]  # [K, D]
 
     def similarities_to(unit_rows, own_centers, exists):
@@ -61,7 +63,7 @@ def ensemble_labels(features, centers, *, rule, chunk_size):
         parts = labels, 0.5 * (1.0 - similarities)
         return tuple(
             jax.lax.dynamic_update_slice_in_dim(whole, part, start, 0)
-            for whole, part in zip(carry, parts)
+            for whole, part in zip(carry, parts, strict=True)
         )
 
     def votes(unit_rows):

@@ -1,5 +1,5 @@
-"""What numbers in label maps mean to losses and ops."""
+"""The meaning of numbers in label maps, for losses and ops."""
 
-# Train id of pixels that count nowhere: Cityscapes' convention, and that of all released code in
-# this field. data_pipeline.segmentation.labels, which this package must not need, has it too.
+# Train id of pixels that count nowhere: Cityscapes' convention, which all released code in this
+# field shares. data_pipeline.segmentation.labels has it too; this package must not import that.
 IGNORED = 255

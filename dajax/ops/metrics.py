@@ -1,12 +1,22 @@
-"""Accuracies and intersection over union from a confusion matrix: count everything once, divide at
-the very end.
+"""Accuracies and intersection over union from a confusion matrix, which counts every row or pixel
+once.
 """
+
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 
+from dajax.typing import AnyArray, Array, Bool, Int, Integer
 
-def confusion_matrix(labels, predictions, mask, num_classes):
+
+def confusion_matrix(
+    labels: Int[AnyArray, "*rows"],
+    predictions: Int[AnyArray, "*rows"],
+    mask: Bool[AnyArray, "*rows"],
+    num_classes: int,
+) -> Int[Array, "K K"]:
     """Counts [num_classes, num_classes] int32, rows the true class. Entries outside `mask` and
     labels outside of range count nowhere.
 
@@ -24,7 +34,9 @@ def confusion_matrix(labels, predictions, mask, num_classes):
     return counts.reshape(num_classes, num_classes)
 
 
-def classification_report(confusion, class_names):
+def classification_report(
+    confusion: Integer[AnyArray, "K K"], class_names: Sequence[str]
+) -> dict[str, Any]:
     """Per cent figures of a confusion matrix.
 
     Args:
@@ -32,9 +44,9 @@ def classification_report(confusion, class_names):
       class_names: K names.
 
     Returns:
-      {"accuracy": over all images, "mean_class_accuracy": mean recall over the classes that have
-        images (VisDA's metric),
-       "per_class": {name: recall, None without images}}; None where there is no image at all.
+      In per cent: {"accuracy": over all images, "mean_class_accuracy": mean recall over the classes
+        that have images (VisDA's metric), "per_class": {name: recall, or None without images}}.
+        All None where there is no image.
     """
     confusion = np.asarray(confusion, np.int64)
     counts, hits = confusion.sum(1), np.diag(confusion)
@@ -55,14 +67,18 @@ def classification_report(confusion, class_names):
     }
 
 
-def iou_report(confusion, class_names, subsets):
+def iou_report(
+    confusion: Integer[AnyArray, "K K"],
+    class_names: Sequence[str],
+    subsets: Mapping[str, Sequence[int]],
+) -> dict[str, Any]:
     """Intersection over union in per cent, of a confusion matrix counted over all pixels of all
-    images (fast_hist and per_class_iu).
+    images (fast_hist and per_class_iu of AdaptSegNet's compute_iou.py).
 
-    A class that neither labels nor predictions have is None and left out of every mean; one that is
-    only predicted counts 0. A subset's mean is over the IoUs of the full matrix, so that
-    predictions of left-out classes still count as misses: the convention of the 16- and 13-class
-    figures for SYNTHIA.
+    A class that is in neither labels nor predictions is None and left out of every mean; a class
+    that is only predicted counts as 0. A subset's mean is over the IoUs of the full matrix, so that
+    predictions of left-out classes still count as misses: so are the 16- and 13-class figures for
+    SYNTHIA computed.
 
     Args:
       confusion: int [K, K], rows the true class.
@@ -70,11 +86,12 @@ def iou_report(confusion, class_names, subsets):
       subsets: {name: class indices}.
 
     Returns:
-      {"miou", "iou": {class name: ...}, "pixel_accuracy", "miou_<subset>": ...}; None where there
-        is nothing to measure.
+      In per cent: {"miou", "iou": {class name: ...}, "pixel_accuracy", "miou_<subset>": ...}; None
+        where there is nothing to measure.
     """
     confusion = np.asarray(confusion, np.int64)
-    hits, union = np.diag(confusion), confusion.sum(1) + confusion.sum(0) - np.diag(confusion)
+    hits = np.diag(confusion)
+    union = confusion.sum(1) + confusion.sum(0) - hits
     iou = np.where(union > 0, 100.0 * hits / np.maximum(union, 1), np.nan)
 
     def mean(values):

@@ -1,20 +1,27 @@
-"""Pictures of a segmentation, to be looked at: image | prediction | label | error."""
+"""Pictures of a segmentation for people: image | prediction | label | error."""
 
 import numpy as np
 
 from dajax.ops.labels import IGNORED
+from dajax.typing import UInt8
 
 RIGHT, WRONG, NOT_COUNTED = (70, 110, 70), (220, 40, 40), (0, 0, 0)
 
 
-def colored(train_ids, palette):
-    """uint8 [H, W] train ids, 255 black -> uint8 [H, W, 3]; palette uint8 [K, 3]."""
+def colored(
+    train_ids: UInt8[np.ndarray, "H W"], palette: UInt8[np.ndarray, "K 3"]
+) -> UInt8[np.ndarray, "H W 3"]:
+    """Train ids uint8 [H, W] in the colours of a palette uint8 [K, 3]: uint8 [H, W, 3]. Ids without
+    a colour, such as 255, are black.
+    """
     colors = np.zeros((256, 3), np.uint8)
     colors[: len(palette)] = palette
     return colors[train_ids]
 
 
-def error_map(prediction, label):
+def error_map(
+    prediction: UInt8[np.ndarray, "H W"], label: UInt8[np.ndarray, "H W"]
+) -> UInt8[np.ndarray, "H W 3"]:
     """uint8 [H, W] twice -> uint8 [H, W, 3]: wrong pixels red, right ones green, ignored ones
     black.
     """
@@ -24,7 +31,12 @@ def error_map(prediction, label):
     return np.where((label == IGNORED)[..., None], np.array(NOT_COUNTED, np.uint8), picture)
 
 
-def panels(image, prediction, label, palette):
+def panels(
+    image: UInt8[np.ndarray, "H W 3"],
+    prediction: UInt8[np.ndarray, "H W"],
+    label: UInt8[np.ndarray, "H W"],
+    palette: UInt8[np.ndarray, "K 3"],
+) -> UInt8[np.ndarray, "H 4*W+6 3"]:
     """image | prediction | label | error side by side, each of the label's size.
 
     Args:

@@ -1,9 +1,9 @@
-"""Class prototypes: the mean feature of every class's pixels, of a batch, of a whole set, and
-moving along with training.
+"""Class prototypes: the mean feature of every class's pixels, of a batch or a whole set, or as a
+moving average.
 
 All means are kept as (sums, counts) until the end. Sums and counts add up over images, batches and
 devices (`parallel.total`); means do not. SPCL's released code has different prototypes on every
-GPU, since it forgets that.
+GPU, since it does not sum over devices.
 """
 
 import jax
@@ -11,20 +11,29 @@ import jax.numpy as jnp
 
 from dajax.ops.labels import IGNORED
 from dajax.ops.similarity import as_float, normalize
+from dajax.typing import Array, Bool, Float, Int
 
 ABSENT_SIMILARITY = -1.0  # the least cosine: DASS, damnet_trainer.py (metric_loss)
 
+SumsAndCounts = tuple[Float[Array, "K D"], Float[Array, " K"]]
+Totals = tuple[Float[Array, "K D"], Float[Array, " K"], Float[Array, "K D"]]
 
-def sums_and_counts(features, labels, mask, num_classes):
+
+def sums_and_counts(
+    features: Float[Array, "*pixels D"],
+    labels: Int[Array, "*pixels"],
+    mask: Bool[Array, "*pixels"],
+    num_classes: int,
+) -> SumsAndCounts:
     """Sum of features and number of pixels of every class; differentiable in the features.
 
     A batch's prototypes on several devices are `class_means(*total(sums_and_counts(...),
     axis_name))`.
 
     Args:
-      features: float [..., D]. Scale them to length 1 first for SPCL (losses.similarity.normalize);
-        BiCL takes them as they are.
-      labels: int [...]; 255 or any number outside 0..K-1 counts nowhere.
+      features: float [..., D]. SPCL scales them to length 1 first (ops.similarity.normalize); BiCL
+        takes them as they are.
+      labels: int [...]; 255, and any number outside 0..K-1, counts nowhere.
       mask: bool [...], pixels that may count.
       num_classes: K.
 
@@ -50,23 +59,35 @@ def sums_and_counts(features, labels, mask, num_classes):
     return sums, members.sum(0)
 
 
-def per_image_sums_and_counts(features, labels, mask, num_classes):
+def per_image_sums_and_counts(
+    features: Float[Array, "N h w D"],
+    labels: Int[Array, "N h w"],
+    mask: Bool[Array, "N h w"],
+    num_classes: int,
+) -> tuple[Float[Array, "N K D"], Float[Array, "N K"]]:
     """`sums_and_counts` of every image: features [N, h, w, D] -> (float32 [N, K, D], float32 [N,
     K]).
     """
     return jax.vmap(lambda *image: sums_and_counts(*image, num_classes))(features, labels, mask)
 
 
-def image_mean_sums(features, labels, mask, num_classes):
+def image_mean_sums(
+    features: Float[Array, "N h w D"],
+    labels: Int[Array, "N h w"],
+    mask: Bool[Array, "N h w"],
+    num_classes: int,
+) -> SumsAndCounts:
     """Sum over images of each image's mean feature of a class, and the number of images that have
     the class.
 
-    In place of `sums_and_counts` it makes every image count alike, a distant car as much as a near
-    one. SPCL initialises so (semantic_prototype.py), over the images that have the class; eq. 2 of
-    the paper divides by the number of all images.
+    It replaces `sums_and_counts` where every image shall count alike, a distant car as much as a
+    near one. SPCL's code makes its first prototypes so (semantic_prototype.py), over the images
+    that have the class; eq. 2 of the paper divides by the number of all images.
 
     Args:
-      features: float [N, h, w, D]. labels, mask: [N, h, w]. num_classes: K.
+      features: float [N, h, w, D].
+      labels, mask: int and bool [N, h, w].
+      num_classes: K.
 
     Returns:
       (float32 [K, D], float32 [K]).
@@ -78,23 +99,24 @@ def image_mean_sums(features, labels, mask, num_classes):
     return means.sum(0), present.astype(means.dtype).sum(0)
 
 
-def empty_totals(num_classes, width):
-    """The carry that `add` begins with: no feature seen. (float32 [K, D], float32 [K], float32 [K,
-    D]).
+def empty_totals(num_classes: int, width: int) -> Totals:
+    """The carry that `add` begins with, for K classes and features of width D: float32 [K, D],
+    float32 [K], float32 [K, D].
     """
     zeros = jnp.zeros((num_classes, width), jnp.float32)
     return zeros, jnp.zeros((num_classes,), jnp.float32), zeros
 
 
-def add(carry, part):
+def add(carry: Totals, part: SumsAndCounts) -> Totals:
     """The carry with one batch more: prototypes of a whole set in constant memory.
 
         carry = empty_totals(K, D)
-        for batch in batches: carry = add(carry, total(image_mean_sums(features, labels, mask, K),
-        axis_name)) prototypes, known = class_means(*carry[:2])
+        for batch in batches:
+            carry = add(carry, total(image_mean_sums(features, labels, mask, K), axis_name))
+        prototypes, known = class_means(*carry[:2])
 
-    Rounding does not pile up: what an addition cuts off is kept and added to the next (Kahan), so
-    25,000 additions err like one.
+    Rounding errors do not add up: the part that an addition cuts off is kept and added to the next
+    (Kahan), so that 25,000 additions have the error of one.
 
     Args:
       carry: from `empty_totals` or `add`.
@@ -107,14 +129,24 @@ def add(carry, part):
     return new_sums, counts + part[1], (new_sums - sums) - corrected
 
 
-def class_means(sums, counts):
-    """Prototypes: (float32 [K, D], zeros without pixels; bool [K], whether the class has any).
-    Finite gradients always.
+def class_means(
+    sums: Float[Array, "K D"], counts: Float[Array, " K"]
+) -> tuple[Float[Array, "K D"], Bool[Array, " K"]]:
+    """Prototypes float32 [K, D], zeros for a class without pixels, and bool [K], whether it has
+    any. Gradients are always finite.
     """
     return sums / jnp.maximum(counts, 1.0)[:, None], counts > 0
 
 
-def move(prototypes, known, batch_prototypes, present, *, decay, shrink_absent=False):
+def move(
+    prototypes: Float[Array, "K D"],
+    known: Bool[Array, " K"],
+    batch_prototypes: Float[Array, "K D"],
+    present: Bool[Array, " K"],
+    *,
+    decay: float,
+    shrink_absent: bool = False,
+) -> tuple[Float[Array, "K D"], Bool[Array, " K"]]:
     """The moving average mu <- decay * mu + (1 - decay) * rho; no gradient flows through it.
 
     Args:
@@ -122,9 +154,9 @@ def move(prototypes, known, batch_prototypes, present, *, decay, shrink_absent=F
         take rho when they first appear.
       batch_prototypes, present: float32 [K, D] and bool [K], rho, from `class_means`. An absent
         class keeps its mu.
-      decay: of the OLD value: alpha of SPCL's eq. 3, which is 0.1, so that nine tenths are new at
-        every step; lambda of BiCL.
-      shrink_absent: SPCL's released code, which multiplies the mu of absent classes by `decay`:
+      decay: weight of the OLD value. It is alpha in SPCL's eq. 3, which is 0.1, so that a step
+        replaces nine tenths; and lambda in BiCL.
+      shrink_absent: as SPCL's released code, which multiplies the mu of absent classes by `decay`:
         after three steps a thousandth is left.
 
     Returns:
@@ -138,13 +170,18 @@ def move(prototypes, known, batch_prototypes, present, *, decay, shrink_absent=F
     return jnp.where(present[:, None], moved, absent), known | present
 
 
-def domain_bias(source_prototypes, source_known, target_prototypes, target_known):
-    """xi = mu_T - mu_S, BiCL's bias of the target per class: float32 [K, D], 0 for classes that
-    lack either mu (our choice).
+def domain_bias(
+    source_prototypes: Float[Array, "K D"],
+    source_known: Bool[Array, " K"],
+    target_prototypes: Float[Array, "K D"],
+    target_known: Bool[Array, " K"],
+) -> Float[Array, "K D"]:
+    """xi = mu_T - mu_S, the target's bias of each class in BiCL: float32 [K, D], 0 where a class
+    lacks either mu (our choice).
 
-    `rho_S + xi` are the calibrated prototypes rho_(S->T). The slides leave open which mu: take
-    those of the iterations BEFORE this one, since this one's mu_T depends on the labels that xi
-    helps to make (golden dass_formula; our choice too).
+    `rho_S + xi` are the calibrated prototypes rho_(S->T). The slides do not say which mu. Take
+    those of the iterations BEFORE this one (our choice; golden dass_formula): this iteration's mu_T
+    depends on labels that are made with xi.
     """
     both = source_known & target_known
     return jax.lax.stop_gradient(
@@ -152,21 +189,34 @@ def domain_bias(source_prototypes, source_known, target_prototypes, target_known
     )
 
 
-def keep_correct(labels, logits):
+def keep_correct(
+    labels: Int[Array, "N h w"], logits: Float[Array, "N h w K"]
+) -> Int[Array, "N h w"]:
     """Labels with 255 wherever the prediction is another class: int32 [N, h, w].
 
-    SPCL's released code takes source prototypes, and source pixels into its loss, from correct
-    predictions only; the paper says all pixels. Compare on the grid of the logits: labels int32 [N,
-    h, w], logits float [N, h, w, K].
+    SPCL's released code makes its source prototypes, and its source loss, of correctly predicted
+    pixels only; the paper says of all pixels.
+
+    Args:
+      labels: int32 [N, h, w], on the grid of the logits.
+      logits: float [N, h, w, K].
     """
     return jnp.where(jnp.argmax(logits, -1).astype(labels.dtype) == labels, labels, IGNORED)
 
 
-def soft_assignment(features, prototypes, *, temperature, present=None, normalize_prototypes):
+def soft_assignment(
+    features: Float[Array, "*pixels D"],
+    prototypes: Float[Array, "K D"],
+    *,
+    temperature: float,
+    present: Bool[Array, " K"] | None = None,
+    normalize_prototypes: bool,
+) -> Float[Array, "*pixels K"]:
     """Probability that a pixel belongs to each prototype: softmax of the similarities over the
     temperature, float32 [..., K].
 
-    A zero feature is undecided between the present classes. Arguments as prototype_similarities.
+    A zero feature has the same probability for every present class. Arguments as in
+    prototype_similarities.
     """
     similarities = prototype_similarities(
         features, prototypes, present=present, normalize_prototypes=normalize_prototypes
@@ -174,17 +224,23 @@ def soft_assignment(features, prototypes, *, temperature, present=None, normaliz
     return jax.nn.softmax(similarities / temperature)
 
 
-def prototype_similarities(features, prototypes, *, present=None, normalize_prototypes):
+def prototype_similarities(
+    features: Float[Array, "*pixels D"],
+    prototypes: Float[Array, "K D"],
+    *,
+    present: Bool[Array, " K"] | None = None,
+    normalize_prototypes: bool,
+) -> Float[Array, "*pixels K"]:
     """Similarity of every pixel to every prototype, in float32.
 
     Args:
-      features: float [..., D], of any length; a zero vector is at 0 from everything, with zero
-        gradient.
+      features: float [..., D], scaled to length 1 here; a zero vector has similarity 0 to every
+        prototype, and zero gradient.
       prototypes: float [K, D].
       present: bool [K], the classes that have a prototype: the others get ABSENT_SIMILARITY and no
         gradient. None: all have one.
-      normalize_prototypes: True: the cosine (BiCL, SDCA). False: SPCL's code, whose prototypes are
-        means of unit vectors.
+      normalize_prototypes: True: the cosine (BiCL, SDCA). False: prototypes as they are, as in
+        SPCL's code, where they are means of unit vectors.
 
     Returns:
       float32 [..., K].

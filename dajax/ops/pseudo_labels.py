@@ -1,32 +1,41 @@
-"""Labels that a network gives the target's pixels: thresholds of confidence per class, and which
-predictions pass them.
+"""Pseudo-labels of the target's pixels: a threshold of confidence for each class, and the
+predictions that pass it.
 
-Thresholds are order statistics over billions of pixels. SPCL's code collects them all (18 GB),
-DASS's every fifth; here they fall into bins of a histogram per class, which adds up over batches
-and devices. Bins are equally wide in sqrt(1 - p), hence narrow where p is nearly 1 and a tenth of a
-road's pixels may differ by 1e-5.
+Thresholds are order statistics over billions of pixels. SPCL's code stores the confidences of all
+pixels (18 GB), DASS's of every fifth. Here a histogram per class counts them, and adds up over
+batches and devices. Its bins are equally wide in sqrt(1 - p): they are narrow where p is nearly 1,
+where a tenth of a road's pixels may lie within 1e-5.
 
-Labels are int32 with 255 for pixels that stay without.
+Labels are int32, 255 for pixels without a label.
 """
+
+from collections.abc import Collection
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from dajax.ops.labels import IGNORED
+from dajax.typing import AnyArray, Array, Bool, Float, Int
 
-NUM_BINS = 1 << 14
+NUM_BINS = 1 << 14  # ours: a threshold's error stays below 1.3e-4, see confidence_histogram
 
 
 def confidence_histogram(
-    confidence, predictions, mask, *, num_classes, num_bins=NUM_BINS, keep_every=1
-):
-    """How many pixels of each predicted class have which confidence. Histograms add up over batches
+    confidence: Float[Array, "N H W"],
+    predictions: Int[Array, "N H W"],
+    mask: Bool[Array, "N H W"],
+    *,
+    num_classes: int,
+    num_bins: int = NUM_BINS,
+    keep_every: int = 1,
+) -> Int[Array, "K B"]:
+    """Counts the pixels of each predicted class by their confidence. Histograms add up over batches
     and devices.
 
-    A threshold from a histogram of B bins lies below the exact one, p, or on it, by at most 2
-    sqrt(1 - p) / B + 1 / B^2: 1.3e-4 anywhere and 4e-5 at 0.9 for NUM_BINS, besides float32
-    rounding (2e-7). Labelling with it keeps all that the exact threshold keeps.
+    With B bins a threshold is at most the exact one, p, and below it by at most
+    2 sqrt(1 - p) / B + 1 / B^2, besides float32 rounding (2e-7): with NUM_BINS 1.3e-4 anywhere, and
+    4e-5 at 0.9. So labelling with it keeps all pixels that the exact threshold keeps.
 
     Args:
       confidence: float [N, H, W], the largest class probability of each pixel.
@@ -34,12 +43,12 @@ def confidence_histogram(
       mask: bool [N, H, W], pixels that count.
       num_classes: K.
       num_bins: B.
-      keep_every: of each image's pixels of a class, in ascending order, only the first, the n+1st
+      keep_every: n. Of each image's pixels of a class, sorted by confidence, only number 0, n, 2n,
         ... count. 5 in DASS's code.
 
     Returns:
-      int32 [K, B], bins in ascending order of confidence. A count overflows at 2^31 pixels: for
-        whole sets add up np.int64 on the host.
+      int32 [K, B], bins in ascending order of confidence. A count overflows at 2^31 pixels: add up
+        whole sets in np.int64 on the host.
     """
     distance = jnp.sqrt(jnp.maximum(1.0 - confidence.astype(jnp.float32), 0.0))
     bins = (
@@ -60,25 +69,27 @@ def confidence_histogram(
         return count(cells)
 
     def thinned(cells):
-        # Kept are the ranks 0, n, 2n ...; up to the end of a bin that is ceil(cumulative count / n)
-        # of them.
+        # Ranks 0, n, 2n, ... are kept: ceil(cumulative count / n) of them up to the end of a bin.
         kept = (jnp.cumsum(count(cells), 1) + keep_every - 1) // keep_every
         return jnp.diff(kept, axis=1, prepend=jnp.zeros((num_classes, 1), jnp.int32))
 
     return jax.lax.map(thinned, cells).sum(0)
 
 
-def quantile_thresholds(histogram, *, proportion, cap):
-    """SPCL's threshold of each class (pseudo_label.py, get_threshold; eq. 5 of the paper): min(cap,
-    quantile of its confidences).
+def quantile_thresholds(
+    histogram: Int[AnyArray, "K B"], *, proportion: float, cap: float
+) -> Float[AnyArray, " K"]:
+    """SPCL's threshold of each class (pseudo_label.py, get_threshold; eq. 5 of the paper): the
+    smaller of `cap` and a quantile of the class's confidences.
 
-    Of n ascending confidences it is number round(proportion * n), from 0, halves to even: the
-    maximum of three, number 2 of five.
+    The quantile of n ascending confidences is number round(proportion * n), counted from 0; halves
+    round to even. For proportion 0.5: of three number 2, the greatest; of five number 2 as well.
 
     Args:
       histogram: int [K, B]; np.int64 for whole sets, or a jax array inside a train step (the
         paper's online thresholds).
-      proportion: 0.5 in code and paper, the median. cap: 0.9 in both.
+      proportion: 0.5 in code and paper, the median.
+      cap: 0.9 in both.
 
     Returns:
       float [K]; 0 for a class without pixels.
@@ -92,18 +103,20 @@ def quantile_thresholds(histogram, *, proportion, cap):
     )
 
 
-def top_thresholds(histogram, *, share, never=()):
+def top_thresholds(
+    histogram: Int[np.ndarray, "K B"], *, share: float, never: Collection[int] = ()
+) -> Float[np.ndarray, " K"]:
     """DASS's threshold of each class (utils/func.py): the least confidence of the most confident
     `share` of its pixels.
 
-    Of n ascending confidences it is v[-int(n * share)]; so with fewer than 1 / share pixels, v[-0],
-    the least of all.
+    Of n ascending confidences v it is v[-int(n * share)]. With fewer than 1 / share pixels that is
+    v[-0], the least of all.
 
     Args:
       histogram: np.int64 [K, B], made with keep_every=5 as the code does.
-      share: 0.1 in the code, which never lets it grow (thres_inc 0).
-      never: classes with threshold 1, as the code has it for 9, 14 and 16 when the source is
-        SYNTHIA. So have, by our choice, classes without pixels, on which the code fails.
+      share: a fraction; 0.1 in the code, which keeps it (thres_inc 0).
+      never: classes with threshold 1. The code's are 9, 14 and 16 when the source is SYNTHIA. A
+        class without pixels has threshold 1 as well (our choice; the code fails).
 
     Returns:
       float32 [K].
@@ -122,13 +135,16 @@ def _value_at(histogram, rank):
     return xp.asarray(lower_ends)[xp.minimum(passed, num_bins - 1)]
 
 
-def score_histogram(scores, mask, *, lowest):
-    """How many pixels have which best score, in the bins of `confidence_histogram`, narrow where
-    scores are nearly 1.
+def score_histogram(
+    scores: Float[Array, "*pixels"], mask: Bool[Array, "*pixels"], *, lowest: float
+) -> Int[Array, " B"]:
+    """Counts pixels by their best score, in the bins of `confidence_histogram`, which are narrow
+    where scores are nearly 1.
 
     Args:
-      scores: float32 [...], from `lowest` to 1: cosines (-1) or probabilities (0). mask: bool
-        [...], pixels that count.
+      scores: float32 [...], from `lowest` to 1.
+      mask: bool [...], pixels that count.
+      lowest: the least possible score: -1 for cosines, 0 for probabilities.
 
     Returns:
       int32 [NUM_BINS].
@@ -139,44 +155,55 @@ def score_histogram(scores, mask, *, lowest):
     )[0]
 
 
-def move_histogram(old, counts, *, decay):
-    """`old`, shares that sum to 1 or all 0 before the first batch, moved towards the shares of a
-    batch's `counts`; float32 [B].
+def move_histogram(
+    old: Float[Array, " B"], counts: Int[Array, " B"], *, decay: float
+) -> Float[Array, " B"]:
+    """The moving average of a histogram, as fractions that sum to 1: float32 [B].
 
-    Without a pixel in the batch it stays.
+    The first batch is taken as it is; a batch without a pixel changes nothing.
 
     Args:
-      decay: of the old shares; the first batch counts in full.
+      old: float32 [B], fractions that sum to 1, or all 0 before the first batch.
+      counts: int32 [B], of the batch, over all devices.
+      decay: weight of `old`.
     """
     counts = counts.astype(jnp.float32)
     total = counts.sum()
-    shares = counts / jnp.maximum(total, 1.0)
-    moved = jnp.where(old.sum() > 0, decay * old + (1.0 - decay) * shares, shares)
+    fractions = counts / jnp.maximum(total, 1.0)
+    moved = jnp.where(old.sum() > 0, decay * old + (1.0 - decay) * fractions, fractions)
     return jnp.where(total > 0, moved, old)
 
 
-def share_threshold(histogram, *, share, lowest):
+def share_threshold(
+    histogram: Float[Array, " B"], *, share: float, lowest: float
+) -> Float[Array, ""]:
     """The score that a `share` of the pixels exceed: a float32 scalar, below the exact order
-    statistic by less than its bin.
+    statistic by less than the width of its bin.
 
     Args:
-      histogram: float32 [B], from `move_histogram`. share: above 0, below 1. lowest: as in
-        `score_histogram`.
+      histogram: float32 [B], fractions, from `move_histogram`.
+      share: a fraction, above 0 and below 1.
+      lowest: as in `score_histogram`.
     """
-    # beyond the rounding of sums of float32 shares
+    # 2e-6 is more than the rounding of sums of float32 fractions.
     rank = histogram.sum()[None] * (1.0 - share) + 2e-6
     unit = _value_at(histogram[None], rank)[0]
     return lowest + (1.0 - lowest) * unit
 
 
-def confident_labels(probabilities, thresholds, *, strict=False):
+def confident_labels(
+    probabilities: Float[Array, "*pixels K"],
+    thresholds: Float[Array, " K"],
+    *,
+    strict: bool = False,
+) -> Int[Array, "*pixels"]:
     """The predicted class where it is confident enough, by SPCL's rule (pseudo_label.py, test).
 
     Args:
-      probabilities: float32 [..., K]; float32 at least, since 16 bits cannot tell 0.9 from its
-        neighbours.
+      probabilities: float32 [..., K]; 16 bits cannot tell 0.9 from its neighbours.
       thresholds: float32 [K].
-      strict: the paper, eq. 5: above its class's threshold. False: the code, at it or above.
+      strict: True, the paper's eq. 5: confident above the class's threshold. False, the code: at
+        the threshold, too.
 
     Returns:
       int32 [...].
@@ -186,18 +213,20 @@ def confident_labels(probabilities, thresholds, *, strict=False):
     return jnp.where(best > threshold if strict else best >= threshold, predictions, IGNORED)
 
 
-def static_labels(probabilities, thresholds, *, image_share):
-    """BiCL's static labels as DASS's released code makes them (save_pred; the slides cite CBST, the
-    procedure is CCM's).
+def static_labels(
+    probabilities: Float[Array, "N H W K"], thresholds: Float[Array, " K"], *, image_share: float
+) -> tuple[Int[Array, "N H W"], Bool[Array, "N H W"], Bool[Array, "N H W"]]:
+    """BiCL's static labels as DASS's released code makes them (save_pred; the slides cite CBST, but
+    the procedure is CCM's).
 
     A pixel gets its predicted class where ANY class reaches its threshold, not only the predicted
-    one, or where the pixel is among the `image_share` most confident of its image.
+    one, or where the pixel is among the most confident `image_share` of its image.
 
     Args:
       probabilities: float32 [N, H, W, K].
       thresholds: float32 [K], from top_thresholds.
-      image_share: 0.1 in the code; 0 for none but the thresholds. Of k = int(image_share * pixels),
-        those above the k-th pass.
+      image_share: a fraction; 0.1 in the code; 0 leaves the thresholds alone. With k =
+        int(image_share * pixels), pixels more confident than the k-th pass.
 
     Returns:
       (int32 [N, H, W], bool [N, H, W] by threshold, bool [N, H, W] by rank in the image).
@@ -211,34 +240,38 @@ def static_labels(probabilities, thresholds, *, image_share):
     return jnp.where(by_threshold | by_rank, predictions, IGNORED), by_threshold, by_rank
 
 
-def dynamic_labels(scores, *, threshold):
+def dynamic_labels(
+    scores: Float[Array, "*pixels K"], *, threshold: float | Float[Array, ""]
+) -> Int[Array, "*pixels"]:
     """BiCL's dynamic labels y_D: the class of the best score where that exceeds the threshold, else
     none.
 
     Args:
-      scores: float32 [..., K]; the slides: cosines to the calibrated prototypes
-        (prototypes.prototype_similarities with rho_S + domain_bias). The other choice is
-        ops.prototypes.soft_assignment.
-      threshold: T, or from `share_threshold`. The slides give no value. For cosines 0.55 is what
-        golden dass_formula uses, not a recommendation; for probabilities at temperature 0.1 the
-        code's abandoned branch means 0.8.
+      scores: float32 [..., K]. The slides': cosines to the calibrated prototypes
+        (prototypes.prototype_similarities with rho_S + domain_bias). The alternative:
+        prototypes.soft_assignment.
+      threshold: T, or the result of `share_threshold`. The slides give no value. The golden file
+        dass_formula has 0.55 for cosines, which is no recommendation; an unused branch of DASS's
+        code intends 0.8 for probabilities at temperature 0.1.
 
     Returns:
-      int32 [...], a constant for gradients. On a cosine of absent classes, -1, no sensible
-        threshold lets them win.
+      int32 [...], a constant for gradients. Absent classes have cosine -1, below any sensible
+        threshold.
     """
     scores = jax.lax.stop_gradient(scores)
     return jnp.where(scores.max(-1) > threshold, jnp.argmax(scores, -1).astype(jnp.int32), IGNORED)
 
 
-def hybrid_labels(dynamic, static, *, priority="dynamic"):
-    """BiCL's labels y_T: where both kinds have a class, that of `priority`; where one has, its
-    class.
+def hybrid_labels(
+    dynamic: Int[Array, "*pixels"], static: Int[Array, "*pixels"], *, priority: str = "dynamic"
+) -> Int[Array, "*pixels"]:
+    """BiCL's labels y_T. Where both kinds have a class, the class of `priority`; where one kind has
+    a class, that.
 
     Args:
       dynamic, static: int32 [...] with 255 for none, of one shape.
-      priority: "dynamic", the slides; "static", a third-party port of the code, which fills the
-        gaps of the static label only.
+      priority: "dynamic", as in the slides; "static", as in a third-party port of the code, which
+        only fills the gaps of the static label.
 
     Raises:
       ValueError: unknown priority.

@@ -8,15 +8,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compare import assert_close
+from golden_arrays import channels_first, channels_last, ints
 
 from dajax.losses.association import cycle_association
 from dajax.ops import row_blocks
 from dajax.ops.aggregation import aggregate
 from dajax.parallel import masked_mean
+from dajax.recipes import plca as plca_config
 
 IMPLEMENTATIONS = ["dense", "blocked"]
-# of 63 and 48 pixels: several blocks, and a last one that overlaps the one before
+# Of 63 and 48 pixels: several blocks, and a last one that overlaps the one before.
 SMALL_BLOCKS = 11
+AUTHORS = plca_config.get_config("gta5_to_cityscapes,weights=none").plca.association
 LEVELS = {
     "cos_spagg": ("cosine", True, True),
     "cos_nospagg": ("cosine", False, True),
@@ -27,20 +31,9 @@ LEVELS = {
     "kl_spagg_nocn": ("negative_kl", True, False),
     "kl_nospagg_nocn": ("negative_kl", False, False),
 }
-# tests/golden/README.md: relative to the largest entry, float32 against float64. float64: the same
-# formula, another order of sums.
+# tests/golden/README.md: (values, gradients), relative to the largest entry. float64 is the same
+# formula with another order of sums.
 TOLERANCES = {"float32": (2e-6, 2e-5), "float64": (1e-12, 1e-11)}
-
-
-def channels_last(x, dtype):
-    return jnp.asarray(np.moveaxis(x, 1, -1), dtype)
-
-
-def assert_close(actual, expected, tolerance):
-    expected = np.asarray(expected)
-    np.testing.assert_allclose(
-        np.asarray(actual), expected, rtol=0, atol=tolerance * max(np.abs(expected).max(), 1e-30)
-    )
 
 
 def plca_loss(
@@ -49,13 +42,16 @@ def plca_loss(
     """The loss of a level as a method writes it, and the Association."""
     settings = dict(metric=metric, implementation=implementation, block_rows=block_rows)
     if aggregated:  # probabilities are aggregated without contrast normalisation in any case
-        target = aggregate(target, alpha=0.5, contrast=contrast and metric == "cosine", **settings)
+        alpha = AUTHORS.aggregation_alpha
+        target = aggregate(
+            target, alpha=alpha, contrast=contrast and metric == "cosine", **settings
+        )
     association = cycle_association(source, target, labels, contrast=contrast, **settings)
     return masked_mean(association.values, association.mask), association
 
 
-# Compiling is what these tests spend their time on: the two halves of a level apart, each compiled
-# once, nearly all on the golden shapes.
+# These tests spend their time on compiling. So the two halves of a level are compiled apart, each
+# once, and nearly all for the golden shapes.
 @functools.cache
 def association_gradients(metric, contrast, implementation):
     settings = dict(
@@ -70,7 +66,7 @@ def association_gradients(metric, contrast, implementation):
 def aggregation_gradient(metric, contrast, implementation):
     settings = dict(
         metric=metric,
-        alpha=0.5,
+        alpha=AUTHORS.aggregation_alpha,
         contrast=contrast,
         implementation=implementation,
         block_rows=SMALL_BLOCKS,
@@ -103,13 +99,26 @@ def value_and_gradients(level, implementation):
 
 def level_inputs(golden, level, dtype=jnp.float32):
     """Source and target features or logits, and source labels."""
-    kind, names = (
-        ("feat", ("x1", "x2")) if level.startswith("cos") else ("cls", ("logits1", "logits2"))
-    )
+    kind, names = ("feat", ("x1", "x2"))
+    if is_of_probabilities(level):
+        kind, names = ("cls", ("logits1", "logits2"))
     arrays = golden(f"plca_{kind}_assoc")[""]
-    return *(channels_last(arrays[name], dtype) for name in names), jnp.asarray(
-        arrays["gt"], jnp.int32
-    )
+    source, target = (channels_last(arrays[name], dtype) for name in names)
+    return source, target, ints(arrays["gt"])
+
+
+def is_of_probabilities(level):
+    return LEVELS[level][0] == "negative_kl"
+
+
+# Gradients that the golden files have of each level: with respect to features, to logits, and to
+# the probabilities themselves.
+GRADIENTS = {level: ("x1", "x2") for level in LEVELS if not is_of_probabilities(level)} | {
+    "kl_spagg": ("p1", "p2", "logits1", "logits2"),
+    "kl_nospagg": ("logits1", "logits2"),
+    "kl_spagg_nocn": (),
+    "kl_nospagg_nocn": (),
+}
 
 
 # float64 costs another compilation and shows nothing new for the other levels.
@@ -122,27 +131,28 @@ CASES = [(level, "float32") for level in LEVELS] + [
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
 @pytest.mark.parametrize("level, dtype", CASES)
 def test_value_cycles_and_gradients_are_the_authors(golden, level, dtype, implementation):
-    is_features = level.startswith("cos")
+    is_features = not is_of_probabilities(level)
     case = golden("plca_feat_assoc" if is_features else "plca_cls_assoc")[level]
     value_tolerance, gradient_tolerance = TOLERANCES[dtype]
     with jax.enable_x64(dtype == "float64"):
         source, target, labels = level_inputs(golden, level, dtype)
-        pulls = []
         if not is_features:
-            (source, pull_source), (target, pull_target) = (
-                jax.vjp(jax.nn.softmax, source),
-                jax.vjp(jax.nn.softmax, target),
-            )
-            pulls = [pull_source, pull_target]
-        (value, association), grads = value_and_gradients(level, implementation)(
-            source, target, labels
-        )
-        logit_grads = [pull(grad)[0] for pull, grad in zip(pulls, grads)]
+            source, pull_source = jax.vjp(jax.nn.softmax, source)
+            target, pull_target = jax.vjp(jax.nn.softmax, target)
+        run = value_and_gradients(level, implementation)
+        (value, association), (source_grad, target_grad) = run(source, target, labels)
+        if is_features:
+            grads = {"x1": source_grad, "x2": target_grad}
+        else:
+            grads = {"p1": source_grad, "p2": target_grad}
+            (grads["logits1"],) = pull_source(source_grad)
+            (grads["logits2"],) = pull_target(target_grad)
     assert (
         value.dtype == dtype
         and association.target_index.dtype == association.end_index.dtype == jnp.int32
     )
     assert_close(value, case["loss"], value_tolerance)
+    assert np.abs(case["pair_prob"]).max() > 0
     for found, key in (
         (association.target_index, "jstar"),
         (association.end_index, "istar"),
@@ -155,19 +165,8 @@ def test_value_cycles_and_gradients_are_the_authors(golden, level, dtype, implem
         gradient_tolerance,
     )
 
-    expected = {
-        f"grad_{name}": grad
-        for name, grad in zip(("x1", "x2") if is_features else ("p1", "p2"), grads)
-    }
-    expected |= {f"grad_{name}": grad for name, grad in zip(("logits1", "logits2"), logit_grads)}
-    compared = [
-        assert_close(np.moveaxis(grad, -1, 1), case[key], gradient_tolerance)
-        for key, grad in expected.items()
-        if key in case
-    ]
-    assert len(compared) == (
-        4 if level == "kl_spagg" else 0 if level.startswith("kl") and level.endswith("nocn") else 2
-    )
+    for name in GRADIENTS[level]:
+        assert_close(channels_first(grads[name]), case[f"grad_{name}"], gradient_tolerance)
 
 
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
@@ -180,26 +179,21 @@ def test_a_zero_feature_changes_nothing_elsewhere_and_gets_no_gradient(golden, i
     )
     assert_close(value, case["loss"], 2e-6)
     assert not np.asarray(grads[0][pixel]).any()
-    for grad, key in zip(grads, ("grad_x1_others", "grad_x2")):
-        assert_close(np.moveaxis(grad, -1, 1), case[key], 2e-5)
+    for grad, key in zip(grads, ("grad_x1_others", "grad_x2"), strict=True):
+        assert_close(channels_first(grad), case[key], 2e-5)
 
 
 def edge_inputs(golden, level):
     source, target, labels = level_inputs(golden, level)
-    return (
-        (source, target, labels)
-        if level.startswith("cos")
-        else (jax.nn.softmax(source), jax.nn.softmax(target), labels)
-    )
+    if is_of_probabilities(level):
+        source, target = jax.nn.softmax(source), jax.nn.softmax(target)
+    return source, target, labels
 
 
 def assert_nothing(result):
     (value, association), grads = result
-    assert (
-        value == 0
-        and not association.mask.any()
-        and not any(np.asarray(grad).any() for grad in grads)
-    )
+    assert value == 0 and not association.mask.any()
+    assert not any(np.asarray(grad).any() for grad in grads)
 
 
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
@@ -245,9 +239,11 @@ class TestEdges:
                 and np.isfinite(association.values).all()
                 and all(np.isfinite(grad).all() for grad in grads)
             )
-        # Without contrast normalisation both softmaxes are flat, over 48 target and 63 source
-        # pixels.
-        np.testing.assert_allclose(association.values, np.full((2, 63), np.log(48 * 63)), rtol=1e-5)
+        # Without contrast normalisation both softmaxes are flat, over all pixels of the other
+        # image.
+        num_pixels = [np.prod(x.shape[1:3]) for x in (source, target)]
+        expected = np.full(association.values.shape, np.log(num_pixels[0] * num_pixels[1]))
+        np.testing.assert_allclose(association.values, expected, rtol=1e-5)
 
 
 def test_hand_computed_pair():
@@ -292,10 +288,10 @@ def test_blocked_and_dense_agree_on_larger_grids_of_different_shape(metric):
             jax.jit(jax.value_and_grad(loss, argnums=(0, 1), has_aux=True))(source, target, labels)
         )
     ((dense_value, dense), dense_grads), ((blocked_value, blocked), blocked_grads) = results
-    for found, expected in zip(blocked[1:], dense[1:]):
+    for found, expected in zip(blocked[1:], dense[1:], strict=True):
         np.testing.assert_array_equal(found, expected)
     assert_close(blocked_value, dense_value, 1e-5)
-    for found, expected in zip(blocked_grads, dense_grads):
+    for found, expected in zip(blocked_grads, dense_grads, strict=True):
         assert_close(found, expected, 1e-5)
 
 
@@ -310,7 +306,7 @@ def test_bfloat16_is_computed_as_float32(golden, implementation):
     )
     assert value.dtype == association.values.dtype == jnp.float32
     assert_close(value, expected, 1e-6)
-    for grad, expected in zip(grads, expected_grads):
+    for grad, expected in zip(grads, expected_grads, strict=True):
         assert grad.dtype == jnp.bfloat16
         # only the gradient is rounded, in the end, to 8 bits
         assert_close(grad.astype(jnp.float32), expected, 2**-8)
@@ -326,11 +322,9 @@ def test_blocked_memory_holds_no_matrix_of_all_pairs():
         settings = dict(
             metric=metric, aggregated=True, contrast=True, implementation="auto", block_rows=128
         )
-        compiled = (
-            jax.jit(jax.grad(lambda *args: plca_loss(*args, **settings)[0], argnums=(0, 1)))
-            .lower(*shapes)
-            .compile()
-        )
+        loss = functools.partial(plca_loss, **settings)
+        gradient = jax.jit(jax.grad(loss, argnums=(0, 1), has_aux=True))
+        compiled = gradient.lower(*shapes).compile()
         assert compiled.memory_analysis().temp_size_in_bytes < 0.1 * 4 * pixels**2
 
 
@@ -354,12 +348,9 @@ def test_a_similarity_rounded_above_its_maximum_is_no_probability_above_one():
         assert row_blocks.probabilities(jnp.full((1, 1), 1.0 + 1e-6), softmax, axis) == 1.0
 
 
-def test_mistakes_are_named():
-    source, target, labels = (
-        jnp.ones((2, 2, 3, 4)),
-        jnp.ones((2, 3, 3, 4)),
-        jnp.zeros((2, 2, 3), jnp.int32),
-    )
+def test_mistakes_are_named(unchecked_types):
+    source, target = jnp.ones((2, 2, 3, 4)), jnp.ones((2, 3, 3, 4))
+    labels = jnp.zeros((2, 2, 3), jnp.int32)
     with pytest.raises(ValueError, match="unknown metric 'cos'; known: cosine, negative_kl"):
         cycle_association(source, target, labels, metric="cos")
     with pytest.raises(

@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compare import assert_close, assert_value
+from golden_arrays import channels_first, channels_last, ints
 
 from dajax import parallel
 from dajax.losses.lovasz import lovasz_softmax
@@ -40,38 +42,31 @@ def of_logits(**options):
     )
 
 
-def nhwc(x):
-    return np.moveaxis(x, -3, -1)
-
-
-def assert_gradient(grad, expected, tolerance=GRADIENT_TOLERANCE):
-    np.testing.assert_allclose(grad, expected, rtol=0, atol=tolerance * np.abs(expected).max())
-
-
 def golden_inputs(golden, labels="labels"):
     arrays = golden("plca_losses")[""]
-    return jnp.asarray(nhwc(arrays["logits"]), jnp.float32), jnp.asarray(arrays[labels], jnp.int32)
+    return channels_last(arrays["logits"]), ints(arrays[labels])
 
 
 @pytest.mark.parametrize(
-    "case, options",
+    "case, options, labels, gradients",
     [
-        ("lovasz", {}),
-        ("lovasz_one_class", {}),
-        ("lovasz_per_image", dict(per_image=True)),
-        ("lovasz_all", dict(classes="all")),
+        ("lovasz", {}, "labels", ("grad_logits", "grad_probs")),
+        ("lovasz_one_class", {}, "labels_one", ("grad_logits",)),
+        ("lovasz_per_image", dict(per_image=True), "labels", ("grad_logits",)),
+        ("lovasz_all", dict(classes="all"), "labels", ()),
     ],
 )
-def test_value_and_gradient_are_the_authors(golden, case, options):
+def test_value_and_gradient_are_the_authors(golden, case, options, labels, gradients):
+    """`gradients`: those that the file has of the case."""
     expected = golden("plca_losses")[case]
-    logits, labels = golden_inputs(golden, "labels_one" if case == "lovasz_one_class" else "labels")
+    logits, labels = golden_inputs(golden, labels)
     value, grad = of_logits(**options)(logits, labels)
-    np.testing.assert_allclose(value, expected["loss"], rtol=LOSS_TOLERANCE)
-    if "grad_logits" in expected:
-        assert_gradient(grad, nhwc(expected["grad_logits"]))
-    if "grad_probs" in expected:
+    assert_value(value, expected["loss"], LOSS_TOLERANCE)
+    if "grad_logits" in gradients:
+        assert_close(channels_first(grad), expected["grad_logits"], GRADIENT_TOLERANCE)
+    if "grad_probs" in gradients:
         _, grad = of_probabilities(**options)(jax.nn.softmax(logits), labels)
-        assert_gradient(grad, nhwc(expected["grad_probs"]))
+        assert_close(channels_first(grad), expected["grad_probs"], GRADIENT_TOLERANCE)
 
 
 def test_the_cross_entropy_beside_it_is_the_authors(golden):
@@ -82,8 +77,8 @@ def test_the_cross_entropy_beside_it_is_the_authors(golden):
             lambda x: parallel.masked_mean(cross_entropy_map(x, labels), everything(labels))
         )
     )(logits)
-    np.testing.assert_allclose(value, expected["loss"], rtol=LOSS_TOLERANCE)
-    assert_gradient(grad, nhwc(expected["grad_logits"]))
+    assert_value(value, expected["loss"], LOSS_TOLERANCE)
+    assert_close(channels_first(grad), expected["grad_logits"], GRADIENT_TOLERANCE)
 
 
 def test_the_increments_are_the_authors(golden):
@@ -94,26 +89,22 @@ def test_the_increments_are_the_authors(golden):
     is_class = expected["gt_sorted"] > 0
     errors = np.linspace(0.95, 0.05, is_class.size)
     probability = np.where(is_class, 1 - errors, errors)
-    # [1, 1, P, 2]
-    probabilities = jnp.asarray(np.stack([1 - probability, probability], -1), jnp.float32)[
-        None, None
-    ]
-    _, grad = of_probabilities()(probabilities, jnp.asarray(is_class, jnp.int32)[None, None])
-    assert_gradient(np.where(is_class, -2.0, 2.0) * np.asarray(grad)[0, 0, :, 1], expected["out"])
+    both = np.stack([1 - probability, probability], -1)  # [P, 2]
+    probabilities = jnp.asarray(both, jnp.float32)[None, None]
+    _, grad = of_probabilities()(probabilities, ints(is_class)[None, None])
+    increments = np.where(is_class, -2.0, 2.0) * np.asarray(grad)[0, 0, :, 1]
+    assert_close(increments, expected["out"], GRADIENT_TOLERANCE)
 
 
 @pytest.mark.parametrize("case", ["same", "diff"])
 def test_two_devices_have_the_gradient_of_the_whole_batch(golden, case):
-    """Where both ranks have the same classes, PLCA's code agrees. Where not, it differs by design:
-    a rank there leaves out the classes
-    that it lacks itself, and divides by fewer. Ours is the loss of the whole batch in both
-    cases."""
+    """Where both ranks have the same classes, PLCA's code agrees. Where they do not, it differs by
+    design: a rank leaves out the classes that it lacks itself, and divides by fewer. Ours is the
+    loss of the whole batch in both cases.
+    """
     arrays, expected = golden("plca_lovasz_2rank")[""], golden("plca_lovasz_2rank")[case]
-    # [2, N, H, W, K], [2, N, H, W]
-    logits, labels = (
-        jnp.asarray(nhwc(arrays["logits"])),
-        jnp.asarray(arrays[f"labels_{case}"], jnp.int32),
-    )
+    logits = channels_last(arrays["logits"])  # [2, N, H, W, K]
+    labels = ints(arrays[f"labels_{case}"])  # [2, N, H, W]
 
     def loss(logits, labels):
         batch = (jax.nn.softmax(logits), labels, everything(labels))
@@ -123,12 +114,12 @@ def test_two_devices_have_the_gradient_of_the_whole_batch(golden, case):
     shares, grads = jax.pmap(
         jax.value_and_grad(loss), axis_name=parallel.AXIS, devices=jax.devices()[:2]
     )(logits, labels)
-    # tests/golden/README.md, as below
-    np.testing.assert_allclose(shares.sum(), expected["loss_whole_batch"], rtol=1e-5)
-    whole = nhwc(expected["grad_whole_batch"])
-    assert_gradient(grads, whole, tolerance=1e-5)
+    # tests/golden/README.md: the file is float32, 1e-5
+    assert_value(shares.sum(), expected["loss_whole_batch"], 1e-5)
+    whole = expected["grad_whole_batch"]
+    assert_close(channels_first(grads), whole, 1e-5)
     # DDP's mean over ranks
-    authors = np.stack([nhwc(expected[f"grad_logits_rank{rank}"]) for rank in (0, 1)]) / 2
+    authors = np.stack([expected[f"grad_logits_rank{rank}"] for rank in (0, 1)]) / 2
     deviation = np.abs(authors - whole).max() / np.abs(whole).max()
     assert deviation < 1e-5 if case == "same" else deviation > 0.1, deviation
 
@@ -140,7 +131,9 @@ HAND_LABELS = jnp.asarray([[[0, 0], [1, 255]]])
 def test_two_by_two_by_hand():
     """Class 0, two pixels: errors .6 (its own), .3 (the other's), .2 (its own) at J = 1/2, 2/3, 1:
     loss .3 + .05 + .2 / 3.
-    Class 1, one pixel: errors .6 (another's), .3 (its own), .2 at J = 1/2, 1, 1: loss .3 + .15."""
+
+    Class 1, one pixel: errors .6 (another's), .3 (its own), .2 at J = 1/2, 1, 1: loss .3 + .15.
+    """
     probabilities = jnp.asarray(np.stack([1 - HAND_PROBABILITY, HAND_PROBABILITY], -1), jnp.float32)
     expected = np.array([[[[-1 / 3, 0], [-1 / 2, 1 / 2]], [[1 / 6, -1 / 2], [0, 0]]]]) / 2
     value, grad = of_probabilities()(probabilities, HAND_LABELS)
@@ -160,12 +153,8 @@ def test_many_pixels_are_as_in_float64():
     rng = np.random.default_rng(0)
     probabilities = rng.dirichlet(np.full(5, 0.5), (2, 90, 70)).astype(np.float32)
     labels = rng.choice([0, 1, 2, 4, 255], (2, 90, 70))
-    flat, flat_labels, loss, expected = (
-        probabilities.reshape(-1, 5).astype(float),
-        labels.ravel(),
-        0.0,
-        np.zeros((labels.size, 5)),
-    )
+    flat, flat_labels = probabilities.reshape(-1, 5).astype(float), labels.ravel()
+    loss, expected = 0.0, np.zeros((labels.size, 5))
     for k in (0, 1, 2, 4):
         pixels = np.flatnonzero(flat_labels != 255)
         pixels = pixels[np.argsort(-np.abs((flat_labels == k) - flat[:, k])[pixels], kind="stable")]
@@ -175,8 +164,8 @@ def test_many_pixels_are_as_in_float64():
         loss += increments @ np.abs(is_class - flat[pixels, k]) / 4
         expected[pixels, k] = np.where(is_class, -increments, increments) / 4
     value, grad = of_probabilities()(jnp.asarray(probabilities), jnp.asarray(labels, jnp.int32))
-    np.testing.assert_allclose(value, loss, rtol=LOSS_TOLERANCE)
-    assert_gradient(grad, expected.reshape(grad.shape))
+    assert_value(value, loss, LOSS_TOLERANCE)
+    assert_close(grad, expected.reshape(grad.shape), GRADIENT_TOLERANCE)
 
 
 @pytest.mark.parametrize(
@@ -234,7 +223,7 @@ def test_saturated_probabilities_are_exact_with_finite_gradients(sure_of, expect
     assert value == expected and np.isfinite(grad).all()
 
 
-def test_mistakes_are_named():
+def test_mistakes_are_named(unchecked_types):
     probabilities, labels = jnp.ones((1, 2, 2, 3)), jnp.zeros((1, 2, 2), jnp.int32)
     with pytest.raises(ValueError, match="unknown classes 'some'; known: present, all"):
         lovasz_softmax(probabilities, labels, labels == 0, classes="some")

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compare import assert_close, assert_value
 
 from dajax.losses.kernels import distances_within, squared_distances
 from dajax.losses.mmd import (
@@ -17,12 +18,6 @@ from dajax.losses.mmd import (
 )
 
 TOLERANCE = 2e-5  # tests/golden/README.md, of the largest entry
-
-
-def assert_close(actual, expected):
-    np.testing.assert_allclose(
-        actual, expected, rtol=0, atol=TOLERANCE * max(np.abs(expected).max(), 1e-12)
-    )
 
 
 def masks(case):
@@ -37,27 +32,29 @@ def tllib_constant(case):
 @pytest.mark.parametrize("statistic", ["quadratic", "linear"])
 def test_dan_is_the_authors(golden, statistic):
     case = golden("can_tllib")[f"dan_{statistic}"]
-    np.testing.assert_allclose(case["alphas"], ALPHAS)
-    valid = masks(case)
+    valid, alphas = masks(case), case["alphas"].tolist()
 
     def loss(source, target):
-        return discrepancy(
-            gaussian_kernels(source, target, *valid, alphas=ALPHAS), *valid, statistic=statistic
-        )
+        kernels = gaussian_kernels(source, target, *valid, alphas=alphas)
+        return discrepancy(kernels, *valid, statistic=statistic)
 
     value, grads = jax.jit(jax.value_and_grad(loss, argnums=(0, 1)))(case["f_s"], case["f_t"])
-    np.testing.assert_allclose(value + tllib_constant(case), case["loss"], rtol=TOLERANCE)
-    for grad, key in zip(grads, ("grad_f_s", "grad_f_t")):
-        assert_close(grad, case[key])
+    assert_value(value + tllib_constant(case), case["loss"], TOLERANCE)
+    for grad, key in zip(grads, ("grad_f_s", "grad_f_t"), strict=True):
+        assert_close(grad, case[key], TOLERANCE)
+
+
+def test_the_five_bandwidths_are_tllibs(golden):
+    np.testing.assert_allclose(golden("can_tllib")["dan_quadratic"]["alphas"], ALPHAS)
 
 
 @pytest.mark.parametrize("statistic", ["quadratic", "linear"])
 def test_jan_is_the_authors(golden, statistic):
     case = golden("can_tllib")[f"jan_{statistic}"]
-    valid = masks(case)
+    valid, alphas = masks(case), case["alphas"].tolist()
 
     def loss(source, target, source_logits, target_logits):
-        features = gaussian_kernels(source, target, *valid, alphas=ALPHAS)
+        features = gaussian_kernels(source, target, *valid, alphas=alphas)
         probabilities = fixed_kernel(
             jax.nn.softmax(source_logits),
             jax.nn.softmax(target_logits),
@@ -69,9 +66,9 @@ def test_jan_is_the_authors(golden, statistic):
     value, grads = jax.jit(jax.value_and_grad(loss, argnums=(0, 1, 2, 3)))(
         *(case[name] for name in names)
     )
-    np.testing.assert_allclose(value + tllib_constant(case), case["loss"], rtol=TOLERANCE)
-    for grad, name in zip(grads, names):
-        assert_close(grad, case[f"grad_{name}"])
+    assert_value(value + tllib_constant(case), case["loss"], TOLERANCE)
+    for grad, name in zip(grads, names, strict=True):
+        assert_close(grad, case[f"grad_{name}"], TOLERANCE)
 
 
 @pytest.mark.parametrize("name, layers", [("mmd_1layer", 1), ("mmd_2layer", 2), ("jmmd_2layer", 2)])
@@ -91,10 +88,10 @@ def test_the_baselines_of_cans_repository_are_the_authors(golden, name, layers):
         )
 
     value, grads = jax.jit(jax.value_and_grad(loss, argnums=(0, 1)))(source, target)
-    np.testing.assert_allclose(value, case["loss"], rtol=TOLERANCE)
+    assert_value(value, case["loss"], TOLERANCE)
     for layer in range(layers):
-        assert_close(grads[0][layer], case[f"grad_src_l{layer}"])
-        assert_close(grads[1][layer], case[f"grad_tgt_l{layer}"])
+        assert_close(grads[0][layer], case[f"grad_src_l{layer}"], TOLERANCE)
+        assert_close(grads[1][layer], case[f"grad_tgt_l{layer}"], TOLERANCE)
 
 
 def all_losses(source, target, source_mask, target_mask):
@@ -134,30 +131,21 @@ def test_hand_computed_two_by_two():
 @pytest.mark.parametrize("spread, offset", [(1.0, 0.0), (1.0, 100.0), (1e-4, 1.0)])
 def test_distances_from_the_gram_matrix_are_those_of_the_differences(spread, offset):
     """Also where the rows are all but one point: rounding is relative to their spread."""
-    # two rows the same
-    rows = offset + spread * jax.random.normal(jax.random.key(0), (12, 40)).at[3].set(0.0).at[
-        4
-    ].set(0.0)
+    drawn = jax.random.normal(jax.random.key(0), (12, 40))
+    rows = offset + spread * drawn.at[jnp.array([3, 4])].set(0.0)  # two rows the same
     weights = jax.random.normal(jax.random.key(1), (12, 12))
     value, pull = jax.vjp(distances_within, rows)
     expected, expected_pull = jax.vjp(lambda x: squared_distances(x, x), rows)
     np.testing.assert_allclose(value, expected, rtol=0, atol=2e-6 * float(expected.mean()))
     assert not np.diag(value).any() and value[3, 4] <= 1e-6 * expected.mean()
-    np.testing.assert_allclose(
-        pull(weights)[0],
-        expected_pull(weights)[0],
-        rtol=0,
-        atol=1e-5 * float(np.abs(expected_pull(weights)[0]).max()),
-    )
+    assert_close(pull(weights)[0], expected_pull(weights)[0], 1e-5)
 
 
 def test_masked_rows_are_the_same_as_a_smaller_batch():
     source, target = jax.random.normal(jax.random.key(0), (2, 5, 3))
     few = jnp.arange(5) < 4
-    whole, smaller = (
-        all_losses(source, target, few, few),
-        all_losses(source[:4], target[:4], few[:4], few[:4]),
-    )
+    whole = all_losses(source, target, few, few)
+    smaller = all_losses(source[:4], target[:4], few[:4], few[:4])
     # the linear one loses a pair at the gap
     np.testing.assert_allclose(whole[jnp.array([0, 2])], smaller[jnp.array([0, 2])], rtol=1e-5)
 

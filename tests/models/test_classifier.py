@@ -1,4 +1,4 @@
-"""The classifier from a config: its trees, what the gradient stop freezes, masked batches, devices."""
+"""The classifier from a config: its trees, its gradient stop, masked batches, devices."""
 
 import re
 
@@ -235,7 +235,7 @@ def test_a_head_begins_as_cans_or_as_torchs_own():
             {"dropout": 0.5},
             "dropout=0.5 needs a layer to drop from: set bottleneck or head_widths, or dropout=0",
         ),
-        ({"dropout": 1.0, "bottleneck": 4}, "dropout=1.0: expected a share, 0 <= dropout < 1"),
+        ({"dropout": 1.0, "bottleneck": 4}, "dropout=1.0: expected a fraction, 0 <= dropout < 1"),
         ({"head_init": "zeros"}, "head_init='zeros': unknown; known: kaiming, torch"),
     ],
 )

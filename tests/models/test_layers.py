@@ -23,7 +23,7 @@ from dajax.models.layers import Conv, head_init, max_pool
     ],
 )
 def test_convolution_is_the_sum_over_taps(size, kernel_size, stride, padding, dilation):
-    """Against torch's definition in float64, gradient included; 1x1 goes through a matrix product."""
+    """Against torch's definition in float64, gradient included; 1x1 is a matrix product here."""
     layer = Conv(4, kernel_size, stride=stride, padding=padding, dilation=dilation)
     x = jax.random.normal(jax.random.key(0), (2, *size, 3))
     variables = layer.init(jax.random.key(1), x)
@@ -32,17 +32,14 @@ def test_convolution_is_the_sum_over_taps(size, kernel_size, stride, padding, di
     )
     kernel = np.asarray(variables["params"]["kernel"], np.float64)
     out_hw = [(n + 2 * padding - dilation * (kernel_size - 1) - 1) // stride + 1 for n in size]
-    expected, grad_kernel, grad_padded = (
-        np.zeros((2, *out_hw, 4)),
-        np.zeros_like(kernel),
-        np.zeros_like(padded),
-    )
+    expected = np.zeros((2, *out_hw, 4))
+    grad_kernel, grad_padded = np.zeros_like(kernel), np.zeros_like(padded)
     cotangent = np.random.default_rng(0).standard_normal(expected.shape)
     for i in range(kernel_size):
         for j in range(kernel_size):
             rows, columns = (
                 slice(k * dilation, k * dilation + (n - 1) * stride + 1, stride)
-                for k, n in zip((i, j), out_hw)
+                for k, n in zip((i, j), out_hw, strict=True)
             )
             expected += padded[:, rows, columns] @ kernel[i, j]
             grad_kernel[i, j] = np.einsum("nhwc,nhwd->cd", padded[:, rows, columns], cotangent)

@@ -1,9 +1,12 @@
 """DomainBatchNorm against torch's numbers (can_bn.npz), with masks, and on four devices."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compare import assert_close
 
 from dajax.models.norm import DomainBatchNorm, Mode
 
@@ -11,10 +14,7 @@ TOLERANCE = 1e-5  # tests/golden/README.md: BN outputs and statistics, relative 
 DEVICES = 4
 
 
-def assert_close(actual, expected, tolerance=TOLERANCE):
-    np.testing.assert_allclose(
-        actual, expected, rtol=0, atol=tolerance * max(np.abs(expected).max(), 1e-30)
-    )
+near = functools.partial(assert_close, tolerance=TOLERANCE)
 
 
 def make_variables(channels, *, num_domains=1, seed=0):
@@ -39,7 +39,10 @@ def train(layer, variables, x, **mode):
 
 def test_domain_normalisation_is_torchs_over_five_steps(golden):
     case = golden("can_bn")["bn1d"]
-    layer = DomainBatchNorm(num_domains=2)
+    num_domains = len(case["weight"])
+    layer = DomainBatchNorm(
+        num_domains=num_domains, momentum=float(case["momentum"]), epsilon=float(case["eps"])
+    )
     params = {"scale": jnp.asarray(case["weight"]), "bias": jnp.asarray(case["bias"])}
     stats = {"mean": jnp.asarray(case["running_mean0"]), "var": jnp.asarray(case["running_var0"])}
     for step, domain in enumerate(case["domain_sequence"]):
@@ -49,28 +52,27 @@ def test_domain_normalisation_is_torchs_over_five_steps(golden):
             jnp.asarray(case["x"][step]),
             domain=int(domain),
         )
-        assert_close(y, case["y_train"][step])
-        assert_close(stats["mean"], case["running_mean_after"][step])
-        assert_close(stats["var"], case["running_var_after"][step])
-    for domain in (0, 1):
+        near(y, case["y_train"][step])
+        near(stats["mean"], case["running_mean_after"][step])
+        near(stats["var"], case["running_var_after"][step])
+    assert len(case["domain_sequence"]) > 1
+    for domain in range(num_domains):
         y = layer.apply(
             {"params": params, "batch_stats": stats}, jnp.asarray(case["x"][0]), Mode(domain=domain)
         )
-        assert_close(y, case["y_eval_x0"][domain])
+        near(y, case["y_eval_x0"][domain])
 
 
 def test_running_variance_is_unbiased_like_torch(golden):
     case = golden("can_bn")["bn2d"]
     layer, x = DomainBatchNorm(), jnp.asarray(case["x_nhwc"])
     variables = layer.init(jax.random.key(0), x, Mode(train=True))
-    np.testing.assert_array_equal(
-        variables["batch_stats"]["var"], np.ones((1, 3)), "initialising is no step"
-    )
+    assert (variables["batch_stats"]["var"] == 1).all(), "initialising is no step"
     y, stats = train(layer, variables, x)
-    assert_close(y, case["y_nhwc"])
-    assert_close(stats["mean"][0], case["running_mean"])
-    assert_close(stats["var"][0], case["running_var"])
-    biased = 0.9 + 0.1 * np.asarray(x).reshape(-1, 3).var(0)
+    near(y, case["y_nhwc"])
+    near(stats["mean"][0], case["running_mean"])
+    near(stats["var"][0], case["running_var"])
+    biased = 0.9 + 0.1 * np.asarray(x).reshape(-1, x.shape[-1]).var(0)
     assert np.abs(biased - case["running_var"]).max() > 1e-4, (
         "the two kinds of variance must differ here"
     )
@@ -81,9 +83,9 @@ def test_hand_computed_two_by_two():
     layer = DomainBatchNorm(epsilon=0.0)
     x = jnp.array([[1.0, 0.0], [3.0, 4.0]])
     y, stats = train(layer, layer.init(jax.random.key(0), x, Mode()), x)
-    assert_close(y, np.array([[-1.0, -1.0], [1.0, 1.0]]))
-    assert_close(stats["mean"], np.array([[0.2, 0.2]]))
-    assert_close(stats["var"], np.array([[0.9 + 0.2, 0.9 + 0.8]]))
+    near(y, [[-1.0, -1.0], [1.0, 1.0]])
+    near(stats["mean"], [[0.2, 0.2]])
+    near(stats["var"], [[0.9 + 0.2, 0.9 + 0.8]])
 
 
 def test_only_the_domain_in_use_moves():
@@ -101,8 +103,8 @@ def test_masked_rows_count_for_nothing():
     mask = jnp.array([True, False, True, True, False])
     y, stats = train(layer, variables, x, mask=mask)
     y_alone, stats_alone = train(layer, variables, x[mask])
-    assert_close(y[mask], y_alone)
-    jax.tree.map(assert_close, stats, stats_alone)
+    near(y[mask], y_alone)
+    jax.tree.map(near, stats, stats_alone)
     y_other, stats_other = train(
         layer, variables, jnp.where(mask.reshape(-1, 1, 1, 1), x, 1e6), mask=mask
     )
@@ -118,9 +120,8 @@ def test_no_row_or_one_row_stays_finite(rows, shape):
 
     def loss(params, x):
         y, stats = train(layer, {**variables, "params": params}, x, mask=mask)
-        return jnp.where(mask.reshape((3,) + (1,) * (x.ndim - 1)), y, 0.0).sum() + jnp.square(
-            y
-        ).sum(), (y, stats)
+        of_rows = jnp.where(mask.reshape((3,) + (1,) * (x.ndim - 1)), y, 0.0)
+        return of_rows.sum() + jnp.square(y).sum(), (y, stats)
 
     gradients, (y, stats) = jax.grad(loss, argnums=(0, 1), has_aux=True)(variables["params"], x)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((gradients, y, stats)))

@@ -14,9 +14,9 @@ from recipe_weights import shapes_of
 from dajax.models.deeplab import DeepLab
 from dajax.models.resnet import ResNet
 from dajax.models.seg_weights import PLCA_TRAIN_IDS, from_torch_segmenter
+from dajax.models.torch_names import torch_name, torch_shape
 from dajax.models.vgg import VGG, FCN8s
 from dajax.models.weight_files import WeightsError, load_torch_file
-from dajax.models.weights import torch_name, torch_shape
 
 
 def tiny(heads="single", num_classes=19, head_bias=True, num_domains=1):
@@ -221,10 +221,9 @@ def torchvision_vgg16():
     parameters take no memory.
     """
     shapes, channels = {}, 3
-    for index, width in zip(
-        (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28),
-        (64, 64, 128, 128, *(256,) * 3, *(512,) * 6),
-    ):
+    indices = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)
+    widths = (64, 64, 128, 128, *(256,) * 3, *(512,) * 6)
+    for index, width in zip(indices, widths, strict=True):
         shapes |= {
             f"features.{index}.weight": (width, channels, 3, 3),
             f"features.{index}.bias": (width,),
@@ -286,7 +285,9 @@ def test_files_that_torch_itself_saved_are_read(tmp_path):
     program = """
 import sys, numpy, torch
 file = {name: torch.from_numpy(array) for name, array in numpy.load("file.npz").items()}
-torch.save({name: torch.nn.Parameter(x) if x.is_floating_point() else x for name, x in file.items()}, "plain.pth")
+parameters = {name: x for name, x in file.items() if x.is_floating_point()}
+parameters = {name: torch.nn.Parameter(x) for name, x in parameters.items()}
+torch.save(file | parameters, "plain.pth")
 torch.save({"weights": file}, "ckpt_final.weights")
 """
     subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=True)

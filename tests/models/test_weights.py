@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from dajax.models import weights
 from dajax.models.norm import Mode
 from dajax.models.resnet import ResNet
-from dajax.models.weight_files import load_torch_file
+from dajax.models.torch_names import torch_name, torch_shape
+from dajax.models.weight_files import WeightsError, load_torch_file
+from dajax.models.weights import from_torch_resnet
 
 
 def small_resnet(stage_sizes=(1, 1), widths=(4, 6)):
@@ -33,12 +34,8 @@ def torch_state_dict(params, stats, seed=0):
     """
     rng, state_dict = np.random.default_rng(seed), {}
     for path, leaf in jax.tree_util.tree_leaves_with_path((params, stats)):
-        shape = (
-            tuple(leaf.shape[axis] for axis in (3, 2, 0, 1)) if leaf.ndim == 4 else leaf.shape[1:]
-        )
-        state_dict[weights.torch_name([entry.key for entry in path[1:]])] = rng.standard_normal(
-            shape
-        ).astype(np.float32)
+        array = rng.standard_normal(torch_shape(leaf.shape)).astype(np.float32)
+        state_dict[torch_name([entry.key for entry in path[1:]])] = array
     state_dict["bn1.num_batches_tracked"] = np.array(7)
     return state_dict | {
         "fc.weight": np.zeros((10, 24), np.float32),
@@ -57,20 +54,14 @@ def state_dict(trees):
 
 
 def test_names_are_torchvisions():
-    assert weights.torch_name(("conv1", "kernel")) == "conv1.weight"
-    assert weights.torch_name(("layer3_22", "bn2", "var")) == "layer3.22.bn2.running_var"
-    assert (
-        weights.torch_name(("layer1_0", "downsample_conv", "kernel"))
-        == "layer1.0.downsample.0.weight"
-    )
-    assert (
-        weights.torch_name(("layer1_0", "downsample_bn", "mean"))
-        == "layer1.0.downsample.1.running_mean"
-    )
+    assert torch_name(("conv1", "kernel")) == "conv1.weight"
+    assert torch_name(("layer3_22", "bn2", "var")) == "layer3.22.bn2.running_var"
+    assert torch_name(("layer1_0", "downsample_conv", "kernel")) == "layer1.0.downsample.0.weight"
+    assert torch_name(("layer1_0", "downsample_bn", "mean")) == "layer1.0.downsample.1.running_mean"
 
 
 def test_every_entry_lands_in_its_place_and_in_every_domain(trees, state_dict):
-    params, stats, report = weights.from_torch_resnet(state_dict, *trees)
+    params, stats, report = from_torch_resnet(state_dict, *trees)
     kernel = state_dict["layer2.0.conv2.weight"]
     np.testing.assert_array_equal(
         params["layer2_0"]["conv2"]["kernel"][1, 2, 3, 4], kernel[4, 3, 1, 2]
@@ -97,23 +88,23 @@ def test_every_entry_lands_in_its_place_and_in_every_domain(trees, state_dict):
 
 
 def test_checksum_is_that_of_the_files_arrays(trees, state_dict):
-    _, _, report = weights.from_torch_resnet(state_dict, *trees)
+    _, _, report = from_torch_resnet(state_dict, *trees)
     assert report.checksum == zlib.crc32(
         b"".join(state_dict[name].tobytes() for name in report.loaded)
     )
     state_dict["layer1.0.bn1.bias"][0] += 1
-    assert weights.from_torch_resnet(state_dict, *trees)[2].checksum != report.checksum
+    assert from_torch_resnet(state_dict, *trees)[2].checksum != report.checksum
     assert f"{report.checksum:08x}" in str(report) and "\n" not in str(report)
 
 
 def test_a_missing_entry_is_refused_unless_partial_is_allowed(trees, state_dict):
     del state_dict["layer2.0.bn1.running_var"]
     with pytest.raises(
-        weights.WeightsError,
+        WeightsError,
         match=r"1 entries are missing \(layer2.0.bn1.running_var\): the statistics of",
     ):
-        weights.from_torch_resnet(state_dict, *trees)
-    _, stats, report = weights.from_torch_resnet(state_dict, *trees, allow_partial=True)
+        from_torch_resnet(state_dict, *trees)
+    _, stats, report = from_torch_resnet(state_dict, *trees, allow_partial=True)
     np.testing.assert_array_equal(
         stats["layer2_0"]["bn1"]["var"], trees[1]["layer2_0"]["bn1"]["var"]
     )
@@ -124,11 +115,11 @@ def test_another_shape_is_refused_with_both_shapes(trees, state_dict):
     state_dict["conv1.weight"] = np.zeros((4, 1, 7, 7), np.float32)
     shapes = r"conv1.weight is \(4, 1, 7, 7\) in the file, \(4, 3, 7, 7\) in the network"
     with pytest.raises(
-        weights.WeightsError,
+        WeightsError,
         match=f"{shapes}.*: the file is made for another number of image channels",
     ):
-        weights.from_torch_resnet(state_dict, *trees)
-    params, _, report = weights.from_torch_resnet(state_dict, *trees, allow_partial=True)
+        from_torch_resnet(state_dict, *trees)
+    params, _, report = from_torch_resnet(state_dict, *trees, allow_partial=True)
     np.testing.assert_array_equal(params["conv1"]["kernel"], trees[0]["conv1"]["kernel"])
     assert (
         "conv1.weight" in report.missing and "conv1.weight" not in report.loaded + report.unexpected
@@ -141,27 +132,24 @@ def test_a_deeper_networks_file_is_refused(trees):
     """
     deeper = torch_state_dict(*small_resnet(stage_sizes=(1, 3)))
     with pytest.raises(
-        weights.WeightsError,
+        WeightsError,
         match=(
             r"have no place in this network \(layer2.1.*: the file is of another architecture \(1-3"
             r" blocks"
         ),
     ):
-        weights.from_torch_resnet(deeper, *trees)
+        from_torch_resnet(deeper, *trees)
 
 
 def test_an_unknown_head_is_reported_only(trees, state_dict):
     state_dict["classifier.weight"] = np.zeros((2, 2), np.float32)
-    assert weights.from_torch_resnet(state_dict, *trees)[2].unexpected == ("classifier.weight",)
+    assert from_torch_resnet(state_dict, *trees)[2].unexpected == ("classifier.weight",)
 
 
 def test_safetensors_files_are_read_without_torch(tmp_path, trees, state_dict):
     safetensors.numpy.save_file(state_dict, tmp_path / "net.safetensors")
     read = load_torch_file(str(tmp_path / "net.safetensors"))
-    assert (
-        weights.from_torch_resnet(read, *trees)[2]
-        == weights.from_torch_resnet(state_dict, *trees)[2]
-    )
+    assert from_torch_resnet(read, *trees)[2] == from_torch_resnet(state_dict, *trees)[2]
     assert "torch" not in sys.modules, "importing it takes seconds and is not needed here"
 
 
@@ -182,8 +170,8 @@ def renamed(state_dict, prefix):
     ],
 )
 def test_a_prefix_that_all_names_share_is_taken_off(trees, state_dict, prefix):
-    plain = weights.from_torch_resnet(state_dict, *trees)
-    params, stats, report = weights.from_torch_resnet(renamed(state_dict, prefix), *trees)
+    plain = from_torch_resnet(state_dict, *trees)
+    params, stats, report = from_torch_resnet(renamed(state_dict, prefix), *trees)
     jax.tree.map(np.testing.assert_array_equal, (params, stats), plain[:2])
     assert (
         report.prefix == prefix
@@ -206,7 +194,7 @@ def test_a_prefix_of_the_backbone_alone_is_taken_off_and_heads_lose_what_they_sh
         "module.fc.weight": np.zeros((2, 2), np.float32),
         "epoch_head.weight": np.zeros(2, np.float32),
     }
-    report = weights.from_torch_resnet(file, *trees)[2]
+    report = from_torch_resnet(file, *trees)[2]
     assert (
         not report.missing
         and report.ignored == ("bn1.num_batches_tracked", "fc.weight")
@@ -218,29 +206,27 @@ def test_plain_names_win_over_a_second_copy_and_two_copies_are_refused(trees, st
     other = {name: array + 1 for name, array in state_dict.items()}
     both = state_dict | renamed(other, "ema.")
     assert (
-        weights.from_torch_resnet(both, *trees)[2].checksum
-        == weights.from_torch_resnet(state_dict, *trees)[2].checksum
+        from_torch_resnet(both, *trees)[2].checksum
+        == from_torch_resnet(state_dict, *trees)[2].checksum
     )
     with pytest.raises(
-        weights.WeightsError,
+        WeightsError,
         match=(
             "holds 2 networks that fit, under 'encoder_k.' and 'encoder_q.': save the one you want"
             " alone"
         ),
     ):
-        weights.from_torch_resnet(
-            renamed(state_dict, "encoder_q.") | renamed(other, "encoder_k."), *trees
-        )
+        from_torch_resnet(renamed(state_dict, "encoder_q.") | renamed(other, "encoder_k."), *trees)
 
 
 def test_a_block_of_another_network_is_no_prefix(trees):
     """Its first convolution and norm are called like the network's own."""
     file = {"stage.0.conv1.weight": np.zeros((4, 3, 7, 7), np.float32)}
     with pytest.raises(
-        weights.WeightsError,
+        WeightsError,
         match=r"the file's names \(stage.0.conv1.weight\) are none of this network's",
     ):
-        weights.from_torch_resnet(file, *trees)
+        from_torch_resnet(file, *trees)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e300])
@@ -252,20 +238,18 @@ def test_numbers_that_are_not_finite_are_refused_by_the_files_own_name(
     broken[3] = value
     file = renamed(state_dict | {"layer2.0.bn2.running_var": broken}, prefix)
     with pytest.raises(
-        weights.WeightsError,
+        WeightsError,
         match=rf"NaN or infinity in 1 entries: {prefix}layer2.0.bn2.running_var \(1 of 6 numbers\)",
     ):
-        weights.from_torch_resnet(file, *trees, allow_partial=True)
+        from_torch_resnet(file, *trees, allow_partial=True)
     file = renamed(state_dict | {"fc.bias": np.full(10, value)}, prefix)
-    assert not weights.from_torch_resnet(file, *trees)[2].missing, (
-        "what is not loaded may hold anything"
-    )
+    assert not from_torch_resnet(file, *trees)[2].missing, "what is not loaded may hold anything"
 
 
 def test_hints_follow_from_the_cause(trees, state_dict):
     def refused(file, match):
-        with pytest.raises(weights.WeightsError, match=match):
-            weights.from_torch_resnet(file, *trees)
+        with pytest.raises(WeightsError, match=match):
+            from_torch_resnet(file, *trees)
 
     partial = {name: array for name, array in state_dict.items() if name != "layer1.0.conv2.weight"}
     refused(

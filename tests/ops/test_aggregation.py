@@ -6,55 +6,42 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compare import assert_close
+from golden_arrays import channels_first, channels_last
 
 from dajax.ops.aggregation import aggregate
+from dajax.recipes import plca as plca_config
 
 IMPLEMENTATIONS = ["dense", "blocked"]
 SMALL_BLOCKS = 11  # of 48 or 54 pixels: several blocks, and a last one that overlaps the one before
-
-
-def channels_last(x):
-    return jnp.asarray(np.moveaxis(x, 1, -1), jnp.float32)
-
-
-def assert_close(actual, expected, tolerance):
-    np.testing.assert_allclose(
-        np.asarray(actual), expected, rtol=0, atol=tolerance * np.abs(expected).max()
-    )
+TOLERANCE = 2e-6  # tests/golden/README.md, of a float32 port
+RECIPE = plca_config.get_config("gta5_to_cityscapes,weights=none")
 
 
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
 def test_aggregated_features_and_probabilities_are_the_authors(golden, implementation):
     features = channels_last(golden("plca_feat_assoc")[""]["x2"])
     probs = jax.nn.softmax(channels_last(golden("plca_cls_assoc")[""]["logits2"]))
-    features_case, probs_case = (
-        golden("plca_feat_assoc")["cos_spagg"],
-        golden("plca_cls_assoc")["kl_spagg"],
-    )
+    alpha = RECIPE.plca.association.aggregation_alpha
+    settings = dict(implementation=implementation, block_rows=SMALL_BLOCKS)
     for x, metric, case in (
-        (features, "cosine", features_case),
-        (probs, "negative_kl", probs_case),
+        (features, "cosine", golden("plca_feat_assoc")["cos_spagg"]),
+        (probs, "negative_kl", golden("plca_cls_assoc")["kl_spagg"]),
     ):
-        run = jax.jit(
-            lambda x: aggregate(
-                x, metric=metric, alpha=0.5, implementation=implementation, block_rows=SMALL_BLOCKS
-            )
-        )
-        assert_close(np.moveaxis(run(x), -1, 1), case["x2_agg"], 2e-6)
+        run = jax.jit(functools.partial(aggregate, metric=metric, alpha=alpha, **settings))
+        assert_close(channels_first(run(x)), case["x2_agg"], TOLERANCE)
         # alpha = 1 leaves W x alone.
-        weighted = np.einsum(
-            "nij,njc->nic", case["agg_w"], np.asarray(x).reshape(2, -1, x.shape[-1])
-        )
-        whole = aggregate(
-            x, metric=metric, alpha=1.0, implementation=implementation, block_rows=SMALL_BLOCKS
-        )
-        assert_close(whole.reshape(weighted.shape), weighted, 2e-6)
+        pixels = np.asarray(x).reshape(len(x), -1, x.shape[-1])
+        weighted = np.einsum("nij,njc->nic", case["agg_w"], pixels)
+        whole = aggregate(x, metric=metric, alpha=1.0, **settings)
+        assert_close(whole.reshape(weighted.shape), weighted, TOLERANCE)
 
 
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
 def test_the_two_aggregations_of_test_time_are_the_authors(golden, implementation):
     case = golden("plca_testtime")[""]
-    settings = dict(alpha=0.5, implementation=implementation, block_rows=SMALL_BLOCKS)
+    alpha = RECIPE.evaluation.aggregation_alpha
+    settings = dict(alpha=alpha, implementation=implementation, block_rows=SMALL_BLOCKS)
     classifier = jnp.asarray(case["cls_w"][:, :, 0, 0].T, jnp.float32)  # [C, M]
 
     @jax.jit
@@ -65,7 +52,7 @@ def test_the_two_aggregations_of_test_time_are_the_authors(golden, implementatio
 
     features, probs, probs_agg = predict(channels_last(case["feats"]))
     for found, key in ((features, "feats_agg"), (probs, "probs"), (probs_agg, "probs_agg")):
-        assert_close(np.moveaxis(found, -1, 1), case[key], 2e-6)
+        assert_close(channels_first(found), case[key], TOLERANCE)
     np.testing.assert_allclose(np.asarray(probs_agg).sum(-1), 1.0, rtol=1e-6)
 
 
@@ -92,7 +79,7 @@ def test_blocked_and_dense_agree_in_value_and_gradient(metric, contrast):
         value_and_pull(metric, contrast, implementation)(x, cotangent)
         for implementation in IMPLEMENTATIONS
     )
-    for found, expected in zip(blocked, dense):
+    for found, expected in zip(blocked, dense, strict=True):
         assert_close(found, expected, 1e-5)
 
 
@@ -140,10 +127,8 @@ def test_one_pixel_is_its_own_mean(implementation):
 def test_bfloat16_is_computed_as_float32_and_its_gradient_returned_as_it_came(implementation):
     x = jax.random.normal(jax.random.key(1), (1, 3, 4, 5), jnp.bfloat16)
     settings = dict(metric="cosine", alpha=0.5, implementation=implementation, block_rows=5)
-    out, grad = (
-        aggregate(x, **settings),
-        jax.grad(lambda x: jnp.square(aggregate(x, **settings)).sum())(x),
-    )
+    out = aggregate(x, **settings)
+    grad = jax.grad(lambda x: jnp.square(aggregate(x, **settings)).sum())(x)
     assert out.dtype == jnp.float32 and grad.dtype == jnp.bfloat16
     np.testing.assert_allclose(out, aggregate(x.astype(jnp.float32), **settings), rtol=1e-6)
 
@@ -164,14 +149,14 @@ def test_at_test_time_no_matrix_of_all_pairs_is_formed(metric):
     x, pixels = jax.ShapeDtypeStruct((2, 92, 183, 19), jnp.float32), 92 * 183
     found = {}
     for implementation in ("auto", "dense"):
-        # The compiler's own count of memory leaves out what its fused softmax takes on a CPU, hence
-        # the sizes of the program's arrays.
+        # The sizes of the program's arrays: on a CPU the compiler's own count of memory leaves out
+        # that of its fused softmax.
         run = functools.partial(aggregate, metric=metric, alpha=0.5, implementation=implementation)
         found[implementation] = largest_array(jax.make_jaxpr(run)(x).jaxpr)
     assert found["dense"] == pixels**2 and found["auto"] < 0.05 * pixels**2
 
 
-def test_mistakes_are_named():
+def test_mistakes_are_named(unchecked_types):
     x = jnp.ones((1, 2, 2, 3))
     with pytest.raises(ValueError, match="unknown metric 'kl'; known: cosine, negative_kl"):
         aggregate(x, metric="kl", alpha=0.5)

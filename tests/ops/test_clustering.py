@@ -1,8 +1,9 @@
-"""k-means, matching and filtering against the authors' own code (can_kmeans.npz, can_filter.npz)."""
+"""k-means, matching and filtering against the authors' code (can_kmeans.npz, can_filter.npz)."""
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compare import assert_close
 
 from dajax.ops import clustering
 from dajax.ops.filtering import filter_by_distance
@@ -20,18 +21,12 @@ KMEANS_CASES = [
 ]
 
 
-def assert_close(actual, expected, tolerance=TOLERANCE):
-    np.testing.assert_allclose(actual, expected, rtol=0, atol=tolerance * np.max(np.abs(expected)))
-
-
 @pytest.mark.parametrize("name", KMEANS_CASES)
 @pytest.mark.parametrize("chunk_size", [7, 4096])
 def test_kmeans_is_the_authors(golden, name, chunk_size):
     case = golden("can_kmeans")[name]
-    features, init = (
-        jnp.asarray(case["tgt_feat"]),
-        jnp.asarray(case["init_centers"].astype(np.float32)),
-    )
+    features = jnp.asarray(case["tgt_feat"])
+    init = jnp.asarray(case["init_centers"], jnp.float32)
     if name == "paper_normalised":
         features = clustering.normalize(features)
     out = clustering.cosine_kmeans(
@@ -42,15 +37,16 @@ def test_kmeans_is_the_authors(golden, name, chunk_size):
     np.testing.assert_allclose(out.moves[:n], case["stop_dists"], rtol=0, atol=1e-6)
     assert np.isnan(out.moves[n:]).all()
     np.testing.assert_array_equal(out.labels, case["labels_raw"])
-    assert_close(out.centers, case["centers_raw"])
-    assert_close(clustering.cosine_distances(features, out.centers), case["dist2center"])
-    assert_close(out.distances, case["dist2center"].min(1))
+    distances = clustering.cosine_distances(features, out.centers)
+    assert_close(out.centers, case["centers_raw"], TOLERANCE)
+    assert_close(distances, case["dist2center"], TOLERANCE)
+    assert_close(out.distances, case["dist2center"].min(1), TOLERANCE)
     matching = clustering.match_clusters(out.centers, init)
     np.testing.assert_array_equal(matching, case["cluster2label"])
     np.testing.assert_array_equal(matching[np.asarray(out.labels)], case["labels"])
-    fixed = np.asarray(out.centers)[np.argsort(matching)]
-    assert_close(fixed, case["centers_fixed"])
-    assert_close(clustering.mean_center_move(fixed, init), case["center_change_fixed"])
+    fixed = out.centers[np.argsort(matching)]
+    assert_close(fixed, case["centers_fixed"], TOLERANCE)
+    assert_close(clustering.mean_center_move(fixed, init), case["center_change_fixed"], TOLERANCE)
 
 
 @pytest.mark.parametrize("name", ["typical", "paper_normalised"])
@@ -59,10 +55,9 @@ def test_source_centres_are_class_sums(golden, name):
     features = jnp.asarray(case["src_feat"])
     if name == "paper_normalised":
         features = clustering.normalize(features)
-    assert_close(
-        clustering.class_sums(features, jnp.asarray(case["src_label"]), int(case["num_classes"])),
-        case["init_centers"],
-    )
+    labels, num_classes = jnp.asarray(case["src_label"]), int(case["num_classes"])
+    sums = clustering.class_sums(features, labels, num_classes)
+    assert_close(sums, case["init_centers"], TOLERANCE)
 
 
 def test_a_class_without_source_images_does_not_run_for_ever():
@@ -92,7 +87,9 @@ def test_two_by_two_by_hand():
 
 
 def test_filter_is_the_authors(golden):
-    for case in golden("can_filter").values():
+    cases = golden("can_filter")
+    assert sum(len(case["kept_index"]) for case in cases.values()) > 0
+    for case in cases.values():
         num_classes = int(case["num_classes"])
         kept_labels, kept_classes = filter_by_distance(
             case["labels"],

@@ -1,3 +1,5 @@
+"""Accuracies against the authors' code (can_metric.npz), and where images or classes lack."""
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -6,8 +8,9 @@ from dajax.ops.metrics import classification_report, confusion_matrix
 
 
 def test_accuracies_are_the_authors(golden):
-    arrays = golden("can_metric")
-    for case in arrays.values():
+    cases = golden("can_metric")
+    assert cases
+    for case in cases.values():
         num_classes = case["logits"].shape[1]
         predictions = jnp.asarray(case["logits"]).argmax(1).astype(jnp.int32)
         confusion = jax.jit(confusion_matrix, static_argnums=3)(
@@ -27,7 +30,7 @@ def test_padding_and_unknown_labels_count_nowhere():
 
 
 def test_a_class_without_images_is_left_out_of_the_mean():
-    report = classification_report([[3, 1], [0, 0]], ["a", "b"])
+    report = classification_report(np.array([[3, 1], [0, 0]]), ["a", "b"])
     assert report == {
         "accuracy": 75.0,
         "mean_class_accuracy": 75.0,

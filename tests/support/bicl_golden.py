@@ -8,7 +8,7 @@ import json
 import jax
 import jax.numpy as jnp
 import numpy as np
-import prototype_golden as pg
+from golden_arrays import channels_last, ints
 from ml_collections import ConfigDict
 
 from dajax.engine.config_check import flatten
@@ -60,11 +60,11 @@ def _compiled_losses(config_json):
 
 
 class Formula:
-    """dass_formula.npz as a batch; its features are those of a network whose logits are arbitrary."""
+    """dass_formula.npz as a batch; its features are of a network whose logits are arbitrary."""
 
     def __init__(self, case):
         self.case = case
-        self.features = tuple(pg.last(case[f"f_{d}"]) for d in "ST")
+        self.features = tuple(channels_last(case[f"f_{d}"]) for d in "ST")
         rng = np.random.default_rng(0)
         self.num_classes, self.width = case["mu_S_prev"].shape
         self.logits = tuple(
@@ -73,8 +73,8 @@ class Formula:
         )
         mask = np.ones(len(case["y_S"]), bool)
         self.batch = {
-            "source": {"label": pg.ints(case["y_S"]), "mask": mask},
-            "target": {"label": pg.ints(case["y_F"]), "mask": mask},
+            "source": {"label": ints(case["y_S"]), "mask": mask},
+            "target": {"label": ints(case["y_F"]), "mask": mask},
         }
         self.extra = {}
         for domain, short in (("source", "S"), ("target", "T")):
@@ -103,10 +103,7 @@ class Formula:
 
     def moved_target(self, labels):
         """mu_T after a step with these labels."""
-        (rho, present), mu, decay = (
-            self.target_means(labels),
-            self.case["mu_T_prev"],
-            self.case["lam"],
-        )
+        rho, present = self.target_means(labels)
+        mu, decay = self.case["mu_T_prev"], self.case["lam"]
         moved = np.where(self.case["have_T_prev"][:, None], decay * mu + (1 - decay) * rho, rho)
         return np.where(present[:, None], moved, mu)

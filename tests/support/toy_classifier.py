@@ -88,6 +88,8 @@ class ArrayFeed:
     """What `refresh` asks of a Feed, over the golden file's arrays."""
 
     devices = tuple(jax.devices()[:1])
+    batch_size = 7  # divides no number of rows here, so that the last batch is padded
+    steps_of_a_loop = 5
 
     def __init__(self, sets):
         self._sets = sets
@@ -95,14 +97,16 @@ class ArrayFeed:
 
     def sequence(self, domain, batch_size, *, views, name):
         rows, labels = self._sets[domain]
-        for start in range(0, len(rows), 7):
-            chunk, count = rows[start : start + 7], len(rows[start : start + 7])
-            batch = {"image": np.pad(chunk, ((0, 7 - count), (0, 0))), "mask": np.arange(7) < count}
+        size = self.batch_size
+        for start in range(0, len(rows), size):
+            chunk = rows[start : start + size]
+            spare = size - len(chunk)
+            mask = np.arange(size) < len(chunk)
+            batch = {"image": np.pad(chunk, ((0, spare), (0, 0))), "mask": mask}
             if labels is not None:
-                batch["label"] = np.pad(
-                    labels[start : start + 7], (0, 7 - count), constant_values=-1
-                )
+                own = labels[start : start + size]
+                batch["label"] = np.pad(own, (0, spare), constant_values=-1)
             yield batch
 
     def class_aware_steps(self, sources, labels, kept, settings, *, fallback_batch):
-        return 5
+        return self.steps_of_a_loop

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from batches import part
 from toy_classifier import ArrayFeed, ToyNetwork
 
 from dajax.errors import UserError
@@ -50,18 +51,11 @@ def rows(rng, labels, shift=0.0):
 def make_batch(seed, masks=((1,) * 6, (1,) * 6), target_mask=(1,) * 6):
     rng = np.random.default_rng(seed)
     blocks = np.repeat(np.arange(3), 2)
-    batch = {"class_target": {"image": rows(rng, blocks, 0.5), "mask": np.array(target_mask, bool)}}
+    batch = {"class_target": part(rows(rng, blocks, 0.5), mask=target_mask)}
     for i, mask in enumerate(masks):
-        labels = rng.integers(0, CLASSES, 6).astype(np.int32)
-        batch[f"source{i}"] = {
-            "image": rows(rng, labels, 0.1 * i),
-            "label": labels,
-            "mask": np.ones(6, bool),
-        }
-        batch[f"class_source{i}"] = {
-            "image": rows(rng, blocks, 0.1 * i),
-            "mask": np.array(mask, bool),
-        }
+        labels = rng.integers(0, CLASSES, 6)
+        batch[f"source{i}"] = part(rows(rng, labels, 0.1 * i), labels)
+        batch[f"class_source{i}"] = part(rows(rng, blocks, 0.1 * i), mask=mask)
     return batch
 
 

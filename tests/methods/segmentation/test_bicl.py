@@ -9,6 +9,8 @@ import numpy as np
 import prototype_golden as pg
 import pytest
 from bicl_golden import ABLATION, CODE, settings
+from compare import assert_close, assert_value
+from golden_arrays import channels_first, channels_last, ints
 
 from dajax.methods.segmentation import _segmenter as segmenter
 from dajax.methods.segmentation import bicl
@@ -19,55 +21,54 @@ from dajax.ops.pseudo_labels import NUM_BINS
 
 @pytest.fixture(scope="module")
 def formula(golden):
-    found = bicl_golden.Formula(golden("dass_formula")[""])
-    recipe = settings()
-    assert (found.case["tau"], found.case["lam"], found.case["T"]) == (
-        recipe.temperature,
-        recipe.decay,
-        recipe.dynamic.threshold,
-    )
-    return found
+    return bicl_golden.Formula(golden("dass_formula")[""])
+
+
+def of_file(formula, **changes):
+    """The recipe's stage with the constants of the golden file."""
+    case = formula.case
+    constants = {"temperature": case["tau"], "decay": case["lam"], "dynamic.threshold": case["T"]}
+    return settings(**{key: float(value) for key, value in constants.items()} | changes)
 
 
 @pytest.mark.parametrize(
     "term, name, other", [("forward", "fc", "backward"), ("backward", "bc", "forward")]
 )
 def test_each_contrast_and_its_gradient_are_the_slides(formula, term, name, other):
-    alone = {other: False, "contrast_weight": 1.0}
-    _, terms, _, grads = formula.evaluate(settings(**alone))
-    pg.assert_value(terms[term], formula.case[f"{name}_mean"])
+    case, alone = formula.case, {other: False, "contrast_weight": 1.0}
+    _, terms, _, grads = formula.evaluate(of_file(formula, **alone))
+    assert_value(terms[term], case[f"{name}_mean"], pg.VALUE_TOLERANCE)
     assert other not in terms
     for grad, domain in zip(grads, "ST", strict=True):
-        pg.assert_close(grad, np.moveaxis(formula.case[f"{name}_mean_grad_f{domain}"], 1, -1))
-    _, stopped, _, grads = formula.evaluate(settings(prototype_gradient=False, **alone))
+        expected = case[f"{name}_mean_grad_f{domain}"]
+        assert_close(channels_first(grad), expected, pg.GRADIENT_TOLERANCE)
+    _, stopped, _, grads = formula.evaluate(of_file(formula, prototype_gradient=False, **alone))
     pixels, constant = (grads[1], grads[0]) if term == "forward" else grads
-    pg.assert_value(stopped[term], formula.case[f"{name}_mean"])
-    pg.assert_close(
-        pixels, np.moveaxis(formula.case[f"{name}_mean_grad_pixel_stopgrad_proto"], 1, -1)
-    )
+    assert_value(stopped[term], case[f"{name}_mean"], pg.VALUE_TOLERANCE)
+    expected = case[f"{name}_mean_grad_pixel_stopgrad_proto"]
+    assert_close(channels_first(pixels), expected, pg.GRADIENT_TOLERANCE)
     assert not np.asarray(constant).any()
 
 
 def test_the_loss_is_the_weighted_sum_of_its_terms(formula):
-    config = settings(target_weight=0.5, entropy_weight=0.7, contrast_weight=0.11)
+    case, weights = formula.case, dict(target_weight=0.5, entropy_weight=0.7, contrast_weight=0.11)
+    config = of_file(formula, **weights)
     loss, terms, _, grads = formula.evaluate(config)
     base = (
         terms["segmentation"]
         + 0.5 * terms["segmentation_target"]
         + 0.7 * (terms["entropy_source"] + 0.5 * terms["entropy_target"])
     )
-    np.testing.assert_allclose(
-        loss, base + 0.11 * (formula.case["fc_mean"] + formula.case["bc_mean"]), rtol=1e-5
-    )
+    assert_value(loss, base + 0.11 * (case["fc_mean"] + case["bc_mean"]), pg.VALUE_TOLERANCE)
     for grad, domain in zip(grads, "ST", strict=True):
-        both = formula.case[f"fc_mean_grad_f{domain}"] + formula.case[f"bc_mean_grad_f{domain}"]
-        pg.assert_close(grad, 0.11 * np.moveaxis(both, 1, -1))
+        both = case[f"fc_mean_grad_f{domain}"] + case[f"bc_mean_grad_f{domain}"]
+        assert_close(channels_first(grad), 0.11 * both, pg.GRADIENT_TOLERANCE)
 
 
 def test_the_averages_move_by_the_hybrid_labels_and_their_shares_are_told(formula):
-    _, terms, moved, _ = formula.evaluate(settings())
+    _, terms, moved, _ = formula.evaluate(of_file(formula))
     for domain, short in (("source", "S"), ("target", "T")):
-        pg.assert_close(moved[f"mu_{domain}"], formula.case[f"mu_{short}_new"], pg.VALUE_TOLERANCE)
+        assert_close(moved[f"mu_{domain}"], formula.case[f"mu_{short}_new"], pg.VALUE_TOLERANCE)
         np.testing.assert_array_equal(moved[f"known_{domain}"], formula.case[f"have_{short}_new"])
     for kind, labels in (("static", "y_F"), ("dynamic", "y_D"), ("hybrid", "y_T")):
         np.testing.assert_allclose(
@@ -88,8 +89,8 @@ def test_calibration_and_priority_choose_the_labels(formula):
         "static only": ({"dynamic.on": False}, static),
     }
     for name, (changes, labels) in filled.items():
-        _, terms, moved, _ = formula.evaluate(settings(**changes))
-        pg.assert_close(moved["mu_target"], formula.moved_target(labels), pg.VALUE_TOLERANCE)
+        _, terms, moved, _ = formula.evaluate(of_file(formula, **changes))
+        assert_close(moved["mu_target"], formula.moved_target(labels), pg.VALUE_TOLERANCE)
         hybrid = terms.get("labelled_hybrid", terms["labelled_static"])
         np.testing.assert_allclose(hybrid, (labels != IGNORED).mean(), rtol=1e-6, err_msg=name)
     different = {labels.tobytes() for _, labels in filled.values()}
@@ -102,7 +103,7 @@ def test_a_wanted_share_labels_the_most_similar_pixels_of_the_target(formula):
     """
     case = formula.case
     cosines = np.where(case["ok_S"], case["sim_S2T"], -1.0)  # calibrated
-    _, terms, moved, _ = formula.evaluate(settings(**{"dynamic.share": 0.35}))
+    _, terms, moved, _ = formula.evaluate(of_file(formula, **{"dynamic.share": 0.35}))
     num_labelled = round(0.35 * case["y_F"].size)
     assert terms["labelled_dynamic"] * case["y_F"].size == pytest.approx(num_labelled)
     assert moved["scores"].sum() == pytest.approx(1.0, abs=1e-5)
@@ -110,43 +111,40 @@ def test_a_wanted_share_labels_the_most_similar_pixels_of_the_target(formula):
     chosen = best > float(terms["dynamic_threshold"])
     assert chosen.sum() == num_labelled and best[chosen].min() > best[~chosen].max()
     labels = np.where(chosen, cosines.argmax(-1), case["y_F"])
-    pg.assert_close(moved["mu_target"], formula.moved_target(labels), pg.VALUE_TOLERANCE)
+    assert_close(moved["mu_target"], formula.moved_target(labels), pg.VALUE_TOLERANCE)
 
 
 def test_the_threshold_of_a_share_remembers_the_steps_before(formula):
     """Higher scores, remembered for a half, leave a fifth of the batch above six tenths of all."""
     high = jnp.zeros(NUM_BINS).at[-1].set(1.0)
-    config = settings(**{"dynamic.share": 0.6, "decay": 0.5})
+    config = of_file(formula, **{"dynamic.share": 0.6, "decay": 0.5})
     _, terms, moved, _ = formula.evaluate(config, extra=formula.extra | {"scores": high})
     np.testing.assert_allclose(moved["scores"][-1], 0.5, atol=1e-6)
     assert terms["labelled_dynamic"] == pytest.approx(0.2)
 
 
 def test_probable_labels_are_those_of_the_softmax_of_cosines(formula):
-    cosine = np.where(formula.case["ok_S"], formula.case["sim_S2T"], -1.0)
-    exponentials = np.exp(cosine / 0.1)
+    cosine, threshold = np.where(formula.case["ok_S"], formula.case["sim_S2T"], -1.0), 0.8
+    exponentials = np.exp(cosine / formula.case["tau"])
     probability = exponentials / exponentials.sum(-1, keepdims=True)
-    labels = np.where(probability.max(-1) > 0.8, cosine.argmax(-1), formula.case["y_F"])
-    _, _, moved, _ = formula.evaluate(
-        settings(**{"dynamic.score": "probability", "dynamic.threshold": 0.8})
-    )
-    pg.assert_close(moved["mu_target"], formula.moved_target(labels), pg.VALUE_TOLERANCE)
+    labels = np.where(probability.max(-1) > threshold, cosine.argmax(-1), formula.case["y_F"])
+    changes = {"dynamic.score": "probability", "dynamic.threshold": threshold}
+    _, _, moved, _ = formula.evaluate(of_file(formula, **changes))
+    assert_close(moved["mu_target"], formula.moved_target(labels), pg.VALUE_TOLERANCE)
 
 
 def test_the_first_steps_have_no_bias(formula):
     """Without a mu of both domains xi is 0: then calibration changes nothing, whatever the other
     domain's mu is.
     """
-    unknown = jnp.zeros(9, bool)
+    unknown = jnp.zeros(formula.num_classes, bool)
+    expected = np.float32((formula.case["y_D_nocal"] != IGNORED).mean())
     for lacking in ("known_source", "known_target"):
         extra = formula.extra | {lacking: unknown}
-        found = [
-            formula.evaluate(settings(**{"dynamic.calibrate": on}), extra=extra)[1][
-                "labelled_dynamic"
-            ]
-            for on in (True, False)
-        ]
-        assert found[0] == found[1] == np.float32((formula.case["y_D_nocal"] != IGNORED).mean())
+        for on in (True, False):
+            config = of_file(formula, **{"dynamic.calibrate": on})
+            _, terms, _, _ = formula.evaluate(config, extra=extra)
+            assert terms["labelled_dynamic"] == expected
 
 
 def test_the_rows_of_the_ablation_are_configurations(formula):
@@ -165,7 +163,9 @@ def test_the_rows_of_the_ablation_are_configurations(formula):
         "uncalibrated": base | {"forward", "backward"} | dynamic,
         "bicl_0": base | {"forward", "backward"} | dynamic,
     }
-    found = {row: formula.evaluate(settings(**changes)) for row, changes in ABLATION.items()}
+    found = {
+        row: formula.evaluate(of_file(formula, **changes)) for row, changes in ABLATION.items()
+    }
     assert {row: set(terms) for row, (_, terms, _, _) in found.items()} == expected
     assert len({float(loss) for loss, *_ in found.values()}) == len(ABLATION)
     _, _, extra, grads = found["base"]
@@ -173,7 +173,7 @@ def test_the_rows_of_the_ablation_are_configurations(formula):
         "L_base touches features through logits only"
     )
     assert all(np.array_equal(extra[name], formula.extra[name]) for name in extra)
-    neither, *_ = formula.evaluate(settings(forward=False, backward=False))
+    neither, *_ = formula.evaluate(of_file(formula, forward=False, backward=False))
     assert neither == found["base"][0]
 
 
@@ -181,7 +181,7 @@ def evaluate_iteration(case, config):
     """(loss, terms, gradients by input) of dass_iter.npz."""
     mask = np.ones(len(case["label_s"]), bool)
     batch = {
-        domain: {"label": pg.ints(case[f"label_{domain[0]}"]), "mask": mask}
+        domain: {"label": ints(case[f"label_{domain[0]}"]), "mask": mask}
         for domain in ("source", "target")
     }
     classes, width = case["logits_s"].shape[1], case["feature_s"].shape[1]
@@ -201,7 +201,7 @@ def evaluate_iteration(case, config):
 
     names = ("logits_s", "logits_t", "feature_s", "feature_t")
     step = jax.jit(jax.value_and_grad(loss_fn, has_aux=True))
-    (loss, (terms, after)), grads = step({name: pg.last(case[name]) for name in names})
+    (loss, (terms, after)), grads = step({name: channels_last(case[name]) for name in names})
     assert after.keys() == extra.keys() and not any(
         np.asarray(value).any() for value in after.values()
     )
@@ -210,41 +210,50 @@ def evaluate_iteration(case, config):
 
 def test_a_whole_iteration_is_the_released_codes(golden):
     case = golden("dass_iter")[""]
-    config = settings(**CODE)
-    assert (case["lambt"], case["lamb"]) == (config.target_weight, config.entropy_weight) and (
-        case["lamb_metric"] == config.contrast_weight
-    ).all()
+    config = of_code(case)
+
+    def weighted_entropy(terms):
+        both = terms["entropy_source"] + config.target_weight * terms["entropy_target"]
+        return config.entropy_weight * both
+
     loss, terms, grads = evaluate_iteration(case, config)
-    pg.assert_value(loss, case["loss_total"])
-    pg.assert_value(terms["segmentation"], case["loss_source"])
-    pg.assert_value(terms["segmentation_target"], case["loss_target"])
-    pg.assert_value(
-        0.4 * (terms["entropy_source"] + 0.3 * terms["entropy_target"]), case["loss_entropy"]
-    )
-    pg.assert_value(0.2 * (terms["forward"] + terms["backward"]), case["loss_metric"])
-    for domain in "st":
-        pg.assert_close(
-            grads[f"feature_{domain}"], np.moveaxis(case[f"grad_feature_{domain}"], 1, -1)
-        )
-    pg.assert_close(grads["logits_t"][:1], np.moveaxis(case["grad_logits_t"], 1, -1))
-    pg.assert_close(grads["logits_s"].sum((1, 2)), case["grad_logits_s_sum_hw"])
-    pg.assert_close(jnp.abs(grads["logits_t"]).sum((1, 2)), case["grad_logits_t_abs_sum_hw"])
-    _, terms, _ = evaluate_iteration(case, settings(**CODE | {"entropy": "right"}))
-    pg.assert_value(
-        0.4 * (terms["entropy_source"] + 0.3 * terms["entropy_target"]), case["loss_entropy_true"]
-    )
+    contrast = config.contrast_weight * (terms["forward"] + terms["backward"])
+    for found, name in (
+        (loss, "total"),
+        (terms["segmentation"], "source"),
+        (terms["segmentation_target"], "target"),
+        (weighted_entropy(terms), "entropy"),
+        (contrast, "metric"),
+    ):
+        assert_value(found, case[f"loss_{name}"], pg.VALUE_TOLERANCE, err_msg=name)
+    pg.assert_iteration_gradients(grads, case)
+    _, terms, _ = evaluate_iteration(case, of_code(case, entropy="right"))
+    assert_value(weighted_entropy(terms), case["loss_entropy_true"], pg.VALUE_TOLERANCE)
+
+
+def of_code(case, **changes):
+    """The recipe's stage with settings=code, and the weights of the golden file."""
+    weight, same = case["lamb_metric"]
+    assert weight == same, "the method has one weight for both directions"
+    weights = {
+        "target_weight": case["lambt"],
+        "entropy_weight": case["lamb"],
+        "contrast_weight": weight,
+    }
+    return settings(**CODE | {key: float(value) for key, value in weights.items()} | changes)
 
 
 def test_each_direction_of_a_pair_has_its_switch(golden):
-    for case, weights in (
-        (golden("dass_iter")[""], (True, False)),
-        (golden("dass_iter")[""], (False, True)),
-    ):
-        forward, backward = weights
-        _, terms, _ = evaluate_iteration(case, settings(forward=forward, backward=backward, **CODE))
-        pairs = pg.pair_losses(
-            *(x for d in "st" for x in (pg.last(case[f"feature_{d}"]), pg.ints(case[f"label_{d}"])))
-        )
-        name, (values, _) = ("forward", pairs[0]) if forward else ("backward", pairs[1])
-        pg.assert_value(terms[name], values.mean())
-        assert ("backward" if forward else "forward") not in terms
+    case = golden("dass_iter")[""]
+    domains = [
+        (channels_last(case[f"feature_{domain}"]), ints(case[f"label_{domain}"])) for domain in "st"
+    ]
+    num_classes = case["logits_s"].shape[1]
+    both = pg.pair_losses(*domains[0], *domains[1], num_classes)
+    directions = ("forward", "backward")
+    for name, (values, has_pixels) in zip(directions, both, strict=True):
+        only = {direction: direction == name for direction in directions}
+        _, terms, _ = evaluate_iteration(case, of_code(case, **only))
+        assert has_pixels.all(), "every pair of the file has a class in common"
+        assert_value(terms[name], values.mean(), pg.VALUE_TOLERANCE)
+        assert {name} == {*directions} & terms.keys()

@@ -6,16 +6,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from batches import part
 from bicl_golden import CODE, settings
-from ml_collections import ConfigDict
+from tiny_segmenter import tiny_segmenter
 
 from dajax import parallel
 from dajax.errors import UserError
 from dajax.methods.segmentation import bicl
-from dajax.models.build import build_segmenter
 from dajax.ops.labels import IGNORED
 from dajax.recipes.base import deeplab
-from dajax.recipes.base import segmentation as seg_base
 
 SHAPE, CLASSES = (16, 24, 3), 4
 
@@ -27,16 +26,7 @@ def stage_config(**changes):
 
 
 def make_model(config, heads="single"):
-    network = ConfigDict(
-        seg_base.small_network(heads)
-        | {
-            "widths": (4, 4, 8, 8),
-            "aspp_branches": 1,
-            "aspp_rates": (1,),
-        }
-    )
-    model = build_segmenter(network, config, num_classes=CLASSES)
-    return model.clone(backbone=model.backbone.clone(stage_sizes=(1, 1, 1, 1)))
+    return tiny_segmenter(config, heads=heads, num_classes=CLASSES)
 
 
 def make_batch(seed):
@@ -44,21 +34,14 @@ def make_batch(seed):
     row in the target.
     """
     rng = np.random.default_rng(seed)
-    parts = {}
-    for domain in ("source", "target"):
-        label = (
-            np.sort(rng.integers(0, CLASSES, (4, *SHAPE[:2])), axis=None)
-            .reshape(4, *SHAPE[:2])
-            .astype(np.int32)
-        )
-        label[1:, : 4 if domain == "source" else 10] = IGNORED
-        parts[domain] = {
-            "image": rng.normal(size=(4, *SHAPE)).astype(np.float32),
-            "label": label,
-            "mask": np.ones(4, bool),
-        }
-    parts["target"]["mask"][2] = False
-    return parts
+    batch = {}
+    for domain, num_ignored in (("source", 4), ("target", 10)):
+        drawn = rng.integers(0, CLASSES, (4, *SHAPE[:2]))
+        label = np.sort(drawn, axis=None).reshape(drawn.shape)
+        label[1:, :num_ignored] = IGNORED
+        batch[domain] = part(rng.normal(size=(4, *SHAPE)).astype(np.float32), label)
+    batch["target"]["mask"][2] = False
+    return batch
 
 
 def flat(tree):

@@ -4,7 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from ml_collections import ConfigDict
+from batches import labelled_source_and_target
+from compare import assert_value
+from tiny_segmenter import tiny_segmenter
 
 from dajax.errors import UserError
 from dajax.losses.adversarial import (
@@ -16,26 +18,15 @@ from dajax.losses.adversarial import (
 from dajax.methods.segmentation import _segmenter as segmenter
 from dajax.methods.segmentation import clan
 from dajax.models.apply import discriminate
-from dajax.models.build import build_segmenter
 from dajax.ops.labels import IGNORED
 from dajax.ops.resize import resize_bilinear
 from dajax.recipes import clan as clan_config
-from dajax.recipes.base import segmentation as seg_base
 
 SIZE_HW, CLASSES = (32, 48), 3
 
 
 def small(config):
-    network = ConfigDict(
-        seg_base.small_network("twin")
-        | {
-            "widths": (4, 4, 8, 8),
-            "aspp_branches": 1,
-            "aspp_rates": (1,),
-        }
-    )
-    model = build_segmenter(network, config, num_classes=CLASSES)
-    return model.clone(backbone=model.backbone.clone(stage_sizes=(1, 1, 1, 1)))
+    return tiny_segmenter(config, heads="twin", num_classes=CLASSES)
 
 
 @pytest.fixture(scope="module")
@@ -43,15 +34,9 @@ def first_step():
     """(config, model, state before, batch, metrics) of the paper's settings."""
     config = clan_config.get_config("scenes,settings=paper").clan
     config.target_hw, config.adversarial.width = SIZE_HW, 4
-    model, rng = small(config), np.random.default_rng(0)
-    images = rng.normal(size=(2, 2, *SIZE_HW, 3)).astype(np.float32)
-    labels = rng.integers(0, CLASSES, (2, *SIZE_HW)).astype(np.int32)
-    labels[0, :9] = IGNORED
-    mask = np.ones(2, bool)
-    batch = {
-        "source": {"image": images[0], "label": labels, "mask": mask},
-        "target": {"image": images[1], "mask": mask},
-    }
+    model = small(config)
+    batch = labelled_source_and_target(0, (2, *SIZE_HW, 3), CLASSES)
+    batch["source"]["label"][0, :9] = IGNORED
     state = clan.init(jax.random.key(0), jnp.zeros((2, *SIZE_HW, 3)), config=config, model=model)
     _, metrics = jax.jit(
         lambda state, batch: clan.train_step(state, batch, None, config=config, model=model)
@@ -93,10 +78,7 @@ def test_the_papers_loss_is_the_cross_entropy_of_the_summed_heads(first_step, lo
     at_label = np.take_along_axis(
         log_probabilities, np.where(labels == IGNORED, 0, labels)[..., None], -1
     )[..., 0]
-    # float32
-    np.testing.assert_allclose(
-        metrics["segmentation"], -at_label[labels != IGNORED].mean(), rtol=1e-5
-    )
+    assert_value(metrics["segmentation"], -at_label[labels != IGNORED].mean(), 1e-5)  # float32
 
 
 def test_without_a_warm_up_the_adversary_weighs_from_the_first_step(first_step, logits):
@@ -116,7 +98,7 @@ def test_without_a_warm_up_the_adversary_weighs_from_the_first_step(first_step, 
     for name, label in (("adversarial", SOURCE_LABEL), ("discriminator_target", TARGET_LABEL)):
         expected = (weights * discriminator_map(judged, label, config.adversarial.kind)).mean()
         # float32, another order of operations
-        np.testing.assert_allclose(metrics[name], expected, rtol=1e-4, err_msg=name)
+        assert_value(metrics[name], expected, 1e-4, err_msg=name)
 
 
 def test_an_unknown_place_of_the_loss_is_refused():

@@ -2,11 +2,17 @@
 and micro-batches.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from batches import labelled_source_and_target
+from compare import assert_close, assert_value
+from golden_arrays import channels_first, channels_last, ints
 from ml_collections import ConfigDict
+from tiny_segmenter import tiny_segmenter
 
 from dajax.errors import UserError
 from dajax.losses.association import Association
@@ -27,12 +33,12 @@ LOSS, GRAD = 2e-6, 2e-5
 INPUTS = ("feats_S", "feats_T", "logits_S", "logits_T")
 
 
-def nhwc(x):
-    return jnp.asarray(np.moveaxis(x, 1, -1), jnp.float32)
+# Of each of the file's cases: the weight of Lovasz, 0.75 times iter_size, and its gradients.
+CASES = {"iter1": (0.75, INPUTS), "iter2": (1.5, ("logits_S",))}
 
 
 def authors(**changes):
-    """The released settings with 0.75 for Lovasz, one process and one micro-batch."""
+    """The released settings, which the file does not hold: one process and one micro-batch."""
     config = plca_config.get_config("gta5_to_cityscapes,weights=none,settings=paper").plca
     config.update_from_flattened_dict(changes)
     return config
@@ -45,10 +51,10 @@ def total(golden):
     arrays = cases[""]
     mask = np.ones(len(arrays["gt_S"]), bool)
     batch = {
-        "source": {"label": jnp.asarray(arrays["gt_S"], jnp.int32), "mask": mask},
+        "source": {"label": ints(arrays["gt_S"]), "mask": mask},
         "target": {"mask": mask},
     }
-    return {name: nhwc(arrays[name]) for name in INPUTS}, batch, cases
+    return {name: channels_last(arrays[name]) for name in INPUTS}, batch, cases
 
 
 def evaluate(inputs, batch, config):
@@ -66,51 +72,42 @@ def evaluate(inputs, batch, config):
 @pytest.mark.parametrize("implementation", ["dense", "blocked"])
 def test_every_term_and_gradient_is_the_authors(total, implementation):
     inputs, batch, cases = total
-    for case, weight in (("iter1", 0.75), ("iter2", 1.5)):
+    for case, (weight, with_gradient) in CASES.items():
         expected = cases[case]
         changes = {"association.implementation": implementation, "lovasz_weight": weight}
         loss, terms, grads = evaluate(inputs, batch, authors(**changes))
-        np.testing.assert_allclose(loss, expected["total"], rtol=LOSS)
-        np.testing.assert_allclose(terms["association_feature"], expected["association"], rtol=LOSS)
-        np.testing.assert_allclose(
-            terms["association_prediction"], expected["association_cls"], rtol=LOSS
-        )
-        np.testing.assert_allclose(terms["smoothing_source"], expected["lsr_S"], rtol=LOSS)
-        np.testing.assert_allclose(terms["smoothing_target"], expected["lsr_T"], rtol=LOSS)
-        np.testing.assert_allclose(
-            terms["segmentation"] + weight * terms["lovasz"], expected["ce_loss"], rtol=LOSS
-        )
-        for name in INPUTS:
-            if f"grad_{name}" in expected:
-                reference = np.moveaxis(expected[f"grad_{name}"], 1, -1)
-                np.testing.assert_allclose(
-                    grads[name],
-                    reference,
-                    rtol=0,
-                    atol=GRAD * np.abs(reference).max(),
-                    err_msg=f"{case} {name}",
-                )
+        assert_value(loss, expected["total"], LOSS)
+        assert_value(terms["association_feature"], expected["association"], LOSS)
+        assert_value(terms["association_prediction"], expected["association_cls"], LOSS)
+        assert_value(terms["smoothing_source"], expected["lsr_S"], LOSS)
+        assert_value(terms["smoothing_target"], expected["lsr_T"], LOSS)
+        supervised = terms["segmentation"] + weight * terms["lovasz"]
+        assert_value(supervised, expected["ce_loss"], LOSS)
+        for name in with_gradient:
+            found = channels_first(grads[name])
+            assert_close(found, expected[f"grad_{name}"], GRAD, err_msg=f"{case} {name}")
 
 
 def test_the_switches_are_the_authors(total):
     inputs, batch, cases = total
-    loss, _, _ = evaluate(inputs, batch, authors(**{"association.aggregation_alpha": 0.0}))
-    np.testing.assert_allclose(loss, cases["iter1_nospagg"]["total"], rtol=LOSS)
-    features_only = {"association.prediction_level": False, "label_smoothing.weight": 0.0}
-    loss, terms, _ = evaluate(inputs, batch, authors(**features_only))
-    np.testing.assert_allclose(loss, cases["iter1_featonly"]["total"], rtol=LOSS)
+    (weight, _), aggregation = CASES["iter1"], "association.aggregation_alpha"
+    changes = {"lovasz_weight": weight, aggregation: 0.0}
+    loss, _, _ = evaluate(inputs, batch, authors(**changes))
+    assert_value(loss, cases["iter1_nospagg"]["total"], LOSS)
+    changes = {"lovasz_weight": weight, "label_smoothing.weight": 0.0}
+    changes["association.prediction_level"] = False
+    loss, terms, _ = evaluate(inputs, batch, authors(**changes))
+    assert_value(loss, cases["iter1_featonly"]["total"], LOSS)
     assert not {"association_prediction", "smoothing_source"} & terms.keys()
 
 
 def test_logits_are_upsampled_as_the_authors_do(total):
+    """The file holds the first classes of the first image."""
     inputs, batch, cases = total
-    upsampled = resize_bilinear(
-        inputs["logits_S"], batch["source"]["label"].shape[1:], align_corners=False
-    )
-    reference = np.moveaxis(cases[""]["logits_S_up0"], 1, -1)
-    np.testing.assert_allclose(
-        upsampled[:1, :, :, :2], reference, rtol=0, atol=1e-6 * np.abs(reference).max()
-    )
+    size, expected = batch["source"]["label"].shape[1:], cases[""]["logits_S_up0"]
+    upsampled = channels_first(resize_bilinear(inputs["logits_S"], size, align_corners=False))
+    num_images, num_classes = expected.shape[:2]
+    assert_close(upsampled[:num_images, :num_classes], expected, 1e-6)  # float32
 
 
 @pytest.mark.parametrize("kind", plca.KINDS)
@@ -156,38 +153,17 @@ def tiny_step(accumulate):
     """(train_step of a small network, its state)."""
     config = plca_config.get_config("scenes").plca
     config.accumulate, config.optimizer = accumulate, deeplab.poly_sgd(0.01)
-    network = ConfigDict(
-        seg_base.small_network("single")
-        | {
-            "widths": (4, 4, 8, 8),
-            "aspp_branches": 1,
-            "aspp_rates": (1,),
-        }
-    )
-    model = build_segmenter(network, config, num_classes=3)
-    model = model.clone(backbone=model.backbone.clone(stage_sizes=(1, 1, 1, 1)))
+    model = tiny_segmenter(config, heads="single", num_classes=3)
     state = plca.init(jax.random.key(0), jnp.zeros((2, 16, 24, 3)), config=config, model=model)
-    return (
-        jax.jit(
-            lambda state, batch: plca.train_step(
-                state, batch, jax.random.key(0), config=config, model=model
-            )
-        ),
-        state,
-    )
+
+    def step(state, batch):
+        return plca.train_step(state, batch, jax.random.key(0), config=config, model=model)
+
+    return jax.jit(step), state
 
 
 def test_two_equal_micro_batches_give_the_gradient_of_one():
-    rng = np.random.default_rng(0)
-    images, labels = (
-        rng.normal(size=(2, 2, 16, 24, 3)).astype(np.float32),
-        rng.integers(0, 3, (2, 16, 24)).astype(np.int32),
-    )
-    mask = np.ones(2, bool)
-    once = {
-        "source": {"image": images[0], "label": labels, "mask": mask},
-        "target": {"image": images[1], "mask": mask},
-    }
+    once = labelled_source_and_target(0, (2, 16, 24, 3), 3)
     # rows a a b b: every second one makes a micro-batch
     twice = jax.tree.map(lambda leaf: leaf.repeat(2, axis=0), once)
     one_step, state = tiny_step(1)
@@ -195,7 +171,7 @@ def test_two_equal_micro_batches_give_the_gradient_of_one():
     (one, one_metrics), (two, two_metrics) = one_step(state, once), two_steps(state, twice)
     for a, b in zip(jax.tree.leaves(one.params), jax.tree.leaves(two.params), strict=True):
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-6)
-    np.testing.assert_allclose(one_metrics["loss"], two_metrics["loss"], rtol=1e-5)
+    assert_value(one_metrics["loss"], two_metrics["loss"], 1e-5)
     moved = np.abs(jax.tree.leaves(two.batch_stats)[0] - jax.tree.leaves(state.batch_stats)[0])
     less = np.abs(jax.tree.leaves(one.batch_stats)[0] - jax.tree.leaves(state.batch_stats)[0])
     assert (moved > less).all(), "each micro-batch moves the running statistics"
@@ -246,6 +222,9 @@ def test_pairs_that_agree_are_as_similar_as_can_be():
     )
 
 
+FLIPPED = 2  # pixels whose prediction float32 may change, tests/golden/README.md
+
+
 class Pointwise:
     """A segmenter whose head is one matrix, as in plca_testtime.npz."""
 
@@ -257,30 +236,21 @@ class Pointwise:
 
 
 def test_aggregation_at_test_time_is_the_authors(golden):
-    arrays = golden("plca_testtime")[""]
-    features, kernel, model = (
-        nhwc(arrays["feats"]),
-        jnp.asarray(arrays["cls_w"][:, :, 0, 0], jnp.float32),
-        Pointwise(),
-    )
+    arrays, model = golden("plca_testtime")[""], Pointwise()
+    features = channels_last(arrays["feats"])
+    kernel = jnp.asarray(arrays["cls_w"][:, :, 0, 0], jnp.float32)
     output = SegOutput(features, model.classify(kernel, features), None)
-    size = arrays["gt"].shape[1:]
-    # pixels that float32 may flip, tests/golden/README.md
-    for alpha, name, allowed in ((0.5, "pred_agg", 2), (0.0, "pred_noagg", 2)):
-        scores = jax.jit(
-            lambda output, alpha=alpha: prediction_scores(
-                model, kernel, output, aggregation_alpha=alpha
-            )
-        )(output)
-        prediction = resize_bilinear(scores, size, align_corners=False).argmax(-1)
-        assert (np.asarray(prediction) != arrays[name]).sum() <= allowed
-        if alpha:
-            np.testing.assert_allclose(
-                scores, np.moveaxis(arrays["probs_agg"], 1, -1), rtol=0, atol=1e-6
-            )
-            labels, predictions = jnp.asarray(arrays["gt"], jnp.int32), prediction.astype(jnp.int32)
-            pairs = zip(labels, predictions, strict=True)
-            counts = sum(
-                confusion_matrix(label, row, jnp.ones(size, bool), 7) for label, row in pairs
-            )
-            assert np.abs(np.asarray(counts) - arrays["confmat"]).sum() <= 2 * allowed
+    recipe = plca_config.get_config("gta5_to_cityscapes,weights=none").evaluation
+    size, scores, predictions = arrays["gt"].shape[1:], {}, {}
+    for alpha, name in ((recipe.aggregation_alpha, "pred_agg"), (0.0, "pred_noagg")):
+        run = functools.partial(prediction_scores, model, aggregation_alpha=alpha)
+        scores[name] = jax.jit(run)(kernel, output)
+        resized = resize_bilinear(scores[name], size, align_corners=False)
+        predictions[name] = resized.argmax(-1).astype(jnp.int32)
+        assert (np.asarray(predictions[name]) != arrays[name]).sum() <= FLIPPED
+    found = channels_first(scores["pred_agg"])
+    assert_close(found, arrays["probs_agg"], 1e-6, unit=1.0)  # of a probability, float32
+    counts = confusion_matrix(
+        ints(arrays["gt"]), predictions["pred_agg"], jnp.ones(arrays["gt"].shape, bool), len(kernel)
+    )
+    assert np.abs(np.asarray(counts) - arrays["confmat"]).sum() <= 2 * FLIPPED
