@@ -67,7 +67,8 @@ def numpy_cdd(num_classes, batch_classes, rows, widths):
             *(
                 numpy_losses.numpy_cdd_layer(s, t, num_classes)
                 for s, t in zip(source, target, strict=True)
-            )
+            ),
+            strict=True,
         )
         return loss_answer(sum(values), source_grads, target_grads)
 

@@ -1,6 +1,6 @@
 """The tables of docs/results: every row of a recipe over several seeds, mean +- standard deviation.
 
-  python benchmarks/seeds_table.py digits --seeds=3,4,5       about seven minutes a seed on two cores
+  python benchmarks/seeds_table.py digits --seeds=3,4,5      about seven minutes a seed on two cores
   python benchmarks/seeds_table.py compare --seeds=3,4,5          about twenty
   python benchmarks/seeds_table.py mscan --seeds=3,4,5            about ten
   python benchmarks/seeds_table.py scenes --seeds=3,4,5           about fifteen
