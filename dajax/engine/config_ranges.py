@@ -190,6 +190,28 @@ def numbers_in(value):
 PAIRS = ("lr_multipliers", "repeats")  # of a pattern and a number
 
 
+# By the last parts of a key. Two numbers, (from, to); or (height, width), where one number stands
+# for both. None is none of them.
+TWO_NUMBERS = ("betas", "scale_range")
+ONE_OR_TWO_NUMBERS = ("size", "shorter_edge", "transform.resize")
+
+
+def _check_pair(key, value):
+    """How many numbers there are: a tuple of the command line has any length, and an own recipe may
+    hold anything.
+    """
+    parts = key.split(".")
+    names = (parts[-1], ".".join(parts[-2:]))
+    is_two = any(name in TWO_NUMBERS for name in names)
+    if value is None or not (is_two or any(name in ONE_OR_TWO_NUMBERS for name in names)):
+        return
+    numbers = numbers_in(value)
+    are_two = isinstance(value, (list, tuple)) and len(value) == len(numbers) == 2
+    if not are_two and (is_two or numbers != [value]):
+        expected = "two numbers, (a, b)" if is_two else "one number, or two, (a, b)"
+        raise UserError(f"config.{key}={value}: expected {expected}; correct --config.{key}")
+
+
 def _check_kinds(key, value):
     """Numbers within a tuple: the command line looks at the kind of single ones alone."""
     if not isinstance(value, (list, tuple)) or range_of(key) is None:
@@ -242,6 +264,7 @@ def check(flat):
     """
     for key, value in flat.items():
         _check_kinds(key, value)
+        _check_pair(key, value)
         numbers, allowed = numbers_in(value), range_of(key) or FINITE
         for number in numbers:
             if not allowed.has(number):

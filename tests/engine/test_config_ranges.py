@@ -147,6 +147,25 @@ def test_what_is_no_number_within_a_tuple_is_refused_by_key(key, value):
         stages.check_before_data(read("can.py", f"--config.{key}={value}"))
 
 
+@pytest.mark.parametrize(
+    "name, key, value",
+    [
+        (SCENES, "source_only.optimizer.betas", (0.9,)),
+        (SCENES, "data.transforms.source.size", ()),
+        (SCENES, "data.transforms.source.size", (1, 2, 3)),
+        (SCENES, "data.transforms.source.scale_range", 1),
+        (SCENES, "data.transforms.source.scale_range", "wide"),
+        (SCENES, "data.transforms.source.shorter_edge", "wide"),
+        ("can.py", "data.transform.resize", "wide"),
+    ],
+)
+def test_what_is_not_as_many_numbers_as_expected_is_refused_by_key(name, key, value):
+    config = read(name)
+    config.update_from_flattened_dict({key: value})
+    with pytest.raises(UserError, match=rf"config.{key}=.*: expected (two|one) number.*\(a, b\)"):
+        stages.check_before_data(config)
+
+
 @pytest.mark.parametrize("key", ["can.optimizer.lr", "source_only.steps", "seed"])
 @pytest.mark.parametrize("word", ["abc", "", "1e", "2.5.1"])
 def test_a_word_in_place_of_a_number_names_its_key(key, word):
