@@ -101,7 +101,7 @@ def prepare(case, count):
     @jax.jit
     def predict(image):
         variables = {"params": state.params, "batch_stats": state.batch_stats}
-        logits = predict_scores(model, variables, image, domain=stage.target_bn)
+        logits = predict_scores(model, variables, image, norm_set=stage.target_bn)
         return jax.nn.softmax(jax.image.resize(logits, (*image.shape[:3], 19), "bilinear")).max(-1)
 
     def collect():

@@ -31,7 +31,7 @@ def train_step(state, batch, rng, *, config, model, axis_name=None):
         state.params,
         state.batch_stats,
         batch["target"],
-        domain=config.target_bn,
+        norm_set=config.target_bn,
         axis_name=axis_name,
         rng=rng,
     )

@@ -103,7 +103,7 @@ def _predict(model, norm_set, statistics):
     functions above.
     """
     predict = predict_scores_by_image if statistics == "image" else predict_scores
-    return functools.partial(predict, model, domain=norm_set)
+    return functools.partial(predict, model, norm_set=norm_set)
 
 
 def refresh(state, *, data, config, model):
@@ -116,7 +116,7 @@ def refresh(state, *, data, config, model):
     if config.statistics == "reestimated":
         estimation = dict(batch_size=config.batch_size, num_batches=config.reestimate_batches)
         variables = reestimate_statistics(
-            variables, data=data, model=model, domain=norm_set, **estimation
+            variables, data=data, model=model, norm_set=norm_set, **estimation
         )
     count = _compiled_histogram(model, predict, config.keep_every if is_top else 1, devices)
     histogram = 0

@@ -48,24 +48,24 @@ def _streams(rng):
     return {} if rng is None else {"dropout": rng}
 
 
-def forward_train(model, params, batch_stats, part, *, domain, axis_name, rng=None, rows=None):
+def forward_train(model, params, batch_stats, part, *, norm_set, axis_name, rng=None, rows=None):
     """One forward pass with batch statistics and, in a network that has it, dropout.
 
     Args:
       params, batch_stats: as in TrainState, by network name.
       part: image float32 [N, H, W, C], mask bool [N]: rows outside of it do not count in the
         statistics.
-      domain: which set of normalisation parameters and statistics.
+      norm_set: number of the set of normalisation parameters and statistics.
       axis_name: device axis over which statistics are synchronised, or None.
       rng: key of this pass, the same on every device; needed where the network has dropout.
       rows: see Mode; None where `part` is this device's share of a batch that is split over the
         devices in order.
 
     Returns:
-      (Output, batch_stats with the running statistics of `domain` moved once).
+      (Output, batch_stats with the running statistics of that set moved once).
     """
     rows = parallel.row_numbers(len(part["mask"]), axis_name) if rows is None else rows
-    mode = Mode(train=True, domain=domain, mask=part["mask"], axis_name=axis_name, rows=rows)
+    mode = Mode(train=True, norm_set=norm_set, mask=part["mask"], axis_name=axis_name, rows=rows)
     variables = {"params": params[model.network], "batch_stats": batch_stats[model.network]}
     output, updated = model.apply(
         variables, part["image"], mode, mutable=["batch_stats"], rngs=_streams(rng)
@@ -93,14 +93,14 @@ def prediction_scores(model, params, output, *, aggregation_alpha):
     return aggregate(probabilities, metric="negative_kl", alpha=aggregation_alpha, contrast=False)
 
 
-def predict_scores(model, variables, images, *, domain, aggregation_alpha=0.0):
+def predict_scores(model, variables, images, *, norm_set, aggregation_alpha=0.0):
     """`prediction_scores` of images float32 [N, H, W, 3], with running statistics.
 
     Args:
       variables: {"params", "batch_stats"}, each by network name.
     """
     own = {name: tree[model.network] for name, tree in variables.items()}
-    output = model.apply(own, images, Mode(train=False, domain=domain))
+    output = model.apply(own, images, Mode(train=False, norm_set=norm_set))
     return prediction_scores(model, own["params"], output, aggregation_alpha=aggregation_alpha)
 
 
@@ -156,16 +156,16 @@ def init_head(rng, *, model, num_inputs):
 
 
 def apply_head(
-    model, params, batch_stats, features, mask, *, domain, axis_name, rng=None, rows=None
+    model, params, batch_stats, features, mask, *, norm_set, axis_name, rng=None, rows=None
 ):
     """A second head with batch statistics: (logits float32 [N, K], batch_stats).
 
     Args:
       features: float32 [N, D].
-      mask, domain, axis_name, rng, rows: as in forward_train.
+      mask, norm_set, axis_name, rng, rows: as in forward_train.
     """
     rows = parallel.row_numbers(len(mask), axis_name) if rows is None else rows
-    mode = Mode(train=True, domain=domain, mask=mask, axis_name=axis_name, rows=rows)
+    mode = Mode(train=True, norm_set=norm_set, mask=mask, axis_name=axis_name, rows=rows)
     variables = {"params": params, "batch_stats": batch_stats}
     logits, updated = model.another_head().apply(
         variables, features, mode, mutable=["batch_stats"], rngs=_streams(rng)
@@ -174,32 +174,34 @@ def apply_head(
 
 
 @functools.lru_cache(maxsize=32)
-def _compiled(model, domain, devices):
+def _compiled(model, norm_set, devices):
     def forward(variables, images):
         return model.apply(
             {name: tree[model.network] for name, tree in variables.items()},
             images,
-            Mode(train=False, domain=domain),
+            Mode(train=False, norm_set=norm_set),
         )
 
     return parallel.compile_map(forward, devices)
 
 
-def inference(model, domain, devices=None):
+def inference(model, norm_set, devices=None):
     """f({"params", "batch_stats"}, images [N, H, W, C]) -> Output, with running statistics; it is
-    compiled once per model and domain.
+    compiled once per model and set.
 
     Args:
       devices: the rows are split over these; None: the default device.
     """
-    return _compiled(model, domain, tuple(devices or jax.local_devices()[:1]))
+    return _compiled(model, norm_set, tuple(devices or jax.local_devices()[:1]))
 
 
 @functools.lru_cache(maxsize=32)
-def segmenter_inference(model, domain, aggregation_alpha):
+def segmenter_inference(model, norm_set, aggregation_alpha):
     """f({"params", "batch_stats"}, images [N, H, W, 3]) -> float32 [N, h, w, K], see
     prediction_scores; it is compiled once, for the default device.
     """
     return jax.jit(
-        functools.partial(predict_scores, model, domain=domain, aggregation_alpha=aggregation_alpha)
+        functools.partial(
+            predict_scores, model, norm_set=norm_set, aggregation_alpha=aggregation_alpha
+        )
     )

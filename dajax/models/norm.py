@@ -16,7 +16,7 @@ class Mode(NamedTuple):
     Attributes:
       train: True: normalise with batch statistics, and move the running ones. False: normalise with
         the running ones.
-      domain: which set of parameters and statistics; a Python int, static under jit.
+      norm_set: which set of parameters and statistics; a Python int, static under jit.
       mask: bool [N], the rows that count in the batch statistics; None for all. The other rows are
         normalised with these statistics too.
       axis_name: the device axis over which batch statistics are synchronised, or None.
@@ -25,7 +25,7 @@ class Mode(NamedTuple):
     """
 
     train: bool = False
-    domain: int = 0
+    norm_set: int = 0
     mask: jax.Array | None = None
     axis_name: str | None = None
     rows: jax.Array | None = None
@@ -68,11 +68,11 @@ class DomainBatchNorm(nn.Module):
             normalise, and do not move.
 
         Raises:
-          ValueError: the layer has no such domain, or the mask does not fit x.
+          ValueError: the layer has no such set, or the mask does not fit x.
         """
-        if not 0 <= mode.domain < self.num_domains:
+        if not 0 <= mode.norm_set < self.num_domains:
             raise ValueError(
-                f"domain {mode.domain}: this network normalises {self.num_domains} domain(s); build"
+                f"norm_set {mode.norm_set}: this network has {self.num_domains} of them; build"
                 " it with more num_domains"
             )
         shape = (self.num_domains, x.shape[-1])
@@ -83,23 +83,23 @@ class DomainBatchNorm(nn.Module):
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, shape)
         running_var = self.variable("batch_stats", "var", jnp.ones, shape)
 
-        mean, var = running_mean.value[mode.domain], running_var.value[mode.domain]  # [C], [C]
+        mean, var = running_mean.value[mode.norm_set], running_var.value[mode.norm_set]  # [C], [C]
         if mode.train and not self.frozen and not self.is_initializing():
             batch_mean, batch_var, count = _batch_statistics(x, mode.mask, mode.axis_name)
             unbiased = batch_var * count / jnp.maximum(count - 1.0, 1.0)
             new_mean = jnp.where(count > 0, mean + self.momentum * (batch_mean - mean), mean)
             # A single position has no unbiased variance.
             new_var = jnp.where(count > 1, var + self.momentum * (unbiased - var), var)
-            running_mean.value = running_mean.value.at[mode.domain].set(new_mean)
-            running_var.value = running_var.value.at[mode.domain].set(new_var)
+            running_mean.value = running_mean.value.at[mode.norm_set].set(new_mean)
+            running_var.value = running_var.value.at[mode.norm_set].set(new_var)
             # Where no row counts, var = 0 would multiply by 1 / sqrt(epsilon) in each of a hundred
             # layers: infinity, and NaN gradients.
             mean = jnp.where(count > 0, batch_mean, mean)
             var = jnp.where(count > 0, batch_var, var)
 
         over_rows = (1,) * (x.ndim - 1) + (-1,)
-        gain = scale[mode.domain] * jax.lax.rsqrt(var + self.epsilon)  # [C]
-        shift = bias[mode.domain]  # [C]
+        gain = scale[mode.norm_set] * jax.lax.rsqrt(var + self.epsilon)  # [C]
+        shift = bias[mode.norm_set]  # [C]
         y = (x.astype(jnp.float32) - mean.reshape(over_rows)) * gain.reshape(over_rows)
         return (y + shift.reshape(over_rows)).astype(x.dtype)
 

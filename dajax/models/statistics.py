@@ -9,26 +9,28 @@ from dajax.models.norm import Mode
 
 
 @functools.lru_cache(maxsize=32)
-def _compiled_estimation(model, domain):
+def _compiled_estimation(model, norm_set):
     def move(params, batch_stats, batch):
-        return forward_train(model, params, batch_stats, batch, domain=domain, axis_name=None)[1]
+        return forward_train(model, params, batch_stats, batch, norm_set=norm_set, axis_name=None)[
+            1
+        ]
 
     return jax.jit(move)
 
 
-def reestimate_statistics(variables, *, data, model, domain, batch_size, num_batches):
+def reestimate_statistics(variables, *, data, model, norm_set, batch_size, num_batches):
     """AdaBN: `variables` with running statistics re-estimated on unlabelled target training images;
     no parameter changes.
 
     Args:
       variables: {"params", "batch_stats"}, each by network name.
       data: a task's Feed.
-      domain: which set of statistics.
+      norm_set: which set of statistics.
       num_batches: each moves the statistics by the layers' momentum, 0.1; after 50 batches the
         statistics of training have a weight of 0.5 %.
     """
     part = data.shuffled("target", batch_size)
-    move, batch_stats = _compiled_estimation(model, domain), variables["batch_stats"]
+    move, batch_stats = _compiled_estimation(model, norm_set), variables["batch_stats"]
     for batch in data.steps({"target": part}, 0, num_batches):
         batch_stats = move(
             variables["params"],
@@ -38,7 +40,7 @@ def reestimate_statistics(variables, *, data, model, domain, batch_size, num_bat
     return variables | {"batch_stats": batch_stats}
 
 
-def predict_scores_by_image(model, variables, images, *, domain):
+def predict_scores_by_image(model, variables, images, *, norm_set):
     """`apply.predict_scores` with every image normalised by its own statistics, as in a training
     step with batch size 1; running statistics do not change.
     """
@@ -46,7 +48,7 @@ def predict_scores_by_image(model, variables, images, *, domain):
 
     def predict(image):
         output, _ = model.apply(
-            own, image[None], Mode(train=True, domain=domain), mutable=["batch_stats"]
+            own, image[None], Mode(train=True, norm_set=norm_set), mutable=["batch_stats"]
         )
         return prediction_scores(model, own["params"], output, aggregation_alpha=0.0)[0]
 

@@ -44,7 +44,7 @@ def train_step(state, batch, rng, *, config, model, axis_name=None):
 
     def loss_fn(params):
         output, batch_stats = forward_train(
-            model, params, state.batch_stats, source, domain=0, axis_name=axis_name, rng=rng
+            model, params, state.batch_stats, source, norm_set=0, axis_name=axis_name, rng=rng
         )
         wanted = jax.nn.one_hot(source["label"], model.num_classes)
         squares = jnp.square(output.logits - wanted).sum(-1)

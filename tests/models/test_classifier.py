@@ -40,7 +40,7 @@ def test_tree_is_backbone_and_head(small):
     assert jax.tree.map(jnp.shape, variables["params"]["head"]) == {"kernel": (16, 5), "bias": (5,)}
     assert variables["params"]["backbone"]["layer2_0"]["downsample_bn"]["scale"].shape == (2, 8)
     assert not variables["params"]["head"]["bias"].any()
-    output = jax.eval_shape(lambda: model.apply(variables, images, Mode(domain=1)))
+    output = jax.eval_shape(lambda: model.apply(variables, images, Mode(norm_set=1)))
     assert output.features.shape == (8, 16) and output.logits.shape == (8, 5)
 
 
@@ -97,7 +97,7 @@ def test_four_devices_are_one_device(small):
 
     def step(params, images, mask, axis_name=None):
         def loss(params):
-            mode = Mode(train=True, domain=1, mask=mask, axis_name=axis_name)
+            mode = Mode(train=True, norm_set=1, mask=mask, axis_name=axis_name)
             output, updated = model.apply(
                 {**variables, "params": params}, images, mode, mutable=["batch_stats"]
             )

@@ -330,7 +330,7 @@ def test_small_backbone_has_stride_four_and_seventeen_convolutions():
     )
     output = jax.eval_shape(
         lambda: model.apply(
-            {"params": params, "batch_stats": stats}, jnp.zeros((1, 64, 128, 3)), Mode(domain=1)
+            {"params": params, "batch_stats": stats}, jnp.zeros((1, 64, 128, 3)), Mode(norm_set=1)
         )
     )
     assert (

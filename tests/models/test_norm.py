@@ -50,7 +50,7 @@ def test_domain_normalisation_is_torchs_over_five_steps(golden):
             layer,
             {"params": params, "batch_stats": stats},
             jnp.asarray(case["x"][step]),
-            domain=int(domain),
+            norm_set=int(domain),
         )
         near(y, case["y_train"][step])
         near(stats["mean"], case["running_mean_after"][step])
@@ -58,7 +58,9 @@ def test_domain_normalisation_is_torchs_over_five_steps(golden):
     assert len(case["domain_sequence"]) > 1
     for domain in range(num_domains):
         y = layer.apply(
-            {"params": params, "batch_stats": stats}, jnp.asarray(case["x"][0]), Mode(domain=domain)
+            {"params": params, "batch_stats": stats},
+            jnp.asarray(case["x"][0]),
+            Mode(norm_set=domain),
         )
         near(y, case["y_eval_x0"][domain])
 
@@ -90,7 +92,7 @@ def test_hand_computed_two_by_two():
 
 def test_only_the_domain_in_use_moves():
     layer, variables = DomainBatchNorm(num_domains=3), make_variables(5, num_domains=3)
-    _, stats = train(layer, variables, jax.random.normal(jax.random.key(1), (6, 5)), domain=1)
+    _, stats = train(layer, variables, jax.random.normal(jax.random.key(1), (6, 5)), norm_set=1)
     for name, before in variables["batch_stats"].items():
         for domain in (0, 2):
             np.testing.assert_array_equal(stats[name][domain], before[domain])
@@ -153,8 +155,8 @@ def test_a_large_mean_does_not_cancel():
 
 def test_an_unknown_domain_is_an_error():
     layer, x = DomainBatchNorm(), jnp.ones((2, 3))
-    with pytest.raises(ValueError, match="domain 1: this network normalises 1 domain"):
-        layer.init(jax.random.key(0), x, Mode(domain=1))
+    with pytest.raises(ValueError, match="norm_set 1: this network has 1 of them"):
+        layer.init(jax.random.key(0), x, Mode(norm_set=1))
 
 
 def test_a_mask_of_another_length_is_an_error():
@@ -183,7 +185,9 @@ def test_four_devices_are_one_device(mask, shape):
     valid = jnp.ones(8, bool) if mask is None else jnp.array(mask, bool)
 
     def step(params, x, weights, valid, axis_name=None):
-        mode = Mode(train=True, domain=1, mask=None if mask is None else valid, axis_name=axis_name)
+        mode = Mode(
+            train=True, norm_set=1, mask=None if mask is None else valid, axis_name=axis_name
+        )
 
         def loss(params, x):
             y, updated = layer.apply(

@@ -31,17 +31,17 @@ def network():
 
 def test_each_image_is_normalised_by_its_own_statistics(network):
     model, variables, images = network
-    together = jax.jit(lambda v, x: predict_scores_by_image(model, v, x, domain=0))(
+    together = jax.jit(lambda v, x: predict_scores_by_image(model, v, x, norm_set=0))(
         variables, images
     )
     part = {"image": images[2:], "mask": np.ones(1, bool)}
     output, _ = forward_train(
-        model, variables["params"], variables["batch_stats"], part, domain=0, axis_name=None
+        model, variables["params"], variables["batch_stats"], part, norm_set=0, axis_name=None
     )
     np.testing.assert_allclose(
         together[2:], model.prediction_logits(output), atol=1e-4 * np.abs(together).max()
     )
-    running = predict_scores(model, variables, images, domain=0)
+    running = predict_scores(model, variables, images, norm_set=0)
     assert np.abs(together - running).max() > 0.1 * np.abs(running).max(), (
         "the running statistics are others"
     )
@@ -69,18 +69,19 @@ def test_reestimated_statistics_are_those_of_the_images_and_leave_parameters_alo
 
     few, many = (
         reestimate_statistics(
-            variables, data=Feed(), model=model, domain=0, batch_size=3, num_batches=n
+            variables, data=Feed(), model=model, norm_set=0, batch_size=3, num_batches=n
         )
         for n in (1, 80)
     )
     assert few["params"] is variables["params"]
     part = {"image": images, "mask": np.ones(3, bool)}
     trained, _ = forward_train(
-        model, variables["params"], variables["batch_stats"], part, domain=0, axis_name=None
+        model, variables["params"], variables["batch_stats"], part, norm_set=0, axis_name=None
     )
     expected = model.prediction_logits(trained)
     errors = [
-        np.abs(predict_scores(model, v, images, domain=0) - expected).max() / np.abs(expected).max()
+        np.abs(predict_scores(model, v, images, norm_set=0) - expected).max()
+        / np.abs(expected).max()
         for v in (few, many)
     ]
     # What training left weighs 0.9 ** 80; the rest is the unbiased variance, n / (n - 1) of 192

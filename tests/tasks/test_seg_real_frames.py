@@ -57,7 +57,7 @@ def test_full_frames_pass_through_reader_transforms_network_and_evaluation(share
         variables,
         data=feed,
         model=model,
-        protocol=Protocol(domain=0, align_corners=True),
+        protocol=Protocol(norm_set=0, align_corners=True),
         batch_size=1,
         subsets={},
         num_pictures=3,

@@ -108,7 +108,7 @@ def forward_both(model, params, batch_stats, batch, rng, *, config, axis_name):
                 params,
                 batch_stats,
                 part,
-                domain=norm_set,
+                norm_set=norm_set,
                 axis_name=axis_name,
                 rng=split_rng(rng, i),
             )
@@ -122,7 +122,7 @@ def forward_both(model, params, batch_stats, batch, rng, *, config, axis_name):
         params,
         batch_stats,
         both,
-        domain=_step.SOURCE_NORM_SET,
+        norm_set=_step.SOURCE_NORM_SET,
         axis_name=axis_name,
         rng=rng,
         rows=rows,

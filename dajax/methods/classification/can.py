@@ -76,7 +76,7 @@ def train_step(state, batch, rng, *, config, model, axis_name=None):
             params,
             state.batch_stats,
             source,
-            domain=_step.SOURCE_NORM_SET,
+            norm_set=_step.SOURCE_NORM_SET,
             axis_name=axis_name,
             rng=split_rng(rng, 0),
         )
@@ -94,7 +94,7 @@ def train_step(state, batch, rng, *, config, model, axis_name=None):
                 params,
                 stats,
                 part,
-                domain=norm_set,
+                norm_set=norm_set,
                 axis_name=axis_name,
                 rng=split_rng(rng, 1 + i),
             )

@@ -100,7 +100,7 @@ def train_step(state, batch, rng, *, config, model, axis_name=None):
                 moved,
                 features,
                 mask,
-                domain=norm_sets[parts[0]],
+                norm_set=norm_sets[parts[0]],
                 axis_name=axis_name,
                 rng=split_rng(rng, 1 + parts[0]),
                 rows=rows,

@@ -117,7 +117,7 @@ def train_step(state, batch, rng, *, config, model, axis_name=None):
     def aligned(params, stats, part, norm_set, per_class):
         own = split_rng(rng, 2 * norm_set + 1)
         output, stats = forward_train(
-            model, params, stats, part, domain=norm_set, axis_name=axis_name, rng=own
+            model, params, stats, part, norm_set=norm_set, axis_name=axis_name, rng=own
         )
         return alternation.aligned_blocks(output, part["mask"], per_class, config, axis_name), stats
 
@@ -126,7 +126,7 @@ def train_step(state, batch, rng, *, config, model, axis_name=None):
         for norm_set, name in enumerate(sources):
             own = split_rng(rng, 2 * norm_set)
             output, stats = forward_train(
-                model, params, stats, batch[name], domain=norm_set, axis_name=axis_name, rng=own
+                model, params, stats, batch[name], norm_set=norm_set, axis_name=axis_name, rng=own
             )
             ces.append(
                 masked_mean(

@@ -35,7 +35,7 @@ def train_step(state, batch, rng, *, config, model, axis_name=None):
             params,
             state.batch_stats,
             source,
-            domain=_step.SOURCE_NORM_SET,
+            norm_set=_step.SOURCE_NORM_SET,
             axis_name=axis_name,
             rng=rng,
         )

@@ -58,7 +58,7 @@ def see(params, batch_stats, part, size_hw, *, config, model, axis_name):
     """
     norm_set = config.target_bn
     output, batch_stats = forward_train(
-        model, params, batch_stats, part, domain=norm_set, axis_name=axis_name
+        model, params, batch_stats, part, norm_set=norm_set, axis_name=axis_name
     )
     return at_size(output, size_hw), batch_stats
 

@@ -179,7 +179,7 @@ def train_step(state, batch, _rng, *, config, model, axis_name=None):
 
     def loss_fn(params, batch_stats, micro):
         # both domains have one set of statistics
-        passes = dict(domain=config.target_bn, axis_name=axis_name)
+        passes = dict(norm_set=config.target_bn, axis_name=axis_name)
         target_output, batch_stats = forward_train(
             model, params, batch_stats, micro["target"], **passes
         )

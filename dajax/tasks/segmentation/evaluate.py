@@ -25,12 +25,12 @@ class Protocol:
     """How a prediction comes about.
 
     Attributes:
-      domain: which set of normalisation statistics.
+      norm_set: which set of normalisation statistics.
       align_corners: of the bilinear resize to the label's size, see ops.resize.
       aggregation_alpha: spatial aggregation, see models.apply.prediction_scores; 0 for none.
     """
 
-    domain: int
+    norm_set: int
     align_corners: bool
     aggregation_alpha: float = 0.0
 
@@ -42,7 +42,7 @@ def _compiled(model, protocol, label_hw, devices):
             model,
             variables,
             batch["image"],
-            domain=protocol.domain,
+            norm_set=protocol.norm_set,
             aggregation_alpha=protocol.aggregation_alpha,
         )
         # [N, H, W]

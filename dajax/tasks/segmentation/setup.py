@@ -300,7 +300,7 @@ def evaluate(state, *, data, model, config, stage_config):
             variables,
             data=data,
             model=model,
-            domain=stage_config.target_bn,
+            norm_set=stage_config.target_bn,
             batch_size=settings.reestimate_batch_size,
             num_batches=settings.reestimate_batches,
         )

@@ -269,7 +269,7 @@ def test_weights_that_are_no_constants_pull_by_their_own_slope(step):
                 state.params,
                 state.batch_stats,
                 batch[f"source{e}"],
-                domain=e,
+                norm_set=e,
                 axis_name=None,
             )
             total += (

@@ -141,7 +141,7 @@ def assert_final_logits(case, model, state, expected):
     """Of the first target image, in evaluation mode, after the last iteration."""
     image = np.moveaxis(case["tgt_images"][0], 0, -1)[None]
     variables = {"params": state.params, "batch_stats": state.batch_stats}
-    found = channels_first(predict_scores(model, variables, image, domain=0))
+    found = channels_first(predict_scores(model, variables, image, norm_set=0))
     assert_close(found, expected, LOGIT_TOLERANCE)
 
 
