@@ -127,13 +127,11 @@ def favours(domain_means):
 @pytest.mark.parametrize("target_bn", [0, 1])
 def test_a_classifier_is_evaluated_with_the_statistics_of_the_target(feed, target_bn):
     feed, (_, _, evaluation) = feed
-    state, model = (
-        favours([[-9.0, 0.0, 0.0], [0.0, 0.0, -9.0]]),
-        Averages(2),
-    )  # domain 0 says "a" of everything, domain 1 "c"
+    # domain 0 says "a" of everything, domain 1 "c"
+    state, model = favours([[-9.0, 0.0, 0.0], [0.0, 0.0, -9.0]]), Averages(2)
     run = ConfigDict({"runtime": {"eval_batch_size": 8}})
     report = classification.evaluate(
-        state, data=feed, model=model, config=ConfigDict({"target_bn": target_bn}), run=run
+        state, data=feed, model=model, config=run, stage_config=ConfigDict({"target_bn": target_bn})
     ).report
     expected = np.zeros((3, 3), int)
     expected[:, 2 * target_bn] = evaluation.class_counts()
@@ -227,8 +225,8 @@ def test_a_segmenter_is_measured_with_its_statistics_as_trained_and_again_with_t
 ):
     config, domains = street
     means = np.float32([[9.0, -9.0, 9.0]])  # as trained: green is above its mean everywhere
-    stats = {"mean": means, "var": np.ones((1, 3), np.float32)}
-    params = {"scale": np.ones((1, 3), np.float32), "bias": np.zeros((1, 3), np.float32)}
+    ones, zeros = np.ones((1, 3), np.float32), np.zeros((1, 3), np.float32)
+    stats, params = {"mean": means, "var": ones}, {"scale": ones, "bias": zeros}
     state = TrainState.create(
         params={"segmenter": {"norm": params}},
         batch_stats={"segmenter": {"norm": stats}},
@@ -236,7 +234,7 @@ def test_a_segmenter_is_measured_with_its_statistics_as_trained_and_again_with_t
     )
     feed = make_seg_feed(config, domains, tmp_path)
     report = segmentation.evaluate(
-        state, data=feed, model=Colours(), config=config.stage, run=config
+        state, data=feed, model=Colours(), config=config, stage_config=config.stage
     ).report
     pixels = {
         name: np.stack([np.asarray(Image.open(path)) for path in images.image_paths]) / 255.0

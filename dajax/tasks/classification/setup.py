@@ -103,7 +103,9 @@ def describe(config, domains):
             )
     sizes = {"source": len(domains.source), "target": len(domains.target)}
     lines += small_set_lines(
-        config, lambda stage: _DRAWN_FROM.get(stage.method, ("source", "target")), sizes
+        config,
+        lambda stage_config: _DRAWN_FROM.get(stage_config.method, ("source", "target")),
+        sizes,
     )
     return [printable(line) for line in lines]
 
@@ -203,10 +205,14 @@ def load_pretrained(config, state):
     return load_backbone(config.model, state)
 
 
-def evaluate(state, *, data, model, config, run):
+def evaluate(state, *, data, model, config, stage_config):
     """See dajax.tasks. Report: accuracy, mean_class_accuracy, per_class, confusion."""
     report = evaluate_classifier(
-        state, data=data, model=model, config=config, batch_size=run.runtime.eval_batch_size
+        state,
+        data=data,
+        model=model,
+        stage_config=stage_config,
+        batch_size=config.runtime.eval_batch_size,
     )
     if report is None:
         return Evaluation(report=None)
