@@ -211,6 +211,15 @@ def test_every_method_has_a_row_in_readme():
             assert f'`method="{name}"`' in said and f"`{file}`" in said, page
 
 
+def test_adding_a_method_shows_the_files_of_its_example():
+    """The loss, the method, the recipe and the test, word for word."""
+    page = DOCS / "adding_a_method.md"
+    files = re.findall(r"^\| the \w+ \| `([\w/]+\.py)`", prose(page), re.M)
+    assert len(files) == 4
+    for name, shown in zip(files, blocks(page, "python"), strict=True):
+        assert (tiny.ROOT / name).read_text() == shown, name
+
+
 def test_pages_and_navigation_agree():
     config = yaml.safe_load((tiny.ROOT / "mkdocs.yml").read_text())
 

@@ -11,7 +11,7 @@ import traceback
 
 from dajax.errors import UserError
 from dajax.methods import adabn, interface, pseudo_labels
-from dajax.methods.classification import can, cdan, dan, dann, jan, mcd, mscan, source_only
+from dajax.methods.classification import can, cdan, coral, dan, dann, jan, mcd, mscan, source_only
 from dajax.methods.interface import Method, Sizes
 from dajax.methods.segmentation import adaptsegnet, bicl, clan, plca, self_training, spcl
 from dajax.methods.segmentation import source_only as source_only_seg
@@ -25,6 +25,7 @@ METHODS = {
     "can": can,
     "cdan": cdan,
     "clan": clan,
+    "coral": coral,
     "dan": dan,
     "dann": dann,
     "jan": jan,

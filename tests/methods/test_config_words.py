@@ -12,6 +12,7 @@ import jax
 import pytest
 import tiny
 from ml_collections import ConfigDict
+from recipes import NAMES
 
 from dajax import tasks
 from dajax.cli import recipe
@@ -19,14 +20,15 @@ from dajax.engine import stages
 from dajax.engine.config_check import flatten
 from dajax.engine.signals import StopFlag
 from dajax.errors import UserError
-from dajax.methods import METHODS
+from dajax.methods import METHODS, is_for
 from dajax.settings import SettingError, choice, part_of_config
 from dajax.tasks.classification import setup as classification
 from dajax.tasks.segmentation import setup as segmentation
 
 RECIPES = (
     "adaptsegnet:scenes,levels=multi", "bicl", "clan", "plca", "source_only_seg", "spcl",
-    "can", "cdan", "dan", "dann", "jan", "mcd", "mscan",
+    # of classification every method with a recipe of its name, whoever has added it
+    *(name for name in METHODS if is_for(METHODS[name], "classification") and name in NAMES),
 )  # fmt: skip
 # Names, places, patterns of parameters, and what the tasks look up in the data.
 FREE = re.compile(

@@ -7,11 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
+from recipes import get_config
 from toy_classifier import TwoHeads
 
 from dajax import parallel
 from dajax.engine.checkpoint import Checkpoints
-from dajax.methods import METHODS, Sizes
+from dajax.methods import METHODS, Sizes, is_for
 from dajax.models.build import build_model, build_segmenter
 from dajax.optim import make_schedule
 from dajax.recipes import adaptsegnet as adaptsegnet_config
@@ -24,13 +25,20 @@ from dajax.recipes import spcl as spcl_config
 from dajax.recipes.base import common as base
 from dajax.recipes.base import deeplab
 from dajax.recipes.base import segmentation as seg_base
-from dajax.recipes.compare_cls import BASELINES
 
 SHAPE, CLASSES = (16, 16, 1), 4
 TOY_SHAPE, SEG_SHAPE = (12,), (32, 48, 3)
 SIZES = Sizes(source=40, target=24, num_sources=3)
-TOY = ("can", "mscan", "cdan", "dan", "jan", "mcd")
-CLASSIFICATION = ("source_only", "adabn", "can", "mscan", *BASELINES)
+SPECIAL = ("source_only", "adabn", "can", "mscan")
+# Every other classification method, whoever has added it: the stage of its name in the recipe of
+# its name, on one batch of each domain.
+TWO_BATCHES = tuple(
+    name
+    for name, method in METHODS.items()
+    if is_for(method, "classification") and hasattr(method, "train_step") and name not in SPECIAL
+)
+CLASSIFICATION = (*SPECIAL, *TWO_BATCHES)
+TOY = ("can", "mscan", *(name for name in TWO_BATCHES if name != "dann"))
 # The stage in a segmentation recipe, and the heads of its network.
 SEGMENTATION = {
     "source_only_seg": "single",
@@ -65,8 +73,8 @@ def stage_config(name):
         if "adversarial" in config:
             config.target_hw, config.adversarial.width = SEG_SHAPE[:2], 4
         return config
-    if name in BASELINES:
-        config = BASELINES[name].get_config("digits")[name]
+    if name in TWO_BATCHES:
+        config = get_config(name, "digits")[name]
         if "reversal" in config:
             # a gradient from the first step on
             config.reversal.low, config.discriminator_width = 0.3, 8
@@ -195,7 +203,7 @@ PARTS = {
     "source_only_seg": ("labelled",),
     **{
         name: ("source", "target")
-        for name in ("adaptsegnet", "clan", "plca", "spcl", "bicl", *BASELINES)
+        for name in ("adaptsegnet", "clan", "plca", "spcl", "bicl", *TWO_BATCHES)
     },
     "self_training": ("target",),
     "mscan": (
