@@ -55,7 +55,7 @@ def to_host(tree):
 
 
 def check_fits(template, saved, *, what):
-    """Whether `adopt` can pour `saved` into `template`.
+    """Checks that `adopt` can pour `saved` into `template`.
 
     Args:
       template: tree of arrays or of `jax.ShapeDtypeStruct`.

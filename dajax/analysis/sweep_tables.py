@@ -32,7 +32,7 @@ METRICS = {"classification": tuple(CLASSIFICATION), "segmentation": ("mIoU",)}
 
 
 def check_metric(config):
-    """Whether config.metric is one of the task's.
+    """Checks that config.metric is one of the task's.
 
     Raises:
       UserError: naming those that are known.

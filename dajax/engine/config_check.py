@@ -52,9 +52,8 @@ def _fixed(tree):
 def check_config(config, workdir):
     """Writes config.json into a new workdir; refuses another config in an old one.
 
-    No other config are further stages at the end, and fewer where those that are gone have not
-    begun: what was trained stays what it is. Settings of stages that were added or are gone, and
-    have not begun, may differ.
+    config.stages may gain stages at its end, and may lose stages at its end that have not begun.
+    The settings of such stages may differ. Everything that was trained stays as it is.
 
     Returns:
       {key: (value there, value now)} of the PLACES that have changed, which is for check_data,
@@ -98,10 +97,11 @@ def check_config(config, workdir):
 
 
 def _changed_tail(there, now, workdir):
-    """Stages that stand at the end of one of two lists, which are the same before.
+    """The stages at the end by which one of two lists is longer; [] where the lists are equal or
+    differ before their end.
 
     Raises:
-      UserError: a stage is left out that has saved something.
+      UserError: `now` leaves out a stage that has saved something.
     """
     if not isinstance(there, list) or there == now:
         return []
@@ -152,8 +152,8 @@ def forget_unless_begun(workdir):
 
 
 def _is_another_place(key, there, now):
-    """Whether both values name a place: weights or none is no question of where, nor is another
-    stage of the run. The scenes and tfds have a root of their own.
+    """Whether both values name a place. Weights and no weights are no two places, nor are two
+    stages of the run. The scenes and tfds have a default root, so "" names a place.
     """
     if "absent" in (there, now):
         return False
@@ -163,8 +163,8 @@ def _is_another_place(key, there, now):
 
 
 def remember(config, workdir):
-    """Writes into config.json where data, weights and other workdirs lie now, once they have been
-    found to be the same, and which stages were added at the end or are gone from there.
+    """Writes into config.json where data, weights and other workdirs lie now, and which stages were
+    added or removed at the end. For a config that has passed all checks.
     """
     path = workdir / "config.json"
     stored, now = json_files.read(path, _REMEDY), json.loads(config.to_json())

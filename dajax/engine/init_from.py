@@ -1,9 +1,9 @@
 """What a stage begins with where its `init_from` says so: the networks of a stage before it, or
 those of a finished stage of another workdir.
 
-Of another workdir <workdir>/init_from.json records what each stage was promised: a stage that has
-yet to begin gets these very networks, or the run stops. Once it has begun, the other workdir is not
-looked at any more.
+<workdir>/init_from.json records the networks that each stage takes from another workdir. A stage
+that has not begun gets exactly these, or the run stops with a message. The run does not read the
+other workdir any more once the stage has begun.
 """
 
 import dataclasses
@@ -50,7 +50,7 @@ def origins(config, workdir, names):
 
     Raises:
       UserError: one is missing, unfinished, damaged or of another task; or it holds other networks
-        than init_from.json promises.
+        than init_from.json records.
     """
     path = workdir / RECORD
     recorded = json_files.read(path, _REMEDY) if path.exists() else {}
@@ -102,7 +102,7 @@ def _compare(recorded, origin, name, workdir):
 
 
 def check_classes(found, class_names):
-    """Whether the stages of other workdirs know the classes of this run's data.
+    """Checks that the stages of other workdirs were trained on the classes of this run's data.
 
     Args:
       found: as `origins` returns it. class_names: K names.
@@ -122,11 +122,11 @@ def check_classes(found, class_names):
 
 
 def check_networks(origin, shapes, config):
-    """Whether the networks of another workdir's stage are those of a stage of this run.
+    """Checks that the networks of another workdir's stage fit a stage of this run.
 
     Args:
       shapes: TrainState of jax.ShapeDtypeStruct, of the stage that begins with them.
-      config: the run's; settings of its model that differ are said.
+      config: the run's; the message names settings of its model that differ.
 
     Raises:
       UserError: the first entry that is missing, left over, or of another shape.
@@ -152,8 +152,8 @@ def _as_list(value):
 
 
 def remember(found, config, workdir):
-    """Writes down what the stages that have yet to begin were promised, and forgets stages that the
-    run has no more.
+    """Writes init_from.json: the origins of the stages that have not begun are added, stages that
+    the run no longer has are removed.
     """
     path = workdir / RECORD
     recorded = json_files.read(path, _REMEDY) if path.exists() else {}
@@ -167,7 +167,7 @@ def begin(state, config, name, workdir):
     """`state` with the networks that config.<name>.init_from names.
 
     Raises:
-      UserError: they do not fit, or are others than init_from.json promises.
+      UserError: they do not fit, or are others than init_from.json records.
     """
     init_from = config[name].init_from
     if not other_workdir.is_path(init_from):

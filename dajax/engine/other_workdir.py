@@ -17,7 +17,7 @@ _REMEDY = "it belongs to the other workdir: run.py with that --workdir says how 
 
 @dataclasses.dataclass(frozen=True)
 class FinishedStage:
-    """What another stage begins with.
+    """A stage that a stage of another run can begin with.
 
     Attributes:
       what: the key and value that name it, for messages.

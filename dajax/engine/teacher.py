@@ -1,15 +1,15 @@
 """The teacher of a stage: a moving average of its networks, kept beside them in TrainState.extra.
 
-The engine begins, moves and saves it, for every method that trains. A method may read it in
-train_step, state.extra[TEACHER] = {"params", "batch_stats"} by network: there it is the average
-over the steps before this one, as in mean teacher and DAFormer. What a method writes there is
-replaced.
+The engine makes, updates and saves it for every method that trains. A method may read it in
+train_step: state.extra[TEACHER] = {"params", "batch_stats"} by network. There it is the average
+over the steps before this one, as in mean teacher and DAFormer. The engine replaces what a method
+writes there.
 
-Parameters are averaged as in these two (ops.moving_average). They leave the teacher's running
-statistics to its own passes in training mode, which the engine does not make; so the statistics are
-averaged like the parameters, as in timm's ModelEmaV2 and Unbiased Teacher, which average all of a
-state_dict. A teacher that has the student's statistics (tllib's update_bn) would normalise with
-those of other parameters than its own.
+Parameters are averaged as in these two (ops.moving_average). Their teachers get running statistics
+from passes of their own in training mode. The engine makes no such passes, so it averages the
+statistics like the parameters: timm's ModelEmaV2 and Unbiased Teacher average a whole state_dict.
+Copying the student's statistics (tllib's update_bn) would normalise the teacher's features with
+statistics of other parameters.
 """
 
 import jax
@@ -23,7 +23,7 @@ PREDICTORS = ("student", "teacher")
 
 
 def check(name, stage_config, method):
-    """Whether the settings of a stage's teacher fit together and its method.
+    """Checks that the settings of a stage's teacher fit each other and the stage's method.
 
     Args:
       name: of the stage. stage_config: its `teacher.momentum`, 0 for no teacher, and its
@@ -53,14 +53,14 @@ def check(name, stage_config, method):
 
 
 def begin(state, stage_config):
-    """`state` with a teacher, a copy of its networks, where the stage keeps one."""
+    """Adds a teacher, a copy of the networks, where the stage keeps one."""
     if not stage_config.teacher.momentum:
         return state
     return _with_teacher(state, jax.tree.map(jnp.array, _networks(state)))
 
 
 def follow(before, after, stage_config):
-    """The state after a train step, with the teacher of the state before moved towards it."""
+    """Adds to the state after a train step the teacher, moved towards the new networks."""
     if not stage_config.teacher.momentum:
         return after
     momentum = warmed_up(stage_config.teacher.momentum, after.step)
@@ -68,7 +68,7 @@ def follow(before, after, stage_config):
 
 
 def keep(before, after, stage_config):
-    """The state after a refresh, which moves no teacher."""
+    """Adds to the state after a refresh the teacher of the state before, unchanged."""
     if not stage_config.teacher.momentum:
         return after
     return _with_teacher(after, before.extra[TEACHER])
@@ -97,7 +97,7 @@ def predicting(state, stage_config):
 
 
 def describe(stage_config):
-    """For the line of a stage at the head of a run; "" where it keeps no teacher."""
+    """The end of a stage's line at the head of a run; "" where the stage keeps no teacher."""
     if not stage_config.teacher.momentum:
         return ""
     return (
