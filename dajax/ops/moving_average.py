@@ -26,9 +26,7 @@ def warmed_up(momentum: float, step: Int[Array, ""] | int) -> Float[Array, ""]:
     return jnp.minimum(1.0 - 1.0 / (jnp.asarray(step, jnp.float32) + 1.0), jnp.float32(momentum))
 
 
-def moving_average(
-    average: PyTree, values: PyTree, momentum: Float[Array, ""] | float
-) -> PyTree:
+def moving_average(average: PyTree, values: PyTree, momentum: Float[Array, ""] | float) -> PyTree:
     """momentum * average + (1 - momentum) * values, leaf by leaf.
 
     Written as average + (1 - momentum) * (values - average), so that a leaf that never moves (a
