@@ -40,7 +40,7 @@ jax.config.update("jax_default_matmul_precision", "highest")
 # Before these are imported: in the tests every call of their functions is held to the dtypes and
 # shapes of its annotations (dajax/typing.py). Users pay nothing for them.
 CHECKED = ("dajax.losses", "dajax.ops", "dajax.parallel")
-jaxtyping.install_import_hook(CHECKED, "beartype.beartype")
+jaxtyping.install_import_hook(CHECKED, "type_checks.checked")
 
 
 # The files that take longest, first: a worker takes a file at a time, and the last one should not

@@ -36,7 +36,7 @@ def test_gathered_losses_have_the_gradient_of_one_device():
     np.testing.assert_allclose(gradient.reshape(-1), jax.grad(loss)(VALUES), rtol=1e-6)
 
 
-def test_masked_mean_needs_equal_shapes():
+def test_masked_mean_needs_equal_shapes(unchecked_types):
     with pytest.raises(ValueError, match=r"\(8,\).*\(8, 1\)"):
         parallel.masked_mean(VALUES, UNEVEN[:, None])
 

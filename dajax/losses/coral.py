@@ -2,8 +2,15 @@
 
 import jax.numpy as jnp
 
+from dajax.typing import Array, Bool, Float
 
-def covariance_difference(source, target, source_mask, target_mask):
+
+def covariance_difference(
+    source: Float[Array, "n_s d"],
+    target: Float[Array, "n_t d"],
+    source_mask: Bool[Array, " n_s"],
+    target_mask: Bool[Array, " n_t"],
+) -> Float[Array, ""]:
     """|C_s - C_t|_F^2 / (4 d^2) of the covariances of both batches (Deep CORAL, eq. 1 to 3).
 
     Args:
@@ -17,7 +24,7 @@ def covariance_difference(source, target, source_mask, target_mask):
     return jnp.where(enough, jnp.square(difference).sum() / (4.0 * source.shape[1] ** 2), 0.0)
 
 
-def covariance(rows, mask):
+def covariance(rows: Float[Array, "n d"], mask: Bool[Array, " n"]) -> Float[Array, "d d"]:
     """float32 [d, d], unbiased, of the rows [n, d] that the mask [n] keeps."""
     weights = mask.astype(rows.dtype)[:, None]
     count = weights.sum()

@@ -86,7 +86,9 @@ def _compiled_labels(predict, size_hw, image_share, devices):
         probabilities = _probabilities(predict, variables["network"], batch, size_hw)
         if image_share is None:
             return confident_labels(probabilities, variables["thresholds"]).astype(jnp.uint8)
-        labels, *_ = static_labels(probabilities, variables["thresholds"], image_share=image_share)
+        labels, *_ = static_labels(
+            probabilities, variables["thresholds"], image_fraction=image_share
+        )
         return labels.astype(jnp.uint8)
 
     return parallel.compile_map(label, devices)
@@ -124,7 +126,7 @@ def refresh(state, *, data, config, model):
         rows = count(variables, {key: batch[key] for key in ("image", "mask")})
         histogram = histogram + np.asarray(rows).sum(0, dtype=np.int64)  # [K, B]
     if is_top:
-        thresholds = top_thresholds(histogram, share=config.share, never=tuple(config.never))
+        thresholds = top_thresholds(histogram, fraction=config.share, never=tuple(config.never))
     else:
         thresholds = quantile_thresholds(histogram, proportion=config.proportion, cap=config.cap)
     thresholds = np.asarray(thresholds, np.float32)

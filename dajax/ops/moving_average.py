@@ -5,8 +5,10 @@
 import jax
 import jax.numpy as jnp
 
+from dajax.typing import Array, Float, Int, PyTree
 
-def warmed_up(momentum, step):
+
+def warmed_up(momentum: float, step: Int[Array, ""] | int) -> Float[Array, ""]:
     """The momentum of one update, min(1 - 1 / (t + 1), momentum).
 
     Until the second argument is the smaller one, the average is the plain mean of the initial
@@ -24,7 +26,7 @@ def warmed_up(momentum, step):
     return jnp.minimum(1.0 - 1.0 / (jnp.asarray(step, jnp.float32) + 1.0), jnp.float32(momentum))
 
 
-def moving_average(average, values, momentum):
+def moving_average(average: PyTree, values: PyTree, momentum: Float[Array, ""] | float) -> PyTree:
     """momentum * average + (1 - momentum) * values, leaf by leaf.
 
     Written as average + (1 - momentum) * (values - average), so that a leaf that never moves (a

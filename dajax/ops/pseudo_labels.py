@@ -104,17 +104,17 @@ def quantile_thresholds(
 
 
 def top_thresholds(
-    histogram: Int[np.ndarray, "K B"], *, share: float, never: Collection[int] = ()
+    histogram: Int[np.ndarray, "K B"], *, fraction: float, never: Collection[int] = ()
 ) -> Float[np.ndarray, " K"]:
     """DASS's threshold of each class (utils/func.py): the least confidence of the most confident
-    `share` of its pixels.
+    `fraction` of its pixels.
 
-    Of n ascending confidences v it is v[-int(n * share)]. With fewer than 1 / share pixels that is
-    v[-0], the least of all.
+    Of n ascending confidences v it is v[-int(n * fraction)]. With fewer than 1 / fraction pixels
+    that is v[-0], the least of all.
 
     Args:
       histogram: np.int64 [K, B], made with keep_every=5 as the code does.
-      share: a fraction; 0.1 in the code, which keeps it (thres_inc 0).
+      fraction: 0.1 in the code, which keeps it (thres_inc 0).
       never: classes with threshold 1. The code's are 9, 14 and 16 when the source is SYNTHIA. A
         class without pixels has threshold 1 as well (our choice; the code fails).
 
@@ -122,7 +122,7 @@ def top_thresholds(
       float32 [K].
     """
     counts = histogram.sum(1)
-    taken = (counts.astype(np.float64) * share).astype(np.int64)
+    taken = (counts.astype(np.float64) * fraction).astype(np.int64)
     value = _value_at(histogram, np.where(taken > 0, counts - taken, 0))
     return np.where((counts > 0) & ~np.isin(np.arange(len(counts)), never), value, np.float32(1.0))
 
@@ -174,19 +174,19 @@ def move_histogram(
     return jnp.where(total > 0, moved, old)
 
 
-def share_threshold(
-    histogram: Float[Array, " B"], *, share: float, lowest: float
+def fraction_threshold(
+    histogram: Float[Array, " B"], *, fraction: float, lowest: float
 ) -> Float[Array, ""]:
-    """The score that a `share` of the pixels exceed: a float32 scalar, below the exact order
+    """The score that a `fraction` of the pixels exceed: a float32 scalar, below the exact order
     statistic by less than the width of its bin.
 
     Args:
       histogram: float32 [B], fractions, from `move_histogram`.
-      share: a fraction, above 0 and below 1.
+      fraction: above 0 and below 1.
       lowest: as in `score_histogram`.
     """
     # 2e-6 is more than the rounding of sums of float32 fractions.
-    rank = histogram.sum()[None] * (1.0 - share) + 2e-6
+    rank = histogram.sum()[None] * (1.0 - fraction) + 2e-6
     unit = _value_at(histogram[None], rank)[0]
     return lowest + (1.0 - lowest) * unit
 
@@ -214,19 +214,19 @@ def confident_labels(
 
 
 def static_labels(
-    probabilities: Float[Array, "N H W K"], thresholds: Float[Array, " K"], *, image_share: float
+    probabilities: Float[Array, "N H W K"], thresholds: Float[Array, " K"], *, image_fraction: float
 ) -> tuple[Int[Array, "N H W"], Bool[Array, "N H W"], Bool[Array, "N H W"]]:
     """BiCL's static labels as DASS's released code makes them (save_pred; the slides cite CBST, but
     the procedure is CCM's).
 
     A pixel gets its predicted class where ANY class reaches its threshold, not only the predicted
-    one, or where the pixel is among the most confident `image_share` of its image.
+    one, or where the pixel is among the most confident `image_fraction` of its image.
 
     Args:
       probabilities: float32 [N, H, W, K].
       thresholds: float32 [K], from top_thresholds.
-      image_share: a fraction; 0.1 in the code; 0 leaves the thresholds alone. With k =
-        int(image_share * pixels), pixels more confident than the k-th pass.
+      image_fraction: 0.1 in the code; 0 leaves the thresholds alone. With k =
+        int(image_fraction * pixels), pixels more confident than the k-th pass.
 
     Returns:
       (int32 [N, H, W], bool [N, H, W] by threshold, bool [N, H, W] by rank in the image).
@@ -235,7 +235,7 @@ def static_labels(
     by_threshold = (probabilities >= thresholds.reshape(1, 1, 1, -1)).any(-1)
     num_pixels = best.shape[1] * best.shape[2]
     ascending = jnp.sort(best.reshape(best.shape[0], -1), axis=1)
-    limit = ascending[:, min(num_pixels - int(image_share * num_pixels), num_pixels - 1)]
+    limit = ascending[:, min(num_pixels - int(image_fraction * num_pixels), num_pixels - 1)]
     by_rank = best > limit[:, None, None]
     return jnp.where(by_threshold | by_rank, predictions, IGNORED), by_threshold, by_rank
 
@@ -250,7 +250,7 @@ def dynamic_labels(
       scores: float32 [..., K]. The slides': cosines to the calibrated prototypes
         (prototypes.prototype_similarities with rho_S + domain_bias). The alternative:
         prototypes.soft_assignment.
-      threshold: T, or the result of `share_threshold`. The slides give no value. The golden file
+      threshold: T, or the result of `fraction_threshold`. The slides give no value. The golden file
         dass_formula has 0.55 for cosines, which is no recommendation; an unused branch of DASS's
         code intends 0.8 for probabilities at temperature 0.1.
 

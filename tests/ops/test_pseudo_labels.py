@@ -167,14 +167,14 @@ def test_static_labels_are_dasss(golden):
     histogram = np.asarray(
         histogram_of(jax.nn.softmax(logits), FINE, keep_every=KEEP_EVERY), np.int64
     )
-    share = float(case["cb_prop"])
+    fraction = float(case["cb_prop"])
     never = SYNTHIA_LACKS if case["source_is_synthia"] else ()
-    thresholds = pl.top_thresholds(histogram, share=share, never=never)
+    thresholds = pl.top_thresholds(histogram, fraction=fraction, never=never)
     assert_value(thresholds, case["thresholds"], TOLERANCE)
     probabilities = probabilities_at(logits, case["size_label"])
-    labels, by_threshold, by_rank = jax.jit(lambda p, t: pl.static_labels(p, t, image_share=share))(
-        probabilities, jnp.asarray(case["thresholds"], jnp.float32)
-    )
+    labels, by_threshold, by_rank = jax.jit(
+        lambda p, t: pl.static_labels(p, t, image_fraction=fraction)
+    )(probabilities, jnp.asarray(case["thresholds"], jnp.float32))
     np.testing.assert_array_equal(by_threshold, case["mask_global"])
     np.testing.assert_array_equal(by_rank, case["mask_local"])
     np.testing.assert_array_equal(labels, case["pseudo_label"])
@@ -214,11 +214,11 @@ def test_rare_absent_and_excluded_classes_have_dasss_thresholds():
             num_bins=FINE,
         )
     )
-    found = pl.top_thresholds(histogram.astype(np.int64), share=0.1)
+    found = pl.top_thresholds(histogram.astype(np.int64), fraction=0.1)
     # nine pixels: the least of them; 31: the third from the top; none
     np.testing.assert_allclose(found, [0.5, 0.88, 1.0], rtol=1e-5)
     np.testing.assert_allclose(
-        pl.top_thresholds(histogram.astype(np.int64), share=0.1, never=(1,)),
+        pl.top_thresholds(histogram.astype(np.int64), fraction=0.1, never=(1,)),
         [0.5, 1.0, 1.0],
         rtol=1e-5,
     )
@@ -247,8 +247,8 @@ def test_the_threshold_of_a_share_is_exceeded_by_that_share(lowest, wanted):
     scores = np.random.default_rng(0).uniform(lowest, 1, (2, 100, 100)).astype(np.float32)
     counts = pl.score_histogram(jnp.asarray(scores), jnp.ones(scores.shape, bool), lowest=lowest)
     found = jax.jit(
-        lambda h: pl.share_threshold(
-            pl.move_histogram(jnp.zeros(pl.NUM_BINS), h, decay=0.9), share=wanted, lowest=lowest
+        lambda h: pl.fraction_threshold(
+            pl.move_histogram(jnp.zeros(pl.NUM_BINS), h, decay=0.9), fraction=wanted, lowest=lowest
         )
     )(counts)
     exact = np.sort(scores.ravel())[-round(wanted * scores.size)]
@@ -297,8 +297,8 @@ def test_nothing_confident_and_nothing_counted_leave_no_label():
     np.testing.assert_array_equal(
         pl.quantile_thresholds(nothing, proportion=0.5, cap=0.9), np.zeros(4)
     )
-    thresholds = pl.top_thresholds(np.asarray(nothing, np.int64), share=0.1)
-    static, *_ = pl.static_labels(probabilities, jnp.asarray(thresholds), image_share=0.0)
+    thresholds = pl.top_thresholds(np.asarray(nothing, np.int64), fraction=0.1)
+    static, *_ = pl.static_labels(probabilities, jnp.asarray(thresholds), image_fraction=0.0)
     assert (static == 255).all()
     dynamic = pl.dynamic_labels(jnp.full((1, 2, 2, 4), -1.0), threshold=0.5)
     assert (dynamic == 255).all(), "no class has a prototype"

@@ -59,10 +59,10 @@ from dajax.ops.prototypes import prototype_similarities
 from dajax.ops.pseudo_labels import (
     NUM_BINS,
     dynamic_labels,
+    fraction_threshold,
     hybrid_labels,
     move_histogram,
     score_histogram,
-    share_threshold,
 )
 from dajax.ops.resize import resize_nearest_legacy
 from dajax.parallel import masked_mean, share, total
@@ -199,8 +199,8 @@ def _share_threshold(extra, config):
     """The score that config.dynamic.share of the target's pixels have exceeded of late: a float32
     scalar.
     """
-    return share_threshold(
-        extra["scores"], share=config.dynamic.share, lowest=LOWEST_SCORE[config.dynamic.score]
+    return fraction_threshold(
+        extra["scores"], fraction=config.dynamic.share, lowest=LOWEST_SCORE[config.dynamic.score]
     )
 
 
