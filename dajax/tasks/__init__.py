@@ -2,7 +2,7 @@
 by `config.task`. A task is a module with
 
 open_data(config) -> Domains
-    Opens the sets that the config names.
+    Opens the sets that the config names, and reads what is done to their images.
 domains_to_check(config) -> [(role, what data_pipeline.check.check_data takes)]
     For `--mode=check_data`.
 describe(config, domains) -> [str]

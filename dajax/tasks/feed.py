@@ -52,9 +52,12 @@ class BaseFeed(abc.ABC):
 
     def with_strong_view(self, part):
         """The part, whose batches also have "strong_image", of the shape of "image": a second view
-        of the same rows, as config.data.strong_view describes it.
+        of the same rows, which are read and decoded once.
 
-        In segmentation both views show the same pixels at the same place, so that labels made on
+        config.data.strong_view describes it. In classification it has the keys of
+        config.data.transform, "appearance" among them (see classification.transforms.from_config),
+        and draws random numbers of its own. In segmentation it has those of an Appearance, colour
+        jitter and blur: both views show the same pixels at the same place, so that labels made on
         one fit the other.
 
         Raises:

@@ -227,7 +227,7 @@ def draw_lots(canvas, street, world, dice):
 
 
 def _draw_lot(canvas, street, side, span, kind, height, shadow, world, dice):
-    layout, paint, line = world.layout, world.paint, street.line(side)
+    paint, line = world.paint, street.line(side)
     start, end = span
     away = 2.5 if kind in ("wall", "fence") else 0.0
     x = line + side.sign * (side.setback + away)
@@ -261,49 +261,39 @@ def _draw_lot(canvas, street, side, span, kind, height, shadow, world, dice):
                 lit=0.3,
             )
     a = (street.at(line + side.sign * 0.2, start), start)
-    b = (
-        street.at(line + side.sign * 0.2, end),
-        end,
-    )
+    b = (street.at(line + side.sign * 0.2, end), end)
     light = street.light(-side.sign, 0)
     if kind == "wall":
-        color, texture = np.array(dice.pick(paint.walls), np.float32) * light, paint.grain[1]
-        canvas.face(
-            a,
-            b,
-            0.0,
-            dice.between(layout.wall_height),
-            ID["wall"],
-            lambda s, y, z: (
-                color
-                * (
-                    1
-                    + texture * canvas.grain(s * 2.5, y * 4)
-                    - 0.25 * (y * 4 - np.floor(y * 4) < 0.2)
-                )[..., None],
-                None,
-            ),
-        )
+        _draw_wall(canvas, a, b, light, world, dice)
     elif kind == "fence":
-        color, (period, bar), top = (
-            np.array(dice.pick(paint.fences), np.float32) * light,
-            layout.fence_bars,
-            dice.between(layout.fence_height),
-        )
-        canvas.face(
-            a,
-            b,
-            0.0,
-            top,
-            ID["fence"],
-            lambda s, y, z: (
-                color,
-                None,
-                (s / period - np.floor(s / period) < bar / period)
-                | (np.abs(y - 0.15) < 0.06)
-                | (y > top - 0.12),
-            ),
-        )
+        _draw_fence(canvas, a, b, light, world, dice)
+
+
+def _draw_wall(canvas, a, b, light, world, dice):
+    """A wall from a to b, each (X, Z), with a dark joint every quarter of a metre."""
+    color = np.array(dice.pick(world.paint.walls), np.float32) * light
+    texture = world.paint.grain[1]
+
+    def shade(s, y, z):
+        is_joint = y * 4 - np.floor(y * 4) < 0.2
+        tone = 1 + texture * canvas.grain(s * 2.5, y * 4) - 0.25 * is_joint
+        return color * tone[..., None], None
+
+    canvas.face(a, b, 0.0, dice.between(world.layout.wall_height), ID["wall"], shade)
+
+
+def _draw_fence(canvas, a, b, light, world, dice):
+    """A fence from a to b, each (X, Z): upright bars and two rails, with nothing between them."""
+    color = np.array(dice.pick(world.paint.fences), np.float32) * light
+    period, bar = world.layout.fence_bars
+    top = dice.between(world.layout.fence_height)
+
+    def shade(s, y, z):
+        is_bar = s / period - np.floor(s / period) < bar / period
+        is_rail = (np.abs(y - 0.15) < 0.06) | (y > top - 0.12)
+        return color, None, is_bar | is_rail
+
+    canvas.face(a, b, 0.0, top, ID["fence"], shade)
 
 
 def draw_building(canvas, fronts, height, world, dice):

@@ -7,6 +7,7 @@ import zlib
 
 import numpy as np
 from PIL import Image
+from pixel_files import chunk
 
 
 def write_png16(path, pixels):
@@ -22,11 +23,6 @@ def write_png16(path, pixels):
         left = np.concatenate([np.zeros(6, int), line[:-6]])
         filtered = line - (0, left, rows[y - 1])[kind]
         lines += bytes([kind]) + (filtered % 256).astype(np.uint8).tobytes()
-
-    def chunk(name, data):
-        return (
-            struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
-        )
 
     header = struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)
     _make(path).write_bytes(
