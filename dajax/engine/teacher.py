@@ -17,6 +17,7 @@ import jax.numpy as jnp
 
 from dajax.errors import UserError
 from dajax.ops.moving_average import moving_average, warmed_up
+from dajax.settings import choice, part_of_config
 from dajax.state import TEACHER
 
 PREDICTORS = ("student", "teacher")
@@ -37,9 +38,9 @@ def check(name, stage_config, method):
             f"config.{name} lacks teacher.momentum or predict_with, which every stage has: add"
             " **NO_TEACHER of configs/base/common.py to it"
         )
-    momentum, predictor = stage_config.teacher.momentum, stage_config.predict_with
-    if predictor not in PREDICTORS:
-        raise UserError(f"config.{name}.predict_with='{predictor}': known: {', '.join(PREDICTORS)}")
+    momentum = stage_config.teacher.momentum
+    with part_of_config(f"config.{name}"):
+        predictor = choice(stage_config, "predict_with", PREDICTORS)
     if momentum and not hasattr(method, "train_step"):
         raise UserError(
             f"config.{name}.teacher.momentum={momentum}: method {stage_config.method} trains"

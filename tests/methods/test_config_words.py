@@ -85,7 +85,7 @@ def begin(config, name):
         class_names=("a", "b", "c"),
     )
     devices = jax.devices()[:1]
-    return stages._make_stage(config, name, tiny.ROOT, devices, task, domains, StopFlag())
+    return stages._make_stage(config, name, tiny.ROOT, devices, task, domains, StopFlag(), None)
 
 
 def refusal(name, key, value, monkeypatch):

@@ -109,7 +109,7 @@ def test_a_step_of_ones_own_is_compiled_and_done_as_any_other(folder):
     stage = types.SimpleNamespace(
         method=method,
         model=model,
-        config=config.mine,
+        stage_config=config.mine,
         data=types.SimpleNamespace(devices=jax.devices()[:1]),
     )
     step = train.compile_step(stage)
