@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 
+import jax
 import numpy as np
 import pixel_files
 import pytest
@@ -125,7 +126,7 @@ def test_a_pass_that_is_stopped_is_closed(folder):
         transforms=transforms,
         seed=0,
         stage="x",
-        devices=[None],
+        devices=jax.devices()[:1],
         check_stop=check_stop,
     )
     frames = stopped_run.read_domain(seg_files.own(folder))
@@ -145,7 +146,7 @@ def test_a_pass_that_is_stopped_is_closed(folder):
         seed=0,
         stage="x",
         directory=pathlib.Path(folder),
-        devices=[None],
+        devices=jax.devices()[:1],
         is_oracle=False,
         check_stop=check_stop,
     )

@@ -12,6 +12,7 @@ import tempfile
 import types
 import zlib
 
+import jax
 import numpy as np
 from ml_collections import ConfigDict
 from PIL import Image
@@ -276,7 +277,7 @@ def feed_cases(folder):
         transforms={"train": CROPPED, "eval": CROPPED.for_evaluation()},
         seed=9,
         stage="can",
-        devices=[None, None],
+        devices=jax.devices()[:1] * 2,
     )
     settings = ConfigDict(
         dict(num_classes=2, source_per_class=2, target_per_class=3, update_fraction=0.5)
@@ -326,7 +327,7 @@ def seg_feed_cases(folder):
         seed=9,
         stage="spcl",
         directory=folder / "spcl",
-        devices=[None, None],
+        devices=jax.devices()[:1] * 2,
         is_oracle=False,
     )
     labels = [images.read_label(index) for index in range(len(images))]
