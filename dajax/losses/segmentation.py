@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from dajax.ops.labels import IGNORED
-from dajax.typing import Array, Bool, Float, Int
+from dajax.typing import AnyArray, Array, Bool, Float, Int
 
 # Values of `kind` -> the settings that each needs beside it; see pixel_loss.
 PIXEL_LOSSES = {"cross_entropy": (), "focal": ("gamma",)}
@@ -16,7 +16,9 @@ PIXEL_LOSSES = {"cross_entropy": (), "focal": ("gamma",)}
 _SMALLEST = 1e-9
 
 
-def valid_pixels(labels: Int[Array, "N H W"], mask: Bool[Array, " N"]) -> Bool[Array, "N H W"]:
+def valid_pixels(
+    labels: Int[AnyArray, "N H W"], mask: Bool[AnyArray, " N"]
+) -> Bool[AnyArray, "N H W"]:
     """bool [N, H, W]: the pixels that have a class, in rows that are not padding.
 
     Args:

@@ -111,10 +111,8 @@ def tiny():
     """Images and variables of ResNet((1, 1), "basic", (4, 8), stem="small"), whatever its gradient
     stop.
     """
-    model, images = (
-        ResNet((1, 1), "basic", (4, 8), stem="small"),
-        jax.random.normal(jax.random.key(0), (4, 8, 8, 1)),
-    )
+    model = ResNet((1, 1), "basic", (4, 8), stem="small")
+    images = jax.random.normal(jax.random.key(0), (4, 8, 8, 1))
     return images, jax.jit(lambda: model.init(jax.random.key(1), images, Mode()))()
 
 

@@ -41,10 +41,8 @@ def test_equal_votes_are_decided_by_the_mean_distance():
 
 @pytest.mark.parametrize("rule", ["mean", "vote"])
 def test_one_source_is_its_own_clustering(rule):
-    features, centers = (
-        jax.random.normal(jax.random.key(0), (50, 6)),
-        jax.random.normal(jax.random.key(1), (1, 4, 6)),
-    )
+    features = jax.random.normal(jax.random.key(0), (50, 6))
+    centers = jax.random.normal(jax.random.key(1), (1, 4, 6))
     distances = np.asarray(cosine_distances(features, centers[0]))
     labels, found = ensemble_labels(features, centers, rule=rule, chunk_size=16)
     np.testing.assert_array_equal(labels, distances.argmin(1))

@@ -115,10 +115,8 @@ def test_pseudo_labels_are_spcls(golden):
 def test_spcls_counts_of_intersection_and_union_follow_from_a_confusion_matrix(golden):
     case = golden("spcl_pseudo_label")[""]
     logits, gt = channels_last(case["logits"]), ints(case["gt_label"])
-    predictions, num_classes = (
-        jnp.argmax(resize_bilinear(logits, gt.shape[1:]), -1),
-        logits.shape[-1],
-    )
+    predictions = jnp.argmax(resize_bilinear(logits, gt.shape[1:]), -1)
+    num_classes = logits.shape[-1]
     for i in range(len(gt)):
         valid = everywhere(gt[i])
         confusion = np.asarray(confusion_matrix(gt[i], predictions[i], valid, num_classes))

@@ -165,22 +165,14 @@ def test_one_source_is_can():
 
 def make_feed(second_labels):
     """Two sources and a target of ten images a class."""
-    rng, labels, target = (
-        np.random.default_rng(6),
-        np.repeat(np.arange(CLASSES), 5),
-        np.repeat(np.arange(CLASSES), 10),
-    )
-    second = np.array(second_labels)
-    return (
-        ArrayFeed(
-            {
-                "source0": (rows(rng, labels), labels),
-                "source1": (rows(rng, second, 0.1), second),
-                "target": (rows(rng, target, 0.5), None),
-            }
-        ),
-        target,
-    )
+    rng, second = np.random.default_rng(6), np.array(second_labels)
+    labels, target = np.repeat(np.arange(CLASSES), 5), np.repeat(np.arange(CLASSES), 10)
+    sets = {
+        "source0": (rows(rng, labels), labels),
+        "source1": (rows(rng, second, 0.1), second),
+        "target": (rows(rng, target, 0.5), None),
+    }
+    return ArrayFeed(sets), target
 
 
 SCARCE = {
