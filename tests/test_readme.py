@@ -212,12 +212,13 @@ def test_every_method_has_a_row_in_readme():
 
 
 def test_adding_a_method_shows_the_files_of_its_example():
-    """The loss, the method, the recipe and the test, word for word."""
+    """The loss, the method and the recipe word for word, and the beginning of the test."""
     page = DOCS / "adding_a_method.md"
     files = re.findall(r"^\| the \w+ \| `([\w/]+\.py)`", prose(page), re.M)
     assert len(files) == 4
     for name, shown in zip(files, blocks(page, "python"), strict=True):
-        assert (tiny.ROOT / name).read_text() == shown, name
+        text = (tiny.ROOT / name).read_text()
+        assert text == shown or name.startswith("tests/") and text.startswith(shown), name
 
 
 def test_pages_and_navigation_agree():

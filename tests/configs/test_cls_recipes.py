@@ -3,17 +3,19 @@
 import jax
 import jax.numpy as jnp
 import pytest
+import recipes
 from recipes import get_config
 
 from dajax.methods import METHODS, Sizes
 from dajax.models.build import build_model
-from dajax.recipes import compare_cls
+from dajax.recipes.base import tllib
 
 PHOTOS = "root=DIR,weights=none"
 RECIPES = [
     *(
         (name, argument)
-        for name in compare_cls.BASELINES
+        for name in recipes.NAMES
+        if recipes.module(name).VARIANTS == tllib.VARIANTS
         for argument in ("digits", f"office31,{PHOTOS}", f"office31,{PHOTOS},network=can")
     ),
     ("compare_cls", "digits"),

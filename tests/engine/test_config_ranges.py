@@ -4,6 +4,7 @@ import json
 import math
 
 import pytest
+import recipes
 import tiny
 
 from dajax.cli import recipe
@@ -24,16 +25,8 @@ RECIPES = [
             "tfds",
         )
     ),
-    "mscan.py",
-    "dann.py",
-    "cdan.py",
-    "dan.py",
-    "jan.py",
-    "mcd.py",
-    "compare_cls.py",
-    "clan.py",
+    *(f"{name}.py" for name in recipes.NAMES),
     "clan.py:gta5_to_cityscapes",
-    "adaptsegnet.py",
     "adaptsegnet.py:synthia_to_cityscapes",
     "plca.py:ablations",
     "plca.py:gta5_to_cityscapes",
@@ -41,7 +34,6 @@ RECIPES = [
     "spcl.py:gta5_to_cityscapes",
     "bicl.py:ablations",
     "bicl.py:synthia_to_cityscapes",
-    "source_only_seg.py",
 ]
 
 

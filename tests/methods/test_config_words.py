@@ -20,16 +20,16 @@ from dajax.engine import stages
 from dajax.engine.config_check import flatten
 from dajax.engine.signals import StopFlag
 from dajax.errors import UserError
-from dajax.methods import METHODS, is_for
+from dajax.methods import METHODS
 from dajax.settings import SettingError, choice, part_of_config
 from dajax.tasks.classification import setup as classification
 from dajax.tasks.segmentation import setup as segmentation
 
+# All of them, but for the tables of several methods, which have no words of their own.
 RECIPES = (
-    "adaptsegnet:scenes,levels=multi", "bicl", "clan", "plca", "source_only_seg", "spcl",
-    # of classification every method with a recipe of its name, whoever has added it
-    *(name for name in METHODS if is_for(METHODS[name], "classification") and name in NAMES),
-)  # fmt: skip
+    "adaptsegnet:scenes,levels=multi",
+    *(name for name in NAMES if name not in ("adaptsegnet", "compare_cls", "compare_seg")),
+)
 # Names, places, patterns of parameters, and what the tasks look up in the data.
 FREE = re.compile(
     r"(name|task|metric|stages|runtime\..*|data\..*|model\.weights"
