@@ -1,4 +1,4 @@
-"""SPCL (Xie, Li, Li, Liu, Huang, Wang, 2021): semantic prototype-based contrastive learning, then
+"""SPCL (Xie, Li and Li, 2021): semantic prototype-based contrastive learning, then
 self-training.
 
   python run.py --config=spcl                embedded scenes with every control

@@ -1,4 +1,4 @@
-"""SPCL, semantic prototype-based contrastive learning (Xie, Li, Li, Liu, Huang, Wang, 2021), as the
+"""SPCL, semantic prototype-based contrastive learning (Xie, Li and Li, 2021), as the
 authors' released code runs it.
 
     CE(source logits / 1.8) + lambda ( mean_s -log softmax_k(u . mu_k / tau)[y]
