@@ -33,8 +33,10 @@ def checked_keys(
 ) -> dict:
     """The items of a mapping that has all the keys `names`, and none but those and `optional`.
 
-    Raises: DataError for a missing or unknown key.
+    Raises: DataError for anything that has no keys, and for a missing or unknown key.
     """
+    if not hasattr(config, "items"):  # a ConfigDict is no Mapping
+        raise DataError(f"{where} is {config!r}; expected the keys {', '.join(names)}")
     values = dict(config.items())
     for name in names:
         if name not in values:

@@ -69,3 +69,8 @@ def test_jitter_comes_before_blur_and_neither_shares_its_numbers():
 def test_a_mistake_in_the_settings_is_one_line_with_its_key(settings, says):
     with pytest.raises(DataError, match=says):
         appearance(**settings)
+
+
+def test_a_group_that_is_a_value_is_named():
+    with pytest.raises(DataError, match="strong_view.color_jitter is 3; expected the keys bright"):
+        appearance(color_jitter=3)
