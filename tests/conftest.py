@@ -13,13 +13,18 @@ import shutil
 import sys
 import tempfile
 import time
+from importlib import metadata
 
 # Before jax is imported: the tests are about CPU numerics, whatever accelerator the machine has.
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-# Most of the suite's time is XLA compiling programs that then run for milliseconds; unoptimised
-# code halves it. The children inherit it.
-os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_backend_optimization_level=0"
+# Most of the suite's time is XLA compiling programs that then run for milliseconds: unoptimised
+# code halves it, and so does the older way to emit fusions. The children inherit it. XLA ends a
+# process whose flags it does not know, so the second is for versions that were seen to know it.
+FLAGS = ["--xla_backend_optimization_level=0"]
+if metadata.version("jaxlib").startswith("0.10."):
+    FLAGS.append("--xla_cpu_use_fusion_emitters=false")
+os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *FLAGS]).strip()
 if "DAJAX_TESTS_CACHE" not in os.environ:  # the process that starts the workers, which inherit it
     os.environ["DAJAX_TESTS_CACHE"] = tempfile.mkdtemp(prefix="dajax-tests-")
     atexit.register(shutil.rmtree, os.environ["DAJAX_TESTS_CACHE"], ignore_errors=True)
