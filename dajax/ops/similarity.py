@@ -101,8 +101,14 @@ def contrast_normalize(matrix: Float[Array, "L1 L2"]) -> Float[Array, "L1 L2"]:
 
 
 def deviation(matrix: Float[Array, "L1 L2"], mean: Float[Array, " L1"]) -> Float[Array, " L1"]:
-    """Unbiased standard deviation of the rows of [L1, L2] with means [L1]: [L1], 0 if L2 = 1."""
-    return jnp.sqrt(jnp.square(matrix - mean[:, None]).sum(1) / max(matrix.shape[1] - 1, 1))
+    """Unbiased standard deviation of the rows of [L1, L2] with means [L1]: [L1]; infinite for a row
+    whose values differ by no more than rounding, which has no contrast to be normalised.
+
+    Divided by its own rounding such a row would be noise, with gradients beyond the type's range.
+    """
+    found = jnp.sqrt(jnp.square(matrix - mean[:, None]).sum(1) / max(matrix.shape[1] - 1, 1))
+    rounding = 8 * jnp.finfo(matrix.dtype).eps * jnp.abs(mean)  # 8: a sum rounds more than once
+    return jnp.where(found > rounding, found, jnp.inf)
 
 
 def first_argmax(matrix: Float[Array, "L1 L2"], peak: Float[Array, " L1"]) -> Int[Array, " L1"]:

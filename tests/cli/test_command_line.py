@@ -219,6 +219,7 @@ def test_damaged_results_of_a_finished_run_are_mended_from_its_checkpoints(tiny_
     tiny.assert_same_outcome(tiny_run[0], workdir)
 
 
+@pytest.mark.slow  # the same in this process: tests/engine/test_stages.py
 def test_a_loss_that_is_not_finite_stops_with_its_step_and_keeps_the_last_checkpoint(tmp_path):
     """A decay of 2000 at a rate of 0.05 turns the weights into -99 times themselves in every step:
     float32 ends after the first checkpoint, and before long.

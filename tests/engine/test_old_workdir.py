@@ -12,6 +12,7 @@ import pytest
 import tiny
 
 import dajax
+from dajax.engine import environment
 
 # What that version was called with; the configuration in the workdir says the same.
 FLAGS = (
@@ -27,14 +28,19 @@ FLAGS = (
     "--config.runtime.log_every=2",
     "--config.runtime.checkpoint_every=5",
 )
-# What that version ran with, which a run must go on with.
-ENVIRONMENT = {"XLA_FLAGS": "--xla_backend_optimization_level=0"}
 
 
 @pytest.fixture
 def workdir(tmp_path):
     with zipfile.ZipFile(tiny.ROOT / "tests" / "golden" / "workdir_of_db17107.zip") as stored:
         stored.extractall(tmp_path / "run")
+    # It goes on with the flags of XLA that it was begun with only; here those of this session.
+    path = tmp_path / "run" / "environment.json"
+    path.write_text(
+        json.dumps(
+            json.loads(path.read_text()) | {"XLA_FLAGS": environment.numerics()["XLA_FLAGS"]}
+        )
+    )
     return tmp_path / "run"
 
 
@@ -51,7 +57,7 @@ def test_a_stored_run_goes_on_where_it_stopped(workdir):
     result = subprocess.run(
         [sys.executable, "run.py", *FLAGS, f"--workdir={workdir}",
          f"--config.runtime.compilation_cache={tiny.CACHE}"],
-        cwd=tiny.ROOT, env=tiny.environment() | ENVIRONMENT, capture_output=True, text=True,
+        cwd=tiny.ROOT, env=tiny.environment(), capture_output=True, text=True,
     )  # fmt: skip
     assert result.returncode == 0, result.stdout + result.stderr
     assert "source_only: already finished" in result.stdout, "nothing is trained twice"

@@ -56,7 +56,7 @@ def sizes(workdir):
     }
 
 
-@pytest.mark.parametrize("kills", [4, pytest.param(10, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [3, pytest.param(10, marks=pytest.mark.slow)])
 def test_killed_again_and_again_it_ends_with_the_same_bits(tiny_run, tmp_path, kills):
     workdir, moments = tmp_path / "run", random.Random(kills)
     for _ in range(kills):
@@ -72,9 +72,17 @@ def test_killed_again_and_again_it_ends_with_the_same_bits(tiny_run, tmp_path, k
     tiny.assert_same_outcome(tiny_run[0], workdir)
 
 
-def test_polite_stops_save_say_how_to_go_on_and_lose_nothing(tiny_run, tmp_path):
+@pytest.mark.parametrize(
+    "numbers",
+    [
+        (signal.SIGTERM,),
+        pytest.param((signal.SIGINT, signal.SIGTERM, signal.SIGINT), marks=pytest.mark.slow),
+    ],
+    ids=["once", "thrice"],
+)
+def test_polite_stops_save_say_how_to_go_on_and_lose_nothing(tiny_run, tmp_path, numbers):
     workdir = tmp_path / "run"
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in numbers:
         process = start(workdir)
         wait_until_it_steps(workdir, process)
         process.send_signal(number)

@@ -249,23 +249,29 @@ def test_evaluating_and_opening_take_the_older_checkpoint_and_say_so(finished, t
     assert dajax.load(finished, "source_only").results["step"] == STEPS
 
 
-def test_parameters_that_are_not_finite_reach_no_checkpoint(tmp_path, monkeypatch):
-    """Those of step 4, whose own figures are of before its update and finite."""
+@pytest.mark.parametrize(
+    "spoils, says",
+    [
+        ("params", r"params/\S+ is not finite after step 4"),
+        ("loss", r"step 4 is not finite \(.*loss inf"),
+    ],
+)
+def test_what_is_not_finite_reaches_no_checkpoint(tmp_path, monkeypatch, spoils, says):
+    """Parameters of step 4, whose own figures are of before its update and finite; or its loss."""
     train_step = source_only.train_step
 
     def spoiling(*args, **kwargs):
         state, metrics = train_step(*args, **kwargs)
         spoil = jnp.where(state.step == 4, jnp.inf, 1.0)
+        if spoils == "loss":
+            return state, metrics | {"loss": metrics["loss"] * spoil}
         return state.replace(params=jax.tree.map(lambda x: x * spoil, state.params)), metrics
 
     monkeypatch.setattr(source_only, "train_step", spoiling)
     config = classification()
     with pytest.raises(
         UserError,
-        match=(
-            r"source_only: params/\S+ is not finite after step 4; stopped before it reached a "
-            r"checkpoint. Lower"
-        ),
+        match=rf"source_only: {says}.*; stopped before it reached a checkpoint. Lower",
     ):
         stages.run(config, tmp_path / "run", "train")
     assert checkpoint.steps(tmp_path / "run" / "source_only" / "checkpoints") == [2]

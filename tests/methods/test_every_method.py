@@ -85,7 +85,14 @@ def make(name):
     config = stage_config(name)
     if name in SEGMENTATION:
         heads, shape = HEADS.get(name, "single"), SEG_SHAPE
-        model = tiny_segmenter(config, heads=heads, num_classes=CLASSES, aspp_rates=(1, 2))
+        # Of one stage, PLCA's pixels are so alike that rounding decides which are associated.
+        model = tiny_segmenter(
+            config,
+            heads=heads,
+            num_classes=CLASSES,
+            aspp_rates=(1, 2),
+            stages=4 if name == "plca" else None,
+        )
     else:
         model, shape = classifier(name, config)
     assert config.method == name

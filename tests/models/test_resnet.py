@@ -70,6 +70,7 @@ def test_caffe_strides_and_ceil_pooling_are_caffes(golden):
     )
 
 
+@pytest.mark.slow  # the blocks are ResNet-50's
 def test_resnet101_is_torchvisions(golden):
     assert worst_error("resnet101", resnet101(), golden("deeplab_cls_resnet101")[""]) < TOLERANCE
 

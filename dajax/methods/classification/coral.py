@@ -32,8 +32,7 @@ def train_step(state, batch, rng, *, config, model, axis_name=None):
     """One step on CE + weight * CORAL of the whole batch, whatever the number of devices."""
     masks = [gather(batch[domain]["mask"], axis_name) for domain in ("source", "target")]
 
-    def align(params, batch_stats, source, target):
-        del params
+    def align(_params, batch_stats, source, target):
         rows = [gather(getattr(output, config.layer), axis_name) for output in (source, target)]
         return share(covariance_difference(*rows, *masks), axis_name), {}, batch_stats
 

@@ -268,7 +268,7 @@ def test_weights_that_are_no_constants_pull_by_their_own_slope(step):
                 slope
                 * cross_entropy(
                     output.features @ head["kernel"] + head["bias"][None],
-                    batch[f"source{e}"]["label"],
+                    jnp.asarray(batch[f"source{e}"]["label"]),
                 ).mean()
             )
         return total

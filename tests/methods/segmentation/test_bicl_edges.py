@@ -107,11 +107,11 @@ def test_without_dynamic_labels_the_static_ones_count(formula):
     assert (
         terms["labelled_dynamic"] == 0 and terms["labelled_hybrid"] == terms["labelled_static"] > 0
     )
-    assert loss == static_loss
+    np.testing.assert_allclose(loss, static_loss, rtol=1e-6)  # two programs round apart
     for a, b in zip(
         jax.tree.leaves((moved, grads)), jax.tree.leaves((static_moved, static_grads)), strict=True
     ):
-        np.testing.assert_array_equal(a, b)
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-6 * max(np.abs(b).max(), 1e-30))
 
 
 def test_labels_come_to_the_features_by_their_upper_left_pixels(formula):
