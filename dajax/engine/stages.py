@@ -228,20 +228,21 @@ def _make_stage(config, name, workdir, devices, task, domains, stop, origin):
         num_sources=max(len(domains.sources), 1),  # segmentation does not keep them apart
     )
 
-    def random_state():
+    def networks():
         images = jnp.zeros((2, *domains.image_shape), jnp.float32)
         # the same for every stage: the same seed is the same random network
         rng = jax.random.key(config.seed)
         with part_of_config(f"config.{name}"):
-            state = method.init(rng, images, config=stage_config, model=model, sizes=sizes)
-        return teacher.begin(state, stage_config)
+            return method.init(rng, images, config=stage_config, model=model, sizes=sizes)
+
+    def random_state():
+        return teacher.begin(networks(), stage_config)
 
     def initial_state():
-        state = random_state()
         if stage_config.init_from:
-            state = init_from.begin(state, config, name, workdir)
+            state = init_from.begin(networks(), config, name, workdir)
         else:
-            state = task.load_pretrained(config, state)
+            state = task.load_pretrained(config, networks())
         return teacher.begin(state, stage_config)
 
     shapes = jax.eval_shape(random_state)

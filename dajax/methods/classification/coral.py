@@ -3,8 +3,7 @@ alike in both domains.
 
     min  CE(source) + weight |C_s - C_t|_F^2 / (4 d^2)
 
-The paper's layer is the last, the logits; layer="features" takes what comes before it (ours). The
-covariances are the paper's; the released Caffe layer does not centre them (docs/methods/coral.md).
+The paper's layer is the last, the logits; layer="features" takes what comes before it (ours).
 """
 
 from dajax.losses.coral import covariance_difference
