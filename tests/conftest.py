@@ -18,6 +18,7 @@ from importlib import metadata
 # Before jax is imported: the tests are about CPU numerics, whatever accelerator the machine has.
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")  # as dajax/cli/main.py has it
 # Most of the suite's time is XLA compiling programs that then run for milliseconds: unoptimised
 # code halves it, and so does the older way to emit fusions. The children inherit it. XLA ends a
 # process whose flags it does not know, so the second is for versions that were seen to know it.

@@ -21,10 +21,13 @@ def main():
 
 
 def _set_environment():
-    """TensorFlow only reads images: no accelerator, no chatter, and no arithmetic that depends on
-    what oneDNN finds on this machine.
+    """TensorFlow only reads images: no accelerator, no chatter, no arithmetic that depends on what
+    oneDNN finds on this machine, and no Keras, which with all that it imports is a third of
+    TensorFlow's start (7.9 s -> 5.2 s of CPU). TensorFlow passes Keras over where it is told to use
+    the old one, a package that is not installed.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
     os.environ["TF_ENABLE_ONEDNN_OPTS"] = "0"
     if _has_cuda_plugin() and not any(map(os.path.exists, _DRIVERS)):
         # JAX for CUDA on a machine without an NVIDIA driver would print a stack trace before it
