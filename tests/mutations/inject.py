@@ -142,6 +142,7 @@ def run_tests(tree, tests, *, stop_at_first, timeout=TIMEOUT):
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            errors="backslashreplace",  # a fault may let a name that is no UTF-8 through
             timeout=timeout,
         )
     except subprocess.TimeoutExpired as error:
