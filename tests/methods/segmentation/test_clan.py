@@ -30,18 +30,25 @@ def small(config):
 
 
 @pytest.fixture(scope="module")
-def first_step():
-    """(config, model, state before, batch, metrics) of the paper's settings."""
+def begun():
+    """(config, model, state, batch, compiled step) of the paper's settings."""
     config = clan_config.get_config("scenes,settings=paper").clan
     config.target_hw, config.adversarial.width = SIZE_HW, 4
     model = small(config)
     batch = labelled_source_and_target(0, (2, *SIZE_HW, 3), CLASSES)
     batch["source"]["label"][0, :9] = IGNORED
     state = clan.init(jax.random.key(0), jnp.zeros((2, *SIZE_HW, 3)), config=config, model=model)
-    _, metrics = jax.jit(
+    step = jax.jit(
         lambda state, batch: clan.train_step(state, batch, None, config=config, model=model)
-    )(state, batch)
-    return config, model, state, batch, metrics
+    )
+    return config, model, state, batch, step
+
+
+@pytest.fixture(scope="module")
+def first_step(begun):
+    """(config, model, state before, batch, metrics)."""
+    config, model, state, batch, step = begun
+    return config, model, state, batch, step(state, batch)[1]
 
 
 @pytest.fixture(scope="module")
@@ -99,6 +106,22 @@ def test_without_a_warm_up_the_adversary_weighs_from_the_first_step(first_step, 
         expected = (weights * discriminator_map(judged, label, config.adversarial.kind)).mean()
         # float32, another order of operations
         assert_value(metrics[name], expected, 1e-4, err_msg=name)
+
+
+def test_the_weights_of_the_two_heads_are_driven_apart(begun):
+    """Where no pixel counts the weight loss alone moves the segmenter; the decay keeps angles."""
+    _, _, state, batch, step = begun
+    unlabelled = np.full_like(batch["source"]["label"], IGNORED)
+    nothing = {
+        "source": batch["source"] | {"label": unlabelled},
+        "target": batch["target"] | {"mask": np.zeros_like(batch["target"]["mask"])},
+    }
+    cosines = []
+    for _ in range(3):
+        state, metrics = step(state, nothing)
+        assert metrics["segmentation"] == 0 and metrics["adversarial"] == 0
+        cosines.append(float(metrics["weight_cosine"]))
+    assert cosines[0] > cosines[1] > cosines[2], cosines
 
 
 def test_an_unknown_place_of_the_loss_is_refused():
