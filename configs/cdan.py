@@ -17,8 +17,8 @@ No figure is on the slides of CAN. The settings here are tllib's (configs/base/t
 are not). Not reproduced here yet.
 """
 
-from dajax.recipes.base import cans_network, tllib
 from dajax.recipes.base import classification as cls_base
+from dajax.recipes.base import tllib
 
 VARIANTS = tllib.VARIANTS
 
@@ -26,13 +26,9 @@ VARIANTS = tllib.VARIANTS
 def get_config(arg=None):
     """The recipe; see the module's docstring for the variants."""
     arg = cls_base.parse(arg, VARIANTS)
-    config = cls_base.start("cdan", arg)
-    if arg.network == "own":  # tllib/alignment/cdan.py, ImageClassifier
-        tllib.use_views(config, arg)
-        config.model.update(tllib.bottleneck(arg, norm=True, dropout=0.0))
-    config.cdan = stage(arg)
-    config.stages += ("cdan",)
-    return config
+    # tllib/alignment/cdan.py, ImageClassifier
+    network = tllib.bottleneck(arg, norm=True, dropout=0.0)
+    return tllib.recipe("cdan", arg, stage(arg), network)
 
 
 def stage(arg):
@@ -53,12 +49,6 @@ def stage(arg):
     if arg.variant == "visda2017":
         settings.steps = 30_000  # cdan.sh: 30 epochs of 1,000
     elif arg.variant == "domainnet":
-        # cdan.sh: 30 epochs of 2,500; from several sources 40 of 5,000
-        settings.steps = 75_000 if cls_base.num_sources(arg) == 1 else 200_000
+        settings.steps = tllib.domainnet_steps(arg)  # cdan.sh
         settings.randomized_dim = 51_200  # cdan.sh: -r -rd 51200
-    if arg.network == "can":
-        cans_network.fit(settings, arg)
-        settings.optimizer.lr_multipliers += (("^discriminator/", 10.0),)  # new, as the head is
-    if cls_base.from_scratch(arg):
-        tllib.fit_small_network(settings)
-    return settings
+    return tllib.fit(settings, arg)

@@ -16,9 +16,9 @@ Not reproduced here: the paper trains AlexNet with a new last layer, and here it
 
 from ml_collections import ConfigDict
 
-from dajax.recipes.base import cans_network, tllib
 from dajax.recipes.base import classification as cls_base
 from dajax.recipes.base import common as base
+from dajax.recipes.base import tllib
 
 VARIANTS = tllib.VARIANTS
 
@@ -26,10 +26,7 @@ VARIANTS = tllib.VARIANTS
 def get_config(arg=None):
     """The recipe; see the module's docstring for the variants."""
     arg = cls_base.parse(arg, VARIANTS)
-    config = cls_base.start("coral", arg)
-    config.coral = stage(arg)
-    config.stages += ("coral",)
-    return config
+    return tllib.recipe("coral", arg, stage(arg))
 
 
 def stage(arg):
@@ -51,11 +48,7 @@ def stage(arg):
             every_steps=500,
         ),
     )
-    if arg.network == "can":
-        cans_network.fit(settings, arg)
-    elif cls_base.from_scratch(arg):  # ours: as configs/dan.py
+    if cls_base.from_scratch(arg):  # ours: as configs/dan.py
         settings.batch_size = 32
         settings.optimizer = ConfigDict(tllib.sgd(lr=0.003, alpha=0.0003, weight_decay=5e-4))
-    if cls_base.from_scratch(arg):
-        tllib.fit_small_network(settings)
-    return settings
+    return tllib.fit(settings, arg)

@@ -17,8 +17,8 @@ Office-31, average of six tasks, ResNet-50 (slides of CAN): 80.4; VisDA-2017 mea
 says which are not). Not reproduced here yet.
 """
 
-from dajax.recipes.base import cans_network, tllib
 from dajax.recipes.base import classification as cls_base
+from dajax.recipes.base import tllib
 
 VARIANTS = tllib.VARIANTS
 
@@ -26,13 +26,9 @@ VARIANTS = tllib.VARIANTS
 def get_config(arg=None):
     """The recipe; see the module's docstring for the variants."""
     arg = cls_base.parse(arg, VARIANTS)
-    config = cls_base.start("dan", arg)
-    if arg.network == "own":  # tllib/alignment/dan.py, ImageClassifier
-        tllib.use_views(config, arg)
-        config.model.update(tllib.bottleneck(arg, norm=False, dropout=0.5))
-    config.dan = stage(arg)
-    config.stages += ("dan",)
-    return config
+    # tllib/alignment/dan.py, ImageClassifier
+    network = tllib.bottleneck(arg, norm=False, dropout=0.5)
+    return tllib.recipe("dan", arg, stage(arg), network)
 
 
 def stage(arg):
@@ -47,11 +43,8 @@ def stage(arg):
         statistic="linear",  # dan.py --non-linear: quadratic
         optimizer=tllib.sgd(lr=0.003, alpha=0.0003, weight_decay=5e-4),
     )
-    if arg.variant == "domainnet":  # dan.sh: 30 epochs of 2,500; from several sources 40 of 5,000
-        settings.steps = 75_000 if cls_base.num_sources(arg) == 1 else 200_000
+    if arg.variant == "domainnet":
+        settings.steps = tllib.domainnet_steps(arg)  # dan.sh
     if arg.network == "can":
-        cans_network.fit(settings, arg)
         settings.update(kernel="can", weight=0.3)  # CAN discrepancy/mmd.py; Office-31/MMD/*.yaml
-    if cls_base.from_scratch(arg):
-        tllib.fit_small_network(settings)
-    return settings
+    return tllib.fit(settings, arg)

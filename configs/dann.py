@@ -18,8 +18,8 @@ ResNet-101: 57.4. How such rows were run is not stated; the settings here are tl
 (configs/base/tllib.py says which are not). Not reproduced here yet.
 """
 
-from dajax.recipes.base import cans_network, tllib
 from dajax.recipes.base import classification as cls_base
+from dajax.recipes.base import tllib
 
 VARIANTS = tllib.VARIANTS
 
@@ -27,13 +27,9 @@ VARIANTS = tllib.VARIANTS
 def get_config(arg=None):
     """The recipe; see the module's docstring for the variants."""
     arg = cls_base.parse(arg, VARIANTS)
-    config = cls_base.start("dann", arg)
-    if arg.network == "own":  # tllib/alignment/dann.py, ImageClassifier
-        tllib.use_views(config, arg)
-        config.model.update(tllib.bottleneck(arg, norm=True, dropout=0.0))
-    config.dann = stage(arg)
-    config.stages += ("dann",)
-    return config
+    # tllib/alignment/dann.py, ImageClassifier
+    network = tllib.bottleneck(arg, norm=True, dropout=0.0)
+    return tllib.recipe("dann", arg, stage(arg), network)
 
 
 def stage(arg):
@@ -52,11 +48,5 @@ def stage(arg):
     if arg.variant == "visda2017":
         settings.steps = 30_000  # dann.sh: 30 epochs of 1,000
     elif arg.variant == "domainnet":
-        # dann.sh: 30 epochs of 2,500; from several sources 40 of 5,000
-        settings.steps = 75_000 if cls_base.num_sources(arg) == 1 else 200_000
-    if arg.network == "can":
-        cans_network.fit(settings, arg)
-        settings.optimizer.lr_multipliers += (("^discriminator/", 10.0),)  # new, as the head is
-    if cls_base.from_scratch(arg):
-        tllib.fit_small_network(settings)
-    return settings
+        settings.steps = tllib.domainnet_steps(arg)  # dann.sh
+    return tllib.fit(settings, arg)

@@ -18,9 +18,9 @@ settings here are tllib's (configs/base/tllib.py says which are not; from severa
 DomainNet too, MCD takes the 75,000 steps of tllib's one source). Not reproduced here yet.
 """
 
-from dajax.recipes.base import cans_network, tllib
 from dajax.recipes.base import classification as cls_base
 from dajax.recipes.base import common as base
+from dajax.recipes.base import tllib
 
 VARIANTS = tllib.VARIANTS
 
@@ -28,13 +28,9 @@ VARIANTS = tllib.VARIANTS
 def get_config(arg=None):
     """The recipe; see the module's docstring for the variants."""
     arg = cls_base.parse(arg, VARIANTS)
-    config = cls_base.start("mcd", arg)
-    if arg.network == "own":  # tllib/alignment/mcd.py, ImageClassifierHead
-        tllib.use_views(config, arg)
-        config.model.update(head_init="torch", dropout=0.5, head_widths=(1024, 1024))
-    config.mcd = stage(arg)
-    config.stages += ("mcd",)
-    return config
+    # tllib/alignment/mcd.py, ImageClassifierHead
+    network = dict(head_init="torch", dropout=0.5, head_widths=(1024, 1024))
+    return tllib.recipe("mcd", arg, stage(arg), network)
 
 
 def stage(arg):
@@ -56,14 +52,13 @@ def stage(arg):
         settings.weight = 1.0  # mcd.py --trade-off
     elif arg.variant == "domainnet":
         settings.update(steps=75_000, weight=120.0)  # mcd.sh: 30 epochs of 2,500; --trade-off
+    tllib.fit(settings, arg)
     if arg.network == "can":
-        cans_network.fit(settings, arg)
         # the features without momentum, as with tllib; the heads at ten times their rate
         settings.classifier_optimizer = settings.optimizer.copy_and_resolve_references()
         settings.classifier_optimizer.update(lr=0.01, lr_multipliers=())
         settings.optimizer.update(momentum=0.0, lr_multipliers=())
     if cls_base.from_scratch(arg):
-        tllib.fit_small_network(settings)
         settings.classifier_optimizer.lr = 0.01
         settings.steps //= 2  # each step passes the network six times
         settings.update(weight=0.3, entropy_weight=0.03)  # tllib's digits (mcd.sh, MNIST2USPS)

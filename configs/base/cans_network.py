@@ -53,5 +53,8 @@ def fit(stage, arg):
             lr=0.001, schedule="inv", alpha=alpha, beta=beta, lr_multipliers=(("head/", 10.0),)
         )
     )
+    if "discriminator_width" in stage:
+        # as new as the head is
+        stage.optimizer.lr_multipliers += (("^discriminator/", 10.0),)
     if not cls_base.from_scratch(arg):
         stage.steps = steps(arg, *cls_base.domains(arg))

@@ -17,10 +17,31 @@ WHAT IS NOT TLLIB'S
 
 from ml_collections import ConfigDict
 
+from dajax.recipes.base import cans_network
 from dajax.recipes.base import classification as cls_base
 from dajax.recipes.base import common as base
 
 VARIANTS = cls_base.with_keys("network")
+
+
+def recipe(name, arg, stage, network=None):
+    """The config of a baseline: the data of a variant, and one stage, after source_only where
+    nothing is pretrained.
+
+    Args:
+      name: of the recipe and of its stage.
+      arg: the parsed argument.
+      stage: the stage's settings.
+      network: keys of config.model, tllib's network, which with network=own comes with tllib's
+        views; None: network and views are CAN's in any case.
+    """
+    config = cls_base.start(name, arg)
+    if network and arg.network == "own":
+        use_views(config, arg)
+        config.model.update(network)
+    config[name] = stage
+    config.stages += (name,)
+    return config
 
 
 def sgd(*, lr, alpha, weight_decay):
@@ -71,11 +92,23 @@ def use_views(config, arg):
     config.data.transform = ConfigDict(config.data.transform.to_dict() | dict(crop=crop))
 
 
-def fit_small_network(stage):
-    """Fits a stage to a network that a source-only stage has trained from scratch: one rate for all
-    of it, ten times fine-tuning's, as configs/can.py has it; about as long as CAN's eight loops
-    (ours).
+def domainnet_steps(arg):
+    """30 epochs of 2,500 steps; from several sources 40 of 5,000 (dann.sh, cdan.sh, dan.sh, jan.sh:
+    --epochs, -i).
     """
-    stage.init_from = "source_only"
-    stage.steps = 1000
-    stage.optimizer.update(lr=0.01, lr_multipliers=())
+    return 75_000 if cls_base.num_sources(arg) == 1 else 200_000
+
+
+def fit(stage, arg):
+    """Fits a stage to the network that the argument names: CAN's, or a small one from scratch.
+
+    The small one has been trained by a source-only stage: one rate for all of it, ten times
+    fine-tuning's, as configs/can.py has it; about as long as CAN's eight loops (ours).
+    """
+    if arg.network == "can":
+        cans_network.fit(stage, arg)
+    if cls_base.from_scratch(arg):
+        stage.init_from = "source_only"
+        stage.steps = 1000
+        stage.optimizer.update(lr=0.01, lr_multipliers=())
+    return stage
