@@ -55,6 +55,7 @@ TABLES = {
             "dan": "DAN",
             "jan": "JAN",
             "mcd": "MCD",
+            "coral": "Deep CORAL",
             "can_weight0": "CAN, CDD weight 0",
             "can_intra_only": "CAN, intra-class only",
             "can": "**CAN**",

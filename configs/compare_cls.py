@@ -9,14 +9,15 @@ all arguments. `folder` trains from random weights without `weights`. How long t
 configs/base/cans_network.py.
 
 Rows: source only, AdaBN, DANN, CDAN, DAN, JAN, MCD, CAN with weight 0 (its schedule without its
-loss), CAN intra-class only, CAN.
+loss), CAN intra-class only, CAN; and Deep CORAL, the last since a workdir of the version without it
+takes further stages at its end only.
 """
 
-from dajax.recipes import can, cdan, dan, dann, jan, mcd
+from dajax.recipes import can, cdan, coral, dan, dann, jan, mcd
 from dajax.recipes.base import classification as cls_base
 
 VARIANTS = cls_base.VARIANTS
-BASELINES = {"dann": dann, "cdan": cdan, "dan": dan, "jan": jan, "mcd": mcd}
+BASELINES = {"dann": dann, "cdan": cdan, "dan": dan, "jan": jan, "mcd": mcd, "coral": coral}
 
 
 def get_config(arg=None):
@@ -25,6 +26,7 @@ def get_config(arg=None):
     arg.network = "can"  # every row's
     config = cls_base.start("compare_cls", arg)
     rows = {name: recipe.stage(arg) for name, recipe in BASELINES.items()} | can.ablations(arg)
+    rows["coral"] = rows.pop("coral")  # to the end: see above
     if cls_base.from_scratch(arg):
         rows = {"adabn": cls_base.adabn()} | rows
     elif arg.variant not in cls_base.LARGE:

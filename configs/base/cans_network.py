@@ -2,8 +2,8 @@
 for the baselines (network=can) the network, optimiser and batch of its MMD files.
 
 Source: kgl-prml/Contrastive-Adaptation-Network-for-Unsupervised-Domain-Adaptation. It has files of
-DAN and JAN (MMD) and of source only (SourceOnly), and none of DANN, CDAN and MCD, which take
-here as many steps and the same optimiser, so that a comparison is of the alignment alone.
+DAN and JAN (MMD) and of source only (SourceOnly), and none of DANN, CDAN, MCD and Deep CORAL, which
+take here as many steps and the same optimiser, so that a comparison is of the alignment alone.
 """
 
 from ml_collections import ConfigDict

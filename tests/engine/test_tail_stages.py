@@ -5,6 +5,7 @@ import shutil
 
 import in_process
 import pytest
+import recipes
 import toy_task
 from toy_task import config
 
@@ -71,6 +72,19 @@ def test_a_further_stage_runs_and_the_finished_one_stays(workdir, tmp_path, caps
     )
     with pytest.raises(UserError, match="another config: second.steps=2 there, 3 now"):
         toy_task.run(config(stages=BOTH), workdir)
+
+
+def test_a_comparison_without_deep_coral_takes_it_at_its_end(tmp_path):
+    """compare_cls had no such stage once; a stage in the middle would be another config."""
+    now, before = (recipes.get_config("compare_cls") for _ in range(2))
+    del before.coral
+    before.stages = tuple(name for name in now.stages if name != "coral")
+    config_check.check_config(before, tmp_path)
+    for name in before.stages:
+        (tmp_path / name / "checkpoints" / "5").mkdir(parents=True)
+    assert config_check.check_config(now, tmp_path) == {}
+    config_check.remember(now, tmp_path)
+    assert json.loads((tmp_path / "config.json").read_text())["stages"] == list(now.stages)
 
 
 def begun(tmp_path, *names):
