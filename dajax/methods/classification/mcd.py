@@ -11,6 +11,8 @@ by target labels. `Classifier.head_widths` gives tllib's hidden layers. Every pa
 dropout, as there.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -76,77 +78,25 @@ def _optimizers(config, model, parts):
 
 def train_step(state, batch, rng, *, config, model, axis_name=None):
     """Steps A, B and num_k times C; batch as alignment.step takes it."""
-    source, target = batch["source"], batch["target"]
-    whole_mask = gather(target["mask"], axis_name)
-
-    def forward(params, batch_stats, rng):
-        """(logits of both heads on the source, their probabilities on the target, batch_stats)."""
-        of_source, of_target, batch_stats = alignment.forward_both(
-            model, params, batch_stats, batch, split_rng(rng, 0), config=config, axis_name=axis_name
-        )
-        masks = source["mask"], target["mask"]
-        norm_sets = _step.SOURCE_NORM_SET, config.target_bn
-        outputs = of_source, of_target
-        moved, passes, rows = batch_stats[SECOND], [(0,), (1,)], None
-        if config.joint_pass:
-            passes, rows = [(0, 1)], alignment.joint_rows(len(source["mask"]), axis_name)
-        second = []
-        for parts in passes:
-            features = jnp.concatenate([outputs[i].features for i in parts])
-            mask = jnp.concatenate([masks[i] for i in parts])
-            logits, moved = apply_head(
-                model,
-                params[SECOND],
-                moved,
-                features,
-                mask,
-                norm_set=norm_sets[parts[0]],
-                axis_name=axis_name,
-                rng=split_rng(rng, 1 + parts[0]),
-                rows=rows,
-            )
-            second += jnp.split(logits, len(parts))
-        batch_stats = {**batch_stats, SECOND: moved}
-        return (
-            (of_source.logits, second[0]),
-            (jax.nn.softmax(of_target.logits), jax.nn.softmax(second[1])),
-            batch_stats,
-        )
-
-    def objective(moving, parts, batch_stats, rng, supervised, adversarial):
-        logits, probabilities, batch_stats = forward(
-            _joined({**parts, **moving}, model), batch_stats, rng
-        )
-        ce = [
-            masked_mean(cross_entropy(x, source["label"]), source["mask"], axis_name)
-            for x in logits
-        ]
-        balance = share(
-            sum(negative_log_balance(gather(p, axis_name), whole_mask) for p in probabilities),
-            axis_name,
-        )
-        apart = masked_mean(classifier_discrepancy(*probabilities), target["mask"], axis_name)
-        loss = supervised * (sum(ce) + config.entropy_weight * balance)
-        loss += adversarial * config.weight * apart
-        terms = {"loss": loss, "ce": ce[0], "ce_second": ce[1]}
-        return loss, (terms | {"balance": balance, "discrepancy": apart}, batch_stats)
-
-    def phase(carry, number, names, supervised, adversarial):
-        """Update `number` of this step, of the networks in `names`: the new (parts, opt_state,
-        batch_stats) and its figures.
-        """
-        parts, opt_state, batch_stats = carry
-        moving = {name: parts[name] for name in names}
-        own = split_rng(rng, number)
-        grads, (terms, batch_stats) = jax.grad(objective, has_aux=True)(
-            moving, parts, batch_stats, own, supervised, adversarial
-        )
-        grads = total(grads, axis_name)
-        parts, opt_state = _step.update_parts(optimizers, grads, opt_state, parts)
-        return (parts, opt_state, batch_stats), terms | {"grad_norm": optax.global_norm(grads)}
-
+    whole_mask = gather(batch["target"]["mask"], axis_name)
     parts = _split(state.params, model)
     optimizers = _optimizers(config, model, parts)
+
+    def phase(carry, number, names, supervised, adversarial):
+        """Update `number` of this step, of the networks in `names`, on _loss with these factors."""
+        loss_of = functools.partial(
+            _loss,
+            batch=batch,
+            whole_mask=whole_mask,
+            rng=split_rng(rng, number),
+            supervised=supervised,
+            adversarial=adversarial,
+            config=config,
+            model=model,
+            axis_name=axis_name,
+        )
+        return _update(carry, names, loss_of, optimizers, axis_name)
+
     carry = parts, state.opt_state, state.batch_stats
     carry, a = phase(carry, 0, (GENERATOR, CLASSIFIERS), 1.0, 0.0)
     carry, b = phase(carry, 1, (CLASSIFIERS,), 1.0, -1.0)
@@ -175,3 +125,96 @@ def train_step(state, batch, rng, *, config, model, axis_name=None):
         opt_state=opt_state,
     )
     return after, total(shares, axis_name) | figures
+
+
+def _update(carry, names, loss_of, optimizers, axis_name):
+    """One update of some of the parts, the others standing still.
+
+    Args:
+      carry: (parts, opt_state, batch_stats). names: the parts that move.
+      loss_of: f(parts, batch_stats) -> (this device's share of the loss, ({name: share},
+        batch_stats)).
+
+    Returns:
+      (carry after it, {name: share} with "grad_norm").
+    """
+    parts, opt_state, batch_stats = carry
+    grads, (terms, batch_stats) = jax.grad(
+        lambda moving: loss_of({**parts, **moving}, batch_stats), has_aux=True
+    )({name: parts[name] for name in names})
+    grads = total(grads, axis_name)
+    parts, opt_state = _step.update_parts(optimizers, grads, opt_state, parts)
+    return (parts, opt_state, batch_stats), terms | {"grad_norm": optax.global_norm(grads)}
+
+
+def _loss(
+    parts,
+    batch_stats,
+    *,
+    batch,
+    whole_mask,
+    rng,
+    supervised,
+    adversarial,
+    config,
+    model,
+    axis_name,
+):
+    """supervised * L + adversarial * weight * mean |p_1 - p_2|: see _update's loss_of.
+
+    Args:
+      whole_mask: the target's, bool, of the batch of all devices.
+      supervised, adversarial: factors; 0 leaves a term out.
+    """
+    source, target = batch["source"], batch["target"]
+    logits, probabilities, batch_stats = _see(
+        _joined(parts, model),
+        batch_stats,
+        batch,
+        rng,
+        config=config,
+        model=model,
+        axis_name=axis_name,
+    )
+    ce = [masked_mean(cross_entropy(x, source["label"]), source["mask"], axis_name) for x in logits]
+    balance = share(
+        sum(negative_log_balance(gather(p, axis_name), whole_mask) for p in probabilities),
+        axis_name,
+    )
+    apart = masked_mean(classifier_discrepancy(*probabilities), target["mask"], axis_name)
+    loss = supervised * (sum(ce) + config.entropy_weight * balance)
+    loss += adversarial * config.weight * apart
+    terms = {"loss": loss, "ce": ce[0], "ce_second": ce[1]}
+    return loss, (terms | {"balance": balance, "discrepancy": apart}, batch_stats)
+
+
+def _see(params, batch_stats, batch, rng, *, config, model, axis_name):
+    """(logits of both heads on the source, their probabilities on the target, batch_stats)."""
+    *outputs, batch_stats = alignment.forward_both(
+        model, params, batch_stats, batch, split_rng(rng, 0), config=config, axis_name=axis_name
+    )
+    masks = batch["source"]["mask"], batch["target"]["mask"]
+    norm_sets = _step.SOURCE_NORM_SET, config.target_bn
+    moved, passes, rows = batch_stats[SECOND], [(0,), (1,)], None
+    if config.joint_pass:
+        passes, rows = [(0, 1)], alignment.joint_rows(len(masks[0]), axis_name)
+    second = []
+    for domains in passes:
+        logits, moved = apply_head(
+            model,
+            params[SECOND],
+            moved,
+            jnp.concatenate([outputs[i].features for i in domains]),
+            jnp.concatenate([masks[i] for i in domains]),
+            norm_set=norm_sets[domains[0]],
+            axis_name=axis_name,
+            rng=split_rng(rng, 1 + domains[0]),
+            rows=rows,
+        )
+        second += jnp.split(logits, len(domains))
+    of_source, of_target = outputs
+    return (
+        (of_source.logits, second[0]),
+        (jax.nn.softmax(of_target.logits), jax.nn.softmax(second[1])),
+        {**batch_stats, SECOND: moved},
+    )

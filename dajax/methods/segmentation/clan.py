@@ -96,64 +96,32 @@ def train_step(state, batch, _rng, *, config, model, axis_name=None):
         and mask. With the authors' random scale an image's size differs from its label's:
         predictions are made at the label's size, the target's at config.target_hw.
     """
-    source, target, adversarial = batch["source"], batch["target"], config.adversarial
-    shared = dict(config=config, axis_name=axis_name)
+    source, target = batch["source"], batch["target"]
+    own, discriminator = state.params[model.network], state.params[DISCRIMINATOR]
+    passes = dict(config=config, model=model, axis_name=axis_name)
     fade = damping(state.step.astype(jnp.float32), config)
     # Plain up to and including the warm-up's last step; adaptive from the first step where there is
     # none (the paper).
     is_adaptive = state.step > config.warmup_steps if config.warmup_steps else jnp.ones((), bool)
 
-    def see(own, batch_stats, part, size_hw):
-        return segmenter.see(
-            {model.network: own}, batch_stats, part, size_hw, model=model, **shared
-        )
-
-    def adaptive_weights(disagreement):
-        weights = self_adaptive_weights(
-            disagreement, epsilon=adversarial.epsilon, local_weight=adversarial.local_weight
-        )
-        return jnp.where(is_adaptive, weights, jnp.ones_like(weights))
-
-    def supervised(own):
-        seen, batch_stats = see(own, state.batch_stats, source, segmenter.label_size(source))
-        both = seen.aux_logits + seen.logits
-        if config.loss.on == "ensemble":
-            seen = seen._replace(logits=both, aux_logits=None)
-        second, first = segmenter.supervised(seen, source, **shared)
-        loss = second if first is None else first + second
-        return loss, (jax.nn.softmax(both), batch_stats)
-
-    def fooling(own, batch_stats):
-        seen, batch_stats = see(own, batch_stats, target, tuple(config.target_hw))
-        first, second = seen.aux_logits, seen.logits
-        disagreement, probabilities = discrepancy_map(first, second), jax.nn.softmax(first + second)
-        weights = adaptive_weights(
-            disagreement if config.differentiate_map else jax.lax.stop_gradient(disagreement)
-        )
-        adv = _judged(
-            state.params[DISCRIMINATOR], probabilities, target, SOURCE_LABEL, weights, **shared
-        )
-        heads = [own[head] for head in HEADS]
-        cosine = share(weight_cosine(*heads, with_biases=config.weight_loss_with_biases), axis_name)
-        loss = fade * (adversarial.weight * adv + config.weight_loss * cosine)
-        return loss, (adv, cosine, disagreement, probabilities, batch_stats)
-
-    def discriminating(discriminator, source_probabilities, target_probabilities, disagreement):
-        plain, weights = jnp.ones(()), adaptive_weights(disagreement)
-        real = _judged(discriminator, source_probabilities, source, SOURCE_LABEL, plain, **shared)
-        fake = _judged(discriminator, target_probabilities, target, TARGET_LABEL, weights, **shared)
-        return real + fake, (real, fake)
-
     # Two gradients instead of one of the sum: the source's activations are gone before the target's
     # are made.
-    own = state.params[model.network]
-    (seg, (source_probabilities, stats)), seg_grads = jax.value_and_grad(supervised, has_aux=True)(
-        own
+    (seg, (source_probabilities, stats)), seg_grads = jax.value_and_grad(_supervised, has_aux=True)(
+        own, state.batch_stats, source, **passes
     )
-    (extra, aux), adv_grads = jax.value_and_grad(fooling, has_aux=True)(own, stats)
+    (extra, aux), adv_grads = jax.value_and_grad(_fooling, has_aux=True)(
+        own, stats, discriminator, target, fade, is_adaptive, **passes
+    )
     adv, cosine, disagreement, target_probabilities, stats = aux
-    (_, (real, fake)), judge_grads = jax.value_and_grad(discriminating, has_aux=True)(
-        state.params[DISCRIMINATOR], source_probabilities, target_probabilities, disagreement
+    weights = _adaptive_weights(disagreement, is_adaptive, config)
+    (_, (real, fake)), judge_grads = jax.value_and_grad(_discriminating, has_aux=True)(
+        discriminator,
+        batch,
+        source_probabilities,
+        target_probabilities,
+        weights,
+        config=config,
+        axis_name=axis_name,
     )
 
     grads = {model.network: jax.tree.map(jnp.add, seg_grads, adv_grads), DISCRIMINATOR: judge_grads}
@@ -173,3 +141,98 @@ def train_step(state, batch, _rng, *, config, model, axis_name=None):
     return _step.finish_networks(
         state, grads, stats, shares, optimizers=optimizers, axis_name=axis_name
     )
+
+
+def _supervised(own, batch_stats, source, *, config, model, axis_name):
+    """G's loss on the source: (share, (probabilities of the summed heads float32 [N, H, W, K],
+    batch_stats)).
+    """
+    seen, batch_stats = segmenter.see(
+        {model.network: own},
+        batch_stats,
+        source,
+        segmenter.label_size(source),
+        config=config,
+        model=model,
+        axis_name=axis_name,
+    )
+    both = seen.aux_logits + seen.logits
+    if config.loss.on == "ensemble":
+        seen = seen._replace(logits=both, aux_logits=None)
+    second, first = segmenter.supervised(seen, source, config=config, axis_name=axis_name)
+    loss = second if first is None else first + second
+    return loss, (jax.nn.softmax(both), batch_stats)
+
+
+def _fooling(
+    own, batch_stats, discriminator, target, fade, is_adaptive, *, config, model, axis_name
+):
+    """G's loss on the target and on its own heads' weights.
+
+    Args:
+      fade: of `damping`. is_adaptive: bool scalar, whether M weighs the pixels yet.
+
+    Returns:
+      (share, (shares of its two terms without weights, M float32 [N, H, W], probabilities float32
+        [N, H, W, K], batch_stats)).
+    """
+    seen, batch_stats = segmenter.see(
+        {model.network: own},
+        batch_stats,
+        target,
+        tuple(config.target_hw),
+        config=config,
+        model=model,
+        axis_name=axis_name,
+    )
+    first, second = seen.aux_logits, seen.logits
+    disagreement, probabilities = discrepancy_map(first, second), jax.nn.softmax(first + second)
+    seen_map = disagreement if config.differentiate_map else jax.lax.stop_gradient(disagreement)
+    weights = _adaptive_weights(seen_map, is_adaptive, config)
+    adv = _judged(
+        discriminator,
+        probabilities,
+        target,
+        SOURCE_LABEL,
+        weights,
+        config=config,
+        axis_name=axis_name,
+    )
+    heads = [own[head] for head in HEADS]
+    cosine = share(weight_cosine(*heads, with_biases=config.weight_loss_with_biases), axis_name)
+    loss = fade * (config.adversarial.weight * adv + config.weight_loss * cosine)
+    return loss, (adv, cosine, disagreement, probabilities, batch_stats)
+
+
+def _discriminating(
+    discriminator,
+    batch,
+    source_probabilities,
+    target_probabilities,
+    weights,
+    *,
+    config,
+    axis_name,
+):
+    """D's loss: (share, shares of its term on the source and of that on the target, whose pixels
+    have `weights`, float32 [N, H, W]).
+    """
+    source, target, shared = (
+        batch["source"],
+        batch["target"],
+        dict(config=config, axis_name=axis_name),
+    )
+    plain = jnp.ones(())
+    real = _judged(discriminator, source_probabilities, source, SOURCE_LABEL, plain, **shared)
+    fake = _judged(discriminator, target_probabilities, target, TARGET_LABEL, weights, **shared)
+    return real + fake, (real, fake)
+
+
+def _adaptive_weights(disagreement, is_adaptive, config):
+    """eps + lambda_local M of every pixel, or ones as long as M does not weigh yet: like M."""
+    weights = self_adaptive_weights(
+        disagreement,
+        epsilon=config.adversarial.epsilon,
+        local_weight=config.adversarial.local_weight,
+    )
+    return jnp.where(is_adaptive, weights, jnp.ones_like(weights))
