@@ -23,12 +23,11 @@ from dajax.engine import (
 )
 from dajax.engine.config_check import (
     check_config,
-    check_data,
-    check_weights,
     flatten,
     forget_unless_begun,
     remember,
 )
+from dajax.engine.fingerprints import check_data, check_weights
 from dajax.engine.signals import StopFlag
 from dajax.engine.train import Stage, fit
 from dajax.errors import UserError

@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 from dajax.cli import recipe, sweep_plan
-from dajax.engine import config_check, environment, run_output, stages
+from dajax.engine import config_check, environment, fingerprints, run_output, stages
 from dajax.engine.signals import StopFlag
 from dajax.errors import UserError
 from data_pipeline.classification import folder
@@ -46,7 +46,7 @@ def photos(tmp_path):
 
 
 def opened(root):
-    """Domains of the folders, as tasks.classification opens them, as far as config_check looks."""
+    """Domains of the folders, as tasks.classification opens them, as far as fingerprints looks."""
     (source,), target = folder.read_domains(root, ("shop",), "desk")
     return types.SimpleNamespace(
         source=source,
@@ -60,7 +60,7 @@ def opened(root):
 def begin(root, workdir):
     workdir.mkdir()
     config_check.check_config(can(root), workdir)
-    config_check.check_data(opened(root), workdir)
+    fingerprints.check_data(opened(root), workdir)
 
 
 def test_data_that_have_moved_are_the_same_data(photos, tmp_path):
@@ -68,7 +68,7 @@ def test_data_that_have_moved_are_the_same_data(photos, tmp_path):
     there = photos.rename(tmp_path / "there")
     places = config_check.check_config(can(there), tmp_path / "run")
     assert places == {"data.root": (str(photos), str(there))}
-    config_check.check_data(opened(there), tmp_path / "run")
+    fingerprints.check_data(opened(there), tmp_path / "run")
     config_check.remember(can(there), tmp_path / "run")
     assert json.loads((tmp_path / "run" / "config.json").read_text())["data"]["root"] == str(there)
     assert config_check.check_config(can(there), tmp_path / "run") == {}
@@ -93,33 +93,33 @@ def test_new_content_under_old_names_is_noticed(photos, tmp_path):
     with pytest.raises(
         UserError, match=r"as many images of desk \(target\), but other files or labels"
     ):
-        config_check.check_data(opened(photos), tmp_path / "run")
+        fingerprints.check_data(opened(photos), tmp_path / "run")
     picture.write_bytes(picture.read_bytes()[:-1])
-    config_check.check_data(opened(photos), tmp_path / "run")
+    fingerprints.check_data(opened(photos), tmp_path / "run")
     shutil.copy(picture, picture.with_name("3.png"))
     with pytest.raises(UserError, match="target set is another: count was 6, is 7, fingerprint"):
-        config_check.check_data(opened(photos), tmp_path / "run")
+        fingerprints.check_data(opened(photos), tmp_path / "run")
 
 
 def test_a_workdir_of_the_version_before_goes_on_and_learns_the_sizes(photos, tmp_path):
     begin(photos, tmp_path / "run")
     path = tmp_path / "run" / "dataset.json"
-    newer, old = json.loads(path.read_text()), config_check._describe(opened(photos), 1)
+    newer, old = json.loads(path.read_text()), fingerprints._describe(opened(photos), 1)
     assert (
         "fingerprint_version" not in old
         and old["source"]["fingerprint"] != newer["source"]["fingerprint"]
     )
     path.write_text(json.dumps(old))
-    config_check.check_data(opened(photos), tmp_path / "run", mode="eval")
+    fingerprints.check_data(opened(photos), tmp_path / "run", mode="eval")
     assert json.loads(path.read_text()) == old, "eval writes nothing"
-    config_check.check_data(opened(photos), tmp_path / "run")
+    fingerprints.check_data(opened(photos), tmp_path / "run")
     assert json.loads(path.read_text()) == newer
     path.write_text(json.dumps(old | {"target": old["target"] | {"fingerprint": 1}}))
     with pytest.raises(UserError, match=r"desk \(target\), but other files"):
-        config_check.check_data(opened(photos), tmp_path / "run")
+        fingerprints.check_data(opened(photos), tmp_path / "run")
     path.write_text(json.dumps(newer | {"fingerprint_version": 3}))
     with pytest.raises(UserError, match="newer dajax"):
-        config_check.check_data(opened(photos), tmp_path / "run")
+        fingerprints.check_data(opened(photos), tmp_path / "run")
 
 
 def test_fingerprints_look_at_sizes_of_images_and_labels_and_at_records_between_the_ends(tmp_path):
@@ -149,7 +149,7 @@ def test_other_weights_are_refused_where_a_stage_has_yet_to_load_them(tmp_path):
     workdir, a, b = tmp_path / "run", tmp_path / "a.pth", tmp_path / "b.pth"
     workdir.mkdir()
     a.write_bytes(b"weights"), b.write_bytes(b"others!")
-    check = lambda path, is_needed=True, **more: config_check.check_weights(
+    check = lambda path, is_needed=True, **more: fingerprints.check_weights(
         str(path), workdir, is_needed=is_needed, is_begun=False, places={}, **more
     )
     check("")
@@ -177,10 +177,10 @@ def test_weights_of_a_workdir_that_has_no_checksum_stay_where_they_are(tmp_path)
     with pytest.raises(
         UserError, match="begun with config.model.weights=/old/a.pth, and no weights.json"
     ):
-        config_check.check_weights(
+        fingerprints.check_weights(
             str(file), tmp_path, is_needed=True, is_begun=True, places=places
         )
-    config_check.check_weights(str(file), tmp_path, is_needed=True, is_begun=True, places={})
+    fingerprints.check_weights(str(file), tmp_path, is_needed=True, is_begun=True, places={})
     assert json.loads((tmp_path / "weights.json").read_text())["bytes"] == 7
 
 
@@ -329,7 +329,7 @@ def test_a_damaged_json_is_one_line_that_names_it_and_the_remedy(photos, tmp_pat
     def check():
         config_check.check_config(can(photos), workdir)
         environment.check(workdir, "train")
-        config_check.check_data(opened(photos), workdir)
+        fingerprints.check_data(opened(photos), workdir)
 
     with pytest.raises(UserError) as error:
         check()
@@ -350,10 +350,10 @@ def test_an_object_that_lacks_what_it_should_have_is_damaged(photos, tmp_path):
     path = tmp_path / "run" / "dataset.json"
     path.write_text("{}")
     with pytest.raises(UserError, match="dataset.json: is damaged .it has no 'class_names'"):
-        config_check.check_data(opened(photos), tmp_path / "run")
+        fingerprints.check_data(opened(photos), tmp_path / "run")
     path.unlink(), path.mkdir()
     with pytest.raises(UserError, match="dataset.json: cannot be read .Is a directory"):
-        config_check.check_data(opened(photos), tmp_path / "run")
+        fingerprints.check_data(opened(photos), tmp_path / "run")
 
 
 GOOD = {
