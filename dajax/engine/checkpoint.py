@@ -1,5 +1,5 @@
-"""Orbax, in one file. A checkpoint is a TrainState as plain numpy (no device, no sharding), a small
-JSON beside it, and the checksums of all its files, without which no reader takes it.
+"""The checkpoints of a stage: which of them are kept, which one is taken, and what is said of those
+that are damaged. What one of them is: checkpoint_folder.py.
 """
 
 import concurrent.futures
@@ -8,16 +8,14 @@ import dataclasses
 import os
 import pathlib
 import shutil
-import sys
 from typing import Any
 
 import flax.serialization
 import jax
 import numpy as np
-import orbax.checkpoint as ocp
 
 from dajax import console
-from dajax.engine import checksums, storage
+from dajax.engine import checkpoint_folder, checksums, storage
 from dajax.engine.checksums import Damaged
 from dajax.errors import UserError
 from dajax.state import to_host
@@ -30,8 +28,6 @@ _SPARE_BYTES = 4 * 2**20
 _UNFINISHED, _REMOVED, _DAMAGED = ".unfinished", ".removed", ".damaged"
 # the last: of the versions before checksums
 _REMAINS = (f"*{_UNFINISHED}*", f"*{_REMOVED}", "*.orbax-checkpoint-tmp*")
-# key of the JSON: tells a list that is lost from a checkpoint that is older than such lists
-_HAS_CHECKSUMS = "checksums"
 
 
 class Checkpoints:
@@ -157,19 +153,11 @@ class Checkpoints:
         """In the thread. Orbax takes its own name for what is unfinished, and renames; the
         checksums come before ours.
         """
-        _WithoutLateCallbacks.install()
         unfinished = self.directory / f"{step}{_UNFINISHED}"
-        args = ocp.args.Composite(
-            state=ocp.args.StandardSave(tree),
-            meta=ocp.args.JsonSave({_HAS_CHECKSUMS: checksums.NAME} | meta),
-        )
         try:
-            with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as orbax:
-                orbax.save(unfinished, args=args, force=True)
-            checksums.write(unfinished)
-            _sync(unfinished)
+            checkpoint_folder.write(unfinished, tree, meta)
             os.rename(unfinished, self.directory / str(step))
-            _sync(self.directory)
+            checkpoint_folder.sync(self.directory)
         except BaseException:
             # what is half written may be what fills the disk
             for remains in self.directory.glob(f"{unfinished.name}*"):
@@ -225,8 +213,8 @@ def newest_whole_step(directory):
     for step in reversed(steps(directory)):
         folder = pathlib.Path(directory).absolute() / str(step)
         with contextlib.suppress(Damaged):
-            if not _verify(folder):
-                _open(folder)
+            if not checkpoint_folder.verify(folder):
+                checkpoint_folder.read(folder)
             return step
     return None
 
@@ -280,7 +268,7 @@ def _newest_whole(directory, candidates, meta_types):
     damaged = {}
     for step in reversed(candidates):
         try:
-            tree, meta, is_verified = _open(directory / str(step))
+            tree, meta, is_verified = checkpoint_folder.read(directory / str(step))
             _check_types(meta, meta_types)
         except Damaged as error:
             damaged[step] = str(error)
@@ -310,86 +298,9 @@ def _damage(directory, step, why):
     return f"{directory}: the checkpoint of step {step} is damaged ({why})"
 
 
-def _open(folder):
-    """(tree, meta, whether checksums vouch for them) of one checkpoint.
-
-    Nothing is parsed before its checksum is right. A checkpoint of the versions before checksums is
-    read for what it says; of its damage only what stops the parsers is noticed.
-
-    Raises:
-      Damaged: naming the file.
-      UserError: it is whole, but cannot be read.
-    """
-    is_verified = _verify(folder)
-    _WithoutLateCallbacks.install()
-    try:
-        with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as orbax:
-            args = ocp.args.Composite(state=ocp.args.StandardRestore(), meta=ocp.args.JsonRestore())
-            restored = orbax.restore(folder, args=args)
-        tree, meta, step = restored["state"], dict(restored["meta"]), int(restored["state"]["step"])
-    # bytes that nothing vouches for make half a dozen parsers raise whatever they like
-    except Exception as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
-        if is_verified:
-            raise UserError(
-                f"{folder}: is what was written, but orbax-checkpoint {ocp.__version__} cannot read"
-                f" it ({reason}); install the version that results.json names"
-            ) from error
-        raise Damaged(f"it cannot be read: {reason}") from error
-    if meta.pop(_HAS_CHECKSUMS, None) and not is_verified:
-        raise Damaged(f"{checksums.NAME} is missing")
-    if step != int(folder.name):
-        raise Damaged(f"it holds step {step}")
-    return tree, meta, is_verified
-
-
-def _verify(folder):
-    try:
-        return checksums.verify(folder)
-    except OSError as error:
-        reason, remedy = storage.cause(error)
-        raise UserError(f"{folder}: cannot be read: {reason}; {remedy}") from error
-
-
 def _unwritable(directory, error):
     reason, remedy = storage.cause(error)
     return (
         f"{directory}: cannot be written to: {reason}. To go on, {remedy}, then run the same"
         " command again"
     )
-
-
-class _WithoutLateCallbacks:
-    """A `sys.unraisablehook` that leaves out one kind of noise.
-
-    When one array of a checkpoint cannot be written or read, Orbax closes its event loop while
-    TensorStore is still at the others. Each of those then prints a stack trace that nobody can act
-    on.
-    """
-
-    def __init__(self, hook):
-        self._hook = hook
-
-    def __call__(self, unraisable):
-        if not (
-            unraisable.exc_type is RuntimeError
-            and str(unraisable.exc_value) == "Event loop is closed"
-        ):
-            self._hook(unraisable)
-
-    @classmethod
-    def install(cls):
-        """For good, since nothing tells when the last one has come."""
-        if not isinstance(sys.unraisablehook, cls):
-            sys.unraisablehook = cls(sys.unraisablehook)
-
-
-def _sync(folder):
-    """Makes the names in a folder outlive a power failure, as `os.fsync` does for the bytes of a
-    file.
-    """
-    number = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(number)
-    finally:
-        os.close(number)
