@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from compare import assert_trees_close
+from deeplab_settings import RESNET101, SMALL
 from ml_collections import ConfigDict
 from recipe_weights import recipe_state_dict, relative_error, shapes_of, tap_errors
 
@@ -20,36 +21,12 @@ from dajax.models.seg_weights import from_torch_segmenter
 # tests/golden/README.md: float32, max |a - b| / max |b|; a wrong dilation, stride place, pooling or
 # branch gives 1e-2 or more
 TOLERANCE = 1e-4
-RESNET101 = ConfigDict(
-    dict(
-        backbone="resnet101",
-        topology="caffe",
-        widths=(),
-        heads="single",
-        head_bias=True,
-        head_init="normal",
-        aspp_branches=4,
-        aspp_rates=(6, 12, 18, 24),
-        norm="train",
-        train_norm_affine=False,
-        dtype="float32",
-    )
-)
-SMALL = ConfigDict(
-    RESNET101.to_dict()
-    | dict(
-        backbone="resnet_small",
-        widths=(4, 6, 8, 8),
-        aspp_rates=(1, 2, 4, 6),
-        train_norm_affine=True,
-    )
-)
 # odd; even, where ceil pooling shows; room for every tap
 SIZES = ("s65x97", "s64x96", pytest.param("s201x217", marks=pytest.mark.slow))
 
 
 def make(base, num_classes=19, num_domains=1, **settings):
-    return build_segmenter(ConfigDict(base.to_dict() | settings), num_classes, num_domains)
+    return build_segmenter(ConfigDict(base | settings), num_classes, num_domains)
 
 
 def make_short(**settings):

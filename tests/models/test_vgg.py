@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from deeplab_settings import VGG16
 from ml_collections import ConfigDict
 from recipe_weights import recipe_state_dict, relative_error, shapes_of, tap_errors
 
@@ -24,20 +25,7 @@ TAPS = {
 
 
 def make(**settings):
-    config = dict(
-        backbone="vgg16",
-        topology="caffe",
-        widths=(),
-        heads="single",
-        head_bias=True,
-        head_init="normal",
-        aspp_branches=2,
-        aspp_rates=(6, 12, 18, 24),
-        norm="train",
-        train_norm_affine=False,
-        dtype="float32",
-    )
-    return build_segmenter(ConfigDict(config | settings), 19, 1)
+    return build_segmenter(ConfigDict(VGG16 | settings), 19, 1)
 
 
 def load(model, salt):
