@@ -9,9 +9,15 @@ from dajax.engine.config_check import flatten
 
 
 def write_results(workdir, mode, content):
-    """Writes results.json (mode "train") or eval.json (mode "eval")."""
+    """Writes results.json (mode "train") or eval.json (mode "eval").
+
+    A finished run that is called again keeps its results.json: versions and devices in it are those
+    that made the figures.
+    """
     if mode == "train":
-        json_files.write(workdir / "results.json", content)
+        path = workdir / "results.json"
+        if not _has_figures(path, content["stages"]):
+            json_files.write(path, content)
         return
     try:
         json_files.write(workdir / "eval.json", content)
@@ -20,6 +26,14 @@ def write_results(workdir, mode, content):
             f"{workdir / 'eval.json'}: cannot be written ({error.strerror}); the figures are in the"
             " table alone"
         )
+
+
+def _has_figures(path, stages):
+    """Whether a whole results.json is there with these figures."""
+    try:
+        return json_files.parse(path.read_bytes())["stages"] == stages
+    except (OSError, ValueError, KeyError):
+        return False
 
 
 def print_header(config, workdir, devices, data_lines):

@@ -279,3 +279,16 @@ def test_what_is_not_finite_reaches_no_checkpoint(tmp_path, monkeypatch, spoils,
         np.isfinite(leaf).all()
         for leaf in tiny.final_state(tmp_path / "run", "source_only").values()
     )
+
+
+def test_a_finished_run_that_is_called_again_keeps_what_made_its_figures(finished, tmp_path):
+    workdir = copy_without(finished, tmp_path)
+    path = workdir / "results.json"
+    made_elsewhere = json.loads(path.read_text()) | {"devices": "8 x another"}
+    path.write_text(json.dumps(made_elsewhere))
+    stages.run(classification(), workdir, "train")
+    assert json.loads(path.read_text()) == made_elsewhere
+    path.write_text(json.dumps(made_elsewhere | {"stages": {}}))  # of other figures
+    stages.run(classification(), workdir, "train")
+    mended = json.loads(path.read_text())
+    assert mended["stages"] == made_elsewhere["stages"] and "another" not in mended["devices"]
