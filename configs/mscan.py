@@ -6,6 +6,12 @@ CAN on the merged sources.
   python run.py --config=mscan:domainnet,root=DIR,target=clipart,weights=FILE
   python run.py --config=mscan:office31,root=DIR,source=amazon+dslr,weights=FILE
 
+The slides do not say over what the cross-entropies in BSA's weights are taken; `bsa` does:
+
+  python run.py --config=mscan:bsa=batch      the batch of the step
+  python run.py --config=mscan:bsa=average    the batches so far, a moving average
+  python run.py --config=mscan:bsa=source     the whole source, measured at each clustering
+
 FILE is resnet101-5d3b4d8f.pth, with office31 resnet50-19c8e357.pth: configs/base/classification.py
 says where they are to be had, and has all arguments. Without `source`, domainnet takes the five
 other domains.
@@ -25,7 +31,8 @@ slides leave open; the other values here are those of configs/can.py.
 from dajax.recipes import can
 from dajax.recipes.base import classification as cls_base
 
-VARIANTS = cls_base.VARIANTS
+VARIANTS = cls_base.with_keys("bsa")
+BSA = "batch"  # where the argument names none; all three are ours
 DIGITS = "outline+stencil+noise"  # printed type, the fourth world, is what configs/can.py has
 
 
@@ -35,6 +42,8 @@ def get_config(arg=None):
     if arg.variant == "digits" and not arg.source:
         arg.source = DIGITS
     config = cls_base.start("mscan", arg)
+    if arg.bsa not in ("", BSA):
+        config.name += f"-bsa_{arg.bsa}"
     num_sources = cls_base.num_sources(arg)
     if num_sources < 2:
         raise ValueError(
@@ -42,10 +51,9 @@ def get_config(arg=None):
         )
     rows = {
         "can_merged": can.stage(arg),
-        "mscan_without_bsa": mscan_stage(arg, num_sources),
+        "mscan_without_bsa": mscan_stage(arg, num_sources, with_bsa=False),
         "mscan": mscan_stage(arg, num_sources),
     }
-    rows["mscan_without_bsa"].weighting = "uniform"
     if arg.variant == "digits":
         # three worlds are three times the images; about what configs/can.py takes
         for row in rows.values():
@@ -57,14 +65,23 @@ def get_config(arg=None):
     return config
 
 
-def mscan_stage(arg, num_sources):
+def mscan_stage(arg, num_sources, *, with_bsa=True):
     """CAN's stage for a variant with what MSCAN adds (slides)."""
     stage = can.stage(arg)
     stage.update(
         method="mscan",
         target_bn=num_sources,  # normalisation per domain, the target's the last
-        weighting="bsa",  # F_e = 1 / CE_e; "uniform": none
         weight_stop_gradient=True,  # ours, the slides leave it open
+        **(boundary_sensitive(arg.bsa or BSA) if with_bsa else dict(weighting="uniform")),
     )
     stage.clustering.ensemble = "mean"  # ours, the slides leave it open
     return stage
+
+
+def boundary_sensitive(over):
+    """The keys of F_e = 1 / CE_e (slides), with the cross-entropy over the images that `over`
+    names.
+    """
+    if over == "average":
+        return dict(weighting="bsa_average", bsa_momentum=0.99)  # ours: about a hundred batches
+    return dict(weighting={"batch": "bsa", "source": "bsa_source"}[over])

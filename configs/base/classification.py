@@ -48,6 +48,7 @@ KEYS = dict(
     backbone=("", "resnet50", "resnet101"),
     size=0,
     network=("own", "can"),
+    bsa=("", "batch", "average", "source"),
 )
 DOMAINNET = ("clipart", "infograph", "painting", "quickdraw", "real", "sketch")
 SIZE_FROM_SCRATCH, SIZE_WITH_WEIGHTS = 64, 224

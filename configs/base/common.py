@@ -116,7 +116,9 @@ def _value_of(key, text, default):
         return True
     if isinstance(default, tuple):
         if text not in default:
-            raise ValueError(f"configuration argument '{key}={text}': known: {', '.join(default)}")
+            raise ValueError(
+                f"configuration argument '{key}={text}': known: {', '.join(filter(None, default))}"
+            )
         return text
     try:
         return type(default)(text)

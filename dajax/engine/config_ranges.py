@@ -115,6 +115,7 @@ RANGES = {
         ("lr", "weight_decay", "lr_multipliers", "power", "alpha", "beta"), NOT_NEGATIVE
     ),
     "momentum": DECAY,
+    "bsa_momentum": DECAY,
     "betas": DECAY,
     "dropout": DECAY,
     "optimizer.gamma": Range(0, 1, is_open=True),

@@ -20,8 +20,7 @@ def source_weights(
     """w_e = (1 / ce_e) / sum_i (1 / ce_i), which sum to 1.
 
     Args:
-      cross_entropies: float32 [E], of this batch (the slides do not say whether they take the
-        batch's or an average).
+      cross_entropies: float32 [E]. The slides do not say over what images; the method decides.
       weighting: "bsa", the formula above. "uniform", 1 / E each, and "one", 1 each, are the two
         readings of the slides' ablation "w/o BSA".
       stop_gradient: whether the weights are constants for the gradient (ours; the slides do not

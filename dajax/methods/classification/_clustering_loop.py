@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dajax.losses.classification import cross_entropy
 from dajax.methods import _step
 from dajax.models.apply import feature_width, inference, init_network
 from dajax.ops import clustering
@@ -116,25 +117,30 @@ def passes(state, *, data, config, model):
 
 
 def source_centers(source, *, norm_set, variables, data, config, model, name):
-    """Class sums of a source's features: float32 [K, D]; evaluation mode, training views
-    (solver/utils.get_centers).
+    """One pass over a source; evaluation mode, training views (solver/utils.get_centers).
 
     Args:
       source: key of data.sets; norm_set: its set of normalisation statistics.
+
+    Returns:
+      (class sums of its features: float32 [K, D]; mean cross-entropy of its images: float).
     """
-    embed, centers = inference(model, norm_set, data.devices), None
+    embed, centers, entropies = inference(model, norm_set, data.devices), None, 0.0
     for batch in data.sequence(
         source, config.clustering.batch_size, views="train", name=f"{name} {source}"
     ):
-        features = embed(variables, batch["image"]).features
+        output = embed(variables, batch["image"])
+        labels = jnp.where(batch["mask"], batch["label"], -1)  # int32 [N]
         features = (
-            clustering.normalize(features) if config.clustering.normalize_features else features
+            clustering.normalize(output.features)
+            if config.clustering.normalize_features
+            else output.features
         )
-        sums = clustering.class_sums(
-            features, jnp.where(batch["mask"], batch["label"], -1), model.num_classes
-        )
+        sums = clustering.class_sums(features, labels, model.num_classes)
         centers = sums if centers is None else centers + sums
-    return centers
+        own = jnp.where(batch["mask"], cross_entropy(jnp.asarray(output.logits), labels), 0.0)
+        entropies = entropies + own.sum()
+    return centers, float(entropies) / len(data.sets[source])
 
 
 def target_features(*, variables, data, config, model, name):
@@ -231,7 +237,7 @@ def conclude(state, sources, labels, distances, centers, moves, *, data, config,
     steps = data.class_aware_steps(
         sources, pseudo_labels, kept_classes, config.class_aware, fallback_batch=config.batch_size
     )
-    new_extra = {
+    new_extra = extra | {
         "pseudo_labels": jnp.asarray(pseudo_labels),
         "cluster_labels": jnp.asarray(labels),
         "kept_classes": jnp.asarray(kept_classes),

@@ -144,7 +144,9 @@ def refresh(state, *, data, config, model):
         the target is read.
     """
     passes = alternation.passes(state, data=data, config=config, model=model)
-    init_centers = alternation.source_centers("source", norm_set=_step.SOURCE_NORM_SET, **passes)
+    init_centers, source_ce = alternation.source_centers(
+        "source", norm_set=_step.SOURCE_NORM_SET, **passes
+    )
     clusters = alternation.cluster(
         alternation.target_features(**passes), init_centers, config.clustering
     )
@@ -166,6 +168,6 @@ def refresh(state, *, data, config, model):
     )
     return (
         state.replace(extra=extra),
-        {"kmeans_updates": int(clusters.kmeans.num_updates)} | summary,
+        {"kmeans_updates": int(clusters.kmeans.num_updates)} | summary | {"source_ce": source_ce},
         notes,
     )

@@ -13,9 +13,14 @@ slides leave some things open. Here, all ours:
                          over them, and D0 holds for that average. "vote": the majority; the
                          distance decides between equals. A class is averaged, and voted on, over
                          the sources that have images of it.
-  weighting              "bsa"; without it "uniform", 1 / E each, or "one". The CE is this batch's,
-                         floored at 1e-6.
-  weight_stop_gradient   True: the weights are constants for the gradient.
+  weighting              Over what the CE of the weights is taken. "bsa": this batch. "bsa_average":
+                         the batches so far, a moving average of bsa_momentum (their plain mean
+                         until 1 - 1 / their number reaches that). "bsa_source": the whole source,
+                         measured at each clustering and kept until the next: evaluation mode, the
+                         source's own statistics, the views of the clustering. All are floored at
+                         1e-6. Without BSA: "uniform", 1 / E each, or "one".
+  weight_stop_gradient   True: the weights are constants for the gradient. False is for "bsa": the
+                         other two are no functions of this step alone.
   target_bn              E, the number of sources: there are E + 1 sets of normalisation parameters
                          and statistics, and the target has the last.
   batches                One CE batch and one class-aware batch of each source a step. All sources
@@ -30,7 +35,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dajax.losses.boundary_sensitive import WEIGHTINGS, source_weights
+from dajax.losses.boundary_sensitive import source_weights
 from dajax.losses.cdd import cdd
 from dajax.losses.classification import cross_entropy
 from dajax.methods import _step
@@ -38,23 +43,35 @@ from dajax.methods.classification import _clustering_loop as alternation
 from dajax.models.apply import forward_train, split_rng
 from dajax.ops import clustering
 from dajax.ops.clustering_ensemble import RULES, ensemble_labels
+from dajax.ops.moving_average import moving_average, warmed_up
 from dajax.parallel import masked_mean, share, total
 from dajax.settings import SettingError, choice
 
 TASK = "classification"
+BATCH, AVERAGE, SOURCE = "bsa", "bsa_average", "bsa_source"
+WEIGHTINGS = {BATCH: (), AVERAGE: ("bsa_momentum",), SOURCE: (), "uniform": (), "one": ()}
+REMEMBERED = "bsa_ce"  # key of TrainState.extra with AVERAGE and SOURCE
 
 schedule = alternation.schedule
 
 
 def init(rng, images, *, config, model, sizes):
     """See interface.py. extra: as alternation.initial_state has it, centers float32 [E, K, D], the
-    target's in the clustering of each source.
+    target's in the clustering of each source; where the weights are from more than a batch,
+    bsa_ce float32 [E], the cross-entropies that they are from.
 
     Raises:
       UserError: config.target_bn is not the number of sources; unknown weighting or clustering
-        ensemble.
+        ensemble; a gradient through weights that have none.
     """
-    choice(config, "weighting", WEIGHTINGS)
+    weighting = choice(config, "weighting", WEIGHTINGS)
+    if weighting in (AVERAGE, SOURCE) and not config.weight_stop_gradient:
+        raise SettingError(
+            "weight_stop_gradient",
+            False,
+            f"weighting='{weighting}' is no function of the step's batch alone; set it to True, or"
+            f" weighting to '{BATCH}'",
+        )
     choice(config, "clustering.ensemble", RULES)
     if _num_sources(config) != sizes.num_sources:
         raise SettingError(
@@ -63,7 +80,7 @@ def init(rng, images, *, config, model, sizes):
             f"the data have {sizes.num_sources} source(s); set it to that number, so that each"
             " domain has normalisation statistics of its own",
         )
-    return alternation.initial_state(
+    state = alternation.initial_state(
         rng,
         images,
         config=config,
@@ -71,6 +88,9 @@ def init(rng, images, *, config, model, sizes):
         num_target=sizes.target,
         centers_shape=lambda width: (_num_sources(config), model.num_classes, width),
     )
+    if weighting in (AVERAGE, SOURCE):
+        state.extra[REMEMBERED] = jnp.zeros((_num_sources(config),), jnp.float32)
+    return state
 
 
 def _num_sources(config):
@@ -143,9 +163,10 @@ def train_step(state, batch, rng, *, config, model, axis_name=None):
             params, stats, batch["class_target"], target_norm_set, sizes.target_per_class
         )
         ce = jnp.stack(ces)  # [E], this device's shares
+        weighed = _weighed_by(total(ce, axis_name), state, config)
         weights = source_weights(
-            total(ce, axis_name),
-            weighting=config.weighting,
+            weighed,
+            weighting=BATCH if config.weighting in (AVERAGE, SOURCE) else config.weighting,
             stop_gradient=config.weight_stop_gradient,
         )
         discrepancies = jnp.stack(
@@ -157,17 +178,34 @@ def train_step(state, batch, rng, *, config, model, axis_name=None):
             ]
         )  # [E], of the whole batch
         loss = ce.sum() + config.cdd.weight * share((weights * discrepancies).sum(), axis_name)
-        return loss, (ce, weights, discrepancies, stats)
+        return loss, (ce, weighed, weights, discrepancies, stats)
 
-    (loss, (ce, weights, discrepancies, stats)), grads = jax.value_and_grad(loss_fn, has_aux=True)(
-        state.params
-    )
+    (loss, aux), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
+    ce, weighed, weights, discrepancies, stats = aux
     shares = {"loss": loss} | _numbered("ce", ce)
     state, metrics = _step.finish(
         state, grads, stats, shares, config=config, model=model, axis_name=axis_name
     )
+    if config.weighting == AVERAGE:
+        state = state.replace(extra={**state.extra, REMEMBERED: weighed})
     # of the whole batch already
     return state, metrics | _numbered("cdd", discrepancies) | _numbered("weight", weights)
+
+
+def _weighed_by(ce, state, config):
+    """The cross-entropies that the step's weights are made of: float32 [E].
+
+    Args:
+      ce: float32 [E], of the whole batch of each source.
+      state: at the beginning of the step.
+    """
+    if config.weighting == SOURCE:
+        return state.extra[REMEMBERED]
+    if config.weighting != AVERAGE:
+        return ce
+    # `step` batches came before this one; the first replaces the zeros of `init`.
+    momentum = warmed_up(config.bsa_momentum, state.step)
+    return moving_average(state.extra[REMEMBERED], ce, momentum)
 
 
 def _numbered(name, values):
@@ -181,9 +219,10 @@ def refresh(state, *, data, config, model):
     """
     passes = alternation.passes(state, data=data, config=config, model=model)
     features, settings = alternation.target_features(**passes), config.clustering
-    found, of_sources = [], []
+    found, of_sources, entropies = [], [], []
     for norm_set, name in enumerate(_sources(config)):
-        initial = alternation.source_centers(name, norm_set=norm_set, **passes)
+        initial, entropy = alternation.source_centers(name, norm_set=norm_set, **passes)
+        entropies.append(entropy)
         found.append(alternation.cluster(features, initial, settings))
         # A cluster for a class that the source lacks stands for nothing: images that fitted no
         # other.
@@ -211,11 +250,13 @@ def refresh(state, *, data, config, model):
     )
     agreement = _agreement(labels, found, np.asarray(centers.any(-1)))
     updates = max(int(clusters.kmeans.num_updates) for clusters in found)
-    return (
-        state.replace(extra=extra),
-        {"kmeans_updates": updates, "ensemble_agreement": agreement} | summary,
-        notes,
-    )
+    summary = {"kmeans_updates": updates, "ensemble_agreement": agreement} | summary
+    summary |= _numbered("source_ce", entropies)
+    if config.weighting == SOURCE:
+        extra[REMEMBERED] = jnp.asarray(entropies, jnp.float32)
+        weights = source_weights(extra[REMEMBERED], weighting=BATCH)
+        summary |= _numbered("weight", map(float, weights))
+    return state.replace(extra=extra), summary, notes
 
 
 def _agreement(labels, found, has_class):

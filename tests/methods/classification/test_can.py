@@ -164,7 +164,7 @@ def test_clustering_after_the_updates_is_the_authors(case, setting):
         {"source": (cluster["src_x"], cluster["src_y"]), "target": (cluster["tgt_x"], None)}
     )
     state = make_state(model, config, params, stats, num_target=len(cluster["tgt_x"]))
-    centers = alternation.source_centers(
+    centers, _ = alternation.source_centers(
         "source", norm_set=0, **alternation.passes(state, data=data, config=config, model=model)
     )
     assert_close(centers, cluster["init_centers"], TOLERANCE)
