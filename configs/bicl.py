@@ -164,6 +164,8 @@ def bicl_stage(arg, **settings):
         # it to the threshold.
         dynamic=dict(on=True, calibrate=True, threshold=0.55, share=arg.density, score="cosine"),
         priority="dynamic",  # slides
+        # "keep_better": what follows a round that made it worse begins with the one before (ours)
+        when_worse="warn",
         **settings,
     )
     if arg.settings == "code":

@@ -170,6 +170,7 @@ def self_training(arg):
         transform="self_training",
         loss=dict(kind="cross_entropy"),
         source_weight=0.0,  # train_ssl.py does not show the source
+        when_worse="warn",  # "keep_better" marks the better of this stage and spcl in the table
         # FREEZE_BN False; train_ssl.py gives all parameters to SGD
         norm="train",
         norm_affine="trained",

@@ -166,6 +166,9 @@ def base(name):
                 head_init="kaiming",  # CAN's (model/model.py); "torch": torch.nn.Linear's own
             ),
             data=digits(),
+            # Every stage is measured twice: with its BN statistics as trained, and with statistics
+            # re-estimated on unlabelled target images (AdaBN); 0 batches: once. Both are ours.
+            evaluation=dict(reestimate_batches=50, reestimate_batch_size=32),
             runtime=dict(  # may change between two calls on one workdir
                 devices=0,  # 0: all
                 log_every=10,  # steps between two lines of metrics.jsonl

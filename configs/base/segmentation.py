@@ -76,6 +76,9 @@ def segmentation(name, *, model, data):
         dict(
             reestimate_batches=50,
             reestimate_batch_size=4,
+            # Batches of unlabelled target images, of reestimate_batch_size each, that a round of
+            # self-training is judged on (ours); 0: it is not judged.
+            agreement_batches=16,
             num_pictures=4,
             # of the resize to the label's size: evaluate_cityscapes.py of AdaptSegNet and CLAN
             align_corners=True,

@@ -58,23 +58,18 @@ def classification_table(stages):
     step of each.
 
     Args:
-      stages: {stage name: result with "step", "accuracy", "mean_class_accuracy", "per_class"}.
+      stages: {stage name: result with "step", "accuracy", "mean_class_accuracy", "per_class" and,
+        where they were measured, the figures of VARIANTS}.
 
     Returns:
-      str, lines of equal width.
+      str, lines of equal width; figures use the statistics as trained but for the rows that say
+        otherwise.
     """
-    summary = {"mean-class accuracy": "mean_class_accuracy", "accuracy": "accuracy"}
-    return _table(
-        stages,
-        "per_class",
-        [
-            [title, *(_cell(result[key]) for result in stages.values())]
-            for title, key in summary.items()
-        ],
-    )
+    keys = {"mean-class accuracy": "mean_class_accuracy", "accuracy": "accuracy"}
+    return _table(stages, "per_class", _summary(stages, keys))
 
 
-# Further measurements of a segmenter, and how the table calls them.
+# Further measurements of a network, and how the table calls them.
 VARIANTS = {
     "aggregated": "aggregated",
     "reestimated": "target BN",
@@ -96,6 +91,15 @@ def segmentation_table(stages, subsets):
         otherwise.
     """
     keys = {"mIoU": "miou", **{f"mIoU {name}": f"miou_{name}" for name in subsets}}
+    return _table(stages, "iou", _summary(stages, keys))
+
+
+def _summary(stages, keys):
+    """A row for each figure, then one for each figure of VARIANTS that some stage has.
+
+    Args:
+      keys: {title: key of a figure}.
+    """
     rows = [
         [title, *(_cell(result[key]) for result in stages.values())] for title, key in keys.items()
     ]
@@ -106,7 +110,7 @@ def segmentation_table(stages, subsets):
                 [f"{title}, {remark}", *(_cell(figures.get(key)) for figures in again)]
                 for title, key in keys.items()
             ]
-    return _table(stages, "iou", rows)
+    return rows
 
 
 def _table(stages, per_class, summary):

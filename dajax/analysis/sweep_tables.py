@@ -16,9 +16,10 @@ CLASSIFICATION = {
     "accuracy": (("accuracy",), "accuracy in % on the target"),
     "mean-class accuracy": (("mean_class_accuracy",), "mean-class accuracy in % on the target"),
 }
+REESTIMATED = "the same, BN statistics re-estimated on unlabelled target images"
 SEGMENTATION = {
     ("miou",): "mIoU in % on the target, BN statistics as trained",
-    ("reestimated", "miou"): "the same, BN statistics re-estimated on unlabelled target images",
+    ("reestimated", "miou"): REESTIMATED,
     ("aggregated", "miou"): (
         "the same, BN statistics as trained, with spatial aggregation at test time"
     ),
@@ -51,6 +52,10 @@ def figures_of(config, results):
     else:
         first = CLASSIFICATION[config.metric]
         titles = dict([first, *(other for other in CLASSIFICATION.values() if other != first)])
+        (key,), _ = first
+        titles["reestimated", key] = (
+            f"{config.metric} in %, {REESTIMATED.removeprefix('the same, ')}"
+        )
     stages = [
         stage for seeds in results.values() for run in seeds.values() for stage in run.values()
     ]

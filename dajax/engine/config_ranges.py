@@ -101,6 +101,7 @@ RANGES = {
             "min_count",
             "num_pictures",
             "reestimate_batches",
+            "agreement_batches",
             "bottleneck",
             "never",
             "target_bn",

@@ -14,7 +14,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from dajax.engine import checkpoint, json_files, other_workdir, teacher
+from dajax.engine import checkpoint, json_files, other_workdir, rounds, teacher
 from dajax.errors import UserError
 from dajax.state import adopt, check_fits
 
@@ -164,16 +164,18 @@ def remember(found, config, workdir):
 
 
 def begin(state, config, name, workdir):
-    """`state` with the networks that config.<name>.init_from names.
+    """`state` with the networks that config.<name>.init_from names, or those that were kept in
+    place of that round.
 
     Raises:
       UserError: they do not fit, or are others than init_from.json records.
     """
     init_from = config[name].init_from
     if not other_workdir.is_path(init_from):
-        saved, _ = checkpoint.read(workdir / init_from / "checkpoints")
-        saved = teacher.predicting(saved, config[init_from])
-        return with_networks(state, saved, what=f"config.{name}.init_from={init_from}")
+        kept = rounds.kept_of(workdir, init_from)
+        saved, _ = checkpoint.read(workdir / kept / "checkpoints")
+        saved = teacher.predicting(saved, config[kept])
+        return with_networks(state, saved, what=f"config.{name}.init_from={kept}")
     origin, networks = _open(config, name, workdir)
     _compare(json_files.read(workdir / RECORD, _REMEDY, keys=(name,))[name], origin, name, workdir)
     return with_networks(state, networks, what=origin.stage.what)

@@ -72,6 +72,29 @@ def read_metrics(path):
     return [row for _, row in lines]
 
 
+def earlier_refreshes(directory, data):
+    """Figures of the refreshes before the one that is under way, oldest first: those of the rounds
+    before, then those of the stage itself.
+
+    Args:
+      directory: of the stage; data: its feed.
+    """
+    folders = [*(directory.parent / name for name in data.earlier_rounds), directory]
+    rows = [row for folder in folders for row in read_metrics(folder / "metrics.jsonl")]
+    return [row for row in rows if row["kind"] == "refresh"]
+
+
+def last_refreshes(workdir, stages):
+    """{stage: figures of its last refresh} of the stages that have had one, for results.json."""
+    found = {}
+    for name in stages:
+        rows = read_metrics(workdir / name / "metrics.jsonl")
+        refreshes = [row for row in rows if row["kind"] == "refresh"]
+        if refreshes:
+            found[name] = {key: x for key, x in refreshes[-1].items() if key != "kind"}
+    return found
+
+
 def _whole_lines(content):
     """(line, its object) of every line that ends and is a metric. NULs, which versions before put
     where bytes were lost, are taken off.

@@ -9,13 +9,18 @@ _ADDED_TO_MODEL = {
     "classification": {"bottleneck_norm": True, "dropout": 0.0, "head_init": "kaiming"},
     "segmentation": {},
 }
+# What is measured beside training; an old run trains as before.
+_ADDED_TO_RUN = {
+    "classification": {"evaluation": {"reestimate_batches": 50, "reestimate_batch_size": 32}},
+    "segmentation": {"evaluation.agreement_batches": 16},
+}
 _ADDED_TO_STAGES = {"classification": {}, "segmentation": {"norm_affine": ""}}
 _ADDED_BY_METHOD = {
     "adaptsegnet": {"class_balanced": False},
-    "bicl": {"dynamic.share": 0.0},
+    "bicl": {"dynamic.share": 0.0, "when_worse": "warn"},
     "cdan": {"randomized_dim": 0},
     "clan": {"loss.on": "heads"},
-    "self_training": {"source_weight": 0.0},
+    "self_training": {"source_weight": 0.0, "when_worse": "warn"},
     "source_only_seg": {"transform": ""},
 }
 
@@ -36,6 +41,7 @@ def with_added_keys(tree):
     known = task if isinstance(task, str) and task in _ADDED_TO_MODEL else None
     if known:
         _add(tree.get("model"), _ADDED_TO_MODEL[known])
+        _add(tree, _ADDED_TO_RUN[known])
     for stage in tree.values():
         if isinstance(stage, dict) and isinstance(stage.get("method"), str):
             _add(stage, _ADDED_TO_EVERY_STAGE)

@@ -17,7 +17,9 @@ from dajax.engine import (
     init_from,
     json_files,
     locations,
+    log,
     other_workdir,
+    rounds,
     run_output,
     teacher,
 )
@@ -88,13 +90,18 @@ def run(config, workdir, mode):
         results = {stage.name: _evaluate(stage) for stage in stages}
     content = {
         "stages": results,
+        "refreshes": log.last_refreshes(workdir, config.stages),
+        "rounds": rounds.verdicts(workdir, config.stages),
         "config": json.loads(config.to_json()),
         "versions": report.versions(),
         "environment": environment.numerics(),
         "devices": report.describe_devices(devices),
     }
     run_output.write_results(workdir, mode, content)
+    results, remark = rounds.marked(results, config, content["rounds"])
     run_output.print_table(results, task, domains)
+    if remark:
+        console.say(remark)
 
 
 def check_before_data(config):
@@ -126,6 +133,7 @@ def check_before_data(config):
             )
         method = _method(config, name)
         teacher.check(name, config[name], method)
+        rounds.check(name, config, tasks.get(config.task))
         start = config[name].init_from
         if start and not other_workdir.is_path(start) and start not in seen:
             raise UserError(
@@ -277,6 +285,7 @@ def _train(stage):
     stage.stop.idle()  # what the stages before have made is saved
     state, evaluation = fit(stage)
     stage.stop.busy()
+    rounds.conclude(stage, state)
     result = {"step": int(state.step), **(evaluation or {})}
     json_files.write(path, result)
     return result

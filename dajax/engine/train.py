@@ -78,7 +78,7 @@ class Stage:
         return min(ends)
 
 
-_MAX_TERMS = 8  # figures of a refresh on the terminal; the file has all
+_MAX_TERMS = 10  # figures of a refresh on the terminal; the file has all
 
 
 # What a checkpoint's meta holds since the first version; one without checksums is held to it.
@@ -307,14 +307,20 @@ class _Loop:
             )
             self.state = teacher.keep(self.state, refreshed, stage.stage_config)
             summary = stage.task.judge_refresh(self.state, data=stage.data) | summary
-            self.recorder.write(step, "refresh", summary)
+            warnings = stage.task.warn_of_refresh(
+                summary, log.earlier_refreshes(stage.directory, stage.data), data=stage.data
+            )
+            self.recorder.write(
+                step, "refresh", summary | ({"warnings": warnings} if warnings else {})
+            )
+            numbers = {key: x for key, x in summary.items() if isinstance(x, (int, float))}
             terms = ", ".join(
-                f"{name} {value:.4g}" for name, value in list(summary.items())[:_MAX_TERMS]
+                f"{name} {value:.4g}" for name, value in list(numbers.items())[:_MAX_TERMS]
             )
             console.say(
                 f"{stage.name}: refresh at step {step} in {time.monotonic() - begin:.1f} s: {terms}"
             )
-            for note in notes:
+            for note in [*notes, *(f"warning: {warning}" for warning in warnings)]:
                 console.say(f"{stage.name}: {note}")
 
     def save(self):

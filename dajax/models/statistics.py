@@ -4,16 +4,18 @@ import functools
 
 import jax
 
+from dajax import parallel
 from dajax.models.apply import forward_train, prediction_scores
 from dajax.models.norm import Mode
 
 
 @functools.lru_cache(maxsize=32)
 def _compiled_estimation(model, norm_set):
-    def move(params, batch_stats, batch):
-        return forward_train(model, params, batch_stats, batch, norm_set=norm_set, axis_name=None)[
-            1
-        ]
+    def move(params, batch_stats, batch, rng):
+        _, moved = forward_train(
+            model, params, batch_stats, batch, norm_set=norm_set, axis_name=None, rng=rng
+        )
+        return moved
 
     return jax.jit(move)
 
@@ -26,16 +28,18 @@ def reestimate_statistics(variables, *, data, model, norm_set, batch_size, num_b
       variables: {"params", "batch_stats"}, each by network name.
       data: a task's Feed.
       norm_set: which set of statistics.
+      batch_size: rounded up to a multiple of the number of devices, as the feed asks for.
       num_batches: each moves the statistics by the layers' momentum, 0.1; after 50 batches the
         statistics of training have a weight of 0.5 %.
     """
-    part = data.shuffled("target", batch_size)
+    part = data.shuffled("target", parallel.round_up(batch_size, data.devices))
     move, batch_stats = _compiled_estimation(model, norm_set), variables["batch_stats"]
-    for batch in data.steps({"target": part}, 0, num_batches):
+    for number, batch in enumerate(data.steps({"target": part}, 0, num_batches)):
         batch_stats = move(
             variables["params"],
             batch_stats,
             {key: batch["target"][key] for key in ("image", "mask")},
+            jax.random.fold_in(jax.random.key(0), number),  # of dropout, where there is some
         )
     return variables | {"batch_stats": batch_stats}
 

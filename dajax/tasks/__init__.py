@@ -18,8 +18,14 @@ load_pretrained(config, state) -> TrainState
     With the weights of `config.model.weights`, where it names a file.
 evaluate(state, *, data, model, config, stage_config) -> Evaluation
     On the target, the only place where its labels are read.
-judge_refresh(state, *, data) -> {name: float}
+judge_refresh(state, *, data) -> {name: figure}
     How good the labels are that a refresh has made; for the log only.
+warn_of_refresh(figures, earlier, *, data) -> [str]
+    What the user should know of a refresh, found without labels of the target. `figures` are those
+    of judge_refresh and of the method's refresh, `earlier` a list of those of the refreshes before.
+view_agreement(state, *, data, model, config, stage_config) -> {name: float}
+    In a task with rounds of self-training: how much the predictions for two views of unlabelled
+    target images agree, see engine.rounds.
 check_result(result, class_names)
     Raises ValueError where what result.json holds is not what `evaluate` reports, nor the result of
     a stage without an evaluation.

@@ -25,7 +25,13 @@ class BaseFeed(abc.ABC):
       devices: that batches are made for; passes over a set are padded to a multiple of their
         number.
       check_stop: called between two batches of a pass over a set; may raise StopRequested.
+
+    Attributes:
+      earlier_rounds: names of stages before this one whose refreshes the log compares its own with,
+        oldest first.
     """
+
+    earlier_rounds = ()
 
     def __init__(
         self, *, sets, evaluation, transforms, strong_view, seed, stage, devices, check_stop

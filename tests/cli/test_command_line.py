@@ -50,6 +50,7 @@ def folder_flags(root, source="shop", target="desk"):
         "--config.can.max_loops=1",
         "--config.can.class_aware.num_classes=3",
         "--config.can.class_aware.update_fraction=0.5",
+        "--config.evaluation.reestimate_batches=0",
     )
 
 

@@ -88,7 +88,7 @@ def with_heir(config, **first):
 
 def classification():
     config = can.get_config()
-    config.data.per_class = 4
+    config.data.per_class, config.evaluation.reestimate_batches = 4, 0
     return with_heir(config, steps=STEPS, batch_size=4)
 
 

@@ -112,6 +112,7 @@ def test_a_mistake_found_after_the_data_is_mended_with_the_same_command_line(tmp
         "data.per_class": 2,
         "source_only.steps": 1,
         "source_only.batch_size": 8,
+        "evaluation.reestimate_batches": 0,
         "runtime.eval_batch_size": 600,
     }
     config.update_from_flattened_dict(changes | {"model.widths": (4,)})

@@ -78,7 +78,11 @@ FILES = {
     "my_package/broken.py": "x = 1\ny = x / 0\n",
     "my_recipe.py": RECIPE,
 }
-SMALL = ("--config.data.per_class=4", "--config.mine.batch_size=8")
+SMALL = (
+    "--config.data.per_class=4",
+    "--config.mine.batch_size=8",
+    "--config.evaluation.reestimate_batches=0",
+)
 
 
 @pytest.fixture

@@ -55,6 +55,7 @@ def two_stages(**changes):
             "source_only.batch_size": 8,
             "again.steps": 3,
             "again.batch_size": 8,
+            "evaluation.reestimate_batches": 0,
             "runtime.eval_batch_size": 600,
             **changes,
         }

@@ -20,6 +20,7 @@ TINY = (
     "--config.can.max_loops=3",
     "--config.can.class_aware.update_fraction=0.1",
     "--config.can.clustering.batch_size=256",
+    "--config.evaluation.reestimate_batches=2",
     "--config.runtime.log_every=2",
     "--config.runtime.checkpoint_every=5",
     "--config.runtime.report_seconds=0.5",

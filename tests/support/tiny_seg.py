@@ -16,6 +16,7 @@ SMALL = (
     "--config.data.scenes.evaluation=5",
     "--config.runtime.log_every=1",
     "--config.evaluation.reestimate_batches=2",
+    "--config.evaluation.agreement_batches=1",
     "--config.evaluation.num_pictures=2",
     "--config.runtime.eval_batch_size=4",
 )

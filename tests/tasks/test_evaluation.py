@@ -129,13 +129,29 @@ def test_a_classifier_is_evaluated_with_the_statistics_of_the_target(feed, targe
     feed, (_, _, evaluation) = feed
     # domain 0 says "a" of everything, domain 1 "c"
     state, model = favours([[-9.0, 0.0, 0.0], [0.0, 0.0, -9.0]]), Averages(2)
-    run = ConfigDict({"runtime": {"eval_batch_size": 8}})
-    report = classification.evaluate(
-        state, data=feed, model=model, config=run, stage_config=ConfigDict({"target_bn": target_bn})
-    ).report
+    run = ConfigDict(
+        {
+            "runtime": {"eval_batch_size": 8},
+            "evaluation": {"reestimate_batches": 60, "reestimate_batch_size": 7},
+        }
+    )
+
+    def evaluate():
+        stage_config = ConfigDict({"target_bn": target_bn})
+        return classification.evaluate(
+            state, data=feed, model=model, config=run, stage_config=stage_config
+        ).report
+
+    report = evaluate()
     expected = np.zeros((3, 3), int)
     expected[:, 2 * target_bn] = evaluation.class_counts()
     np.testing.assert_array_equal(report["confusion"], expected)
+    # With statistics of the target no class is favoured; nothing of it stays in the state.
+    again = report.pop("reestimated")
+    assert again.keys() == report.keys() - {"confusion"}
+    assert min(again["per_class"].values()) > 0 == min(report["per_class"].values())
+    run.evaluation.reestimate_batches = 0
+    assert evaluate() == report
 
 
 @pytest.mark.parametrize(

@@ -93,6 +93,7 @@ def test_can_ends_with_the_same_bits_whatever_the_targets_labels_are(
                 "can.class_aware.update_fraction": 0.05,
                 "can.clustering.max_distance": 1.0,
                 "can.clustering.batch_size": 90,
+                "evaluation.reestimate_batches": 2,
                 "runtime.eval_batch_size": 90,
             }
         )
@@ -151,6 +152,7 @@ def test_spcl_ends_with_the_same_bits_whatever_the_targets_labels_are(
                 "self_training.steps": 2,
                 "self_training.batch_size": 2,
                 "evaluation.reestimate_batches": 0,
+                "evaluation.agreement_batches": 1,
                 "evaluation.num_pictures": 0,
                 "runtime.eval_batch_size": 2,
                 "warm_up_labels.statistics": "running",

@@ -144,17 +144,19 @@ def source_centers(source, *, norm_set, variables, data, config, model, name):
 
 
 def target_features(*, variables, data, config, model, name):
-    """Features of every target image in order: float32 [N_t, D]; evaluation mode, target
-    statistics, training views.
+    """(features of every target image in order: float32 [N_t, D]; the classes that the head gives
+    them: int32 [N_t]); evaluation mode, target statistics, training views.
 
-    They stand in memory once: 5 GB for DomainNet's 600,000 images and 2,048 features.
+    The features stand in memory once: 5 GB for DomainNet's 600,000 images and 2,048 features.
     """
-    norm_set = config.target_bn
+    norm_set, predictions = config.target_bn, []
     embed, features, start = inference(model, norm_set, data.devices), None, 0
     for batch in data.sequence(
         "target", config.clustering.batch_size, views="train", name=f"{name} target"
     ):
-        found = embed(variables, batch["image"]).features
+        output = embed(variables, batch["image"])
+        predictions.append(np.asarray(output.logits).argmax(-1)[batch["mask"]])
+        found = output.features
         found = np.asarray(
             clustering.normalize(found) if config.clustering.normalize_features else found
         )[batch["mask"]]
@@ -162,7 +164,8 @@ def target_features(*, variables, data, config, model, name):
             features = aligned_empty((len(data.sets["target"]), found.shape[1]))
         features[start : start + len(found)] = found
         start += len(found)
-    return jax.device_put(features)  # jnp.asarray would copy them, on a CPU too
+    # jnp.asarray would copy the features, on a CPU too
+    return jax.device_put(features), np.concatenate(predictions).astype(np.int32)
 
 
 class Clusters(NamedTuple):
@@ -215,11 +218,40 @@ def has_converged(extra, moves, labels, thresholds):
     )
 
 
-def conclude(state, sources, labels, distances, centers, moves, *, data, config, model):
+def cluster_figures(labels, pseudo_labels, predictions, num_classes):
+    """What clusters and head say of the same images, for the log; it needs no labels.
+
+    Args:
+      labels, pseudo_labels, predictions: int32 [N_t]: the cluster's class, the same or -1 where the
+        filter leaves an image out, and the head's class.
+
+    Returns:
+      {"head_agreement": share of the images that head and cluster give the same class,
+      "head_agreement_per_cluster": the same of each cluster, None for an empty one;
+      "images_per_cluster", "images_kept_per_cluster"}; lists in the order of the classes.
+    """
+    agreed, kept = labels == predictions, pseudo_labels >= 0
+    sizes, same, left = (
+        np.bincount(labels[chosen], minlength=num_classes) for chosen in (slice(None), agreed, kept)
+    )
+    return {
+        "head_agreement": float(agreed.mean()),
+        "head_agreement_per_cluster": [
+            float(part / whole) if whole else None for part, whole in zip(same, sizes, strict=True)
+        ],
+        "images_per_cluster": sizes.tolist(),
+        "images_kept_per_cluster": left.tolist(),
+    }
+
+
+def conclude(
+    state, sources, labels, distances, centers, moves, *, predictions, data, config, model
+):
     """Filters the new labels and sets up the next loop, or ends the stage.
 
     Args:
       labels: int32 [N_t]; distances: float32 [N_t], to the centre of that class.
+      predictions: int32 [N_t], the head's classes, for the log.
       moves: as has_converged takes them.
 
     Returns:
@@ -254,7 +286,7 @@ def conclude(state, sources, labels, distances, centers, moves, *, data, config,
         "samples_kept": float(np.mean(pseudo_labels >= 0)),
         "classes_kept": float(kept_classes.mean()),
         "loop_steps": steps,
-    }
+    } | cluster_figures(labels, pseudo_labels, predictions, model.num_classes)
     notes = []
     if finished:
         notes.append(

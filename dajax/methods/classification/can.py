@@ -139,17 +139,16 @@ def refresh(state, *, data, config, model):
     filtering).
 
     Returns:
-      The state with new `extra`; a summary: k-means updates, mean distance, centre change, and the
-        fraction of images and of classes that survive the filter; notes for the user. No label of
-        the target is read.
+      The state with new `extra`; a summary: k-means updates, mean distance, centre change, the
+        fraction of images and of classes that survive the filter, the source's cross-entropy, and
+        alternation.cluster_figures; notes for the user. No label of the target is read.
     """
     passes = alternation.passes(state, data=data, config=config, model=model)
     init_centers, source_ce = alternation.source_centers(
         "source", norm_set=_step.SOURCE_NORM_SET, **passes
     )
-    clusters = alternation.cluster(
-        alternation.target_features(**passes), init_centers, config.clustering
-    )
+    features, predictions = alternation.target_features(**passes)
+    clusters = alternation.cluster(features, init_centers, config.clustering)
     labels = clusters.matching[np.asarray(clusters.kmeans.labels)]
     moves = (
         float(clustering.mean_center_move(clusters.centers, state.extra["centers"])),
@@ -162,6 +161,7 @@ def refresh(state, *, data, config, model):
         np.asarray(clusters.kmeans.distances),
         clusters.centers,
         moves,
+        predictions=predictions,
         data=data,
         config=config,
         model=model,

@@ -218,7 +218,7 @@ def refresh(state, *, data, config, model):
     can.refresh.
     """
     passes = alternation.passes(state, data=data, config=config, model=model)
-    features, settings = alternation.target_features(**passes), config.clustering
+    (features, predictions), settings = alternation.target_features(**passes), config.clustering
     found, of_sources, entropies = [], [], []
     for norm_set, name in enumerate(_sources(config)):
         initial, entropy = alternation.source_centers(name, norm_set=norm_set, **passes)
@@ -244,6 +244,7 @@ def refresh(state, *, data, config, model):
         np.asarray(distances),
         centers,
         moves,
+        predictions=predictions,
         data=data,
         config=config,
         model=model,

@@ -52,3 +52,17 @@ def pseudo_label_accuracy(pseudo_labels, data):
     if data.evaluation_labels is None or not kept.any():
         return None
     return float(100.0 * np.mean(pseudo_labels[kept] == data.evaluation_labels[kept]))
+
+
+def recall_per_class(labels, data):
+    """Per cent of each class's target images that have the label of their class: a list of K, None
+    for a class without an image. For the log only.
+
+    Args:
+      labels: int32 [N_t].
+      data: Feed whose target has labels.
+    """
+    truth, size = data.evaluation_labels, len(data.sets["source"].class_names)
+    right = np.bincount(truth[np.asarray(labels) == truth], minlength=size)
+    counts = np.bincount(truth, minlength=size)
+    return [100.0 * float(a / n) if n else None for a, n in zip(right, counts, strict=True)]

@@ -4,13 +4,18 @@ asked.
 
 from collections import Counter
 
+import jax
+
 from dajax.analysis.report import classification_table
 from dajax.errors import UserError
 from dajax.models.build import build_model as build_network
 from dajax.models.build import load_pretrained as load_backbone
+from dajax.models.statistics import reestimate_statistics
+from dajax.tasks.classification.cluster_warnings import cluster_warnings
 from dajax.tasks.classification.evaluate import (
     evaluate_classifier,
     pseudo_label_accuracy,
+    recall_per_class,
 )
 from dajax.tasks.classification.feed import Feed
 from dajax.tasks.common import (
@@ -206,29 +211,60 @@ def load_pretrained(config, state):
 
 
 def evaluate(state, *, data, model, config, stage_config):
-    """See dajax.tasks. Report: accuracy, mean_class_accuracy, per_class, confusion."""
-    report = evaluate_classifier(
-        state,
-        data=data,
-        model=model,
-        stage_config=stage_config,
-        batch_size=config.runtime.eval_batch_size,
+    """See dajax.tasks. Report: accuracy, mean_class_accuracy, per_class, confusion; the same but
+    for the confusion under "reestimated", with AdaBN's statistics in the target's set.
+    """
+    settings, shared = (
+        config.evaluation,
+        dict(
+            data=data,
+            model=model,
+            stage_config=stage_config,
+            batch_size=config.runtime.eval_batch_size,
+        ),
     )
+    report = evaluate_classifier(state, **shared)
     if report is None:
         return Evaluation(report=None)
-    return Evaluation(
-        report,
+    headline = (
         f"target accuracy {report['accuracy']:.2f} %, mean-class"
-        f" {report['mean_class_accuracy']:.2f} %",
+        f" {report['mean_class_accuracy']:.2f} %"
     )
+    if settings.reestimate_batches and jax.tree.leaves(state.batch_stats):
+        again = reestimate_statistics(
+            {"params": state.params, "batch_stats": state.batch_stats},
+            data=data,
+            model=model,
+            norm_set=stage_config.target_bn,
+            batch_size=settings.reestimate_batch_size,
+            num_batches=settings.reestimate_batches,
+        )
+        figures = evaluate_classifier(state.replace(**again), **shared)
+        report["reestimated"] = {key: x for key, x in figures.items() if key != "confusion"}
+        headline += (
+            f"; accuracy {figures['accuracy']:.2f} % with BN statistics re-estimated on unlabelled"
+            " target images"
+        )
+    return Evaluation(report, headline)
 
 
 def judge_refresh(state, *, data):
-    """See dajax.tasks: the accuracy of the pseudo-labels, where the method keeps any."""
-    if "pseudo_labels" not in state.extra:
-        return {}
-    accuracy = pseudo_label_accuracy(state.extra["pseudo_labels"], data)
-    return {} if accuracy is None else {"pseudo_label_accuracy_evaluation_only": accuracy}
+    """See dajax.tasks: the accuracy of the pseudo-labels, where the method keeps any, and the
+    recall of each class in its clusters, before the filter.
+    """
+    found = {}
+    if "pseudo_labels" in state.extra:
+        accuracy = pseudo_label_accuracy(state.extra["pseudo_labels"], data)
+        found = {} if accuracy is None else {"pseudo_label_accuracy_evaluation_only": accuracy}
+    if "cluster_labels" in state.extra and data.evaluation_labels is not None:
+        recalls = recall_per_class(state.extra["cluster_labels"], data)
+        found["recall_per_class_evaluation_only"] = recalls
+    return found
+
+
+def warn_of_refresh(figures, earlier, *, data):
+    """See dajax.tasks: where clusters and classes part ways."""
+    return cluster_warnings(figures, earlier, data.sets["source"].class_names)
 
 
 def check_result(result, class_names):

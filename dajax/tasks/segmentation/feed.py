@@ -24,6 +24,7 @@ class SegFeed(BaseFeed):
       seed, stage, devices, check_stop: see BaseFeed.
       directory: of the stage; pseudo-labels lie in it, or in that of another stage beside it.
       is_oracle: this stage may train on the target's labels.
+      earlier_rounds: stages that made the pseudo-labels of the rounds before, oldest first.
 
     Attributes:
       sets: {"source": SegmentationSet with labels, "target": one without}.
@@ -32,7 +33,16 @@ class SegFeed(BaseFeed):
     """
 
     def __init__(
-        self, domains, *, seed, stage, directory, devices, is_oracle, check_stop=lambda: None
+        self,
+        domains,
+        *,
+        seed,
+        stage,
+        directory,
+        devices,
+        is_oracle,
+        earlier_rounds=(),
+        check_stop=lambda: None,
     ):
         super().__init__(
             sets={"source": domains.source, "target": domains.target.without_labels()},
@@ -49,6 +59,7 @@ class SegFeed(BaseFeed):
             self._labelled["target"] = domains.target
         self.class_names, self.space = domains.class_names, domains.evaluation.space
         self._target, self._directory = domains.target, directory
+        self.earlier_rounds = tuple(earlier_rounds)
 
     def _pipeline(self):
         from data_pipeline.segmentation import pipeline
@@ -177,6 +188,20 @@ class SegFeed(BaseFeed):
             folder, self.sets["target"], labels, origin=origin, progress=counter.update
         )
         counter.close()
+
+    def pseudo_labels_of_two_rounds(self):
+        """(this stage's pseudo-label, that of the round before or None) of every target training
+        image, uint8 [H, W] both. Empty where the stage has made none. No label of the target.
+        """
+        folder, target = self._directory / PSEUDO_LABELS, self.sets["target"]
+        if not folder.is_dir():
+            return
+        made, before = pseudo_label_files.read(folder, target), None
+        if self.earlier_rounds:
+            earlier = self._directory.parent / self.earlier_rounds[-1] / PSEUDO_LABELS
+            before = pseudo_label_files.read(earlier, target) if earlier.is_dir() else None
+        for index in range(len(made)):
+            yield made.read_label(index), None if before is None else before.read_label(index)
 
     def pseudo_label_pairs(self):
         """(pseudo-label, label) of every target training image, uint8 [H, W] both. Empty where the

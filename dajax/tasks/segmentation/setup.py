@@ -18,6 +18,7 @@ from dajax.tasks.common import (
     small_set_lines,
     strong_view_settings,
 )
+from dajax.tasks.segmentation import label_free
 from dajax.tasks.segmentation.evaluate import (
     Protocol,
     evaluate_segmenter,
@@ -225,8 +226,23 @@ def make_feed(domains, config, name, *, directory, devices, check_stop):
         directory=directory,
         devices=devices,
         is_oracle=_is_oracle(config[name]),
+        earlier_rounds=_earlier_rounds(config, name),
         check_stop=check_stop,
     )
+
+
+def _earlier_rounds(config, name):
+    """The stages that made the pseudo-labels of the rounds before a stage that makes some, oldest
+    first: those that its network, and the networks which that began with, were trained on.
+    """
+    if config[name].method != "pseudo_labels":
+        return ()
+    found, before = [], config[name].init_from
+    while before in config.stages:
+        if "labels_from" in config[before]:
+            found.append(config[before].labels_from)
+        before = config[before].init_from
+    return tuple(dict.fromkeys(reversed(found)))
 
 
 def build_model(config, stage_config, domains):
@@ -317,11 +333,29 @@ def evaluate(state, *, data, model, config, stage_config):
 
 def judge_refresh(state, *, data):
     """See dajax.tasks: density and accuracy of new pseudo-labels (the slides of BiCL, table 4), and
-    the accuracy of each class.
+    the accuracy of each class; and what needs no label, see label_free.pseudo_label_figures.
     """
     del state
     quality = pseudo_label_quality(data)
-    return {f"{name}_evaluation_only": value for name, value in quality.items()}
+    judged = {f"{name}_evaluation_only": value for name, value in quality.items()}
+    return label_free.pseudo_label_figures(data) | judged
+
+
+def warn_of_refresh(figures, earlier, *, data):
+    """See dajax.tasks: where pseudo-labels may have got worse."""
+    return label_free.pseudo_label_warnings(figures, earlier, data.class_names)
+
+
+def view_agreement(state, *, data, model, config, stage_config):
+    """See dajax.tasks: label_free.mirrored_agreement."""
+    return label_free.mirrored_agreement(
+        {"params": state.params, "batch_stats": state.batch_stats},
+        data=data,
+        model=model,
+        norm_set=stage_config.target_bn,
+        batch_size=config.evaluation.reestimate_batch_size,
+        num_batches=config.evaluation.agreement_batches,
+    )
 
 
 def check_result(result, class_names):

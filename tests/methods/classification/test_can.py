@@ -206,7 +206,7 @@ def test_the_targets_features_stand_in_memory_once(case, setting, monkeypatch):
     monkeypatch.setattr(alternation, "aligned_empty", remembered)
     state = make_state(model, config, params, stats, num_target=len(rows))
     data = ArrayFeed({"target": (rows, None)})
-    features = alternation.target_features(
+    features, _ = alternation.target_features(
         **alternation.passes(state, data=data, config=config, model=model)
     )
     assert len(filled) == 1 and features.unsafe_buffer_pointer() == filled[0].ctypes.data
