@@ -32,7 +32,8 @@ def reestimate_statistics(variables, *, data, model, norm_set, batch_size, num_b
       num_batches: each moves the statistics by the layers' momentum, 0.1; after 50 batches the
         statistics of training have a weight of 0.5 %.
     """
-    part = data.shuffled("target", parallel.round_up(batch_size, data.devices))
+    batch_size = parallel.round_up(batch_size, data.devices)
+    part = data.shuffled("target", batch_size)
     move, batch_stats = _compiled_estimation(model, norm_set), variables["batch_stats"]
     for number, batch in enumerate(data.steps({"target": part}, 0, num_batches)):
         batch_stats = move(

@@ -53,6 +53,8 @@ def test_reestimated_statistics_are_those_of_the_images_and_leave_parameters_alo
     class Feed:
         """Always the same batch."""
 
+        devices = (None,)
+
         def shuffled(self, domain, batch_size):
             assert domain == "target" and batch_size == 3
             return None
