@@ -318,7 +318,12 @@ def _must_be_mended(stage, last_step):
     an older one would be another start.
     """
     workdir = stage.directory.parent
-    heirs = [name for name in stage.config.stages if stage.config[name].init_from == stage.name]
+    begins_with = {name: stage.config[name].init_from for name in stage.config.stages}
+    heirs = [
+        name
+        for name, start in begins_with.items()
+        if start in begins_with and rounds.kept_of(workdir, start) == stage.name
+    ]
     if all(
         (workdir / name / "result.json").exists()
         or checkpoint.steps(workdir / name / "checkpoints")
