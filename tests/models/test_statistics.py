@@ -53,7 +53,7 @@ def test_reestimated_statistics_are_those_of_the_images_and_leave_parameters_alo
     class Feed:
         """Always the same batch."""
 
-        devices = (None,)
+        devices = tuple(jax.devices()[:1])
 
         def shuffled(self, domain, batch_size):
             assert domain == "target" and batch_size == 3

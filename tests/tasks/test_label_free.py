@@ -42,7 +42,7 @@ def test_pseudo_labels_are_counted_by_hand():
 
 
 def test_a_class_that_had_labels_in_any_round_before_and_has_none_is_named():
-    now = {"labelled": 0.4, "labelled_per_class": [0.9, 0.1, 0.0], "churn": 0.1}
+    now = {"labelled": 0.4, "labelled_per_class": [0.9, 0.1, 0.0], "churn": 0.01}
     with_car, without = [0.8, 0.1, 0.1], [0.9, 0.1, 0.0]
     earlier = [{"labelled_per_class": shares} for shares in (with_car, without)]
     (line,) = pseudo_label_warnings(now, earlier, NAMES)
