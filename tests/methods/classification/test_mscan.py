@@ -24,7 +24,8 @@ CLASSES, WIDTH, SOURCES = 4, 10, 2
 
 
 def stage(num_sources=SOURCES):
-    config = mscan_config.mscan_stage(cls_base.parse("digits"), num_sources)
+    arg = cls_base.parse("digits,bsa=batch", mscan_config.VARIANTS)
+    config = mscan_config.mscan_stage(arg, num_sources)
     config.class_aware.update(num_classes=3, source_per_class=2, target_per_class=2)
     config.batch_size = 6
     return config
