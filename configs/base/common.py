@@ -8,6 +8,9 @@ THE ARGUMENT OF A RECIPE is what follows the colon, in every recipe the same:
   VARIANT      the data, and with them the settings: digits, office31, scenes, gta5_to_cityscapes;
                left out, the embedded data: digits or scenes
   ablations    a word alone: also the rows of the method's ablation table
+
+The order of the items does not matter. Keys that many recipes have:
+
   source       the name of a domain, or of several, "amazon+dslr"
   target       the name of the domain to adapt to
   root         the folder that holds all domains (classification)
@@ -67,17 +70,16 @@ def parse_arg(arg, variants, *, pretrained=(), renamed=None, **defaults):
         for key, choices in defaults.items()
     }
     parsed, given = ConfigDict({"variant": next(iter(variants)), **values}), {}
-    for i, item in enumerate(filter(None, (arg or "").split(","))):
+    items = list(filter(None, (arg or "").split(",")))
+    parsed.variant = _variant_among(items, variants, parsed.variant)
+    for item in items:
         key, equals, value = item.partition("=")
         if key in known and (key in WORDS) != bool(equals):
             given[key] = value
-        elif i == 0 and not equals:
-            parsed.variant = item
-        else:
+        elif item not in variants:
             problem = _expected(key, value, known, renamed or {})
-            raise ValueError(f"configuration argument '{item}': {problem}")
-    if parsed.variant not in variants:
-        raise ValueError(f"unknown variant '{parsed.variant}'; known: {', '.join(variants)}")
+            or_variant = "" if equals or key in WORDS else f"; variants: {', '.join(variants)}"
+            raise ValueError(f"configuration argument '{item}': {problem}{or_variant}")
     takes = variants[parsed.variant]
     for key, value in given.items():
         if key not in takes:
@@ -98,10 +100,29 @@ def parse_arg(arg, variants, *, pretrained=(), renamed=None, **defaults):
     return parsed
 
 
+def _variant_among(items, variants, default):
+    """The one item that names a variant, wherever it stands; `default` where none does.
+
+    Raises:
+      ValueError: two of them; or the first item is neither a variant nor a word nor key=value.
+    """
+    named = list(dict.fromkeys(item for item in items if item in variants))
+    if len(named) > 1:
+        raise ValueError(
+            f"configuration argument '{named[1]}': the variant is {named[0]} already, and a run has"
+            " one: leave one of them out"
+        )
+    if not named and items and "=" not in items[0] and items[0] not in WORDS:
+        raise ValueError(f"unknown variant '{items[0]}'; known: {', '.join(variants)}")
+    return named[0] if named else default
+
+
 def _expected(key, value, known, renamed):
     """What stands in place of an item that is no variant, no word and no key of the recipe."""
     if renamed.get(key) in known:
         return f"{key} is now called {renamed[key]}: write {renamed[key]}={value}"
+    if key in WORDS and key not in known:
+        return f"this recipe has no rows of {key}, whatever the variant: leave it out"
     keys = [name for name in known if name not in WORDS]
     words = [name for name in known if name in WORDS]
     or_word = f", or the word {' or '.join(words)}" if words else ""

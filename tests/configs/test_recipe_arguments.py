@@ -41,6 +41,15 @@ def test_a_word_stands_alone_behind_the_variant_or_in_its_place():
     assert parse("ablations").to_dict() == NONE_GIVEN | dict(ablations=True)
 
 
+def test_a_variant_and_a_word_stand_in_either_order():
+    assert parse("ablations,small,size=3") == parse("small,ablations,size=3")
+    assert parse("size=3,small") == parse("small,size=3")
+    folder = "root=DIR,source=a,target=b"
+    one = recipes.get_config("can", f"ablations,folder,{folder}")
+    assert one == recipes.get_config("can", f"folder,ablations,{folder}")
+    assert recipes.get_config("plca", "ablations,scenes") == recipes.get_config("plca", "ablations")
+
+
 def test_of_a_key_given_twice_the_last_counts_as_a_sweep_appends_it():
     assert parse("size=32,size=16").size == 16
 
@@ -54,7 +63,17 @@ def test_of_a_key_given_twice_the_last_counts_as_a_sweep_appends_it():
             "configuration argument 'colour=red': expected key=value with a key among root,"
             " weights, settings, size, or the word ablations",
         ),
-        ("small,real", "configuration argument 'real': expected key=value"),
+        (
+            "small,real",
+            "configuration argument 'real': the variant is small already, and a run has one: leave"
+            " one of them out",
+        ),
+        ("size=3,real,ablations,small", "'small': the variant is real already"),
+        (
+            "ablations,smal",
+            "configuration argument 'smal': expected key=value with a key among root, weights,"
+            " settings, size, or the word ablations; variants: small, real, bare",
+        ),
         ("small,ablations=yes", "configuration argument 'ablations=yes': expected key=value"),
         ("small,size", "configuration argument 'size': expected key=value"),
         (
@@ -265,7 +284,9 @@ REFUSED = [
     ("can", "folder,size=big", "expected a value of type int"),
     ("can", "digits,network=can", "expected key=value with a key among root, source, target"),
     ("mscan", "network=own", "expected key=value with a key among root, source, target"),
-    ("mscan", "ablations", "unknown variant 'ablations'; known: digits, folder"),
+    ("mscan", "ablations", "'ablations': this recipe has no rows of ablations, whatever the"),
+    ("mscan", "folder,ablations,source=a+b", "'ablations': this recipe has no rows of ablations"),
+    ("dann", "ablations,folder,source=a,target=b", "this recipe has no rows of ablations"),
     ("mscan", "source=type", "name two sources or more, joined by '+'"),
     ("dann", "digits,network=cans", "known: own, can"),
     ("dann", "digits,target=foo", "variant digits does not use target; it takes source, network"),
