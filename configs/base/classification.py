@@ -3,7 +3,8 @@
 VARIANTS, with the arguments that each takes (configs/base/common.py explains them):
 
   digits       source: the rendered worlds, "type"
-  folder       root, source, target, weights, backbone, size
+  folder       root, source, target, weights, backbone, size; flip, affine, jitter, invert, erase,
+               the views of configs/base/views.py
   tfds         the same; root is its data_dir
   office31, visda2017, domainnet    root, source, target, weights
 
@@ -25,9 +26,10 @@ Not IMAGENET1K_V2 (resnet50-11ad3fa6.pth, resnet101-cd907fc2.pth), which was tra
 from ml_collections import ConfigDict
 
 from dajax.recipes.base import common as base
+from dajax.recipes.base import views
 
 _NAMED_SET = ("root", "source", "target", "weights")  # its settings are published
-_ANY_PHOTOS = (*_NAMED_SET, "backbone", "size")
+_ANY_PHOTOS = (*_NAMED_SET, "backbone", "size", *views.NAMES)
 VARIANTS = {
     "digits": ("source",),
     "folder": _ANY_PHOTOS,
@@ -48,6 +50,7 @@ KEYS = dict(
     backbone=("", "resnet50", "resnet101"),
     size=0,
     network=("own", "can"),
+    **views.KEYS,
 )
 DOMAINNET = ("clipart", "infograph", "painting", "quickdraw", "real", "sketch")
 SIZE_FROM_SCRATCH, SIZE_WITH_WEIGHTS = 64, 224
@@ -113,6 +116,7 @@ def start(recipe, arg):
     config = base.base(run_name(recipe, arg))
     if arg.variant != "digits":
         config.data = ConfigDict(_photos(arg))
+        config.data.transform.update(views.settings(arg, side=config.data.transform.size[0]))
     elif arg.source:
         config.data.source = arg.source
     if from_scratch(arg):
@@ -142,6 +146,7 @@ def run_name(recipe, arg):
         "" if arg.backbone == "resnet50" else arg.backbone,
         base.weights_name(arg.weights, is_pretrained=arg.variant in PRETRAINED),
         f"size{arg.size}" if arg.size not in (0, _default_size(arg)) else "",
+        *views.run_name(arg),
     )
 
 

@@ -109,7 +109,7 @@ RANGES = {
         WHOLE,
     ),
     "seed": SEED,
-    "report_seconds": NOT_NEGATIVE,
+    **dict.fromkeys(("report_seconds", "keep_images_mib"), NOT_NEGATIVE),
     # Optimisers. A rate of 0 is legal: a stage that moves nothing.
     **dict.fromkeys(
         ("lr", "weight_decay", "lr_multipliers", "power", "alpha", "beta"), NOT_NEGATIVE
@@ -169,6 +169,9 @@ RANGES = {
     ),
     "hue": Range(0, 0.5),  # of a turn
     "affine.scale": DECAY,
+    **dict.fromkeys(("probability", "invert"), FRACTION),
+    "erase.area": Range(0, 1, is_open=True, is_ordered=True),
+    **dict.fromkeys(("erase.ratio", "blur.sigma"), Range(0, is_open=True, is_ordered=True)),
 }
 
 
@@ -192,7 +195,7 @@ PAIRS = ("lr_multipliers", "repeats")  # of a pattern and a number
 
 # By the last parts of a key. Two numbers, (from, to); or (height, width), where one number stands
 # for both. None is none of them.
-TWO_NUMBERS = ("betas", "scale_range")
+TWO_NUMBERS = ("betas", "scale_range", "erase.area", "erase.ratio", "blur.sigma")
 ONE_OR_TWO_NUMBERS = ("size", "shorter_edge", "transform.resize")
 
 
