@@ -6,6 +6,7 @@ from typing import NamedTuple
 from data_pipeline.classification import (
     domainnet,
     folder,
+    held_out,
     office31,
     tfds_sets,
     visda2017,
@@ -41,6 +42,8 @@ def load_domains(data_config) -> Opened:
 
         digits                        seed, per_class, size
         folder, office31, visda2017   root
+        folder, where it has them     evaluation (a domain to measure on, "" for the target),
+                                      held_out (share of the target), held_out_seed
         domainnet                     root, source_split, target_split, evaluation_split
         tfds                          these and download; root may be ""
 
@@ -78,12 +81,42 @@ def load_domains(data_config) -> Opened:
         _check_domains(dataset, names, data_config.target, visda2017.DOMAINS)
         sources, target = visda2017.read_domains(data_config.root, names, data_config.target)
     else:
-        for key, name in (*(("source", name) for name in names), ("target", data_config.target)):
-            check_below(name, f"config.data.{key}")
-        names, target_name = tuple(map(_plain, names)), _plain(data_config.target)
-        _check_different(data_config.source, names)
-        sources, target = folder.read_domains(data_config.root, names, target_name)
+        return _folders(data_config, names)
     return Opened(sources, target, target)
+
+
+def _folders(data_config, names) -> Opened:
+    """The sets of class folders."""
+    # a recipe of the user's own may lack the keys
+    evaluation_name = getattr(data_config, "evaluation", "")
+    share = getattr(data_config, "held_out", 0.0)
+    named = [("target", data_config.target), ("evaluation", evaluation_name)]
+    for key, name in (*(("source", name) for name in names), *named):
+        check_below(name, f"config.data.{key}")
+    names, target_name = tuple(map(_plain, names)), _plain(data_config.target)
+    _check_different(data_config.source, names)
+    if evaluation_name and share:
+        raise DataError(
+            f"config.data.evaluation={evaluation_name!r} and config.data.held_out={share:g}: a run"
+            " measures on another domain or on a part of the target; leave one of them out"
+        )
+    sources, target = folder.read_domains(data_config.root, names, target_name)
+    if share:
+        return Opened(sources, *held_out.split(target, share, data_config.held_out_seed))
+    if not evaluation_name:
+        return Opened(sources, target, target)
+    evaluation = folder.read_folder(
+        data_config.root,
+        _plain(evaluation_name),
+        sources[0].class_names,
+        f"the classes of domain {names[0]!r}",
+    )
+    if not evaluation.has_labels:
+        raise DataError(
+            f"config.data.evaluation={evaluation_name!r}: this domain has no labels to measure"
+            " with; sort its images into a folder for each class"
+        )
+    return Opened(sources, target, evaluation)
 
 
 def _check_domains(dataset, sources, target, known):

@@ -4,8 +4,10 @@ VARIANTS, with the arguments that each takes (configs/base/common.py explains th
 
   digits       source: the rendered worlds, "type"
   folder       root, source, target, weights, backbone, size; flip, affine, jitter, invert, erase,
-               the views of configs/base/views.py
-  tfds         the same; root is its data_dir
+               the views of configs/base/views.py; evaluation, a domain that is measured on in place
+               of the target; held_out=0.2, the share of the target's images, chosen without their
+               labels, that is measured on and not adapted to
+  tfds         the same but for evaluation and held_out; root is its data_dir
   office31, visda2017, domainnet    root, source, target, weights
 
 `size` is of pixels a side: 64 from scratch, 224 with weights, where no other is given. With a file
@@ -32,7 +34,7 @@ _NAMED_SET = ("root", "source", "target", "weights")  # its settings are publish
 _ANY_PHOTOS = (*_NAMED_SET, "backbone", "size", *views.NAMES)
 VARIANTS = {
     "digits": ("source",),
-    "folder": _ANY_PHOTOS,
+    "folder": (*_ANY_PHOTOS, "evaluation", "held_out"),
     "tfds": _ANY_PHOTOS,
     "office31": _NAMED_SET,
     "visda2017": _NAMED_SET,
@@ -50,6 +52,8 @@ KEYS = dict(
     backbone=("", "resnet50", "resnet101"),
     size=0,
     network=("own", "can"),
+    evaluation="",
+    held_out=0.0,
     **views.KEYS,
 )
 DOMAINNET = ("clipart", "infograph", "painting", "quickdraw", "real", "sketch")
@@ -74,6 +78,21 @@ def parse(arg, variants=VARIANTS):
     parsed = base.parse_arg(arg, variants, pretrained=PRETRAINED, **KEYS)
     if parsed.size < 0:
         raise ValueError(f"configuration argument 'size={parsed.size}': expected pixels, above 0")
+    if not 0 <= parsed.held_out < 1:
+        raise ValueError(
+            f"configuration argument 'held_out={parsed.held_out}': expected a share of the target's"
+            " images, from 0 to below 1"
+        )
+    if parsed.evaluation and parsed.held_out:
+        raise ValueError(
+            f"configuration argument 'held_out={parsed.held_out}': evaluation={parsed.evaluation}"
+            " is measured on already; leave one of them out"
+        )
+    if parsed.evaluation and parsed.evaluation == parsed.target:
+        raise ValueError(
+            f"configuration argument 'evaluation={parsed.evaluation}': this is the target, which is"
+            " measured on anyway; leave it out"
+        )
     if parsed.backbone and from_scratch(parsed):
         raise ValueError(
             f"configuration argument 'backbone={parsed.backbone}': variant {parsed.variant} uses"
@@ -147,6 +166,8 @@ def run_name(recipe, arg):
         base.weights_name(arg.weights, is_pretrained=arg.variant in PRETRAINED),
         f"size{arg.size}" if arg.size not in (0, _default_size(arg)) else "",
         *views.run_name(arg),
+        f"on_{arg.evaluation}" if arg.evaluation else "",
+        f"held_out{arg.held_out}" if arg.held_out else "",
     )
 
 
@@ -160,7 +181,8 @@ def _photos(arg):
     sizes = dict(resize=size * 8 // 7, crop=size)  # CAN's and tllib's 256 : 224
     source, target = domains(arg)
     if arg.variant == "folder":
-        return base.folder(arg.root, source, target, **sizes)
+        data = base.folder(arg.root, source, target, **sizes)
+        return data | dict(evaluation=arg.evaluation, held_out=arg.held_out)
     if arg.variant == "tfds":
         return base.tfds(source, target, arg.root, **sizes)
     if arg.variant == "office31":

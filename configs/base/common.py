@@ -243,11 +243,17 @@ def folder(root, source, target, *, resize, crop, dataset="folder"):
       crop: pixels a side of what the network sees.
       dataset: the reader (data_pipeline/classification).
     """
+    measured_on = dict(
+        evaluation="",  # a domain to measure on; "": the target
+        held_out=0.0,  # share of the target's images, not adapted to, to measure on
+        held_out_seed=0,  # of which; not the run's seed, so that every run measures on the same
+    )
     return dict(
         dataset=dataset,
         root=root,
         source=source,
         target=target,
+        **(measured_on if dataset == "folder" else {}),
         transform=dict(
             size=(crop, crop),
             resize=(resize, resize),

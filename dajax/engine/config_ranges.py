@@ -108,7 +108,8 @@ RANGES = {
         ),
         WHOLE,
     ),
-    "seed": SEED,
+    **dict.fromkeys(("seed", "held_out_seed"), SEED),
+    "held_out": DECAY,
     **dict.fromkeys(("report_seconds", "keep_images_mib"), NOT_NEGATIVE),
     # Optimisers. A rate of 0 is legal: a stage that moves nothing.
     **dict.fromkeys(

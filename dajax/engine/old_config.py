@@ -25,6 +25,7 @@ _ADDED_TO_VIEWS = {
     "invert": 0.0,
     "erase": {"probability": 0.0, "area": [0.02, 0.33], "ratio": [0.3, 3.3]},
 }
+_ADDED_TO_FOLDERS = {"evaluation": "", "held_out": 0.0, "held_out_seed": 0}
 _ADDED_TO_STAGES = {"classification": {}, "segmentation": {"norm_affine": ""}}
 _ADDED_BY_METHOD = {
     "adaptsegnet": {"class_balanced": False},
@@ -54,6 +55,8 @@ def with_added_keys(tree):
         _add(tree.get("model"), _ADDED_TO_MODEL[known])
     if isinstance(tree.get("data"), dict):
         _add_views(tree["data"].get("transform"))
+        if tree["data"].get("dataset") == "folder":
+            _add(tree["data"], _ADDED_TO_FOLDERS)
     for stage in tree.values():
         if isinstance(stage, dict) and isinstance(stage.get("method"), str):
             _add(stage, _ADDED_TO_EVERY_STAGE)

@@ -127,6 +127,8 @@ OTHER_VALUES = dict(
     jitter=("0.2", "yes", "0.4"),
     invert=("0.3000000001", "0.3"),
     erase=("yes", "0.25"),
+    evaluation=("dslr", "amazon"),
+    held_out=("0.2", "0.25"),
 )
 PLACES = ("root", "source_root", "target_root")  # where files lie is in no name
 BICL = {"settings": ("code", "slides")}
@@ -267,6 +269,15 @@ def test_a_variant_that_needs_weights_asks_for_them(recipe, variant):
 
 # What goes against the grammar with the recipes' own keys.
 REFUSED = [
+    (
+        "can",
+        "folder,source=a,target=b,held_out=1",
+        "'held_out=1.0': expected a share of the target",
+    ),
+    ("can", "folder,source=a,target=b,held_out=nan", "'held_out=nan': expected a share"),
+    ("can", "folder,source=a,target=b,held_out=0.2,evaluation=c", "evaluation=c is measured on"),
+    ("can", "folder,source=a,target=b,evaluation=b", "'evaluation=b': this is the target, which"),
+    ("can", "office31,weights=none,evaluation=dslr", "variant office31 does not use evaluation"),
     ("can", "digits,weights=w.pth", "variant digits does not use weights; it takes source"),
     ("can", "target=foo", "variant digits does not use target"),
     ("can", "ablations,weights=w.pth", "variant digits does not use weights; it takes source"),

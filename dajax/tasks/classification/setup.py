@@ -104,11 +104,17 @@ def describe(config, domains):
         walked.add(images.listed)
         lines += _notes(images)
     for images in domains.sources:
-        if images.name == domains.target.name:
+        twice = [
+            role
+            for role, other in _sets(domains)[len(domains.sources) :]
+            if other.name == images.name
+        ]
+        if twice:
             lines.append(
-                f"note: {images.name} is source and target: its labels are trained on, so no figure"
-                " of this run is one of adaptation"
+                f"note: {images.name} is source and {twice[0]}: its labels are trained on, so no"
+                " figure of this run is one of adaptation"
             )
+    lines += _held_out(config, domains)
     lines += _kept_in_memory(config, domains)
     lines += _mirrored_characters(domains)
     sizes = {"source": len(domains.source), "target": len(domains.target)}
@@ -178,6 +184,18 @@ def _notes(images):
     if twice:
         notes.append(f"{len(twice)} images are listed twice: {twice[0]}")
     return [f"note: {line}" for line in notes]
+
+
+def _held_out(config, domains):
+    """A line that says which part of the target is measured on and not adapted to, or none."""
+    if "held_out" not in config.data or not config.data.held_out:
+        return []
+    apart, name = domains.evaluation, domains.target.name
+    return [
+        f"held out: {len(apart):,} of the {len(apart) + len(domains.target):,} images of {name} are"
+        " measured on and not adapted to, chosen without their labels"
+        f" (config.data.held_out_seed={config.data.held_out_seed}): {apart.paths[0]} and others"
+    ]
 
 
 def _kept_in_memory(config, domains):
