@@ -4,10 +4,14 @@ import os
 from typing import NamedTuple
 
 from data_pipeline.classification import (
+    digits_five,
     domainnet,
     folder,
     held_out,
+    imageclef,
     office31,
+    officehome,
+    pacs,
     tfds_sets,
     visda2017,
 )
@@ -16,7 +20,17 @@ from data_pipeline.digits import sets as digits
 from data_pipeline.errors import DataError
 from data_pipeline.files.names import check_below
 
-KNOWN = ("digits", "folder", "office31", "visda2017", "domainnet", "tfds")
+# Published sets whose domains have fixed names: of each its reader, and of the second kind those
+# with splits.
+WHOLE = {
+    "office31": office31,
+    "visda2017": visda2017,
+    "officehome": officehome,
+    "pacs": pacs,
+    "imageclef": imageclef,
+}
+WITH_SPLITS = {"domainnet": domainnet, "digits_five": digits_five}
+KNOWN = ("digits", "folder", *WHOLE, *WITH_SPLITS, "tfds")
 
 
 class Opened(NamedTuple):
@@ -41,10 +55,10 @@ def load_domains(data_config) -> Opened:
       data_config: with `dataset`, `source` (one domain or several, "amazon+dslr"), `target`, and
 
         digits                        seed, per_class, size
-        folder, office31, visda2017   root
+        folder, those of WHOLE        root
         folder, where it has them     evaluation (a domain to measure on, "" for the target),
                                       held_out (share of the target), held_out_seed
-        domainnet                     root, source_split, target_split, evaluation_split
+        those of WITH_SPLITS          root, source_split, target_split, evaluation_split
         tfds                          these and download; root may be ""
 
     Raises: DataError for an unknown name, and whatever the reader finds wrong.
@@ -60,10 +74,32 @@ def load_domains(data_config) -> Opened:
             names, data_config.seed, data_config.per_class, data_config.size
         )
         return Opened(sources, target, target)
-    if dataset == "domainnet":
-        _check_domains(dataset, names, data_config.target, domainnet.DOMAINS)
+    if dataset in WITH_SPLITS:
+        reader = WITH_SPLITS[dataset]
+        _check_domains(dataset, names, data_config.target, reader.DOMAINS)
         return Opened(
-            *domainnet.read_domains(
+            *reader.read_domains(
+                data_config.root, names, data_config.target, **_splits(data_config)
+            )
+        )
+    if dataset == "tfds":
+        splits = _splits(data_config)
+        return Opened(
+            *tfds_sets.read_domains(
+                data_config.root, names, data_config.target, **splits, download=data_config.download
+            )
+        )
+    if dataset == "folder":
+        return _folders(data_config, names)
+    reader = WHOLE[dataset]
+    _check_domains(dataset, names, data_config.target, reader.DOMAINS)
+    sources, target = reader.read_domains(data_config.root, names, data_config.target)
+    return Opened(sources, target, target)
+    if dataset in WITH_SPLITS:
+        reader = WITH_SPLITS[dataset]
+        _check_domains(dataset, names, data_config.target, reader.DOMAINS)
+        return Opened(
+            *reader.read_domains(
                 data_config.root, names, data_config.target, **_splits(data_config)
             )
         )

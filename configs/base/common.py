@@ -276,6 +276,38 @@ def visda2017(root, source, target):
     return folder(root, source, target, resize=256, crop=224, dataset="visda2017")
 
 
+def published(dataset, root, source, target):
+    """Office-Home ("officehome": "Art", "Clipart", "Product", "Real World"), PACS ("pacs":
+    "art_painting", "cartoon", "photo", "sketch") or ImageCLEF-DA ("imageclef": "b", "c", "i", "p")
+    as downloaded; with Office-31's views, as `folder`.
+    """
+    return folder(root, source, target, resize=256, crop=224, dataset=dataset)
+
+
+def digits_five(root, source, target):
+    """Digits-Five as M3SDA's authors pass it on: "mnist", "mnistm", "svhn", "syn", "usps", 32 x 32
+    pixels in three channels.
+    """
+    return dict(
+        dataset="digits_five",
+        root=root,
+        source=source,
+        target=target,
+        source_split="train",
+        target_split="train",  # adapted to, without its labels
+        evaluation_split="test",
+        transform=dict(
+            size=(32, 32),
+            resize=config_dict.placeholder(object),  # None, see `digits`
+            crop=config_dict.placeholder(object),
+            flip=False,
+            **views.off(),
+            mean=(0.5,),
+            std=(0.5,),
+        ),
+    )
+
+
 def domainnet(root, source, target):
     """DomainNet as downloaded: "clipart", "infograph", "painting", "quickdraw", "real", "sketch";
     as `folder`.

@@ -195,7 +195,7 @@ def test_no_two_runs_share_a_workdir(recipe, variant):
     """With every combination of arguments, but for where files lie."""
     values = OTHER_VALUES | (BICL if recipe == "bicl" else {})
     keys = [key for key in TABLES[recipe][variant] if key not in PLACES]
-    most = len(keys) if len(keys) < 8 else 2  # of many keys, every pair
+    most = len(keys) if len(keys) < 7 else 2  # of many keys, every pair
     contents = {}
     for chosen in (c for n in range(most + 1) for c in itertools.combinations(keys, n)):
         given = dict.fromkeys(keys) | {key: values[key][0] for key in chosen}
