@@ -57,6 +57,8 @@ def stage(arg):
         # where there is none.
         is_amazon = arg.variant == "office31" and cls_base.domains(arg)[0] == "amazon"
         config.clustering.max_distance = 0.05 if is_amazon else 1.0
+        if arg.variant == "pacs":
+            config.class_aware.num_classes = 7  # all that there are (ours)
         return config
     # VisDA-2017/CAN/visda17_train_train2val_cfg.yaml
     config.clustering.update(max_distance=1.0, batch_size=600)

@@ -46,7 +46,7 @@ def stage(arg):
         randomized_dim=0,  # width of a random projection of the conditioned features; 0: none
         optimizer=tllib.sgd(lr=0.01, alpha=0.001, weight_decay=1e-3),
     )
-    if arg.variant == "visda2017":
+    if arg.variant in ("visda2017", "officehome"):
         settings.steps = 30_000  # cdan.sh: 30 epochs of 1,000
     elif arg.variant == "domainnet":
         settings.steps = tllib.domainnet_steps(arg)  # cdan.sh

@@ -45,7 +45,7 @@ def stage(arg):
         reversal=dict(low=0.0, high=1.0, alpha=1.0, ramp_steps=1000),
         optimizer=tllib.sgd(lr=0.01, alpha=0.001, weight_decay=1e-3),
     )
-    if arg.variant == "visda2017":
+    if arg.variant in ("visda2017", "officehome"):
         settings.steps = 30_000  # dann.sh: 30 epochs of 1,000
     elif arg.variant == "domainnet":
         settings.steps = tllib.domainnet_steps(arg)  # dann.sh

@@ -50,6 +50,8 @@ def stage(arg):
     )
     if arg.variant == "visda2017":
         settings.weight = 1.0  # mcd.py --trade-off
+    elif arg.variant == "officehome":
+        settings.weight = 30.0  # mcd.sh: --trade-off
     elif arg.variant == "domainnet":
         settings.update(steps=75_000, weight=120.0)  # mcd.sh: 30 epochs of 2,500; --trade-off
     tllib.fit(settings, arg)

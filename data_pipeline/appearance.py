@@ -124,6 +124,12 @@ class Appearance:
             if not 0 <= probability <= 1:
                 raise DataError(f"{name}.probability is {probability:g}; expected 0..1")
 
+    @property
+    def changes_images(self) -> bool:
+        """Whether any image can be jittered or blurred."""
+        of_jitter = self.color_jitter is not None and self.color_jitter_probability > 0
+        return of_jitter or self.blur is not None and self.blur_probability > 0
+
     @classmethod
     def from_config(cls, config: Mapping, where: str) -> "Appearance":
         """From {"color_jitter": None or {brightness, contrast, saturation, hue, probability},

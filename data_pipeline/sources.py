@@ -4,9 +4,14 @@ import os
 from typing import NamedTuple
 
 from data_pipeline.classification import (
+    digits_five,
     domainnet,
     folder,
+    held_out,
+    imageclef,
     office31,
+    officehome,
+    pacs,
     tfds_sets,
     visda2017,
 )
@@ -15,7 +20,17 @@ from data_pipeline.digits import sets as digits
 from data_pipeline.errors import DataError
 from data_pipeline.files.names import check_below
 
-KNOWN = ("digits", "folder", "office31", "visda2017", "domainnet", "tfds")
+# Published sets whose domains have fixed names: of each its reader, and of the second kind those
+# with splits.
+WHOLE = {
+    "office31": office31,
+    "visda2017": visda2017,
+    "officehome": officehome,
+    "pacs": pacs,
+    "imageclef": imageclef,
+}
+WITH_SPLITS = {"domainnet": domainnet, "digits_five": digits_five}
+KNOWN = ("digits", "folder", *WHOLE, *WITH_SPLITS, "tfds")
 
 
 class Opened(NamedTuple):
@@ -40,8 +55,10 @@ def load_domains(data_config) -> Opened:
       data_config: with `dataset`, `source` (one domain or several, "amazon+dslr"), `target`, and
 
         digits                        seed, per_class, size
-        folder, office31, visda2017   root
-        domainnet                     root, source_split, target_split, evaluation_split
+        folder, those of WHOLE        root
+        folder, where it has them     evaluation (a domain to measure on, "" for the target),
+                                      held_out (share of the target), held_out_seed
+        those of WITH_SPLITS          root, source_split, target_split, evaluation_split
         tfds                          these and download; root may be ""
 
     Raises: DataError for an unknown name, and whatever the reader finds wrong.
@@ -57,10 +74,32 @@ def load_domains(data_config) -> Opened:
             names, data_config.seed, data_config.per_class, data_config.size
         )
         return Opened(sources, target, target)
-    if dataset == "domainnet":
-        _check_domains(dataset, names, data_config.target, domainnet.DOMAINS)
+    if dataset in WITH_SPLITS:
+        reader = WITH_SPLITS[dataset]
+        _check_domains(dataset, names, data_config.target, reader.DOMAINS)
         return Opened(
-            *domainnet.read_domains(
+            *reader.read_domains(
+                data_config.root, names, data_config.target, **_splits(data_config)
+            )
+        )
+    if dataset == "tfds":
+        splits = _splits(data_config)
+        return Opened(
+            *tfds_sets.read_domains(
+                data_config.root, names, data_config.target, **splits, download=data_config.download
+            )
+        )
+    if dataset == "folder":
+        return _folders(data_config, names)
+    reader = WHOLE[dataset]
+    _check_domains(dataset, names, data_config.target, reader.DOMAINS)
+    sources, target = reader.read_domains(data_config.root, names, data_config.target)
+    return Opened(sources, target, target)
+    if dataset in WITH_SPLITS:
+        reader = WITH_SPLITS[dataset]
+        _check_domains(dataset, names, data_config.target, reader.DOMAINS)
+        return Opened(
+            *reader.read_domains(
                 data_config.root, names, data_config.target, **_splits(data_config)
             )
         )
@@ -78,12 +117,42 @@ def load_domains(data_config) -> Opened:
         _check_domains(dataset, names, data_config.target, visda2017.DOMAINS)
         sources, target = visda2017.read_domains(data_config.root, names, data_config.target)
     else:
-        for key, name in (*(("source", name) for name in names), ("target", data_config.target)):
-            check_below(name, f"config.data.{key}")
-        names, target_name = tuple(map(_plain, names)), _plain(data_config.target)
-        _check_different(data_config.source, names)
-        sources, target = folder.read_domains(data_config.root, names, target_name)
+        return _folders(data_config, names)
     return Opened(sources, target, target)
+
+
+def _folders(data_config, names) -> Opened:
+    """The sets of class folders."""
+    # a recipe of the user's own may lack the keys
+    evaluation_name = getattr(data_config, "evaluation", "")
+    share = getattr(data_config, "held_out", 0.0)
+    named = [("target", data_config.target), ("evaluation", evaluation_name)]
+    for key, name in (*(("source", name) for name in names), *named):
+        check_below(name, f"config.data.{key}")
+    names, target_name = tuple(map(_plain, names)), _plain(data_config.target)
+    _check_different(data_config.source, names)
+    if evaluation_name and share:
+        raise DataError(
+            f"config.data.evaluation={evaluation_name!r} and config.data.held_out={share:g}: a run"
+            " measures on another domain or on a part of the target; leave one of them out"
+        )
+    sources, target = folder.read_domains(data_config.root, names, target_name)
+    if share:
+        return Opened(sources, *held_out.split(target, share, data_config.held_out_seed))
+    if not evaluation_name:
+        return Opened(sources, target, target)
+    evaluation = folder.read_folder(
+        data_config.root,
+        _plain(evaluation_name),
+        sources[0].class_names,
+        f"the classes of domain {names[0]!r}",
+    )
+    if not evaluation.has_labels:
+        raise DataError(
+            f"config.data.evaluation={evaluation_name!r}: this domain has no labels to measure"
+            " with; sort its images into a folder for each class"
+        )
+    return Opened(sources, target, evaluation)
 
 
 def _check_domains(dataset, sources, target, known):

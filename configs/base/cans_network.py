@@ -15,6 +15,9 @@ from dajax.recipes.base import common as base
 IMAGES = {
     "office31": {"amazon": 2817, "dslr": 498, "webcam": 795},
     "visda2017": {"train": 152_397, "validation": 55_388, "test": 72_372},
+    "officehome": {"Art": 2427, "Clipart": 4365, "Product": 4439, "Real World": 4357},
+    "pacs": {"art_painting": 2048, "cartoon": 2344, "photo": 1670, "sketch": 3929},
+    "imageclef": dict.fromkeys("bcip", 600),
 }
 BATCH_SIZE = 30  # config/config.py, SOURCE_BATCH_SIZE
 EPOCHS = 51  # config/config.py, MAX_LOOP 50, which MMD and SourceOnly run one beyond (loop > 50)

@@ -3,9 +3,18 @@
 VARIANTS, with the arguments that each takes (configs/base/common.py explains them):
 
   digits       source: the rendered worlds, "type"
-  folder       root, source, target, weights, backbone, size
-  tfds         the same; root is its data_dir
-  office31, visda2017, domainnet    root, source, target, weights
+  folder       root, source, target, weights, backbone, size; flip, affine, jitter, invert, erase,
+               the views of configs/base/views.py; evaluation, a domain that is measured on in place
+               of the target; held_out=0.2, the share of the target's images, chosen without their
+               labels, that is measured on and not adapted to
+  tfds         the same but for evaluation and held_out; root is its data_dir
+  digits_five  root, source, target, and the views
+  office31, visda2017, domainnet, officehome, pacs, imageclef    root, source, target, weights
+
+WHOSE SETTINGS. Of officehome those of thuml/Transfer-Learning-Library where a method is theirs (the
+recipes' comments say which differ from Office-31's). All else of officehome, pacs and imageclef has
+Office-31's settings, since none are published with these methods. digits_five trains the embedded
+digits' network with their settings; 25,000 images a domain make its loops long.
 
 `size` is of pixels a side: 64 from scratch, 224 with weights, where no other is given. With a file
 of weights, `folder` and `tfds` are fine-tuned as Office-31 is, with `backbone` resnet50 or
@@ -25,18 +34,23 @@ Not IMAGENET1K_V2 (resnet50-11ad3fa6.pth, resnet101-cd907fc2.pth), which was tra
 from ml_collections import ConfigDict
 
 from dajax.recipes.base import common as base
+from dajax.recipes.base import views
 
 _NAMED_SET = ("root", "source", "target", "weights")  # its settings are published
-_ANY_PHOTOS = (*_NAMED_SET, "backbone", "size")
+_ANY_PHOTOS = (*_NAMED_SET, "backbone", "size", *views.NAMES)
 VARIANTS = {
     "digits": ("source",),
-    "folder": _ANY_PHOTOS,
+    "folder": (*_ANY_PHOTOS, "evaluation", "held_out"),
     "tfds": _ANY_PHOTOS,
     "office31": _NAMED_SET,
     "visda2017": _NAMED_SET,
     "domainnet": _NAMED_SET,
+    "officehome": _NAMED_SET,
+    "pacs": _NAMED_SET,
+    "imageclef": _NAMED_SET,
+    "digits_five": ("root", "source", "target", *views.NAMES),
 }
-PRETRAINED = ("office31", "visda2017", "domainnet")
+PRETRAINED = ("office31", "visda2017", "domainnet", "officehome", "pacs", "imageclef")
 LARGE = ("visda2017", "domainnet")  # ResNet-101; no source-only row beside CAN's
 # {key: its value where it is not given, or all values}; "" and 0 stand for the variant's own.
 KEYS = dict(
@@ -49,8 +63,15 @@ KEYS = dict(
     size=0,
     network=("own", "can"),
     bsa=("", "batch", "average", "source"),
+    evaluation="",
+    held_out=0.0,
+    **views.KEYS,
 )
-DOMAINNET = ("clipart", "infograph", "painting", "quickdraw", "real", "sketch")
+# Variants that take all other domains as sources where none is named.
+DOMAINS = {
+    "domainnet": ("clipart", "infograph", "painting", "quickdraw", "real", "sketch"),
+    "digits_five": ("mnist", "mnistm", "svhn", "syn", "usps"),
+}
 SIZE_FROM_SCRATCH, SIZE_WITH_WEIGHTS = 64, 224
 
 
@@ -70,8 +91,26 @@ def parse(arg, variants=VARIANTS):
       ValueError: see base.parse_arg; in one line.
     """
     parsed = base.parse_arg(arg, variants, pretrained=PRETRAINED, **KEYS)
+    if parsed.variant == "officehome":  # a blank need not be typed
+        for key in ("source", "target"):
+            parsed[key] = parsed[key].replace("Real_World", "Real World")
     if parsed.size < 0:
         raise ValueError(f"configuration argument 'size={parsed.size}': expected pixels, above 0")
+    if not 0 <= parsed.held_out < 1:
+        raise ValueError(
+            f"configuration argument 'held_out={parsed.held_out}': expected a share of the target's"
+            " images, from 0 to below 1"
+        )
+    if parsed.evaluation and parsed.held_out:
+        raise ValueError(
+            f"configuration argument 'held_out={parsed.held_out}': evaluation={parsed.evaluation}"
+            " is measured on already; leave one of them out"
+        )
+    if parsed.evaluation and parsed.evaluation == parsed.target:
+        raise ValueError(
+            f"configuration argument 'evaluation={parsed.evaluation}': this is the target, which is"
+            " measured on anyway; leave it out"
+        )
     if parsed.backbone and from_scratch(parsed):
         raise ValueError(
             f"configuration argument 'backbone={parsed.backbone}': variant {parsed.variant} uses"
@@ -89,16 +128,22 @@ def domains(arg):
     """(source, target) of the photos of a variant: the argument's, or those that it has by default.
 
     The defaults are the first task of CAN's table (Office-31), the one task of VisDA-2017, and for
-    DomainNet MSCAN's first: all other domains together -> clipart.
+    DomainNet MSCAN's first: all other domains together -> clipart. Of the others they are the first
+    of the tables that are usual: CDAN's (Office-Home, ImageCLEF-DA), M3SDA's (Digits-Five); of PACS
+    photo -> art_painting (ours).
     """
     source, target = {
         "office31": ("amazon", "webcam"),
         "visda2017": ("train", "validation"),
         "domainnet": ("", "clipart"),
+        "officehome": ("Art", "Clipart"),
+        "pacs": ("photo", "art_painting"),
+        "imageclef": ("i", "p"),
+        "digits_five": ("", "mnistm"),
     }.get(arg.variant, ("", ""))
     source, target = arg.source or source, arg.target or target
-    if arg.variant == "domainnet" and not source:
-        source = "+".join(name for name in DOMAINNET if name != target)
+    if arg.variant in DOMAINS and not source:
+        source = "+".join(name for name in DOMAINS[arg.variant] if name != target)
     return source, target
 
 
@@ -114,6 +159,7 @@ def start(recipe, arg):
     config = base.base(run_name(recipe, arg))
     if arg.variant != "digits":
         config.data = ConfigDict(_photos(arg))
+        config.data.transform.update(views.settings(arg, side=config.data.transform.size[0]))
     elif arg.source:
         config.data.source = arg.source
     if from_scratch(arg):
@@ -132,7 +178,7 @@ def start(recipe, arg):
 def run_name(recipe, arg):
     """The run's name: see base.run_name."""
     source, target = domains(arg)
-    if arg.variant == "domainnet" and not arg.source:
+    if arg.variant in DOMAINS and not arg.source:
         source = "others"
     return base.run_name(
         recipe,
@@ -143,6 +189,9 @@ def run_name(recipe, arg):
         "" if arg.backbone == "resnet50" else arg.backbone,
         base.weights_name(arg.weights, is_pretrained=arg.variant in PRETRAINED),
         f"size{arg.size}" if arg.size not in (0, _default_size(arg)) else "",
+        *views.run_name(arg),
+        f"on_{arg.evaluation}" if arg.evaluation else "",
+        f"held_out{arg.held_out}" if arg.held_out else "",
     )
 
 
@@ -156,14 +205,19 @@ def _photos(arg):
     sizes = dict(resize=size * 8 // 7, crop=size)  # CAN's and tllib's 256 : 224
     source, target = domains(arg)
     if arg.variant == "folder":
-        return base.folder(arg.root, source, target, **sizes)
+        data = base.folder(arg.root, source, target, **sizes)
+        return data | dict(evaluation=arg.evaluation, held_out=arg.held_out)
     if arg.variant == "tfds":
         return base.tfds(source, target, arg.root, **sizes)
     if arg.variant == "office31":
         return base.office31(arg.root, source, target)
     if arg.variant == "visda2017":
         return base.visda2017(arg.root, source, target)
-    return base.domainnet(arg.root, source, target)
+    if arg.variant == "domainnet":
+        return base.domainnet(arg.root, source, target)
+    if arg.variant == "digits_five":
+        return base.digits_five(arg.root, source, target)
+    return base.published(arg.variant, arg.root, source, target)
 
 
 def stage(method, **settings):

@@ -73,8 +73,9 @@ def with_argument(recipe, items):
     """
     path, _, argument = recipe.partition(":")
     old, new = (list(filter(None, text.split(","))) for text in (argument, items))
-    variants = [part.pop(0) for part in (old, new) if part and _is_variant(part[0])]
-    return f"{path}:{','.join(variants[-1:] + old + new)}"
+    named = [list(filter(_is_variant, part)) for part in (old, new)]
+    rest = [item for item in old + new if not _is_variant(item)]
+    return f"{path}:{','.join((named[1] or named[0]) + rest)}"
 
 
 def _is_variant(item):

@@ -62,7 +62,8 @@ def check_config(config, workdir):
         json_files.write(path, tree)
         return {}
     stored = with_added_keys(json_files.read(path, REMEDY))
-    wanted, found = _fixed(tree), _fixed(stored)
+    # a recipe of the user's own may lack the same keys as a config.json of the version before
+    wanted, found = _fixed(with_added_keys(tree)), _fixed(stored)
     tail = _changed_tail(stored.get("stages"), tree["stages"], workdir)
     not_begun = {name for name in tail if not is_begun(workdir / name)}
     changed = {

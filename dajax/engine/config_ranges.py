@@ -109,8 +109,9 @@ RANGES = {
         ),
         WHOLE,
     ),
-    "seed": SEED,
-    "report_seconds": NOT_NEGATIVE,
+    **dict.fromkeys(("seed", "held_out_seed"), SEED),
+    "held_out": DECAY,
+    **dict.fromkeys(("report_seconds", "keep_images_mib"), NOT_NEGATIVE),
     # Optimisers. A rate of 0 is legal: a stage that moves nothing.
     **dict.fromkeys(
         ("lr", "weight_decay", "lr_multipliers", "power", "alpha", "beta"), NOT_NEGATIVE
@@ -171,6 +172,9 @@ RANGES = {
     ),
     "hue": Range(0, 0.5),  # of a turn
     "affine.scale": DECAY,
+    **dict.fromkeys(("probability", "invert"), FRACTION),
+    "erase.area": Range(0, 1, is_open=True, is_ordered=True),
+    **dict.fromkeys(("erase.ratio", "blur.sigma"), Range(0, is_open=True, is_ordered=True)),
 }
 
 
@@ -194,7 +198,7 @@ PAIRS = ("lr_multipliers", "repeats")  # of a pattern and a number
 
 # By the last parts of a key. Two numbers, (from, to); or (height, width), where one number stands
 # for both. None is none of them.
-TWO_NUMBERS = ("betas", "scale_range")
+TWO_NUMBERS = ("betas", "scale_range", "erase.area", "erase.ratio", "blur.sigma")
 ONE_OR_TWO_NUMBERS = ("size", "shorter_edge", "transform.resize")
 
 

@@ -14,6 +14,23 @@ _ADDED_TO_RUN = {
     "classification": {"evaluation": {"reestimate_batches": 50, "reestimate_batch_size": 32}},
     "segmentation": {"evaluation.agreement_batches": 16},
 }
+# Of one image: views that were never drawn.
+_ADDED_TO_VIEWS = {
+    "affine": {"rotate_rad": 0.0, "shear": 0.0, "scale": 0.0, "shift_px": 0.0},
+    "appearance": {
+        "color_jitter": {
+            "brightness": 0.4,
+            "contrast": 0.4,
+            "saturation": 0.4,
+            "hue": 0.1,
+            "probability": 0.0,
+        },
+        "blur": {"sigma": [0.1, 2.0], "probability": 0.0},
+    },
+    "invert": 0.0,
+    "erase": {"probability": 0.0, "area": [0.02, 0.33], "ratio": [0.3, 3.3]},
+}
+_ADDED_TO_FOLDERS = {"evaluation": "", "held_out": 0.0, "held_out_seed": 0}
 _ADDED_TO_STAGES = {"classification": {}, "segmentation": {"norm_affine": ""}}
 _ADDED_BY_METHOD = {
     "adaptsegnet": {"class_balanced": False},
@@ -42,6 +59,10 @@ def with_added_keys(tree):
     if known:
         _add(tree.get("model"), _ADDED_TO_MODEL[known])
         _add(tree, _ADDED_TO_RUN[known])
+    if isinstance(tree.get("data"), dict):
+        _add_views(tree["data"].get("transform"))
+        if tree["data"].get("dataset") == "folder":
+            _add(tree["data"], _ADDED_TO_FOLDERS)
     for stage in tree.values():
         if isinstance(stage, dict) and isinstance(stage.get("method"), str):
             _add(stage, _ADDED_TO_EVERY_STAGE)
@@ -58,3 +79,11 @@ def _add(tree, added):
             group = group.get(name) if isinstance(group, dict) else None
         if isinstance(group, dict):
             group.setdefault(last, copy.deepcopy(value))
+
+
+def _add_views(transform):
+    """Of classification's transform, whose `affine` was None where nothing was drawn."""
+    if isinstance(transform, dict):
+        if transform.get("affine", {}) is None:
+            del transform["affine"]
+        _add(transform, _ADDED_TO_VIEWS)

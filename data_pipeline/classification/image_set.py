@@ -4,15 +4,18 @@ import bisect
 import dataclasses
 import itertools
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
+from data_pipeline.classification.kept_images import NothingKept
 from data_pipeline.decode import Picture, decode_picture, describe_error, read_picture
 from data_pipeline.errors import DataError
 from data_pipeline.files.file_sizes import add_sizes
 from data_pipeline.files.folder_scan import LeftOut, gathered
 from data_pipeline.files.names import normal
+from data_pipeline.preprocess import resize
 
 _KINDS = ("images", "paths", "records")
 _RECORDS_LOOKED_AT = 64  # of a set, by its fingerprint: a second on a slow disk
@@ -48,6 +51,7 @@ class ImageSet:
       listed: given when the paths come from list files. Then a class may have no image; in class
         folders that is an error.
       left_out: files that its reader saw and does not use.
+      kept: a place for each image, decoded and resized (see kept_images), or None.
     Raises: DataError when these do not fit together, and for a set without images.
     """
 
@@ -59,6 +63,7 @@ class ImageSet:
     records: Sequence[bytes] | None = None
     listed: Listed | None = None
     left_out: tuple[LeftOut, ...] = ()
+    kept: Sequence[Any] | None = None
 
     def __post_init__(self):
         given = [kind for kind in _KINDS if getattr(self, kind) is not None]
@@ -116,6 +121,23 @@ class ImageSet:
         decoded.
         """
         return self.images[index] if self.images is not None else self.read_picture(index).pixels
+
+    def resized(
+        self, index: int, size_hw: tuple[int, int], read: Callable[[], np.ndarray]
+    ) -> np.ndarray:
+        """One image brought to a size (see preprocess.resize), uint8 [h, w, C]; from its place in
+        memory where it is kept, read-only then.
+
+        Args:
+          read: gives the image, as `read` does; called where it is not in its place.
+        """
+        place = None if self.kept is None else self.kept[index]
+        found = None if place is None else place.find(size_hw)
+        if found is None:
+            found = resize(read(), size_hw)
+            if place is not None:
+                place.put(found)
+        return found
 
     def read_picture(self, index: int) -> Picture:
         """One image of a file or record, with what was done to its pixels. Raises as `read`."""
@@ -230,10 +252,13 @@ def merged(sets: Sequence[ImageSet]) -> ImageSet:
         else np.concatenate([one.labels for one in sets])
     )
     left_out = gathered(part for one in sets for part in one.left_out)
+    are_kept = any(one.kept is not None for one in sets)
+    kept = [NothingKept(len(one)) if one.kept is None else one.kept for one in sets]
     return ImageSet(
         "+".join(one.name for one in sets),
         first.class_names,
         labels,
         **{first.kind: join(parts)},
         left_out=left_out,
+        kept=_Chained(kept) if are_kept else None,
     )

@@ -1,6 +1,7 @@
 """From a step number to a batch of images with one label each; see `data_pipeline.stream`."""
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -8,7 +9,12 @@ import numpy as np
 
 from data_pipeline import stream
 from data_pipeline.classification.image_set import ImageSet
-from data_pipeline.classification.transforms import Transform, change_image, check_set
+from data_pipeline.classification.transforms import (
+    Transform,
+    change_image,
+    change_resized,
+    check_set,
+)
 from data_pipeline.classification.warp import warp_and_normalise
 from data_pipeline.errors import DataError
 from data_pipeline.sampling import subkey, uniforms
@@ -120,20 +126,23 @@ class Reader:
         }
 
     def _load(self, row, numbers):
-        """Decodes a file or record once, and changes it by each view: uint8 [h, w, 3] each; zeros
-        for row -1.
+        """Decodes a file or record, once or not at all where its set is kept in memory, and
+        changes it by each view: uint8 [h, w, 3] each; zeros for row -1.
         """
         if row < 0:
             return [np.zeros(self._shape(view), np.uint8) for view in self._views]
         images = self.part.image_set
-        image = images.read(row)
-        try:
-            return [
-                np.ascontiguousarray(change_image(image, of_view, view.transform))
-                for view, of_view in zip(self._views, numbers, strict=True)
-            ]
-        except DataError as error:
-            raise DataError(f"{images.describe(row)}: {error}") from error
+        read = functools.cache(lambda: images.read(row))
+        changed = []
+        for view, of_view in zip(self._views, numbers, strict=True):
+            size_hw = view.transform.resize_hw
+            image = read() if size_hw is None else images.resized(row, size_hw, read)
+            try:
+                # A copy: TensorFlow may work in the memory that it is given.
+                changed.append(np.array(change_resized(image, of_view, view.transform)))
+            except DataError as error:
+                raise DataError(f"{images.describe(row)}: {error}") from error
+        return changed
 
     def finish(self, batch):
         mask = batch["index"] >= 0

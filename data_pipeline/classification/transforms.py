@@ -1,63 +1,28 @@
 """What happens to an image before a network sees it: the description, and the part that PIL and
 numpy do.
 
-The order is fixed: resize, crop, flip, appearance, random affine map, scaling to mean and standard
-deviation. The first four are here, as deterministic functions of an image and uniform random
-numbers. The last two are cheapest on a whole batch and are in `warp`. `apply_evaluation` does
-everything that is not random without TensorFlow, for prediction.
+The order is fixed: resize, crop, flip, appearance, random affine map, inversion, scaling to mean
+and standard deviation, erasing. The first four are here, as deterministic functions of an image and
+uniform random numbers. The others are cheapest on a whole batch and are in `warp`.
+`apply_evaluation` does everything that is not random without TensorFlow, for prediction.
 """
 
 import dataclasses
-import math
 from collections.abc import Iterable, Mapping
 
 import numpy as np
 from PIL import Image
 
 from data_pipeline.appearance import Appearance
+from data_pipeline.classification.view_parts import (
+    CROP_TRIES,
+    Affine,
+    Erase,
+    ResizedCrop,
+    resized_crop_box,
+)
 from data_pipeline.errors import DataError
 from data_pipeline.preprocess import checked_keys, pair_of, resize, two_numbers
-
-
-@dataclasses.dataclass(frozen=True)
-class Affine:
-    """Ranges of a random affine map about the image centre; each value is drawn from +- its range.
-
-    Attributes:
-      rotate_rad: rotation in radians.
-      shear: horizontal shift per unit of height.
-      scale: relative, each axis on its own.
-      shift_px: translation in pixels, each axis on its own.
-    """
-
-    rotate_rad: float
-    shear: float
-    scale: float
-    shift_px: float
-
-
-@dataclasses.dataclass(frozen=True)
-class ResizedCrop:
-    """torchvision's RandomResizedCrop: a random part of the image, brought to size_hw (bilinear).
-
-    Attributes:
-      scale: bounds of the part's share of the image's area.
-      ratio: bounds of its width over its height.
-    """
-
-    scale: tuple[float, float]
-    ratio: tuple[float, float]
-
-    def __post_init__(self):
-        for name, (low, high), largest in (
-            ("scale", self.scale, 1.0),
-            ("ratio", self.ratio, math.inf),
-        ):
-            if not 0 < low <= high <= largest:
-                above = "" if largest == math.inf else f" <= {largest:g}"
-                raise DataError(
-                    f"transform.crop.{name} is ({low:g}, {high:g}); expected 0 < low <= high{above}"
-                )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,6 +37,8 @@ class Transform:
       flip: mirrors half of the images.
       affine: Affine or None.
       appearance: Appearance (colour jitter and blur) or None.
+      invert: share of the images that become their negative, 0..1.
+      erase: Erase or None.
     """
 
     size_hw: tuple[int, int]
@@ -82,8 +49,12 @@ class Transform:
     flip: bool = False
     affine: Affine | None = None
     appearance: Appearance | None = None
+    invert: float = 0.0
+    erase: Erase | None = None
 
     def __post_init__(self):
+        if not 0 <= self.invert <= 1:
+            raise DataError(f"transform.invert is {self.invert:g}; expected a share, 0..1")
         if not isinstance(self.crop, ResizedCrop) and self.crop not in (None, "random", "center"):
             raise DataError(
                 f"transform.crop is {self.crop!r}; known: 'random', 'center', None, or scale and"
@@ -96,12 +67,22 @@ class Transform:
 
     @property
     def num_uniforms(self) -> int:
-        """Random numbers that one image consumes: crop, flip 1, appearance 8, affine 6, in this
-        order.
+        """Random numbers that one image consumes: crop, flip 1, appearance 8, affine 6, invert 1,
+        erase 23, in this order.
         """
+        of_erase = 0 if self.erase is None else Erase.num_uniforms
+        return self.num_change_uniforms + self.num_affine_uniforms + (self.invert > 0) + of_erase
+
+    @property
+    def num_change_uniforms(self) -> int:
+        """Those of `change_image`."""
         of_appearance = 0 if self.appearance is None else Appearance.num_uniforms
-        before_affine = self.num_crop_uniforms + int(self.flip) + of_appearance
-        return before_affine + 6 * (self.affine is not None)
+        return self.num_crop_uniforms + int(self.flip) + of_appearance
+
+    @property
+    def num_affine_uniforms(self) -> int:
+        """Those of the affine map."""
+        return 6 * (self.affine is not None)
 
     @property
     def num_crop_uniforms(self) -> int:
@@ -116,10 +97,17 @@ class Transform:
 
     def for_evaluation(self) -> "Transform":
         """The same without randomness: a centre crop in place of a random one, no flip, no change
-        of appearance, no affine map.
+        of appearance, no affine map, nothing inverted or erased.
         """
-        center = self.crop and "center"
-        return dataclasses.replace(self, crop=center, flip=False, affine=None, appearance=None)
+        return dataclasses.replace(
+            self,
+            crop=self.crop and "center",
+            flip=False,
+            affine=None,
+            appearance=None,
+            invert=0.0,
+            erase=None,
+        )
 
     @property
     def changes_pixels(self) -> bool:
@@ -176,14 +164,19 @@ def from_config(config: Mapping, where: str = "transform") -> Transform:
         crop            "random", "center", None, or {scale, ratio}, two numbers each, see
                         ResizedCrop
         flip            bool
-        affine          None or {rotate_rad, shear, scale, shift_px}, see Affine
+        affine          None or {rotate_rad, shear, scale, shift_px}, see Affine; all 0 is None
         mean, std       sequences of floats
-        appearance      may be left out; None, or see Appearance.from_config
+
+        and those that may be left out:
+
+        appearance      None, or see Appearance.from_config; probabilities of 0 are None
+        invert          share of the images
+        erase           None or {probability, area, ratio}, see Erase; probability 0 is None
       where: what messages call the mapping.
     Raises: DataError for a missing or unknown key and for values that do not fit together.
     """
     names = ("size", "resize", "crop", "flip", "affine", "mean", "std")
-    values = checked_keys(config, names, where, optional=("appearance",))
+    values = checked_keys(config, names, where, optional=("appearance", "invert", "erase"))
     affine, crop, appearance = values["affine"], values["crop"], values.get("appearance")
     if isinstance(crop, Mapping) or hasattr(crop, "items"):  # a ConfigDict is no Mapping
         bounds = checked_keys(crop, ("scale", "ratio"), f"{where}.crop")
@@ -201,11 +194,26 @@ def from_config(config: Mapping, where: str = "transform") -> Transform:
         resize_hw=None if values["resize"] is None else pair_of(values["resize"]),
         crop=crop,
         flip=bool(values["flip"]),
-        affine=affine,
-        appearance=appearance,
+        # What draws nothing is left out: it would consume random numbers.
+        affine=affine if affine and any(dataclasses.astuple(affine)) else None,
+        appearance=appearance if appearance and appearance.changes_images else None,
+        invert=float(values.get("invert", 0.0)),
+        erase=_erase(values.get("erase"), f"{where}.erase"),
         mean=tuple(float(v) for v in values["mean"]),
         std=tuple(float(v) for v in values["std"]),
     )
+
+
+def _erase(config, where) -> Erase | None:
+    if config is None:
+        return None
+    values = checked_keys(config, tuple(field.name for field in dataclasses.fields(Erase)), where)
+    erase = Erase(
+        float(values["probability"]),
+        area=two_numbers(values["area"], f"{where}.area"),
+        ratio=two_numbers(values["ratio"], f"{where}.ratio"),
+    )
+    return erase if erase.probability else None
 
 
 def apply_evaluation(images: np.ndarray | Iterable[np.ndarray], transform: Transform) -> np.ndarray:
@@ -228,11 +236,18 @@ def apply_evaluation(images: np.ndarray | Iterable[np.ndarray], transform: Trans
 
 
 def change_image(image: np.ndarray, uniforms: np.ndarray, transform: Transform) -> np.ndarray:
-    """All that is done to one image before the affine map: `crop_and_flip`, then the appearance.
+    """All that is done to one image before the affine map: resize, then `change_resized`.
 
     Args, returns and raises as crop_and_flip.
     """
-    changed = crop_and_flip(image, uniforms, transform)
+    return change_resized(_resized(image, transform), uniforms, transform)
+
+
+def change_resized(image: np.ndarray, uniforms: np.ndarray, transform: Transform) -> np.ndarray:
+    """What is random of `change_image`: crop, flip, appearance. The image, of transform.resize_hw
+    where there is one, is not changed in place; the result may be a view of it.
+    """
+    changed = _crop_and_flip_resized(image, uniforms, transform)
     if transform.appearance is None:
         return changed
     first = transform.num_crop_uniforms + int(transform.flip)
@@ -246,55 +261,23 @@ def crop_and_flip(image: np.ndarray, uniforms: np.ndarray, transform: Transform)
     Raises: DataError for an image of another type, and one smaller than the crop, naming both
     sizes.
     """
+    return _crop_and_flip_resized(_resized(image, transform), uniforms, transform)
+
+
+def _resized(image, transform):
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] not in (1, 3):
         raise DataError(
             f"an image is {image.dtype} {list(image.shape)}; expected uint8 [H, W, 1 or 3]"
         )
     transform.check_channels(image.shape[2], "an image")
-    if transform.resize_hw is not None:
-        image = resize(image, transform.resize_hw)
+    return image if transform.resize_hw is None else resize(image, transform.resize_hw)
+
+
+def _crop_and_flip_resized(image, uniforms, transform):
     transform.check_input(image.shape[:2], "an image")
     image = _crop(image, uniforms, transform)
     is_mirrored = transform.flip and uniforms[transform.num_crop_uniforms] < 0.5
     return image[:, ::-1] if is_mirrored else image
-
-
-# torchvision's RandomResizedCrop.get_params draws so many sizes before it takes the largest central
-# part.
-CROP_TRIES = 10
-
-
-def resized_crop_box(
-    image_hw: tuple[int, int], uniforms: np.ndarray, crop: ResizedCrop
-) -> tuple[int, int, int, int]:
-    """(top, left, height, width) of the part that a ResizedCrop takes (torchvision,
-    RandomResizedCrop.get_params).
-
-    The first of ten drawn sizes that fits into the image; where none does, the largest central part
-    whose ratio is within the bounds.
-
-    Args:
-      image_hw: size of the image.
-      uniforms: [2 + 2 * CROP_TRIES] in [0, 1): where the part lies, vertically and horizontally;
-        then of each try its area, uniform within crop.scale, and its ratio, uniform in the
-        logarithm.
-    """
-    height, width = image_hw
-    draws = np.asarray(uniforms, np.float64)
-    (low, high), (flattest, widest) = crop.scale, crop.ratio
-    for of_area, of_ratio in draws[2 : 2 + 2 * CROP_TRIES].reshape(CROP_TRIES, 2):
-        area = height * width * (low + of_area * (high - low))
-        ratio = flattest * (widest / flattest) ** of_ratio
-        part_height, part_width = round(math.sqrt(area / ratio)), round(math.sqrt(area * ratio))
-        if 0 < part_height <= height and 0 < part_width <= width:
-            top = int(draws[0] * (height - part_height + 1))
-            return top, int(draws[1] * (width - part_width + 1)), part_height, part_width
-    part_height, part_width = height, width
-    if width / height < flattest:
-        part_height = round(width / flattest)
-    elif width / height > widest:
-        part_width = round(height * widest)
-    return (height - part_height) // 2, (width - part_width) // 2, part_height, part_width
 
 
 def _crop(image, uniforms, transform):

@@ -6,22 +6,34 @@ Because the random numbers are arguments, it gives the same result eagerly and i
 
 import numpy as np
 
-from data_pipeline.classification.transforms import Affine, Transform
+from data_pipeline.classification.transforms import Transform
+from data_pipeline.classification.view_parts import CROP_TRIES, Affine, Erase
 from data_pipeline.stream import tf
 
 
 def warp_and_normalise(images: tf.Tensor, uniforms: tf.Tensor, transform: Transform) -> tf.Tensor:
-    """Random affine map, then (images / 255 - mean) / std: uint8 [N, h, w, C] to float32 [N, h, w,
-    C].
+    """Random affine map, inversion, (images / 255 - mean) / std, erasing: uint8 [N, h, w, C] to
+    float32 [N, h, w, C].
 
     Args:
       images: what `transforms.change_image` returned, as one array.
-      uniforms: float32 [N, transform.num_uniforms], the numbers that it was given; the last six
-        columns belong to the affine map.
+      uniforms: float32 [N, transform.num_uniforms], the numbers that it was given.
     """
-    images = tf.cast(images, tf.float32)
+    images, first = tf.cast(images, tf.float32), transform.num_change_uniforms
     if transform.affine is not None:
-        images = _warp(images, uniforms[:, -6:], transform.affine)
+        images = _warp(images, uniforms[:, first : first + 6], transform.affine)
+    first += transform.num_affine_uniforms
+    if transform.invert:
+        is_inverted = uniforms[:, first, None, None, None] < transform.invert
+        images = tf.where(is_inverted, 255.0 - images, images)
+        first += 1
+    images = _normalise(images, transform)
+    if transform.erase is not None:
+        images *= _not_erased(images, uniforms[:, first:], transform.erase)
+    return images
+
+
+def _normalise(images, transform):
     # Whole rows at once: three times as fast as subtracting and dividing along an axis of three
     # channels.
     num_images, height, width, channels = images.shape
@@ -31,6 +43,34 @@ def warp_and_normalise(images: tf.Tensor, uniforms: tf.Tensor, transform: Transf
         for values in (transform.mean, transform.std)
     )  # [w*C] each
     return tf.reshape((rows / 255.0 - mean) / std, (num_images, height, width, channels))
+
+
+def _not_erased(images, uniforms, erase: Erase):
+    """0 in a random rectangle of some images, 1 elsewhere: float32 [N, h, w, 1] (torchvision,
+    RandomErasing.get_params).
+
+    Of each image the first of ten drawn sizes that is smaller than it; where none is, nothing is
+    erased.
+    """
+    height, width = images.shape[1:3]
+    (low, high), (flattest, tallest) = erase.area, erase.ratio
+    tries = tf.reshape(uniforms[:, 3 : Erase.num_uniforms], (-1, CROP_TRIES, 2))  # [N, tries, 2]
+    area = height * width * (low + tries[:, :, 0] * (high - low))
+    ratio = flattest * (tallest / flattest) ** tries[:, :, 1]
+    heights, widths = tf.round(tf.sqrt(area * ratio)), tf.round(tf.sqrt(area / ratio))
+    fits = (heights < height) & (widths < width)
+    chosen = tf.argmax(tf.cast(fits, tf.int32), axis=1)  # the first that fits
+    part_height, part_width = (
+        tf.gather(sizes, chosen, batch_dims=1) for sizes in (heights, widths)
+    )  # [N] each
+    top = tf.floor(uniforms[:, 1] * (height - part_height + 1))
+    left = tf.floor(uniforms[:, 2] * (width - part_width + 1))
+    is_erased = (uniforms[:, 0] < erase.probability) & tf.reduce_any(fits, axis=1)
+    rows, columns = tf.range(height, dtype=tf.float32), tf.range(width, dtype=tf.float32)
+    in_rows = (rows >= top[:, None]) & (rows < (top + part_height)[:, None])  # [N, h]
+    in_columns = (columns >= left[:, None]) & (columns < (left + part_width)[:, None])  # [N, w]
+    inside = in_rows[:, :, None] & in_columns[:, None, :] & is_erased[:, None, None]
+    return 1.0 - tf.cast(inside, tf.float32)[..., None]
 
 
 def _warp(images, uniforms, affine: Affine):

@@ -19,6 +19,7 @@ A2W, A2D, D2A = (
 )
 VISDA, DOMAINNET = f"visda2017,{PHOTOS}", f"domainnet,{PHOTOS},target=clipart"
 ONE_DOMAIN = f"domainnet,{PHOTOS},source=real,target=clipart"
+HOME = f"officehome,{PHOTOS},source=Art,target=Clipart"
 FOLDER = f"folder,{PHOTOS},source=A,target=B"
 TLLIB_CROP = {"scale": (0.08, 1.0), "ratio": (3 / 4, 4 / 3)}
 
@@ -256,6 +257,19 @@ PUBLISHED = {
         ("mcd.steps", 20 * 500, "tllib mcd.sh:27-28"),
         ("data.transform.crop", "center", "tllib mcd.sh:28, --train-resizing cen.crop"),
         ("mcd.weight", 1.0, "tllib mcd.py --trade-off"),
+    ),
+    ("dann", HOME): (
+        ("dann.steps", 30 * 1000, "tllib dann.sh:10"),
+        ("model.backbone", "resnet50", "tllib dann.sh:10"),
+        ("model.bottleneck", 256, "tllib dann.py --bottleneck-dim"),
+        ("data.transform.crop", TLLIB_CROP, "tllib utils.py, get_train_transform: default"),
+    ),
+    ("cdan", HOME): (("cdan.steps", 30 * 1000, "tllib cdan.sh:10"),),
+    ("dan", HOME): (("dan.steps", 20 * 500, "tllib dan.sh:10"),),
+    ("jan", HOME): (("jan.steps", 20 * 500, "tllib jan.sh:10"),),
+    ("mcd", HOME): (
+        ("mcd.steps", 20 * 500, "tllib mcd.sh:12"),
+        ("mcd.weight", 30.0, "tllib mcd.sh:12, --trade-off"),
     ),
     ("dann", ONE_DOMAIN): (
         ("dann.steps", 30 * 2500, "tllib dann.sh:29-40"),

@@ -75,3 +75,30 @@ def test_a_stage_without_the_group_of_a_new_key_stays_as_it_is(method):
     filled = old_config.with_added_keys(tree)["one"]
     added = {"when_worse": "warn"} if method == "bicl" else {}
     assert filled == {"method": method, "norm_affine": "", **added, **base.NO_TEACHER}
+
+
+def test_a_folders_views_were_none_and_go_on(tmp_path):
+    """`affine` was None, and the other views were absent: keys that nobody could set."""
+    arguments = "folder,root=DIR,source=a,target=b"
+    config = recipe.read(f"{tiny.ROOT}/configs/can.py:{arguments}", ())
+    old = json.loads(config.to_json())
+    for key in ("appearance", "invert", "erase"):
+        del old["data"]["transform"][key]
+    old["data"]["transform"]["affine"] = None
+    (tmp_path / "config.json").write_text(json.dumps(old))
+    assert check_config(config, tmp_path) == {}
+    other = recipe.read(f"{tiny.ROOT}/configs/can.py:{arguments},affine=yes", ())
+    with pytest.raises(UserError, match="data.transform.affine.rotate_rad=0.0 there, 0.25 now"):
+        check_config(other, tmp_path)
+
+
+def test_a_recipe_of_the_users_own_need_not_have_the_new_keys(tmp_path):
+    config = recipe.read(f"{tiny.ROOT}/configs/can.py:folder,source=a,target=b", ())
+    with config.unlocked():
+        config.data.transform = {
+            key: value
+            for key, value in config.data.transform.to_dict().items()
+            if key not in ("appearance", "invert", "erase")
+        }
+    (tmp_path / "config.json").write_text(config.to_json())
+    assert check_config(config, tmp_path) == {}

@@ -3,9 +3,11 @@
 import functools
 import io
 
+import numpy as np
 from PIL import Image
+from scipy.io import savemat
 
-from data_pipeline.classification import office31, visda2017
+from data_pipeline.classification import imageclef, office31, officehome, pacs, visda2017
 
 
 @functools.cache
@@ -82,3 +84,59 @@ def write_domainnet(root, *, in_folders=False):
     for name, lines in DOMAINNET.items():
         write_images(root, *(line.split()[0] for line in lines))
         write_list(root / (name.split("_")[0] if in_folders else "") / f"{name}.txt", *lines)
+
+
+def write_officehome(root, real_world="Real World"):
+    """One image of each class in all domains; the last of them is the folder `real_world`."""
+    domains = ("Art", "Clipart", "Product", real_world)
+    names = [f"{domain}/{name}/00001.jpg" for domain in domains for name in officehome.CLASS_NAMES]
+    write_images(root, *names)
+
+
+def write_pacs(root):
+    """One image of each class in all domains, and a list of splits, which is not read."""
+    for domain in pacs.DOMAINS:
+        ending = "png" if domain == "sketch" else "jpg"
+        names = [f"{domain}/{name}/pic_001.{ending}" for name in pacs.CLASS_NAMES]
+        write_images(root, *names)
+
+
+def write_imageclef(root, *, lists_in="list"):
+    """One image of each class in all domains, and the lists, of which Caltech's names a folder that
+    is not there.
+    """
+    for domain in imageclef.DOMAINS:
+        files = [f"{name}_1.JPEG" for name in imageclef.CLASS_NAMES]
+        write_images(root, *(f"{domain}/{file}" for file in files))
+        below = "c/folder" if domain == "c" else domain
+        lines = [f"{below}/{file} {class_id}" for class_id, file in enumerate(files)]
+        write_list(root / lists_in / f"{domain}List.txt", *lines)
+
+
+def write_digits_five(root, count=12):
+    """Files of MATLAB of all domains: `count` training images and half as many test images."""
+    generator = np.random.default_rng(0)
+    root.mkdir(parents=True, exist_ok=True)
+    sizes = {"train": count, "test": count // 2}
+    ids = {split: np.arange(size) % 10 for split, size in sizes.items()}
+    columns = {split: of[:, None] for split, of in ids.items()}
+    one_hot = {split: np.eye(10)[of] for split, of in ids.items()}
+
+    def pixels(split, *shape):
+        return generator.integers(0, 256, (sizes[split], *shape), dtype=np.uint8)
+
+    labels = {f"label_{split}": of for split, of in one_hot.items()}
+    grey = {f"{split}_32": pixels(split, 32, 32) for split in sizes}
+    savemat(root / "mnist_data.mat", grey | labels)
+    savemat(root / "mnistm_with_label.mat", {s: pixels(s, 28, 28, 3) for s in sizes} | labels)
+    syn = {f"{split}_data": pixels(split, 32, 32, 3) for split in sizes}
+    savemat(root / "syn_number.mat", syn | {f"{s}_label": of for s, of in columns.items()})
+    cells = np.empty((2, 2), object)
+    for row, split in enumerate(sizes):
+        svhn = {
+            "X": pixels(split, 32, 32, 3).transpose(1, 2, 3, 0),
+            "y": np.where(columns[split] == 0, 10, columns[split]),
+        }
+        savemat(root / f"svhn_{split}_32x32.mat", svhn)
+        cells[row] = pixels(split, 1, 28, 28) / 255.0, columns[split]
+    savemat(root / "usps_28x28.mat", {"dataset": cells})

@@ -31,6 +31,7 @@ from data_pipeline.check.check_images import classes_without_images, listed_twic
 from data_pipeline.check.official import describe_other_count
 from data_pipeline.check.start_checks import image_set_problems
 from data_pipeline.classification.image_set import merged
+from data_pipeline.classification.kept_images import keep_small_sets
 from data_pipeline.classification.list_files import left_out_of
 from data_pipeline.classification.transforms import from_config as make_transform
 from data_pipeline.errors import DataError, printable
@@ -41,17 +42,24 @@ MAX_CLASSES_LISTED = 31  # at the head of a run; Office-31 has so many, DomainNe
 def open_data(config):
     """See dajax.tasks."""
     opened = sources.load_domains(config.data)
-    source = merged(opened.sources)
     transform = make_transform(config.data.transform)
+    strong_view = _strong_view(config, transform.size_hw)
+    sizes_hw = [transform.resize_hw, *([] if strong_view is None else [strong_view.resize_hw])]
+    *kept_sources, target, evaluation = keep_small_sets(
+        [*opened.sources, opened.target, opened.evaluation],
+        sizes_hw,
+        config.runtime.keep_images_mib,
+    )
+    source = merged(kept_sources)
     return Domains(
         source=source,
-        target=opened.target,
-        evaluation=opened.evaluation,
-        sources=opened.sources,
+        target=target,
+        evaluation=evaluation,
+        sources=tuple(kept_sources),
         transforms={"train": transform, "eval": transform.for_evaluation()},
         image_shape=(*transform.size_hw, source.channels),
         class_names=tuple(source.class_names),
-        strong_view=_strong_view(config, transform.size_hw),
+        strong_view=strong_view,
     )
 
 
@@ -101,11 +109,19 @@ def describe(config, domains):
         walked.add(images.listed)
         lines += _notes(images)
     for images in domains.sources:
-        if images.name == domains.target.name:
+        twice = [
+            role
+            for role, other in _sets(domains)[len(domains.sources) :]
+            if other.name == images.name
+        ]
+        if twice:
             lines.append(
-                f"note: {images.name} is source and target: its labels are trained on, so no figure"
-                " of this run is one of adaptation"
+                f"note: {images.name} is source and {twice[0]}: its labels are trained on, so no"
+                " figure of this run is one of adaptation"
             )
+    lines += _held_out(config, domains)
+    lines += _kept_in_memory(config, domains)
+    lines += _mirrored_characters(domains)
     sizes = {"source": len(domains.source), "target": len(domains.target)}
     lines += small_set_lines(
         config,
@@ -173,6 +189,47 @@ def _notes(images):
     if twice:
         notes.append(f"{len(twice)} images are listed twice: {twice[0]}")
     return [f"note: {line}" for line in notes]
+
+
+def _held_out(config, domains):
+    """A line that says which part of the target is measured on and not adapted to, or none."""
+    if "held_out" not in config.data or not config.data.held_out:
+        return []
+    apart, name = domains.evaluation, domains.target.name
+    return [
+        f"held out: {len(apart):,} of the {len(apart) + len(domains.target):,} images of {name} are"
+        " measured on and not adapted to, chosen without their labels"
+        f" (config.data.held_out_seed={config.data.held_out_seed}): {apart.paths[0]} and others"
+    ]
+
+
+def _kept_in_memory(config, domains):
+    """A line that says which sets are decoded once, or none."""
+    kept = {id(images): images for _, images in _sets(domains) if images.kept is not None}
+    if not kept:
+        return []
+    names = ", ".join(images.name for images in kept.values())
+    num_bytes = sum(images.kept.num_bytes for images in kept.values())
+    return [
+        f"decoded once and kept in memory: {names}, {num_bytes / 2**20:,.0f} MiB"
+        f" (config.runtime.keep_images_mib={config.runtime.keep_images_mib:g})"
+    ]
+
+
+def _mirrored_characters(domains):
+    """A note where half of the training images are mirrored and the classes are such that a mirror
+    makes them others, or none.
+    """
+    names = domains.class_names
+    are_characters = all(len(name) == 1 or name.isdigit() for name in names)
+    if not (are_characters and domains.transforms["train"].flip):
+        return []
+    more = ", ..." if len(names) > 3 else ""
+    return [
+        f"note: the classes are digits or single characters ({', '.join(names[:3])}{more}), and"
+        " half of the training images are mirrored: flip=no in the argument of the recipe turns"
+        " that off (config.data.transform.flip=False)"
+    ]
 
 
 def _describe_counts(images):

@@ -522,6 +522,28 @@ def test_classes_that_differ_in_case_alone_are_noted(photos):
     )
 
 
+@pytest.mark.parametrize(
+    "names, views, is_noted",
+    [
+        (("0", "1", "10"), "", True),
+        (("A", "b", "ß"), "", True),
+        (("0", "1"), ",flip=no", False),
+        (("0", "one"), "", False),
+    ],
+)
+def test_mirrored_digits_and_characters_are_noted_with_what_turns_that_off(
+    tmp_path, names, views, is_noted
+):
+    for domain in ("a", "b"):
+        for name in names:
+            photo(tmp_path / domain / name / "1.jpg")
+    config = recipe("can", f"folder,root={tmp_path},source=a,target=b,size=16{views}")
+    task = tasks.get("classification")
+    lines = [line for line in task.describe(config, task.open_data(config)) if "mirror" in line]
+    assert len(lines) == is_noted
+    assert not is_noted or f"({', '.join(names)})" in lines[0] and "flip=no" in lines[0]
+
+
 def test_check_data_does_not_say_that_nothing_stops_a_run_after_a_finding(photos, capsys):
     root, config = photos
     assert check_data.run(config) and "  nothing stops it" in capsys.readouterr().out
