@@ -9,6 +9,10 @@ _ADDED_TO_MODEL = {
     "classification": {"bottleneck_norm": True, "dropout": 0.0, "head_init": "kaiming"},
     "segmentation": {},
 }
+_ADDED_TO_SETS = {
+    "classification": {},
+    "segmentation": {"image_name": "NAME", "label_name": "NAME"},
+}
 _ADDED_TO_STAGES = {"classification": {}, "segmentation": {"norm_affine": ""}}
 _ADDED_BY_METHOD = {
     "adaptsegnet": {"class_balanced": False},
@@ -36,6 +40,9 @@ def with_added_keys(tree):
     known = task if isinstance(task, str) and task in _ADDED_TO_MODEL else None
     if known:
         _add(tree.get("model"), _ADDED_TO_MODEL[known])
+        data = tree.get("data")
+        for role in ("source", "target", "evaluation"):
+            _add(data.get(role) if isinstance(data, dict) else None, _ADDED_TO_SETS[known])
     for stage in tree.values():
         if isinstance(stage, dict) and isinstance(stage.get("method"), str):
             _add(stage, _ADDED_TO_EVERY_STAGE)
