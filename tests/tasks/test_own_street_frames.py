@@ -92,8 +92,8 @@ def test_the_authors_settings_fit_own_folders_of_any_size(
 
 @pytest.fixture(scope="module")
 def street(tmp_path_factory, shared_data):
-    """A made-up split of real frames: two as the source, two others as a labelled target; half the
-    size that they have, since evaluation at full size would take minutes.
+    """A made-up split of real frames: two as the source, two others as a labelled target; all at
+    256x128 pixels, as one of them is, since evaluation at full size would take minutes.
     """
     root = tmp_path_factory.mktemp("street")
     large = sorted((shared_data / "cityscapes_sample").rglob("*_leftImg8bit.png"))
@@ -103,9 +103,9 @@ def street(tmp_path_factory, shared_data):
         for path in paths:
             label = str(path).replace("leftImg8bit", "gtFine", 1)
             label = label.replace("_leftImg8bit.png", "_gtFine_labelIds.png")
-            _half_size(path, root / domain / "images/city" / path.name, Image.Resampling.BOX)
+            _small(path, root / domain / "images/city" / path.name, Image.Resampling.BOX)
             name = path.name.replace("_leftImg8bit", "_labelIds")
-            _half_size(label, root / domain / "labels/city" / name, Image.Resampling.NEAREST)
+            _small(label, root / domain / "labels/city" / name, Image.Resampling.NEAREST)
         rows = [
             f"{entry.id},{entry.name},{entry.train_id},{entry.color[0]},{entry.color[1]},"
             f"{entry.color[2]}"
@@ -115,10 +115,10 @@ def street(tmp_path_factory, shared_data):
     return root
 
 
-def _half_size(path, copy, resampling):
+def _small(path, copy, resampling):
     copy.parent.mkdir(parents=True, exist_ok=True)
     with Image.open(path) as picture:
-        picture.resize((picture.width // 2, picture.height // 2), resampling).save(copy)
+        picture.resize((256, 128), resampling).save(copy)
 
 
 @pytest.mark.slow
