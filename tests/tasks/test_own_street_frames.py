@@ -123,8 +123,8 @@ def _small(path, copy, resampling):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("recipe", RECIPES)
-def test_real_street_frames_go_through_every_recipe(recipe, street, tmp_path):
-    """With the small network as it is: each row of the table, over 19 classes."""
+def test_real_street_frames_go_through_every_recipe(recipe, street, shallow, tmp_path):
+    """Each row of the table, over 19 classes."""
     arg = (
         f"own,source={street}/source,target={street}/target,size=64x128,"
         "image_name=NAME_leftImg8bit.png,label_name=NAME_labelIds.png"
