@@ -29,8 +29,7 @@ VARIANTS = {
     "own": (*sets.OWN_KEYS, "settings"),
 } | dict.fromkeys(seg_base.REAL_VARIANTS, (*seg_base.REAL_KEYS, "settings"))
 # (height, width) of the whole frame after its resize: CLAN_train.py, INPUT_SIZE_SOURCE and
-# INPUT_SIZE_TARGET; Synscapes' are its labels' (ours), and Cityscapes' frames have
-# that shape.
+# INPUT_SIZE_TARGET; Synscapes' are its labels' (ours), and Cityscapes' frames have that shape.
 SOURCE_HW = {
     "gta5": (720, 1280),
     "synthia": (760, 1280),

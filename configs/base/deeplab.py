@@ -110,19 +110,18 @@ def poly_adam(lr, *, horizon_steps=0, warmup_steps=0, weight_decay=0.0):
     )
 
 
-def supervised(backbone, *, settings="code", steps=150_000, domain="source"):
-    """AdaptSegNet's numbers without its adversary: train_gta2cityscapes_multi.py.
+def supervised(backbone, *, settings="code", steps=150_000, batch_size=1):
+    """Training on the source alone with AdaptSegNet's numbers: train_gta2cityscapes_multi.py.
 
     Args:
       backbone: config.model's.
       settings: see `released_sgd`.
       steps: NUM_STEPS_STOP; the rate falls over NUM_STEPS, 250,000.
-      domain: "source", or "target" for an oracle.
+      batch_size: BATCH_SIZE.
     """
     return seg_base.supervised(
         steps=steps,
-        batch_size=1,
-        domain=domain,
+        batch_size=batch_size,
         loss=dict(kind="cross_entropy", aux_weight=0.1),
         optimizer=released_sgd(backbone, 2.5e-4, settings=settings, horizon_steps=250_000),
     )
@@ -130,7 +129,7 @@ def supervised(backbone, *, settings="code", steps=150_000, domain="source"):
 
 def add_stages(config, arg, control, *, source_only=None, **methods):
     """The rows of a table on own folders with a large network, as scenes.add_stages has them for
-    the small one. Source only and oracle take as many steps as the control.
+    the small one. Source only and oracle take as many steps, of as many images, as the control.
 
     AdaBN is left out for VGG-16, which normalises nothing, and re-estimates the statistics of a
     network that was trained with frozen ones.
@@ -142,10 +141,13 @@ def add_stages(config, arg, control, *, source_only=None, **methods):
       source_only: the authors' stage of that name; None for AdaptSegNet's numbers.
       **methods: {stage: settings}.
     """
-    steps = {} if control is None else dict(steps=control.steps)
-    rows = dict(source_only=source_only or supervised(arg.backbone, **steps))
+    length = {}
+    if control is not None:
+        repeats = control.accumulate if "accumulate" in control else 1
+        length = dict(steps=control.steps, batch_size=control.batch_size * repeats)
+    rows = dict(source_only=source_only or supervised(arg.backbone, **length))
     if "vgg" not in arg.backbone:
-        # both numbers are ours: as many images as SGD takes in a few hundred of its steps
+        # 100 batches leave less than a ten-thousandth of training's statistics; 4 images are ours
         rows["adabn"] = seg_base.stage(
             "adabn", init_from="source_only", steps=100, batch_size=4, norm="train"
         )
