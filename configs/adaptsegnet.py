@@ -2,6 +2,7 @@
 the output space; CLAN's "TAN" baseline.
 
   python run.py --config=adaptsegnet                 embedded scenes with every control
+  python run.py --config=adaptsegnet:own,source=DIR,target=DIR,size=96x128       own folders, too
   python run.py --config=adaptsegnet:gta5_to_cityscapes,source_root=DIR,target_root=DIR,weights=FILE
   ...,levels=multi         the second head at layer3 and its discriminator
   ...,settings=paper       every parameter stepped once and all four branches of ASPP, where the
@@ -24,17 +25,23 @@ measured.
 """
 
 from dajax.recipes.base import deeplab, scenes
+from dajax.recipes.base import domains as sets
 from dajax.recipes.base import segmentation as seg_base
 
-VARIANTS = {"scenes": ("levels", "gan")} | dict.fromkeys(
+VARIANTS = {
+    "scenes": ("levels", "gan"),
+    "own": (*sets.OWN_KEYS, "levels", "gan"),
+} | dict.fromkeys(
     seg_base.REAL_VARIANTS, (*seg_base.REAL_KEYS, "backbone", "levels", "gan", "settings")
 )
 # (height, width) of the whole frame after its resize: train_gta2cityscapes_multi.py, INPUT_SIZE and
-# INPUT_SIZE_TARGET; SYNTHIA's as CLAN has it (CLAN_train.py); Synscapes' are its labels' (ours).
+# INPUT_SIZE_TARGET; SYNTHIA's as CLAN has it (CLAN_train.py); Synscapes' are its labels'
+# (ours), and Cityscapes' frames have that shape.
 SOURCE_HW = {
-    "gta5_to_cityscapes": (720, 1280),
-    "synthia_to_cityscapes": (760, 1280),
-    "synscapes_to_cityscapes": (720, 1440),
+    "gta5": (720, 1280),
+    "synthia": (760, 1280),
+    "synscapes": (720, 1440),
+    "cityscapes": (720, 1440),
 }
 TARGET_HW = (512, 1024)
 
@@ -59,56 +66,69 @@ def get_config(arg=None):
             "settings=paper: changes nothing for backbone vgg16_fcn8s, which has no ASPP and"
             " repeats nothing; leave it out"
         )
-    if arg.variant == "scenes":
-        return on_scenes(arg)
+    if arg.is_small:
+        return with_small_network(arg)
     branches = 4 if arg.settings == "paper" else 2  # deeplab_multi.py returns within the loop
     config = seg_base.segmentation(
         arg.name,
-        model=deeplab.network(arg.backbone, arg.levels, arg.weights, aspp_branches=branches),
+        model=deeplab.network(
+            arg.backbone, arg.levels, arg.weights, aspp_branches=branches, size_hw=arg.size_hw
+        ),
         data=frames(arg),
     )
-    config.adaptsegnet = authors(gan=arg.gan, backbone=arg.backbone, settings=arg.settings)
+    stage = authors(arg)
+    if arg.variant == "own":
+        deeplab.add_stages(config, arg, without_adversary(stage), adaptsegnet=stage)
+        return config
+    config.adaptsegnet = stage
     config.stages = ("adaptsegnet",)
     return config
 
 
 def frames(arg):
     """Whole frames, never mirrored (dataset/gta5_dataset.py ignores mirror)."""
-    return seg_base.frames(arg, source_hw=SOURCE_HW[arg.variant], target_hw=TARGET_HW, flip=False)
+    source_hw = seg_base.by_source(SOURCE_HW, arg)
+    return seg_base.frames(arg, source_hw=source_hw, target_hw=TARGET_HW, flip=False)
 
 
-def authors(*, gan="vanilla", backbone="resnet101", settings="code"):
+def authors(arg):
     """train_gta2cityscapes_multi.py and its README: the released settings."""
     return seg_base.stage(
         "adaptsegnet",
         steps=150_000,  # NUM_STEPS_STOP; the rate falls over NUM_STEPS, 250,000
         batch_size=1,
-        target_hw=TARGET_HW,
+        target_hw=arg.size_hw or TARGET_HW,
         class_balanced=False,  # True: rare classes are drawn more often, as in SPCL's warm-up
         loss=dict(kind="cross_entropy", aux_weight=0.1),  # lambda_seg
         source_temperature=1.0,  # logits are divided by it; SPCL's warm-up has another
         adversarial=dict(
-            kind=gan,
-            weight=0.01 if gan == "least_squares" else 0.001,  # lambda_adv_target2
+            kind=arg.gan,
+            weight=0.01 if arg.gan == "least_squares" else 0.001,  # lambda_adv_target2
             # lambda_adv_target1; the README says 0.00005 (and 0.0005 for the other) under torch 0.4
             aux_weight=0.0002,
             width=64,  # ndf
         ),
-        optimizer=deeplab.released_sgd(backbone, 2.5e-4, settings=settings, horizon_steps=250_000),
+        optimizer=deeplab.released_sgd(
+            arg.backbone, 2.5e-4, settings=arg.settings, horizon_steps=250_000
+        ),
         discriminator_optimizer=deeplab.poly_adam(1e-4, horizon_steps=250_000),
     )
 
 
-def on_scenes(arg):
+def without_adversary(stage):
+    """The step-matched control."""
+    return seg_base.without(stage, **{"adversarial.weight": 0.0, "adversarial.aux_weight": 0.0})
+
+
+def with_small_network(arg):
     """For the small network, with every control: what the authors' settings owe to pretrained
     weights and 150,000 steps is changed, and said.
     """
-    stage = authors(gan=arg.gan)
-    stage.update(target_hw=scenes.SIZE_HW, **scenes.ADAPTATION)
+    stage = authors(arg)
+    stage.update(target_hw=scenes.size_hw(arg), **scenes.ADAPTATION)
     stage.optimizer = scenes.optimizer(5e-4)
     stage.discriminator_optimizer.horizon_steps = 0
     stage.adversarial.update(scenes.ADVERSARY)
-    control = seg_base.without(stage, **{"adversarial.weight": 0.0, "adversarial.aux_weight": 0.0})
-    config = scenes.start(arg.name, arg.levels)
-    scenes.add_stages(config, control, adaptsegnet=stage)
+    config = scenes.start(arg, arg.levels)
+    scenes.add_stages(config, arg, without_adversary(stage), adaptsegnet=stage)
     return config

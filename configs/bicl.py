@@ -3,6 +3,7 @@ pseudo-labels, in rounds.
 
   python run.py --config=bicl                embedded scenes with every control
   python run.py --config=bicl:ablations      also the rows of the slides' ablation, one round each
+  python run.py --config=bicl:own,source=DIR,target=DIR,size=96x128      own folders, too
   python run.py --config=bicl:gta5_to_cityscapes,source_root=DIR,target_root=DIR,weights=FILE
   ...,settings=code        what the released repository (DASS) does instead: pairs, static labels,
                            its double softmax; no contrast for SYNTHIA
@@ -25,11 +26,13 @@ Not as in the released code: no convolutions of each domain's own; a random shor
 """
 
 from dajax.recipes.base import deeplab, scenes
+from dajax.recipes.base import domains as sets
 from dajax.recipes.base import segmentation as seg_base
 
-VARIANTS = {"scenes": ("ablations", "settings", "density")} | dict.fromkeys(
-    seg_base.REAL_VARIANTS, (*seg_base.REAL_KEYS, "settings", "density")
-)
+VARIANTS = {
+    "scenes": ("ablations", "settings", "density"),
+    "own": (*sets.OWN_KEYS, "ablations", "settings", "density"),
+} | dict.fromkeys(seg_base.REAL_VARIANTS, (*seg_base.REAL_KEYS, "settings", "density"))
 # damnet_config_upsize.yml: crop_src; input_tgt 850, times 1.2. dataset/dataset.py: Resize.
 CROP_HW, SHORTER_EDGE = (730, 730), (730, 1020)
 EVALUATION_HW = (730, 1460)
@@ -37,12 +40,12 @@ EVALUATION_HW = (730, 1460)
 SOURCE_ONLY_CROP_HW, SOURCE_ONLY_EDGE = (600, 600), (600, 864)
 ROUNDS = 10  # the code's (DASS)
 # Two epochs a round, each ended after 5,002 batches of GTA5 or with SYNTHIA's 4,700.
-ROUND_STEPS = dict.fromkeys(seg_base.REAL_VARIANTS, 10_004) | {"synthia_to_cityscapes": 9_400}
+ROUND_STEPS = {"gta5": 10_004, "synthia": 9_400}
 # Of poly within a round: num_steps x 2 x 1.2; num_steps is 5,000, for SYNTHIA 20,000.
-HORIZON = dict.fromkeys(seg_base.REAL_VARIANTS, 12_000) | {"synthia_to_cityscapes": 48_000}
+HORIZON = {"gta5": 12_000, "synthia": 48_000}
 # One pass over the source in batches of two. The code's poly over 12,000 turns complex in GTA5's
 # last 483 batches, so it ends there.
-SOURCE_ONLY_STEPS = dict.fromkeys(seg_base.REAL_VARIANTS, 12_000) | {"synthia_to_cityscapes": 4_700}
+SOURCE_ONLY_STEPS = {"gta5": 12_000, "synthia": 4_700}
 SOURCE_ONLY_HORIZON = 12_000
 LR = 7.5e-5  # learning_rate; halved after every round; the head's is ten times that
 SCENES_ROUNDS, SCENES_STEPS = 2, 300
@@ -64,40 +67,43 @@ def get_config(arg=None):
         raise ValueError(
             f"density={arg.density}: settings=code has no dynamic labels; leave one of them out"
         )
-    if arg.variant == "scenes":
-        return on_scenes(arg)
-    config = seg_base.segmentation(
-        arg.name, model=deeplab.network("resnet101", "single", arg.weights), data=frames(arg)
-    )
-    config.source_only = seg_base.supervised(  # so_config.yml
-        steps=SOURCE_ONLY_STEPS[arg.variant],
+    if arg.is_small:
+        return with_small_network(arg)
+    model = deeplab.network(arg.backbone, "single", arg.weights, size_hw=arg.size_hw)
+    config = seg_base.segmentation(arg.name, model=model, data=frames(arg))
+    source_only = seg_base.supervised(  # so_config.yml
+        steps=seg_base.by_source(SOURCE_ONLY_STEPS, arg),
         batch_size=2,
         transform="source_only",
         loss=dict(kind="cross_entropy", aux_weight=0.0),
-        optimizer=sgd(LR, SOURCE_ONLY_HORIZON),
+        optimizer=sgd(arg, LR, SOURCE_ONLY_HORIZON),
     )
     # terrain, truck, train: SYNTHIA has none (trainer/damnet_trainer.py, gene_thres)
-    never = (9, 14, 16) if arg.variant == "synthia_to_cityscapes" else ()
+    never = (9, 14, 16) if arg.source_set == "synthia" else ()
     recipe = rounds(
         arg,
         ROUNDS,
         never,
         lambda i: dict(
-            steps=ROUND_STEPS[arg.variant],
+            steps=seg_base.by_source(ROUND_STEPS, arg),
             batch_size=2,
-            optimizer=sgd(LR / 2**i, HORIZON[arg.variant]),
+            optimizer=sgd(arg, LR / 2**i, seg_base.by_source(HORIZON, arg)),
         ),
     )
+    if arg.variant == "own":
+        add_rows(deeplab.add_stages, config, arg, recipe, source_only=source_only)
+        return config
+    config.source_only = source_only
     config.update(recipe)
     config.stages = ("source_only", *recipe)
     return config
 
 
-def sgd(lr, horizon_steps):
+def sgd(arg, lr, horizon_steps):
     """The code's, on lists of parameters that repeat (model/DeeplabV2.py), with either settings:
     the slides give no rate.
     """
-    return deeplab.released_sgd("resnet101", lr, settings="code", horizon_steps=horizon_steps)
+    return deeplab.released_sgd(arg.backbone, lr, settings="code", horizon_steps=horizon_steps)
 
 
 def frames(arg):
@@ -105,12 +111,12 @@ def frames(arg):
 
     config/damnet_config_upsize.yml; for the source-only stage so_config.yml.
     """
-    whole = seg_base.whole_frames(EVALUATION_HW)
-    training = whole | dict(size=CROP_HW, shorter_edge=SHORTER_EDGE, flip=True)
-    source_only = training | dict(size=SOURCE_ONLY_CROP_HW, shorter_edge=SOURCE_ONLY_EDGE)
+    whole = seg_base.whole_frames(arg.size_hw or EVALUATION_HW)
+    training = whole | seg_base.crops(arg, CROP_HW, SHORTER_EDGE) | dict(flip=True)
+    source_only = training | seg_base.crops(arg, SOURCE_ONLY_CROP_HW, SOURCE_ONLY_EDGE)
     return dict(
         # a head of 19 classes even for SYNTHIA
-        seg_base.domains(arg, synthia_space="synthia_clan"),
+        sets.domains(arg, synthia_space="synthia_clan"),
         transforms=dict(
             source=training, target=training, source_only=source_only, evaluation=whole
         ),
@@ -172,16 +178,14 @@ def bicl_stage(arg, **settings):
         stage.update_from_flattened_dict(
             {"contrast_kind": "pair", "entropy": "double_softmax", "dynamic.on": False}
         )
-        if arg.variant == "synthia_to_cityscapes":
+        if arg.source_set == "synthia":
             stage.contrast_weight = 0.0  # lamb_metric1, lamb_metric2 of synthia_damnet_config.yml
     return stage
 
 
-def on_scenes(arg):
-    """For the small network from random weights; the control takes as many steps as all rounds
-    together.
-    """
-    config = scenes.start(arg.name, "single")
+def with_small_network(arg):
+    """For the small network from random weights."""
+    config = scenes.start(arg, "single")
     recipe = rounds(
         arg,
         SCENES_ROUNDS,
@@ -195,11 +199,23 @@ def on_scenes(arg):
     for i in range(SCENES_ROUNDS):
         # as configs/spcl.py on the scenes; a map of 16 x 32 is few pixels for statistics
         recipe[f"labels_{i}"].statistics = "reestimated"
+    add_rows(scenes.add_stages, config, arg, recipe)
+    return config
+
+
+def add_rows(add_stages, config, arg, recipe, **more):
+    """The rounds with their control, which takes as many steps as all of them.
+
+    Args:
+      add_stages: of the network's size.
+      recipe: {stage: settings}, changed.
+      **more: of add_stages.
+    """
     without_target = {
         "target_weight": 0.0,
         "entropy_weight": 0.0,
         "contrast_weight": 0.0,
-        "steps": SCENES_ROUNDS * SCENES_STEPS,
+        "steps": sum(stage.steps for stage in recipe.values() if stage.method == "bicl"),
     }
     control = seg_base.without(recipe["bicl_0"], **without_target)
     if arg.ablations:
@@ -213,8 +229,8 @@ def on_scenes(arg):
         recipe |= {
             name: seg_base.without(recipe["bicl_0"], **changes) for name, changes in rows.items()
         }
-    scenes.add_stages(config, control, **recipe)
+    add_stages(config, arg, control, **recipe, **more)
     # the control reads labels, whose weight is 0
-    first = ("source_only", "adabn", "labels_0", "control")
-    config.stages = first + tuple(stage for stage in config.stages if stage not in first)
-    return config
+    first = [name for name in config.stages if name in ("source_only", "adabn")]
+    first += ["labels_0", "control"]
+    config.stages = (*first, *(stage for stage in config.stages if stage not in first))

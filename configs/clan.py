@@ -1,6 +1,7 @@
 """CLAN (Luo, Zheng, Guan, Yu, Yang, CVPR 2019): category-level adversaries.
 
   python run.py --config=clan      embedded scenes with every control; minutes on two cores
+  python run.py --config=clan:own,source=DIR,target=DIR,size=96x128      own folders, too
   python run.py --config=clan:gta5_to_cityscapes,source_root=DIR,target_root=DIR,weights=FILE
   ...,settings=paper       the paper's values where its released code has others, see below
 
@@ -20,17 +21,20 @@ yet; 100,000 steps: about two days on one modern GPU, estimated, not measured.
 """
 
 from dajax.recipes.base import deeplab, scenes
+from dajax.recipes.base import domains as sets
 from dajax.recipes.base import segmentation as seg_base
 
-VARIANTS = {"scenes": ("settings",)} | dict.fromkeys(
-    seg_base.REAL_VARIANTS, (*seg_base.REAL_KEYS, "settings")
-)
+VARIANTS = {
+    "scenes": ("settings",),
+    "own": (*sets.OWN_KEYS, "settings"),
+} | dict.fromkeys(seg_base.REAL_VARIANTS, (*seg_base.REAL_KEYS, "settings"))
 # (height, width) of the whole frame after its resize: CLAN_train.py, INPUT_SIZE_SOURCE and
-# INPUT_SIZE_TARGET; Synscapes' are its labels' (ours).
+# INPUT_SIZE_TARGET; Synscapes' are its labels' (ours), and Cityscapes' frames have that shape.
 SOURCE_HW = {
-    "gta5_to_cityscapes": (720, 1280),
-    "synthia_to_cityscapes": (760, 1280),
-    "synscapes_to_cityscapes": (720, 1440),
+    "gta5": (720, 1280),
+    "synthia": (760, 1280),
+    "synscapes": (720, 1440),
+    "cityscapes": (720, 1440),
 }
 TARGET_HW = (512, 1024)
 # (bound of a uniform number, factor on the image's size): gta5_dataset.py and its siblings with
@@ -40,21 +44,26 @@ IMAGE_SCALES = ((0.3, 0.8), (0.7, 1.0), (1.0, 1.1))
 
 def get_config(arg=None):
     """The recipe; see the module's docstring for the variants."""
-    arg = seg_base.parse("clan", arg, VARIANTS)
-    if arg.variant == "scenes":
-        return on_scenes(arg)
+    # two heads on layer4, which no VGG of its authors' code has
+    arg = seg_base.parse("clan", arg, VARIANTS, network=("small", "resnet101"))
+    if arg.is_small:
+        return with_small_network(arg)
     config = seg_base.segmentation(
         arg.name,
-        model=deeplab.network("resnet101", "twin", arg.weights),
+        model=deeplab.network("resnet101", "twin", arg.weights, size_hw=arg.size_hw),
         data=seg_base.frames(
             arg,
-            source_hw=SOURCE_HW[arg.variant],
+            source_hw=seg_base.by_source(SOURCE_HW, arg),
             target_hw=TARGET_HW,
             flip=True,
             image_scales=() if arg.settings == "paper" else IMAGE_SCALES,
         ),
     )
-    config.clan = authors(arg)
+    stage = authors(arg)
+    if arg.variant == "own":
+        deeplab.add_stages(config, arg, without_adversary(stage), clan=stage)
+        return config
+    config.clan = stage
     config.stages = ("clan",)
     return config
 
@@ -63,12 +72,12 @@ def authors(arg):
     """CLAN_train.py; with settings=paper the paper's values, which the module's docstring lists."""
     warmup = 5000  # PREHEAT_STEPS
     # Lambda_local; the paper has 40 for both
-    local_weight = 10.0 if arg.variant == "synthia_to_cityscapes" else 40.0
+    local_weight = 10.0 if arg.source_set == "synthia" else 40.0
     stage = seg_base.stage(
         "clan",
         steps=100_000,  # NUM_STEPS
         batch_size=1,
-        target_hw=TARGET_HW,
+        target_hw=arg.size_hw or TARGET_HW,
         loss=dict(kind="focal", gamma=2.0, on="heads"),  # utils/loss.py; each head's, summed
         adversarial=dict(
             kind="vanilla",  # bce_loss
@@ -98,18 +107,22 @@ def authors(arg):
     return stage
 
 
-def on_scenes(arg):
+def without_adversary(stage):
+    """The step-matched control."""
+    return seg_base.without(stage, **{"adversarial.weight": 0.0})
+
+
+def with_small_network(arg):
     """For the small network, with every control: what the authors' settings owe to pretrained
     weights and 100,000 steps is changed, and said.
     """
     stage = authors(arg)
     # the authors' share of the steps
     warmup = 0 if arg.settings == "paper" else scenes.ADAPTATION["steps"] // 20
-    stage.update(target_hw=scenes.SIZE_HW, warmup_steps=warmup, **scenes.ADAPTATION)
+    stage.update(target_hw=scenes.size_hw(arg), warmup_steps=warmup, **scenes.ADAPTATION)
     stage.optimizer = scenes.optimizer(5e-4, warmup_steps=warmup)
     stage.discriminator_optimizer.warmup_steps = warmup
     stage.adversarial.update(scenes.ADVERSARY)
-    config = scenes.start(arg.name, "twin")
-    control = seg_base.without(stage, **{"adversarial.weight": 0.0})
-    scenes.add_stages(config, control, clan=stage)
+    config = scenes.start(arg, "twin")
+    scenes.add_stages(config, arg, without_adversary(stage), clan=stage)
     return config

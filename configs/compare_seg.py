@@ -2,28 +2,39 @@
 with one head.
 
   python run.py --config=compare_seg                   about 15 minutes on two cores
+  python run.py --config=compare_seg:own,source=DIR,target=DIR,size=96x128       own folders
   python benchmarks/seeds_table.py scenes --seeds=3,4,5           a table over seeds
 
 Every method beside its step-matched control: the same network, steps, batches and passes with the
 target's loss at weight 0. CLAN has two heads and so another source-only network: configs/clan.py
 has its row.
+
+With network=resnet101 or vgg16 all methods see AdaptSegNet's views and start with its network.
 """
 
 from dajax.recipes import adaptsegnet, plca
-from dajax.recipes.base import scenes
+from dajax.recipes.base import deeplab, scenes
+from dajax.recipes.base import domains as sets
 from dajax.recipes.base import segmentation as seg_base
 
-VARIANTS = {"scenes": ()}
+VARIANTS = {"scenes": (), "own": sets.OWN_KEYS}
 
 
 def get_config(arg=None):
-    """The recipe; it has no arguments."""
-    seg_base.parse("compare_seg", arg, VARIANTS)
-    config = scenes.start("compare-seg", "single")
+    """The recipe; see the module's docstring for the variants."""
+    parsed = seg_base.parse("compare-seg", arg, VARIANTS)
+    adversarial, association = adaptsegnet.get_config(arg), plca.get_config(arg)
+    if parsed.is_small:
+        config, add_stages = scenes.start(parsed, "single"), scenes.add_stages
+    else:
+        config = seg_base.segmentation(parsed.name, model=adversarial.model, data=adversarial.data)
+        add_stages = deeplab.add_stages
+    if parsed.variant == "scenes":
+        config.name = "compare-seg"  # as its workdirs were always called
     config.evaluation.aggregation_alpha = plca.TEST_ALPHA
-    adversarial, association = adaptsegnet.get_config(), plca.get_config()
-    scenes.add_stages(
+    add_stages(
         config,
+        parsed,
         adversarial.control,
         adaptsegnet=adversarial.adaptsegnet,
         plca_control=association.control,

@@ -2,6 +2,7 @@
 
   python run.py --config=plca                embedded scenes with every control
   python run.py --config=plca:ablations      the rows of the paper's Table 1 on the scenes
+  python run.py --config=plca:own,source=DIR,target=DIR,size=96x128      own folders, too
   python run.py --config=plca:gta5_to_cityscapes,source_root=DIR,target_root=DIR,weights=FILE
   python run.py --config=plca:synthia_to_cityscapes,source_root=DIR,target_root=DIR,weights=FILE
   ...,settings=paper       Lovasz weight 0.75, where the released code's gradient has 3; no other
@@ -19,51 +20,59 @@ estimated, not measured.
 """
 
 from dajax.recipes.base import deeplab, scenes
+from dajax.recipes.base import domains as sets
 from dajax.recipes.base import segmentation as seg_base
 
 REAL_VARIANTS = ("gta5_to_cityscapes", "synthia_to_cityscapes")
-VARIANTS = {"scenes": ("ablations",)} | dict.fromkeys(
-    REAL_VARIANTS, (*seg_base.REAL_KEYS, "settings")
-)
+VARIANTS = {
+    "scenes": ("ablations",),
+    "own": (*sets.OWN_KEYS, "ablations"),
+} | dict.fromkeys(REAL_VARIANTS, (*seg_base.REAL_KEYS, "settings"))
 CROP_HW, EVALUATION_HW = (730, 730), (730, 1460)  # CROPSIZE; INPUT_SIZE_T
 TEST_ALPHA = 0.5  # tools/test.py aggregates with the alpha of training
+# 760 and 988 = 760 * 1.3, both ends included
+SHORTER_EDGE = (760, 988)
 # Optimiser steps and the horizon of poly: epochs of 372 steps over the target, 28 of 30 and 8 of 10
 # (MAX_EPOCHS, POLY.MAX_EPOCHS).
-STEPS = {"gta5_to_cityscapes": (28 * 372, 30 * 372), "synthia_to_cityscapes": (8 * 372, 10 * 372)}
+STEPS = {"gta5": (28 * 372, 30 * 372), "synthia": (8 * 372, 10 * 372)}
 
 
 def get_config(arg=None):
     """The recipe; see the module's docstring for the variants."""
     arg = seg_base.parse("plca", arg, VARIANTS)
-    if arg.variant == "scenes":
-        config = on_scenes(arg)
+    if arg.is_small:
+        config = with_small_network(arg)
     else:
-        config = seg_base.segmentation(arg.name, model=network(arg.weights), data=frames(arg))
-        config.plca = authors(arg)
-        config.stages = ("plca",)
+        config = seg_base.segmentation(arg.name, model=network(arg), data=frames(arg))
         config.evaluation.align_corners = False  # tools/test.py
+        stage = authors(arg)
+        if arg.variant == "own":
+            add_rows(deeplab.add_stages, config, arg, stage)
+        else:
+            config.plca = stage
+            config.stages = ("plca",)
     config.evaluation.aggregation_alpha = TEST_ALPHA
     return config
 
 
-def network(weights):
+def network(arg):
     """DeepLab-v2 of the authors' repository: trained normalisation, a head without bias at torch's
     default initialisation.
     """
-    return deeplab.network("resnet101", "single", weights) | dict(
+    return deeplab.network(arg.backbone, "single", arg.weights, size_hw=arg.size_hw) | dict(
         train_norm_affine=True, head_bias=False, head_init="torch"
     )
 
 
 def frames(arg):
-    """Random shorter edge, flip, crop (data/, yamls); SYNTHIA with its 16 classes, and Cityscapes
+    """Random shorter edge, flip, crop (data/, yamls); SYNTHIA with its 16 classes, and its target
     with the same.
     """
-    whole = seg_base.whole_frames(EVALUATION_HW) | dict(resize="bilinear")
-    # 760 and 988 = 760 * 1.3, both ends included
-    training = whole | dict(size=CROP_HW, shorter_edge=(760, 988), flip=True)
+    crop = seg_base.crops(arg, CROP_HW, SHORTER_EDGE)
+    whole = seg_base.whole_frames(arg.size_hw or EVALUATION_HW) | dict(resize="bilinear")
+    training = whole | crop | dict(flip=True)
     transforms = dict(source=training, target=training, evaluation=whole)
-    return dict(seg_base.domains(arg, synthia_space="synthia"), transforms=transforms)
+    return dict(sets.domains(arg, synthia_space="synthia"), transforms=transforms)
 
 
 def association_stage(**settings):
@@ -86,7 +95,7 @@ def association_stage(**settings):
 
 def authors(arg):
     """The yamls of the released code; with settings=paper the paper's Lovasz weight."""
-    steps, horizon = STEPS[arg.variant]
+    steps, horizon = seg_base.by_source(STEPS, arg)
     return association_stage(
         steps=steps,
         batch_size=4,  # TRAIN_BATCH_SIZE
@@ -98,11 +107,9 @@ def authors(arg):
     )
 
 
-def on_scenes(arg):
-    """For the small network from random weights. Ablations: the rows of the paper's Table 1, each
-    from the same source-only network.
-    """
-    config = scenes.start(arg.name, "single")
+def with_small_network(arg):
+    """For the small network from random weights."""
+    config = scenes.start(arg, "single")
     # One device and no accumulation: here the released code's Lovasz weight is the paper's.
     full = association_stage(
         accumulate=1,
@@ -110,6 +117,18 @@ def on_scenes(arg):
         optimizer=scenes.optimizer(5e-4),
         **scenes.ADAPTATION,
     )
+    add_rows(scenes.add_stages, config, arg, full)
+    return config
+
+
+def add_rows(add_stages, config, arg, full):
+    """PLCA with its control. Ablations: the rows of the paper's Table 1, each from the network that
+    PLCA starts from.
+
+    Args:
+      add_stages: of the network's size.
+      full: the stage.
+    """
     no_prediction = {"association.prediction_level": False}
     no_smoothing = {"label_smoothing.weight": 0.0}
     control = seg_base.without(
@@ -124,5 +143,4 @@ def on_scenes(arg):
             similarity=seg_base.without(full, **{"association.kind": "similarity"}),
             no_aggregation=seg_base.without(full, **{"association.aggregation_alpha": 0.0}),
         )
-    scenes.add_stages(config, control, **rows, plca=full)
-    return config
+    add_stages(config, arg, control, **rows, plca=full)

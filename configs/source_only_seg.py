@@ -1,6 +1,7 @@
 """Source only, for segmentation: the floor of every table, and the oracle that bounds it.
 
   python run.py --config=source_only_seg      embedded scenes: source only, AdaBN, oracle
+  python run.py --config=source_only_seg:own,source=DIR,target=DIR,size=96x128    own folders
   python run.py --config=source_only_seg:gta5_to_cityscapes,source_root=A,target_root=B,weights=FILE
   ...,backbone=vgg16       one of the networks of configs/adaptsegnet.py
   ...,settings=paper       every parameter stepped once, where AdaptSegNet's released code repeats
@@ -19,9 +20,10 @@ measured.
 
 from dajax.recipes import adaptsegnet
 from dajax.recipes.base import deeplab, scenes
+from dajax.recipes.base import domains as sets
 from dajax.recipes.base import segmentation as seg_base
 
-VARIANTS = {"scenes": ()} | dict.fromkeys(
+VARIANTS = {"scenes": (), "own": sets.OWN_KEYS} | dict.fromkeys(
     seg_base.REAL_VARIANTS, (*seg_base.REAL_KEYS, "backbone", "settings")
 )
 
@@ -34,34 +36,23 @@ def get_config(arg=None):
             f"settings=paper: changes nothing for backbone {arg.backbone}, whose parameters nobody"
             " repeats; leave it out"
         )
-    if arg.variant == "scenes":
-        return on_scenes(arg)
+    if arg.is_small:
+        return with_small_network(arg)
     config = seg_base.segmentation(
         arg.name,
-        model=deeplab.network(arg.backbone, "single", arg.weights),
+        model=deeplab.network(arg.backbone, "single", arg.weights, size_hw=arg.size_hw),
         data=adaptsegnet.frames(arg),
     )
-    # AdaptSegNet's numbers without its adversary: train_gta2cityscapes_multi.py
-    config.source_only = seg_base.supervised(
-        steps=150_000,
-        batch_size=1,
-        loss=dict(kind="cross_entropy", aux_weight=0.1),
-        optimizer=deeplab.released_sgd(
-            arg.backbone, 2.5e-4, settings=arg.settings, horizon_steps=250_000
-        ),
-    )
+    if arg.variant == "own":
+        deeplab.add_stages(config, arg, None)
+        return config
+    config.source_only = deeplab.supervised(arg.backbone, settings=arg.settings)
     config.stages = ("source_only",)
     return config
 
 
-def on_scenes(arg):
+def with_small_network(arg):
     """Floor and bound for the small network."""
-    config = scenes.start(arg.name, "single")
-    rows = dict(
-        source_only=scenes.supervised("source", "single"),
-        adabn=scenes.adabn(),
-        oracle=scenes.supervised("target", "single"),
-    )
-    config.update(rows)
-    config.stages = tuple(rows)
+    config = scenes.start(arg, "single")
+    scenes.add_stages(config, arg, None)
     return config

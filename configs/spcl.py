@@ -3,6 +3,7 @@ self-training.
 
   python run.py --config=spcl                embedded scenes with every control
   python run.py --config=spcl:ablations      also without contrast, and with the source's alone
+  python run.py --config=spcl:own,source=DIR,target=DIR,size=96x128      own folders, too
   python run.py --config=spcl:gta5_to_cityscapes,source_root=DIR,target_root=DIR,weights=FILE
   ...,settings=paper       the paper's values where its released code has others, see below
 
@@ -27,16 +28,16 @@ yet; 100,000 steps: about three days on one modern GPU, estimated, not measured.
 from dajax.recipes import adaptsegnet
 from dajax.recipes.base import common as base
 from dajax.recipes.base import deeplab, scenes
+from dajax.recipes.base import domains as sets
 from dajax.recipes.base import segmentation as seg_base
 
-VARIANTS = {"scenes": ("ablations", "settings")} | dict.fromkeys(
-    seg_base.REAL_VARIANTS, (*seg_base.REAL_KEYS, "settings")
-)
+VARIANTS = {
+    "scenes": ("ablations", "settings"),
+    "own": (*sets.OWN_KEYS, "ablations", "settings"),
+} | dict.fromkeys(seg_base.REAL_VARIANTS, (*seg_base.REAL_KEYS, "settings"))
 # SOURCE_INPUT_SIZE_TRAIN of configs/*.yaml. SPCL ships none for SYNTHIA; its authors' next code,
 # SDCA, has this one.
-SOURCE_HW = dict.fromkeys(seg_base.REAL_VARIANTS, (720, 1280)) | {
-    "synthia_to_cityscapes": (760, 1280)
-}
+SOURCE_HW = {"gta5": (720, 1280), "synthia": (760, 1280)}
 TARGET_HW = (512, 1024)
 JITTER = dict(brightness=0.5, contrast=0.5, saturation=0.5, hue=0.2, before_geometry=True)
 # Of poly: SOLVER.MAX_ITER. The stages stop before, at SOLVER.STOP_ITER: 40,000 and 20,000.
@@ -48,13 +49,17 @@ SCENES_STEPS = dict(warm_up=500, spcl=300, self_training=400)
 def get_config(arg=None):
     """The recipe; see the module's docstring for the variants."""
     arg = seg_base.parse("spcl", arg, VARIANTS)
-    if arg.variant == "scenes":
-        return on_scenes(arg)
-    model = deeplab.network("resnet101", "single", arg.weights)
+    if arg.is_small:
+        return with_small_network(arg)
+    model = deeplab.network(arg.backbone, "single", arg.weights, size_hw=arg.size_hw)
     model |= dict(topology="torchvision", norm="frozen_no_eps")  # core/models/resnet.py, layers.py
     config = seg_base.segmentation(arg.name, model=model, data=frames(arg))
     config.evaluation.reestimate_batches = 0  # frozen statistics
     recipe = stages(arg)
+    if arg.variant == "own":
+        steps = sum(stage.steps for stage in recipe.values() if stage.method != "pseudo_labels")
+        add_rows(deeplab.add_stages, config, arg, recipe, steps)
+        return config
     config.update(recipe)
     config.stages = tuple(recipe)
     return config
@@ -65,14 +70,18 @@ def frames(arg):
     the target in self-training.
     """
     normal = dict(channels="rgb", divisor=255.0, mean=base.IMAGENET_MEAN, std=base.IMAGENET_STD)
-    source = seg_base.whole_frames(SOURCE_HW[arg.variant]) | normal
-    target = seg_base.whole_frames(TARGET_HW) | normal
+    source = seg_base.whole_frames(arg.size_hw or seg_base.by_source(SOURCE_HW, arg)) | normal
+    target = seg_base.whole_frames(arg.size_hw or TARGET_HW) | normal
+    scales = dict(scale_range=(0.5, 1.5))
+    if arg.variant == "own":
+        # Frames of any size: 0.5 to 1.5 of Cityscapes' height, of which a crop takes half.
+        scales = seg_base.crops(arg, TARGET_HW, (TARGET_HW[0], 3 * TARGET_HW[0]))
     return dict(
-        seg_base.domains(arg, synthia_space="synthia"),
+        sets.domains(arg, synthia_space="synthia"),
         transforms=dict(
             source=source | dict(color_jitter=JITTER, flip=arg.settings == "paper"),
             target=target | dict(flip=arg.settings == "paper"),
-            self_training=target | dict(scale_range=(0.5, 1.5), flip=True, color_jitter=JITTER),
+            self_training=target | scales | dict(flip=True, color_jitter=JITTER),
             evaluation=target,
         ),
     )
@@ -104,7 +113,7 @@ def is_class_balanced(arg):
     """Whether the stages that see the source draw its rare classes more often: core/datasets does
     for GTA5 and SYNTHIA; the paper does not mention it.
     """
-    return arg.variant != "synscapes_to_cityscapes" and arg.settings == "code"
+    return arg.source_set != "synscapes" and arg.settings == "code"
 
 
 def source_temperature(arg):
@@ -118,7 +127,7 @@ def warm_up(arg):
         "adaptsegnet",
         steps=40_000,  # STOP_ITER
         batch_size=4,  # BATCH_SIZE 8, half of it source
-        target_hw=TARGET_HW,
+        target_hw=arg.size_hw or TARGET_HW,
         class_balanced=is_class_balanced(arg),
         loss=dict(kind="cross_entropy", aux_weight=0.1),  # aux_weight: read with two heads only
         source_temperature=source_temperature(arg),
@@ -191,11 +200,11 @@ def label_stage(init_from):
     )
 
 
-def on_scenes(arg):
+def with_small_network(arg):
     """For the small network from random weights, whose statistics are trained throughout: there are
     no pretrained ones to freeze.
     """
-    config = scenes.start(arg.name, "single")
+    config = scenes.start(arg, "single")
     # Mirrored only. With seed 0, labels and start from AdaBN and the source-only network, 400 steps
     # ended at 38.6 so, at 38.3 with scales of 1 to 1.5, at 38.3 with the jitter, which as trained
     # cost 1.5: a network this small does not get round to colours that it never meets.
@@ -212,13 +221,22 @@ def on_scenes(arg):
     recipe["warm_up"].update(
         adaptsegnet.get_config().adaptsegnet,
         source_temperature=recipe["warm_up"].source_temperature,
+        target_hw=scenes.size_hw(arg),
     )
     recipe["spcl"].class_balanced = False  # every scene has nearly every class
-    control = seg_base.without(
-        recipe["warm_up"], **{"adversarial.weight": 0.0, "steps": sum(SCENES_STEPS.values())}
-    )
+    add_rows(scenes.add_stages, config, arg, recipe, sum(SCENES_STEPS.values()))
+    return config
+
+
+def add_rows(add_stages, config, arg, recipe, steps):
+    """SPCL's stages with their control, which takes as many steps as all of them.
+
+    Args:
+      add_stages: of the network's size.
+      recipe: {stage: settings}, changed.
+    """
+    control = seg_base.without(recipe["warm_up"], **{"adversarial.weight": 0.0, "steps": steps})
     if arg.ablations:
         recipe["no_contrast"] = seg_base.without(recipe["spcl"], contrast_weight=0.0)
         recipe["contrast_source"] = seg_base.without(recipe["spcl"], contrast_target=False)
-    scenes.add_stages(config, control, **recipe)
-    return config
+    add_stages(config, arg, control, **recipe)

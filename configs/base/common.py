@@ -11,8 +11,9 @@ THE ARGUMENT OF A RECIPE is what follows the colon, in every recipe the same:
 
 The order of the items does not matter. Keys that many recipes have:
 
-  source       the name of a domain, or of several, "amazon+dslr"
-  target       the name of the domain to adapt to
+  source       the name of a domain, or of several, "amazon+dslr"; a folder in segmentation's
+               variant own, whose further keys are in configs/base/domains.py
+  target       the name of the domain to adapt to; in that variant a folder
   root         the folder that holds all domains (classification)
   source_root  the folder of the source (segmentation, whose variant names the domains)
   target_root  the folder of the target (segmentation)
@@ -86,9 +87,11 @@ def parse_arg(arg, variants, *, pretrained=(), renamed=None, **defaults):
     for key, value in given.items():
         if key not in takes:
             item = key if key in WORDS else f"{key}={value}"
+            now = (renamed or {}).get(key)
             raise ValueError(
                 f"configuration argument '{item}': variant {parsed.variant} does not use"
                 f" {key}; it takes {', '.join(takes) or 'none'}"
+                + (f": write {now}={value}" if now in takes else "")
             )
         parsed[key] = _value_of(key, value, defaults[key])
     if parsed.variant in pretrained and not parsed.weights:

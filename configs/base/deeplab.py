@@ -3,10 +3,14 @@ their code.
 """
 
 from dajax.recipes.base import common as base
+from dajax.recipes.base import domains as sets
 from dajax.recipes.base import segmentation as seg_base
 
+ASPP_RATES = (6, 12, 18, 24)
+STRIDE, MAP_SIDE = 8, 64  # of 512x1024, which the authors train the target at
 
-def network(backbone, heads, weights, *, aspp_branches=4):
+
+def network(backbone, heads, weights, *, aspp_branches=4, size_hw=()):
     """DeepLab-v2 as AdaptSegNet and CLAN have it (model/deeplab_multi.py, model/CLAN_G.py): batch
     statistics move, scale and bias do not.
 
@@ -18,7 +22,12 @@ def network(backbone, heads, weights, *, aspp_branches=4):
       weights: a file, "" for none.
       aspp_branches: 2 is AdaptSegNet's released code, whose sum ends after two of its four
         branches.
+      size_hw: of own folders; ASPP's rates shrink with a map smaller than the authors'. () for the
+        authors' rates.
     """
+    rates = ASPP_RATES
+    if size_hw:
+        rates = seg_base.fitting_rates(ASPP_RATES, STRIDE, MAP_SIDE, size_hw)
     return dict(
         backbone=backbone,
         topology="caffe",  # a block's stride is in its first convolution
@@ -27,7 +36,7 @@ def network(backbone, heads, weights, *, aspp_branches=4):
         head_bias=True,
         head_init="normal",
         aspp_branches=aspp_branches,
-        aspp_rates=(6, 12, 18, 24),
+        aspp_rates=rates,
         norm="train",
         train_norm_affine=False,
         dtype="float32",
@@ -99,3 +108,53 @@ def poly_adam(lr, *, horizon_steps=0, warmup_steps=0, weight_decay=0.0):
         horizon_steps=horizon_steps,
         warmup_steps=warmup_steps,
     )
+
+
+def supervised(backbone, *, settings="code", steps=150_000, batch_size=1):
+    """Training on the source alone with AdaptSegNet's numbers: train_gta2cityscapes_multi.py.
+
+    Args:
+      backbone: config.model's.
+      settings: see `released_sgd`.
+      steps: NUM_STEPS_STOP; the rate falls over NUM_STEPS, 250,000.
+      batch_size: BATCH_SIZE.
+    """
+    return seg_base.supervised(
+        steps=steps,
+        batch_size=batch_size,
+        loss=dict(kind="cross_entropy", aux_weight=0.1),
+        optimizer=released_sgd(backbone, 2.5e-4, settings=settings, horizon_steps=250_000),
+    )
+
+
+def add_stages(config, arg, control, *, source_only=None, **methods):
+    """The rows of a table on own folders with a large network, as scenes.add_stages has them for
+    the small one. Source only and oracle take as many steps, of as many images, as the control.
+
+    AdaBN is left out for VGG-16, which normalises nothing, and re-estimates the statistics of a
+    network that was trained with frozen ones.
+
+    Args:
+      config: the run's, with its network.
+      arg: as seg_base.parse returns it.
+      control: None for a recipe without a method.
+      source_only: the authors' stage of that name; None for AdaptSegNet's numbers.
+      **methods: {stage: settings}.
+    """
+    length = {}
+    if control is not None:
+        repeats = control.accumulate if "accumulate" in control else 1
+        length = dict(steps=control.steps, batch_size=control.batch_size * repeats)
+    rows = dict(source_only=source_only or supervised(arg.backbone, **length))
+    if "vgg" not in arg.backbone:
+        # 100 batches leave less than a ten-thousandth of training's statistics; 4 images are ours
+        rows["adabn"] = seg_base.stage(
+            "adabn", init_from="source_only", steps=100, batch_size=4, norm="train"
+        )
+    if control is not None:
+        rows["control"] = control
+    rows |= methods
+    if sets.target_has_labels(arg):
+        rows["oracle"] = seg_base.without(rows["source_only"], domain="target", transform="")
+    config.update(rows)
+    config.stages = tuple(rows)

@@ -1,9 +1,15 @@
 """The embedded street scenes, drawn once and read like GTA5 and Cityscapes; and the settings of a
-small network that is trained on them from random weights. No download.
+small network that is trained on them, or on own folders, from random weights. No download.
+
+Own folders take the scenes' settings as they are, sizes apart. STEPS on the source are 6,400 frames
+and ADAPTATION 2,000 of each domain: with a few hundred frames, for which a network this small is
+meant, some twenty and some six passes over them. Less than a hundred frames are learnt by heart,
+and thousands want more steps: `--config.source_only.steps`, and the same for the other stages.
 """
 
 from dajax.recipes.base import common as base
 from dajax.recipes.base import deeplab
+from dajax.recipes.base import domains as sets
 from dajax.recipes.base import segmentation as seg_base
 
 SIZE_HW = (64, 128)
@@ -16,23 +22,39 @@ ADAPTATION = dict(init_from="source_only", steps=500, batch_size=4)  # of every 
 ADVERSARY = dict(weight=0.001, width=32)
 
 
-def start(name, heads):
-    """A run on the scenes with the small network, without its stages.
+def start(arg, heads):
+    """A run with the small network, without its stages.
 
     Args:
-      name: the run's.
+      arg: as seg_base.parse returns it.
       heads: "single", "twin" or "multi".
     """
-    return seg_base.segmentation(name, model=seg_base.small_network(heads), data=data())
+    model = seg_base.small_network(heads)
+    # of a stride of 4; the rates are for the scenes' map of 16 x 32
+    model["aspp_rates"] = seg_base.fitting_rates(
+        model["aspp_rates"], 4, SIZE_HW[0] // 4, size_hw(arg)
+    )
+    return seg_base.segmentation(arg.name, model=model, data=data(arg))
 
 
-def data():
-    """`config.data` of the scenes; target labels serve evaluation, and an oracle stage, only."""
+def size_hw(arg):
+    """(height, width) of what the network sees."""
+    return arg.size_hw or SIZE_HW
+
+
+def data(arg):
+    """`config.data` of the scenes or of own folders; target labels serve evaluation, and an oracle
+    stage, only.
+    """
     # RGB with ImageNet's mean and deviation: for a network from random weights any will do that
     # brings the values near 1.
     normal = dict(channels="rgb", divisor=255.0, mean=base.IMAGENET_MEAN, std=base.IMAGENET_STD)
-    view = seg_base.whole_frames(SIZE_HW) | normal
-    training = seg_base.whole_frames(SIZE_HW, flip=True) | normal
+    view = seg_base.whole_frames(size_hw(arg)) | normal
+    training = seg_base.whole_frames(size_hw(arg), flip=True) | normal
+    transforms = dict(source=training, target=training, evaluation=view)
+    if arg.variant == "own":
+        # own folders have no space of SYNTHIA's
+        return dict(sets.domains(arg, synthia_space=""), transforms=transforms)
     return dict(
         # Pictures of each split; seed: of the drawing, not the run's, so that runs differ in
         # training only.
@@ -44,10 +66,10 @@ def data():
             evaluation=100,
             seed=0,
         ),
-        source=seg_base.domain("scenes_source", ""),
-        target=seg_base.domain("scenes_target", "", "train"),
-        evaluation=seg_base.domain("scenes_target", "", "val"),
-        transforms=dict(source=training, target=training, evaluation=view),
+        source=sets.domain("scenes_source", ""),
+        target=sets.domain("scenes_target", "", "train"),
+        evaluation=sets.domain("scenes_target", "", "val"),
+        transforms=transforms,
     )
 
 
@@ -81,22 +103,23 @@ def adabn():
     return seg_base.stage("adabn", init_from="source_only", steps=100, batch_size=BATCH_SIZE)
 
 
-def add_stages(config, control, **methods):
+def add_stages(config, arg, control, **methods):
     """The rows that every table has: source only, AdaBN, the step-matched control, the methods, the
-    oracle.
+    oracle where the target has labels.
 
     Args:
       config: the run's, with its network.
-      control: a method with its target loss at weight 0: same network, steps, passes and schedules.
+      arg: as seg_base.parse returns it.
+      control: a method with its target loss at weight 0: same network, steps, passes and schedules;
+        None for a recipe without a method.
       **methods: {stage: settings}.
     """
     heads = config.model.heads
-    rows = dict(
-        source_only=supervised("source", heads),
-        adabn=adabn(),
-        control=control,
-        **methods,
-        oracle=supervised("target", heads),
-    )
+    rows = dict(source_only=supervised("source", heads), adabn=adabn())
+    if control is not None:
+        rows["control"] = control
+    rows |= methods
+    if sets.target_has_labels(arg):
+        rows["oracle"] = supervised("target", heads)
     config.update(rows)
     config.stages = tuple(rows)

@@ -1,10 +1,15 @@
 """What the segmentation recipes share: variants, data, stages and a small network; base/deeplab.py
 has the large one. A delta on configs/base/common.py, which explains the arguments.
+
+VARIANTS: scenes, embedded; own, a user's folders; and SOURCE_to_TARGET, published sets, which
+configs/base/domains.py lists. A pair that no paper has takes the settings of GTA5 -> Cityscapes, or
+those that a recipe has for its source.
 """
 
 from ml_collections import ConfigDict
 
 from dajax.recipes.base import common as base
+from dajax.recipes.base import domains as sets
 
 # AdaptSegNet's and CLAN's IMG_MEAN; caffe's ImageNet mean
 CAFFE_MEAN_BGR = (104.00698793, 116.66876762, 122.67891434)
@@ -20,8 +25,9 @@ KEYS = dict(
     weights="",
     backbone=BACKBONES,
     settings=("code", "paper"),
+    **sets.OWN_DEFAULTS,
 )
-# `source` and `target` name domains in every recipe; here they were folders once.
+# `source` and `target` are folders of variant own alone.
 RENAMED = {"source": "source_root", "target": "target_root"}
 
 
@@ -35,20 +41,46 @@ def parse(recipe, arg, variants, *, always_named=(), **keys):
       always_named: keys whose value is in the run's name even where it is the default.
       **keys: the recipe's own keys, as KEYS has the others, and those that it has otherwise.
 
+    Returns:
+      ConfigDict: a value for every key; and `name`; `source_set`, the source of a published pair,
+      "" for none; `is_small`, whether the small network is trained, from random weights; `size_hw`
+      of variant own, (height, width), () of the others.
+
     Raises:
-      ValueError: as there; the real variants ask for weights.
+      ValueError: as there; see sets.check_own; pairs of published sets, and own with a large
+        network, ask for weights.
     """
-    defaults = KEYS | keys
-    parsed = base.parse_arg(arg, variants, pretrained=REAL_VARIANTS, renamed=RENAMED, **defaults)
+    defaults, variants = KEYS | keys, sets.with_pair(arg, variants)
+    pretrained = [variant for variant in variants if sets.source_set(variant)]
+    if (arg or "").split(",")[0] == "own" and _last_value(arg, "network") not in ("", "small"):
+        pretrained.append("own")
+    parsed = base.parse_arg(arg, variants, pretrained=pretrained, renamed=RENAMED, **defaults)
+    parsed.source_set, parsed.size_hw = sets.source_set(parsed.variant), ()
+    if parsed.variant == "own":
+        sets.check_own(parsed)
+    parsed.is_small = parsed.variant in ("scenes", "own") and parsed.network == "small"
     parts = [
         value if isinstance(value, str) else f"{key}{value}"
         for key in variants[parsed.variant]
-        if key not in ("ablations", *REAL_KEYS)
+        if key not in ("ablations", *REAL_KEYS, *sets.OWN_PLACES)
         and ((value := parsed[key]) != _default(defaults[key]) or key in always_named)
     ]
-    weights = base.weights_name(parsed.weights, is_pretrained=parsed.variant in REAL_VARIANTS)
+    weights = base.weights_name(parsed.weights, is_pretrained=not parsed.is_small)
     parsed.name = base.run_name(recipe, parsed, *parts, weights)
     return parsed
+
+
+def _last_value(arg, key):
+    """What the argument gives a key, "" for nothing; of two values the last counts."""
+    found = [item.partition("=")[2] for item in arg.split(",") if item.startswith(f"{key}=")]
+    return found[-1] if found else ""
+
+
+def by_source(table, arg):
+    """The value of a table {source set: value} for a run; that of "gta5" where its source is not
+    in it.
+    """
+    return table.get(arg.source_set, table["gta5"])
 
 
 def _default(choices):
@@ -97,6 +129,18 @@ def weights_file(path):
     return dict(weights=path, skip_heads=False, allow_partial=False)
 
 
+def fitting_rates(rates, stride, smallest, size_hw):
+    """Dilations of ASPP for a map of another size, in the same proportion to it, each at least 1.
+
+    Args:
+      rates: that fit a map whose shorter side has `smallest` pixels; never exceeded.
+      stride: of the network.
+      size_hw: of the images.
+    """
+    side = min(size_hw) // stride
+    return tuple(max(1, rate * min(side, smallest) // smallest) for rate in rates)
+
+
 def small_network(heads):
     """A residual network of 17 convolutions at output stride 4, trained from random weights: the
     scenes' on a CPU.
@@ -117,42 +161,6 @@ def small_network(heads):
         train_norm_affine=True,
         dtype="float32",
         **weights_file(""),
-    )
-
-
-def domain(dataset, root, split="", space=""):
-    """One set of images for data_pipeline.segmentation.readers.
-
-    Args:
-      dataset: the reader.
-      root: its folder.
-      split: where the set has several.
-      space: the classes, where the set has several spaces of them.
-    """
-    # classes: read by dataset="own" only
-    return dict(dataset=dataset, root=root, split=split, space=space, classes="")
-
-
-def domains(arg, *, synthia_space):
-    """`source`, `target` and `evaluation` of config.data for a real variant.
-
-    Args:
-      arg: variant, source_root and target_root, as `parse` returns them.
-      synthia_space: "synthia", 16 classes, with which Cityscapes has the same 16; or
-        "synthia_clan", whose 19 are Cityscapes' own.
-    """
-    dataset = arg.variant.split("_to_")[0]
-    has_16_classes = (dataset, synthia_space) == ("synthia", "synthia")
-    cityscapes = "cityscapes_16" if has_16_classes else "cityscapes"
-    return dict(
-        source=domain(
-            dataset,
-            arg.source_root,
-            space=synthia_space if dataset == "synthia" else "",
-            split="rgb-2k" if dataset == "synscapes" else "",  # SPCL's core/datasets/synscapes.py
-        ),
-        target=domain("cityscapes", arg.target_root, "train", cityscapes),
-        evaluation=domain("cityscapes", arg.target_root, "val", cityscapes),
     )
 
 
@@ -179,17 +187,37 @@ def whole_frames(size_hw, *, flip=False, image_scales=()):
     )
 
 
-def frames(arg, *, source_hw, target_hw, flip, image_scales=()):
-    """config.data of a real variant with whole frames; 19 classes of SYNTHIA, as AdaptSegNet and
-    CLAN train it. See `whole_frames`.
+def crops(arg, crop_hw, shorter_edge):
+    """Keys of a transform that crops frames whose shorter edge is drawn from a range.
+
+    Own folders: a square whose side is the shorter of `size`, which fits into frames of any shape,
+    and edges in the authors' proportion to it.
+
+    Args:
+      crop_hw, shorter_edge: the authors'.
     """
+    if not arg.size_hw:
+        return dict(size=crop_hw, shorter_edge=shorter_edge)
+    side = min(arg.size_hw)
+    edges = tuple(side * edge // min(crop_hw) for edge in shorter_edge)
+    return dict(size=(side, side), shorter_edge=edges)
+
+
+def frames(arg, *, source_hw, target_hw, flip, image_scales=()):
+    """config.data with whole frames; 19 classes of SYNTHIA, as AdaptSegNet and CLAN train it. See
+    `whole_frames`.
+
+    Args:
+      source_hw, target_hw: published sizes, which own folders replace by theirs.
+    """
+    source_hw, target_hw = arg.size_hw or source_hw, arg.size_hw or target_hw
     random = dict(flip=flip, image_scales=image_scales)
     transforms = dict(
         source=whole_frames(source_hw, **random),
         target=whole_frames(target_hw, **random),
         evaluation=whole_frames(target_hw),
     )
-    return dict(domains(arg, synthia_space="synthia_clan"), transforms=transforms)
+    return dict(sets.domains(arg, synthia_space="synthia_clan"), transforms=transforms)
 
 
 def stage(method, *, steps, batch_size, **settings):

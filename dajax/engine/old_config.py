@@ -31,6 +31,10 @@ _ADDED_TO_VIEWS = {
     "erase": {"probability": 0.0, "area": [0.02, 0.33], "ratio": [0.3, 3.3]},
 }
 _ADDED_TO_FOLDERS = {"evaluation": "", "held_out": 0.0, "held_out_seed": 0}
+_ADDED_TO_SETS = {
+    "classification": {},
+    "segmentation": {"image_name": "NAME", "label_name": "NAME"},
+}
 _ADDED_TO_STAGES = {"classification": {}, "segmentation": {"norm_affine": ""}}
 _ADDED_BY_METHOD = {
     "adaptsegnet": {"class_balanced": False},
@@ -59,10 +63,13 @@ def with_added_keys(tree):
     if known:
         _add(tree.get("model"), _ADDED_TO_MODEL[known])
         _add(tree, _ADDED_TO_RUN[known])
-    if isinstance(tree.get("data"), dict):
-        _add_views(tree["data"].get("transform"))
-        if tree["data"].get("dataset") == "folder":
-            _add(tree["data"], _ADDED_TO_FOLDERS)
+    data = tree.get("data")
+    if isinstance(data, dict):
+        _add_views(data.get("transform"))
+        if data.get("dataset") == "folder":
+            _add(data, _ADDED_TO_FOLDERS)
+        for role in ("source", "target", "evaluation") if known else ():
+            _add(data.get(role), _ADDED_TO_SETS[known])
     for stage in tree.values():
         if isinstance(stage, dict) and isinstance(stage.get("method"), str):
             _add(stage, _ADDED_TO_EVERY_STAGE)

@@ -16,6 +16,40 @@ _CITYSCAPES = {  # frames and cities of the splits with public labels
     ),
     "cityscapes/val": (500, "frankfurt lindau munster".split()),
 }
+# Frames of the further street sets by split, with and without public labels.
+_SPLITS = {
+    # Sakaridis et al., ICCV 2021: 400 training and 500 test frames of each condition; 100 validate,
+    # of the night 106.
+    "acdc/train": 1600,
+    "acdc/val": 406,
+    "acdc/test": 2000,
+    **{f"acdc/{condition}/train": 400 for condition in ("fog", "night", "rain", "snow")},
+    **{f"acdc/{condition}/val": 100 for condition in ("fog", "rain", "snow")},
+    "acdc/night/val": 106,
+    **{f"acdc/{condition}/test": 500 for condition in ("fog", "night", "rain", "snow")},
+    # Sakaridis et al., TPAMI 2020, section 6; "train" and "val" are those at night.
+    **dict.fromkeys(("dark_zurich/train", "dark_zurich/train/night"), 2416),
+    "dark_zurich/train/twilight": 2920,
+    "dark_zurich/train/day": 3041,
+    **dict.fromkeys(("dark_zurich/val", "dark_zurich/val/night"), 50),
+    **dict.fromkeys(("dark_zurich/test", "dark_zurich/test/night"), 151),
+    # Yu et al., CVPR 2020: 10,000 frames with a label of every pixel.
+    "bdd100k/train": 7000,
+    "bdd100k/val": 1000,
+    "bdd100k/test": 2000,
+    # Neuhold et al., ICCV 2017; the same in releases 1.2 and 2.0.
+    "mapillary/training": 18000,
+    "mapillary/validation": 2000,
+    "mapillary/testing": 5000,
+    # Brostow et al., ECCV 2008: 701; the splits are SegNet's.
+    "camvid": 701,
+    "camvid/train": 367,
+    "camvid/val": 101,
+    "camvid/test": 233,
+}
+# IDD comes in two parts; many have the first alone. Varma et al., WACV 2019: 6,993 and 981; both
+# parts together ("IDD 20k"): 14,027 and 2,036.
+_IN_PARTS = {"idd/train": (6993, 14027), "idd/val": (981, 2036)}
 _IMAGES = {  # images with one label each
     # Office-31 and VisDA-2017: CAN's journal version (can.md section 3).
     "office31/amazon": 2817,
@@ -74,11 +108,15 @@ _IMAGES = {  # images with one label each
 
 def official_count(name: str) -> int | None:
     """Frames or images of the official download of a set ("gta5", "cityscapes/val", "office31/dslr"
-    ...); None for a user's own data.
+    ...), of its first part where it has several; None for a user's own data.
     """
-    return (
-        _NUMBERED[name][1] if name in _NUMBERED else _CITYSCAPES.get(name, (_IMAGES.get(name),))[0]
-    )
+    if name in _NUMBERED:
+        return _NUMBERED[name][1]
+    if name in _CITYSCAPES:
+        return _CITYSCAPES[name][0]
+    if name in _IN_PARTS:
+        return _IN_PARTS[name][0]
+    return _SPLITS.get(name, _IMAGES.get(name))
 
 
 def describe_other_count(name: str, count: int) -> str | None:
@@ -86,7 +124,7 @@ def describe_other_count(name: str, count: int) -> str | None:
     nothing is known of it.
     """
     expected = official_count(name)
-    if expected is None or count == expected:
+    if expected is None or count in (expected, *_IN_PARTS.get(name, ())):
         return None
     if count > expected:
         return (
@@ -110,6 +148,8 @@ def describe_missing(name: str, frames: Iterable[str]) -> str | None:
     frames, expected = set(frames), official_count(name)
     if expected is None:
         return None
+    if name in _SPLITS or name in _IN_PARTS:
+        return describe_other_count(name, len(frames))
     if name in _CITYSCAPES:
         if len(frames) == expected:
             return None

@@ -90,7 +90,7 @@ def segmentation_problems(
         if files and images.label_paths is not None:
             label = images.label_paths[row]
             problem = size_mismatch(
-                image_size_hw(label), size_hw, images.size_tolerance, images.label_scale
+                images.label_hw(label), size_hw, images.size_tolerance, images.label_scale
             )
             if problem:
                 raise DataError(f"{label}: {problem} ({images.image_paths[row]})")

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from data_pipeline.decode import image_size_hw
 from data_pipeline.errors import DataError
 from data_pipeline.files.folder_scan import (
     LeftOut,
@@ -46,6 +47,7 @@ class Listing(NamedTuple):
     size_tolerance: float = 0.0
     left_out: tuple[LeftOut, ...] = ()
     label_scale: float = 1.0  # size of a label over that of its image
+    label_hw: Callable[[str], tuple[int, int]] = image_size_hw  # of a label's file, undecoded
 
 
 def unpaired(listing: Listing) -> list[str]:
@@ -94,7 +96,7 @@ def list_flat(
             f" {image_folder.split('/')[0]}, with images of these endings"
         )
     labels, beside_labels = None, []
-    if _has_labels(root, label_folder):
+    if has_labels(root, label_folder):
         labels, beside_labels = _frames(root / label_folder, (".png",))
     if labels == {} and beside_labels:
         raise DataError(
@@ -112,9 +114,9 @@ def list_flat(
     )
 
 
-def _has_labels(root, folder) -> bool:
+def has_labels(root: pathlib.Path, folder: str) -> bool:
     """Whether the folder of labels is there; without it a set is unlabelled, which no slip in its
-    name may bring about.
+    name may bring about. Raises: DataError for a name that is nearly that of the folder.
     """
     parts = folder.split("/")
     return all(
@@ -140,7 +142,7 @@ def list_cityscapes(
             f" leftImg8bit, and {where}.split to train or val"
         )
     labels, beside_labels = None, []
-    if _has_labels(root, f"gtFine/{split}"):
+    if has_labels(root, f"gtFine/{split}"):
         labels, beside_labels = _frames_by_city(label_base, "_gtFine_labelIds.png", _COMPANIONS)
     if labels == {}:
         train_ids, _ = _frames_by_city(label_base, "_gtFine_labelTrainIds.png")
@@ -195,7 +197,7 @@ def _frames(folder, endings) -> tuple[dict[str, str], list[LeftOut]]:
     10.png); and what else is there.
     """
     frames, found = {}, scan(folder, endings)
-    for name in sorted(found.files, key=_natural_order):
+    for name in sorted(found.files, key=natural_order):
         frame = normal(os.path.splitext(name)[0])
         if frame in frames:
             raise DataError(
@@ -206,7 +208,8 @@ def _frames(folder, endings) -> tuple[dict[str, str], list[LeftOut]]:
     return frames, [*found.left_out, *nested(folder, found)]
 
 
-def _natural_order(name):
+def natural_order(name: str) -> tuple:
+    """A key to sort names by, with the numbers in them in their numeric order."""
     return [
         (int(part), "") if part.isdecimal() else (-1, part)
         for part in re.split(r"(\d+)", normal(name))

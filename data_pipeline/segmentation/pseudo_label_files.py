@@ -2,7 +2,8 @@
 that the ordinary readers read.
 
     <root>/labels/<name>.png     8-bit palette PNG, named as its image: train ids 0..K-1, 255 for
-                                 ignored, in the colours of the data set
+                                 ignored, in the colours of the data set; in the subfolders of the
+                                 images where two of these have one name
     <root>/classes.csv           what the ids are
     <root>/pseudo_labels.json    how they were made; written last
 
@@ -151,8 +152,14 @@ def _record(image_set, origin) -> dict:
 
 
 def _label_names(image_set) -> list[str]:
-    """The label file of each image: its name with .png, below labels/."""
-    names = [os.path.splitext(os.path.basename(path))[0] + ".png" for path in image_set.image_paths]
+    """The label file of each image: its name with .png, below labels/. Where two images in
+    different folders have one name, the folders are part of it.
+    """
+    paths = [os.path.splitext(path)[0] + ".png" for path in image_set.image_paths]
+    names = [os.path.basename(path) for path in paths]
+    if len(set(names)) < len(names):
+        shared = os.path.commonpath([os.path.dirname(path) for path in paths])
+        names = [os.path.relpath(path, shared) for path in paths]
     if len(set(names)) < len(names):
         twice = next(name for i, name in enumerate(names) if name in names[:i])
         raise DataError(
@@ -190,7 +197,9 @@ def _write_labels(folder, image_set, labels, space: LabelSpace, progress):
             )
         picture = Image.fromarray(label.astype(np.uint8))
         picture.putpalette(palette)
-        picture.save(folder / "labels" / names[done])
+        path = folder / "labels" / names[done]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        picture.save(path)
         done += 1
         progress(done, len(names))
     if done < len(names):

@@ -8,12 +8,15 @@
                 img/class/1.png
     cityscapes  leftImg8bit/<split>/<city>/<frame>_leftImg8bit.png
                 gtFine/<split>/<city>/<frame>_gtFine_labelIds.png
-    own         images/<name>.png, or .jpg, .bmp
-                labels/<name>.png, and a CSV of the classes
+    own         images/<name>.png, or .jpg, .bmp, in subfolders too
+                labels/<name>.png, in the same subfolders, and a CSV of the classes
+
+and those of `street_sets`: acdc, dark_zurich, bdd100k, idd, mapillary, camvid.
 
 The labels of own data hold ids, or the colours of the CSV, see `color_labels`. An image and its
-label are a pair where their names are the same word, in whichever Unicode form. Everything in these
-folders that is not read is counted and named, see `folder_scan`.
+label are a pair where their names are the same word, in whichever Unicode form, or as the patterns
+image_name and label_name have it, see `trees`. Everything in these folders that is not read is
+counted and named, see `folder_scan`.
 
 "scenes_source" and "scenes_target" are the embedded scenes, in gta5's and cityscapes' layout.
 Without the folder of labels a set is unlabelled.
@@ -34,8 +37,15 @@ from data_pipeline.segmentation.color_labels import read_ids_or_colors
 from data_pipeline.segmentation.id_png import read_synthia_ids
 from data_pipeline.segmentation.layouts import Listing, list_cityscapes, list_flat, unpaired
 from data_pipeline.segmentation.segmentation_set import SegmentationSet
+from data_pipeline.segmentation.street_sets import NAMES as STREET_SETS
+from data_pipeline.segmentation.street_sets import list_street_set
+from data_pipeline.segmentation.trees import SHARED, Tree, list_trees, parse_pattern
 
-KNOWN = ("gta5", "synthia", "synscapes", "cityscapes", "own", "scenes_source", "scenes_target")
+KNOWN = (
+    *("gta5", "synthia", "synscapes", "cityscapes"),
+    *STREET_SETS,
+    *("own", "scenes_source", "scenes_target"),
+)
 
 # Users report GTA5 frames "off by a few pixels" from their labels, and all released loaders resize
 # both to one size without a look.
@@ -53,10 +63,11 @@ def read_domain(config: Mapping[str, Any], where: str = "config.data") -> Segmen
     nothing.
 
     Args:
-      config: `dataset` (one of KNOWN) and `root`; besides, `split` for cityscapes, scenes_target
-        and synscapes ("rgb-2k" or "rgb"); `space` for cityscapes ("cityscapes" or "cityscapes_16")
-        and synthia ("synthia", 16 classes, or "synthia_clan", 19); `classes`, a CSV file, relative
-        to root or absolute, for own.
+      config: `dataset` (one of KNOWN) and `root`; besides, `split` for cityscapes, scenes_target,
+        the STREET_SETS and synscapes ("rgb-2k" or "rgb"); `space` for cityscapes and the
+        STREET_SETS ("cityscapes" or "cityscapes_16") and synthia ("synthia", 16 classes, or
+        "synthia_clan", 19); for own `classes`, a CSV file, relative to root or absolute, and the
+        patterns `image_name` and `label_name`, which may be missing.
       where: what messages call the config.
     Raises: DataError for a wrong config, a missing or empty folder, TrainIds files alone where
       label ids are expected, and an image without label or the reverse.
@@ -79,6 +90,7 @@ def read_domain(config: Mapping[str, Any], where: str = "config.data") -> Segmen
         size_tolerance=listing.size_tolerance,
         left_out=listing.left_out,
         label_scale=listing.label_scale,
+        label_hw=listing.label_hw,
     )
 
 
@@ -107,14 +119,36 @@ def list_files(config: Mapping[str, Any], where: str = "config.data") -> Listing
         images = f"img/{config['split']}"
         listing = list_flat(dataset, root, images, "img/class", tables.SYNSCAPES, where)
         listing = listing._replace(label_scale=label_scale)
+    elif dataset in STREET_SETS:
+        space = _choice(config, "space", _CITYSCAPES_SPACES, where)
+        split = str(_value(config, "split", where))
+        listing = list_street_set(dataset, root, split, space is tables.CITYSCAPES_16, where)
     elif dataset == "own":
-        space = read_classes(_classes_file(config, root, where))
-        listing = list_flat(dataset, root, "images", "labels", space, where, IMAGE_ENDINGS)
-        listing = listing._replace(read_ids=functools.partial(read_ids_or_colors, space=space))
+        listing = _list_own(config, root, where)
     else:
         listing = list_flat(dataset, root, "images", "labels", tables.GTA5, where)
         listing = listing._replace(size_tolerance=_GTA5_SIZE_TOLERANCE)
     return listing
+
+
+def _list_own(config, root, where):
+    space = read_classes(_classes_file(config, root, where))
+
+    def pattern(key, endings):
+        text = str(config[key]) if key in config else SHARED
+        return parse_pattern(text, endings, f"{where}.{key}")
+
+    return list_trees(
+        "own",
+        root,
+        [Tree("images", "labels")],
+        pattern("image_name", IMAGE_ENDINGS),
+        pattern("label_name", (".png",)),
+        space,
+        where,
+        expected=f"images end in {', '.join(IMAGE_ENDINGS)} and are named {where}.image_name",
+        label_reader=functools.partial(read_ids_or_colors, space=space),
+    )
 
 
 def _classes_file(config, root, where):

@@ -30,6 +30,7 @@ class SegmentationSet:
       left_out: files that its reader saw and does not use.
       label_scale: size of a label over that of its image, where the two are published so; such a
         label keeps its size.
+      label_hw: path -> (height, width) of a label, from the head of its file.
     Raises: DataError when the set is empty or the numbers of images and labels differ.
     """
 
@@ -41,6 +42,7 @@ class SegmentationSet:
     size_tolerance: float = 0.0
     left_out: tuple[LeftOut, ...] = ()
     label_scale: float = 1.0
+    label_hw: Callable[[str], tuple[int, int]] = image_size_hw
 
     def __post_init__(self):
         if not self.image_paths:

@@ -10,6 +10,7 @@ import recipes
 
 from dajax.recipes.base import classification as cls_base
 from dajax.recipes.base import common as base
+from dajax.recipes.base import domains as seg_domains
 from dajax.recipes.base import segmentation as seg_base
 
 VARIANTS = {
@@ -133,6 +134,18 @@ OTHER_VALUES = dict(
 )
 PLACES = ("root", "source_root", "target_root")  # where files lie is in no name
 BICL = {"settings": ("code", "slides")}
+# of segmentation's variant own, whose source and target are folders
+OWN = dict(
+    source=("A", "B"),
+    target=("A", "B"),
+    evaluation=("A", "B"),
+    classes=("a.csv", "b.csv"),
+    image_name=("NAME_a", "NAME_b"),
+    label_name=("NAME_a", "NAME_b"),
+    size=("96x128", "64x128", "512x1024"),
+    network=("resnet101", "small"),
+)
+LARGE = {"network": "resnet101"}  # what weights of variant own are for
 TABLES = {name: recipes.module(name).VARIANTS for name in recipes.NAMES}
 ALL = [(name, variant) for name, table in TABLES.items() for variant in table]
 # Variants that take Office-31's arguments by the same lines: two recipes stand for all.
@@ -144,12 +157,31 @@ DIFFERENT = [
 ]
 
 
+def values_of(recipe, variant):
+    """{key: values to try} of a variant of a recipe."""
+    known = OTHER_VALUES | (BICL if recipe == "bicl" else {})
+    return known | (OWN if variant == "own" else dict.fromkeys(OWN.keys() - known.keys(), ("A",)))
+
+
+def places_of(variant):
+    """Keys that say where files lie or what they are called."""
+    return seg_domains.OWN_PLACES if variant == "own" else PLACES
+
+
 def content_of(recipe, variant, **values):
     """(name, content) of the recipe's config with these arguments, and what else its variant needs;
     a value None leaves the key out.
     """
     keys = TABLES[recipe][variant]
     needed = {"source": "amazon+webcam", "target": "webcam", "weights": "w.pth"}
+    if variant == "own":
+        needed = {"source": "S", "target": "T"} | (
+            {"weights": "w.pth"} if "network" in values else {}
+        )
+        if values.get("network") == "small":
+            del needed["weights"]
+        if "weights" in values and values["weights"] is not None:
+            needed |= LARGE
     values = {key: value for key, value in needed.items() if key in keys} | values
     items = [
         key if key == "ablations" else f"{key}={value}"
@@ -165,7 +197,7 @@ def test_there_are_recipes_to_check():
     """An empty list of cases would be skipped without a word."""
     assert len(ALL) > 60 and {"can", "clan", "dann"} < TABLES.keys()
     assert set().union(*(keys for table in TABLES.values() for keys in table.values())) == set(
-        OTHER_VALUES
+        OTHER_VALUES | OWN
     )
 
 
@@ -181,28 +213,35 @@ def test_the_commands_of_a_recipes_docstring_are_commands_of_this_recipe(recipe)
         assert recipes.get_config(recipe, argument).stages, argument
 
 
+def is_large(variant, key):
+    """Whether a key of variant own is one that a large network alone takes."""
+    return variant == "own" and key == "weights"
+
+
 @pytest.mark.parametrize("recipe, variant", DIFFERENT)
 def test_every_argument_is_used_and_named_or_refused(recipe, variant):
     """What changes nothing is refused, and two runs have one name where they are one run."""
-    for key, values in (OTHER_VALUES | (BICL if recipe == "bicl" else {})).items():
+    for key, values in values_of(recipe, variant).items():
         if key not in TABLES[recipe][variant]:
             with pytest.raises(ValueError, match=f"'{key}(=.*)?'") as error:
                 content_of(recipe, variant, **{key: values[0]})
             assert "\n" not in str(error.value)
             continue
-        found = [content_of(recipe, variant)]
+        found = [content_of(recipe, variant, **(LARGE if is_large(variant, key) else {}))]
         found += [content_of(recipe, variant, **{key: value}) for value in values]
         pairs = list(itertools.combinations(found, 2))
         assert any(one != other for (_, one), (_, other) in pairs), f"{key} changes nothing"
         for (name, content), (other_name, other) in pairs:
-            assert (name == other_name) == (content == other or key in PLACES), key
+            is_place = key in places_of(variant) and key != "weights"
+            assert (name == other_name) == (content == other or is_place), key
 
 
 @pytest.mark.parametrize("recipe, variant", DIFFERENT)
 def test_no_two_runs_share_a_workdir(recipe, variant):
     """With every combination of arguments, but for where files lie."""
-    values = OTHER_VALUES | (BICL if recipe == "bicl" else {})
-    keys = [key for key in TABLES[recipe][variant] if key not in PLACES]
+    values = values_of(recipe, variant)
+    places = [key for key in places_of(variant) if key != "weights"]
+    keys = [key for key in TABLES[recipe][variant] if key not in places]
     most = len(keys) if len(keys) < 6 else 2  # of many keys, every pair
     contents = {}
     for chosen in (c for n in range(most + 1) for c in itertools.combinations(keys, n)):
@@ -329,10 +368,36 @@ REFUSED = [
     (
         "clan",
         "gta5_to_cityscapes,source=DIR,weights=none",
-        "'source=DIR': source is now called source_root: write source_root=DIR",
+        "does not use source; it takes source_root, target_root, weights, settings: write"
+        " source_root=DIR",
     ),
-    ("clan", "target=DIR", "target is now called target_root: write target_root=DIR"),
-    ("compare_seg", "source=DIR", "expected key=value with a key among none"),
+    ("clan", "target=DIR", "variant scenes does not use target; it takes settings"),
+    ("compare_seg", "source=DIR", "variant scenes does not use source; it takes none"),
+    ("clan", "own,source=DIR", "needs source=DIR and target=DIR; target is missing"),
+    ("clan", "own,source=A,target=B,size=96", "'size=96': expected HEIGHTxWIDTH in pixels"),
+    (
+        "clan",
+        "own,source=A,target=B,size=16x128",
+        "expected HEIGHTxWIDTH in pixels, such as 96x128",
+    ),
+    ("clan", "own,source=A,target=B,network=vgg16", "'network=vgg16': known: small, resnet101"),
+    ("plca", "own,source=A,target=B,network=vgg19", "known: small, resnet101, vgg16"),
+    ("plca", "own,source=A,target=B,weights=w.pth", "network=small trains from random weights"),
+    ("plca", "own,source=A,target=B,network=vgg16", "variant own trains from pretrained weights"),
+    ("clan", "own,source_root=A,target=B", "variant own does not use source_root; it takes source"),
+    (
+        "adaptsegnet",
+        "own,source=A,target=B,network=vgg16,weights=none,levels=multi",
+        "levels=multi: backbone vgg16 has one head",
+    ),
+    ("clan", "gta5_to_kitti,weights=none", "TARGET one of cityscapes, acdc, dark_zurich, bdd100k"),
+    ("clan", "acdc_to_acdc,weights=none", "SOURCE_to_TARGET of two different sets"),
+    ("clan", "cityscapes_to_acdc", "variant cityscapes_to_acdc trains from pretrained weights"),
+    (
+        "compare_seg",
+        "gta5_to_cityscapes",
+        "unknown variant 'gta5_to_cityscapes'; known: scenes, own",
+    ),
     ("adaptsegnet", "scenes,backbone=vgg16", "does not use backbone; it takes levels, gan"),
     ("source_only_seg", "scenes,backbone=vgg16", "does not use backbone; it takes none"),
     ("bicl", "ablations,settings=code", "leave out either ablations or settings=code"),
@@ -375,3 +440,80 @@ def test_an_argument_without_effect_or_sense_is_an_error_of_one_line(recipe, arg
     with pytest.raises(ValueError) as error:
         recipes.get_config(recipe, argument)
     assert message in str(error.value) and "\n" not in str(error.value)
+
+
+def test_any_pair_of_known_street_sets_is_a_variant():
+    """In their own splits, over the classes that both have, with the settings of its source."""
+    pairs = [
+        (source, target)
+        for source in seg_domains.SOURCES
+        for target in seg_domains.TARGETS
+        if source != target
+    ]
+    assert len(pairs) > 40
+    for source, target in pairs:
+        argument = f"{source}_to_{target},source_root=A,target_root=B,weights=none"
+        data = recipes.get_config("spcl", argument).data
+        found = (data.source.dataset, data.target.dataset, data.evaluation.dataset)
+        assert found == (source, target, target), argument
+        assert (data.source.root, data.target.root, data.evaluation.root) == ("A", "B", "B")
+        splits = (data.target.split, data.evaluation.split)
+        assert splits == seg_domains.TARGETS[target]
+        assert data.target.space == ("cityscapes_16" if source == "synthia" else "cityscapes")
+    like = recipes.get_config("clan", "cityscapes_to_acdc,weights=none")
+    gta5 = recipes.get_config("clan", "gta5_to_cityscapes,weights=none")
+    assert like.clan == gta5.clan and like.name == "clan-cityscapes_to_acdc-random_weights"
+    synthia = recipes.get_config("clan", "synthia_to_idd,weights=none")
+    assert synthia.clan.adversarial.local_weight == 10.0
+
+
+def test_an_oracle_stands_where_the_target_has_labels_and_only_there(tmp_path):
+    argument = f"own,source={tmp_path},target={tmp_path}"
+    seg_recipes = [name for name in recipes.of_task("segmentation")]
+    for name in seg_recipes:
+        assert "oracle" not in recipes.get_config(name, argument).stages, name
+    (tmp_path / "labels").mkdir()
+    for name in seg_recipes:
+        for more in ("", ",network=resnet101,weights=none"):
+            stages = recipes.get_config(name, argument + more).stages
+            assert stages[-1] == "oracle" and {"source_only", "adabn"} < set(stages), name
+            assert "control" in stages or name == "source_only_seg"
+
+
+def test_a_target_without_a_csv_has_the_sources_classes(tmp_path):
+    for name in ("day", "dusk"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "day/classes.csv").write_text("")
+    argument = f"own,source={tmp_path}/day,target={tmp_path}/dusk"
+    data = recipes.get_config("clan", argument).data
+    assert data.source.classes == "classes.csv"
+    assert data.target.classes == data.evaluation.classes == f"{tmp_path}/day/classes.csv"
+    (tmp_path / "dusk/classes.csv").write_text("")
+    assert recipes.get_config("clan", argument).data.target.classes == "classes.csv"
+    with pytest.raises(ValueError, match="has no folder labels, so there is nothing to measure on"):
+        recipes.get_config("clan", f"{argument},evaluation={tmp_path}/dusk")
+
+
+@pytest.mark.parametrize("network, rates", [("small", (1, 1, 3, 4)), ("vgg16", (1, 2, 3, 4))])
+def test_every_size_of_own_folders_follows_from_one(network, rates):
+    """96x128, 48x64 with ASPP's rates in the proportion of the published to their maps, square
+    crops as high as the frame, and edges that reach them.
+    """
+    size = {"small": "48x64", "vgg16": "96x128"}[network]
+    height, width = map(int, size.split("x"))
+    for name in recipes.of_task("segmentation"):
+        if (name, network) == ("clan", "vgg16"):
+            continue
+        argument = f"own,source=A,target=B,size={size},network={network}"
+        config = recipes.get_config(
+            name, argument + ("" if network == "small" else ",weights=none")
+        )
+        assert config.model.aspp_rates == rates, name
+        for transform in config.data.transforms.values():
+            cropped = transform.shorter_edge is not None
+            side = transform.size[0] if "source_only" in config.data.transforms else height
+            assert transform.size == ((side, side) if cropped else (height, width)), name
+            assert transform.scale_range is None
+            assert not cropped or transform.shorter_edge[0] >= transform.size[0]
+        for stage in config.stages:
+            assert config[stage].get("target_hw", (height, width)) == (height, width)

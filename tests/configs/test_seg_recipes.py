@@ -156,6 +156,9 @@ ADDED = ("norm_affine", "class_balanced", "transform", "teacher", "predict_with"
 def version_before(config):
     """config.json as the version before wrote it."""
     tree = json.loads(config.to_json())
+    for role in ("source", "target", "evaluation"):
+        for key in ("image_name", "label_name"):
+            del tree["data"][role][key]
     for name in config.stages:
         stage = tree[name]
         for key in ADDED:

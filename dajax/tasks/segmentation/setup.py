@@ -82,6 +82,13 @@ def _domain_configs(config):
     found = {role: dict(config.data[role]) for role in ROLES}
     if "scenes" not in config.data:
         return found
+    for role, domain in found.items():
+        if domain["root"]:
+            raise UserError(
+                f"config.data.{role}.root={domain['root']}: variant scenes draws its own pictures"
+                " and would not read this folder; use variant own, as in"
+                " --config=NAME:own,source=DIR,target=DIR, or leave it out"
+            )
     settings = config.data.scenes
     counts = {
         "source": settings.source,
@@ -139,6 +146,13 @@ def describe(config, domains):
             "note: source and evaluation share images: their labels are trained on, so no figure of"
             " this run is one of adaptation"
         )
+    lines += [
+        f"note: config.{name} trains on labels of the evaluation images, since no others are given"
+        " (evaluation=DIR): its figures are of pictures that it knows"
+        for name in config.stages
+        if _is_oracle(config[name])
+        and not set(domains.evaluation.image_paths).isdisjoint(domains.target.image_paths)
+    ]
     height, width = domains.transforms["evaluation"].size_hw
     resize = "corners aligned" if config.evaluation.align_corners else "half-pixel centres"
     alpha = config.evaluation.aggregation_alpha
@@ -205,6 +219,14 @@ def _stage_problems(config, domains):
                     f"config.{name}.transform='{transform}' is not in config.data.transforms;"
                     f" known: {', '.join(domains.transforms)}"
                 )
+        size_hw = domains.transforms["target"].size_hw
+        if "target_hw" in stage_config and tuple(stage_config.target_hw) != size_hw:
+            found.append(
+                f"config.{name}.target_hw={tuple(stage_config.target_hw)}, and"
+                f" config.data.transforms.target.size={size_hw} (height, width): a target image is"
+                " judged at target_hw, which is the size that the transform gives it; set both"
+                " alike"
+            )
         if stage_config.method == "pseudo_labels":
             try:
                 pseudo_label_files.check_names(domains.target)

@@ -1,5 +1,6 @@
 """Pseudo-labels as files: written whole or not at all, and read back by the ordinary readers."""
 
+import dataclasses
 import itertools
 import json
 
@@ -219,15 +220,17 @@ def test_a_folder_that_cannot_be_written_is_named(target, tmp_path):
         files.write(tmp_path / "file/p", target, some_labels(), origin=ORIGIN)
 
 
-def test_images_of_one_name_in_two_folders_are_refused(tmp_path):
+def test_images_of_one_name_in_two_folders_keep_their_folders_and_in_one_are_refused(tmp_path):
     seg_files.write_cityscapes(tmp_path, {"ulm/a": None, "aachen/a": None})
     both = read_domain(
         dict(dataset="cityscapes", root=str(tmp_path), split="train", space="cityscapes")
     )
-    with pytest.raises(
-        DataError, match="two images would share the pseudo-label a_leftImg8bit.png"
-    ):
-        files.write(tmp_path / "p", both, some_labels(), origin=ORIGIN)
+    made = files.write(tmp_path / "p", both, some_labels()[:2], origin=ORIGIN)
+    expected = [str(tmp_path / f"p/labels/{city}/a_leftImg8bit.png") for city in ("aachen", "ulm")]
+    assert list(made.label_paths) == expected and len(made) == 2
+    paths = ("/x/a.png", "/x/a.jpg")
+    with pytest.raises(DataError, match="two images would share the pseudo-label a.png; rename"):
+        files.check_names(dataclasses.replace(both, image_paths=paths))
 
 
 def test_the_space_of_train_ids_maps_every_id_to_itself():
