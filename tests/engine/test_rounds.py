@@ -3,6 +3,7 @@ the words.
 """
 
 import json
+import types
 
 import in_process
 import numpy as np
@@ -69,25 +70,29 @@ def test_a_worse_round_is_warned_of_and_no_bit_changes(task, tmp_path, capsys):
 
 
 def test_the_better_round_is_kept_and_the_next_begins_with_it(task, tmp_path, capsys):
-    task.append("second")
-    verdicts, ends = run(in_rounds("keep_better"), tmp_path / "run")
+    """The third, which stands still, ends with what the first ended with. It is judged worse too:
+    then the first is kept of all three.
+    """
+    task += ["second", "third"]
+    verdicts, ends = run(in_rounds("keep_better", **{"third.rate": 0.0}), tmp_path / "run")
     said = capsys.readouterr().out
-    assert (verdicts["second"]["kept"], verdicts["third"]["kept"]) == ("first", "third")
+    assert verdicts["second"]["kept"] == verdicts["third"]["kept"] == "first"
+    np.testing.assert_array_equal(ends["third"], ends["first"])
+    assert (ends["second"] != ends["first"]).all()
     assert "second: warning" in said and "first is kept, and later stages begin with it" in said
-    assert "table of first, second, third*" in said
-    straight = in_rounds("keep_better", **{"third.init_from": "first"})
-    task.append("third")
-    verdicts, expected = run(straight, tmp_path / "straight")
-    np.testing.assert_array_equal(ends["third"], expected["third"])
-    assert verdicts["third"]["kept"] == "first"
-    assert "table of first*, second, third" in capsys.readouterr().out
+    assert "table of first*, second, third\n* kept: of these" in said
 
 
-def test_a_workdir_of_before_has_no_verdicts_and_keeps_every_round(tmp_path):
-    config = in_rounds("warn")
-    config.evaluation.agreement_batches = 0
-    verdicts, _ = run(config, tmp_path / "run")
-    assert verdicts == {} and rounds.kept_of(tmp_path / "run", "second") == "second"
+def test_what_is_not_judged_is_kept(tmp_path):
+    """A workdir of the version before, and a run that measures nothing to judge by."""
+    config = in_rounds("warn", **{"evaluation.agreement_batches": 0})
+    stage = types.SimpleNamespace(
+        directory=tmp_path / "second", config=config, stage_config=config.second
+    )
+    rounds.conclude(stage, None)
+    assert rounds.verdicts(tmp_path, config.stages) == {}
+    assert rounds.kept_of(tmp_path, "second") == "second"
+    assert rounds.marked({"second": 1}, config, {}) == ({"second": 1}, "")
 
 
 @pytest.mark.parametrize(

@@ -95,6 +95,10 @@ class ArrayFeed:
         self._sets = sets
         self.sets = {name: rows for name, (rows, _) in sets.items()}
 
+    def labelled(self, domain):
+        """(rows, labels) of a domain."""
+        return self._sets[domain]
+
     def sequence(self, domain, batch_size, *, views, name):
         rows, labels = self._sets[domain]
         size = self.batch_size

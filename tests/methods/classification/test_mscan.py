@@ -15,7 +15,7 @@ from dajax.errors import UserError
 from dajax.losses.classification import cross_entropy
 from dajax.methods import Sizes
 from dajax.methods.classification import can, mscan
-from dajax.models.apply import forward_train
+from dajax.models.apply import forward_train, inference
 from dajax.recipes import can as can_config
 from dajax.recipes import mscan as mscan_config
 from dajax.recipes.base import classification as cls_base
@@ -209,6 +209,46 @@ def test_every_class_is_found_in_the_target_though_one_source_lacks_it(name, rul
     assert [bool(center.any()) for center in centers[1]] == [
         k in SCARCE[name] for k in range(CLASSES)
     ]
+
+
+def test_a_clustering_measures_every_source_with_its_own_statistics():
+    """In evaluation mode; the weights of the loop that begins are those cross-entropies'."""
+    config, model = stage(), network(SOURCES + 1)
+    config.weighting = "bsa_source"
+    state, moved = initial(config, model), np.random.default_rng(5)
+    state = state.replace(
+        batch_stats=jax.tree.map(
+            lambda leaf: leaf + moved.uniform(0.1, 1.0, leaf.shape).astype(np.float32),
+            state.batch_stats,
+        )
+    )
+    feed, _ = make_feed(SCARCE["without class 2"])
+    new, summary, _ = mscan.refresh(state, data=feed, config=config, model=model)
+    variables = {"params": state.params, "batch_stats": state.batch_stats}
+
+    def mean_entropy(source, norm_set):
+        images, labels = feed.labelled(source)
+        logits = inference(model, norm_set)(variables, images).logits
+        return float(cross_entropy(logits, jnp.asarray(labels)).mean())
+
+    expected = np.array([mean_entropy(f"source{e}", e) for e in range(SOURCES)])
+    assert abs(mean_entropy("source1", 0) - expected[1]) > 1e-3, "a mix-up of the two would show"
+    found = np.asarray(new.extra[mscan.REMEMBERED])
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    np.testing.assert_allclose([summary["source_ce0"], summary["source_ce1"]], expected, rtol=1e-5)
+    weights = (1 / expected) / (1 / expected).sum()
+    np.testing.assert_allclose([summary["weight0"], summary["weight1"]], weights, rtol=1e-5)
+
+
+@pytest.mark.parametrize("weighting", ["bsa", "uniform"])
+def test_weights_of_a_batch_or_of_none_remember_nothing(weighting):
+    """So a checkpoint of the version before is whole for them."""
+    config, model = stage(), network(SOURCES + 1)
+    config.weighting = weighting
+    state, (feed, _) = initial(config, model), make_feed(SCARCE["without class 2"])
+    new, summary, _ = mscan.refresh(state, data=feed, config=config, model=model)
+    assert mscan.REMEMBERED not in state.extra and state.extra.keys() == new.extra.keys()
+    assert "source_ce0" in summary and "weight0" not in summary
 
 
 def test_one_sources_images_move_its_own_statistics_only(step):

@@ -2,7 +2,8 @@
 source.
 
 The network is a table of logits, so that a cross-entropy is what a test says it is. A distance of
-means stands for CDD, which takes long to compile and which test_mscan.py looks at.
+means stands for CDD, which takes long to compile and which test_mscan.py looks at. What a
+clustering measures is tested there, too.
 """
 
 import types
@@ -13,16 +14,13 @@ import numpy as np
 import pytest
 from batches import part
 from compare import assert_close
-from toy_classifier import ArrayFeed, Lookup, ToyNetwork
+from toy_classifier import Lookup
 
 from dajax import parallel
 from dajax.engine.checkpoint import Checkpoints
 from dajax.errors import UserError
-from dajax.losses.classification import cross_entropy
 from dajax.methods import Sizes
-from dajax.methods.classification import _clustering_loop as alternation
 from dajax.methods.classification import mscan
-from dajax.models.apply import inference, init_network
 from dajax.recipes import mscan as recipe
 from dajax.recipes.base import classification as cls_base
 
@@ -157,73 +155,6 @@ def test_an_average_on_four_devices_is_that_on_one_and_goes_on_from_a_checkpoint
         outcomes.append((weights_in(metrics), np.asarray(state.extra[mscan.REMEMBERED])))
     for one, four in zip(*outcomes, strict=True):
         np.testing.assert_allclose(four, one, rtol=1e-5)
-
-
-def make_feed(classes, width):
-    rng = np.random.default_rng(3)
-    sets = {
-        f"source{e}": (
-            rng.normal(size=(9 + e, width)).astype(np.float32),
-            rng.integers(0, classes, 9 + e).astype(np.int32),
-        )
-        for e in range(SOURCES)
-    }
-    target = rng.normal(size=(EXAMPLES, width)).astype(np.float32)
-    return ArrayFeed(sets | {"target": (target, None)}), sets
-
-
-def test_a_source_is_measured_in_evaluation_mode_with_its_own_statistics():
-    config, model = stage("source"), ToyNetwork(CLASSES, (5, 4), num_domains=2)
-    params, stats = init_network(jax.random.key(0), jnp.zeros((2, 6)), model=model)
-    moved = np.random.default_rng(5)
-    stats = jax.tree.map(
-        lambda leaf: leaf + moved.uniform(0.1, 1.0, leaf.shape).astype(np.float32), stats
-    )
-    feed, sets = make_feed(CLASSES, 6)
-    images, labels = sets["source1"]
-    variables = {"params": params, "batch_stats": stats}
-    found, expected = [], []
-    for norm_set in range(2):
-        _, entropy = alternation.source_centers(
-            "source1",
-            norm_set=norm_set,
-            variables=variables,
-            data=feed,
-            config=config,
-            model=model,
-            name="x",
-        )
-        found.append(entropy)
-        logits = inference(model, norm_set)(variables, images).logits
-        expected.append(float(cross_entropy(logits, jnp.asarray(labels)).mean()))
-    assert abs(expected[0] - expected[1]) > 1e-3, "the sets must differ to be told apart"
-    assert_close(found, expected, 1e-5)
-
-
-def test_a_clustering_remembers_the_cross_entropy_of_every_source():
-    config = stage("source")
-    state = initial(config)
-    feed, sets = make_feed(CLASSES, EXAMPLES)
-    new, summary, _ = mscan.refresh(state, data=feed, config=config, model=MODEL)
-    head = np.asarray(state.params["classifier"]["head"]["kernel"])
-    expected = [
-        float(cross_entropy(jnp.asarray(images @ head), jnp.asarray(labels)).mean())
-        for images, labels in sets.values()
-    ]
-    assert_close(new.extra[mscan.REMEMBERED], expected, 1e-5)
-    assert_close([summary[f"source_ce{e}"] for e in range(SOURCES)], expected, 1e-5)
-    assert_close(weights_in(summary), inverse(expected), 1e-5)
-
-
-def test_the_other_weightings_remember_nothing():
-    """So a checkpoint of the version before is whole for them."""
-    feed, _ = make_feed(CLASSES, EXAMPLES)
-    for settings in ({}, {"weighting": "uniform"}):
-        config = stage("batch", **settings)
-        state = initial(config)
-        new, summary, _ = mscan.refresh(state, data=feed, config=config, model=MODEL)
-        assert mscan.REMEMBERED not in state.extra and state.extra.keys() == new.extra.keys()
-        assert "source_ce0" in summary and "weight0" not in summary
 
 
 def test_what_does_not_go_together_is_one_clear_line():
