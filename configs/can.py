@@ -14,7 +14,8 @@ configs/base/classification.py says where they are to be had, and has all argume
 no download and take minutes on two cores. Without `source`, domainnet merges all other domains into
 one source. `folder` takes any folders, with a small network from random weights, or with weights
 ResNet-50 and Office-31's settings; D0 is then 1.0, the default of the authors' code, which filters
-nothing (0.05 in its amazon -> dslr, webcam files). The same holds for `tfds`.
+nothing (0.05 in its amazon -> dslr, webcam files). The same holds for `tfds`, and for officehome,
+pacs and imageclef, for which the authors published no settings.
 
 Published (slides): Office-31 A-W 94.5, D-W 99.1, W-D 99.8, A-D 95.0, D-A 78.0, W-A 77.0; VisDA-2017
 mean-class 87.2 (users of the released code reached 86.5-86.9). Not reproduced here yet: the

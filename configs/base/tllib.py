@@ -6,9 +6,10 @@ of tllib/alignment; tests/configs/test_published_classification.py holds the rec
 
 WHAT IS NOT TLLIB'S
 
-  from scratch         digits, folder, tfds: a small network, after a source-only stage, 1,000
+  from scratch         digits, digits_five, folder, tfds: a small network, after a source-only stage, 1,000
                        steps at one rate for all of it (ours); tllib's own head and bottleneck
-  folder, tfds         with weights: steps and weights of Office-31 (ours), tllib has no such task
+  folder, tfds         with weights: steps and weights of Office-31 (ours), tllib has no such task;
+  pacs, imageclef      the same
   the reported figure  the last step's; tllib keeps the best by target labels, and of MCD's
                        classifiers the better
   network=can          CAN's network, views and optimiser in place of tllib's, as
