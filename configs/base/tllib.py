@@ -6,8 +6,9 @@ of tllib/alignment; tests/configs/test_published_classification.py holds the rec
 
 WHAT IS NOT TLLIB'S
 
-  from scratch         digits, digits_five, folder, tfds: a small network, after a source-only stage, 1,000
-                       steps at one rate for all of it (ours); tllib's own head and bottleneck
+  from scratch         digits, digits_five, folder, tfds: a small network, after a source-only
+                       stage, 1,000 steps at one rate for all of it (ours); tllib's own head and
+                       bottleneck
   folder, tfds         with weights: steps and weights of Office-31 (ours), tllib has no such task;
   pacs, imageclef      the same
   the reported figure  the last step's; tllib keeps the best by target labels, and of MCD's
