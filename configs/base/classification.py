@@ -1,6 +1,6 @@
 """What the classification recipes share: the variants, their data, and a network to start from.
 
-VARIANTS, with the arguments that each takes (configs/base/common.py explains them):
+VARIANTS, with the arguments that each takes (configs/base/arguments.py explains them):
 
   digits       source: the rendered worlds, "type"
   folder       root, source, target, weights, backbone, size; flip, affine, jitter, invert, erase,
@@ -33,8 +33,8 @@ Not IMAGENET1K_V2 (resnet50-11ad3fa6.pth, resnet101-cd907fc2.pth), which was tra
 
 from ml_collections import ConfigDict
 
+from dajax.recipes.base import arguments, views
 from dajax.recipes.base import common as base
-from dajax.recipes.base import views
 
 _NAMED_SET = ("root", "source", "target", "weights")  # its settings are published
 _ANY_PHOTOS = (*_NAMED_SET, "backbone", "size", *views.NAMES)
@@ -88,9 +88,9 @@ def parse(arg, variants=VARIANTS):
       variants: {variant: the keys that it takes}.
 
     Raises:
-      ValueError: see base.parse_arg; in one line.
+      ValueError: see arguments.parse_arg; in one line.
     """
-    parsed = base.parse_arg(arg, variants, pretrained=PRETRAINED, **KEYS)
+    parsed = arguments.parse_arg(arg, variants, pretrained=PRETRAINED, **KEYS)
     if parsed.variant == "officehome":  # a blank need not be typed
         for key in ("source", "target"):
             parsed[key] = parsed[key].replace("Real_World", "Real World")
@@ -176,18 +176,18 @@ def start(recipe, arg):
 
 
 def run_name(recipe, arg):
-    """The run's name: see base.run_name."""
+    """The run's name: see arguments.run_name."""
     source, target = domains(arg)
     if arg.variant in DOMAINS and not arg.source:
         source = "others"
-    return base.run_name(
+    return arguments.run_name(
         recipe,
         arg,
         source,
         target,
         "network_can" if arg.network == "can" else "",
         "" if arg.backbone == "resnet50" else arg.backbone,
-        base.weights_name(arg.weights, is_pretrained=arg.variant in PRETRAINED),
+        arguments.weights_name(arg.weights, is_pretrained=arg.variant in PRETRAINED),
         f"size{arg.size}" if arg.size not in (0, _default_size(arg)) else "",
         *views.run_name(arg),
         f"on_{arg.evaluation}" if arg.evaluation else "",

@@ -1,5 +1,5 @@
 """What the segmentation recipes share: variants, data, stages and a small network; base/deeplab.py
-has the large one. A delta on configs/base/common.py, which explains the arguments.
+has the large one. A delta on configs/base/common.py; base/arguments.py explains the arguments.
 
 VARIANTS: scenes, embedded; own, a user's folders; and SOURCE_to_TARGET, published sets, which
 configs/base/domains.py lists. A pair that no paper has takes the settings of GTA5 -> Cityscapes, or
@@ -8,6 +8,7 @@ those that a recipe has for its source.
 
 from ml_collections import ConfigDict
 
+from dajax.recipes.base import arguments
 from dajax.recipes.base import common as base
 from dajax.recipes.base import domains as sets
 
@@ -32,7 +33,7 @@ RENAMED = {"source": "source_root", "target": "target_root"}
 
 
 def parse(recipe, arg, variants, *, always_named=(), **keys):
-    """The argument of a recipe, as base.parse_arg; its `name` is the run's.
+    """The argument of a recipe, as arguments.parse_arg; its `name` is the run's.
 
     Args:
       recipe: the name of the recipe, with which the run's begins.
@@ -54,7 +55,7 @@ def parse(recipe, arg, variants, *, always_named=(), **keys):
     pretrained = [variant for variant in variants if sets.source_set(variant)]
     if (arg or "").split(",")[0] == "own" and _last_value(arg, "network") not in ("", "small"):
         pretrained.append("own")
-    parsed = base.parse_arg(arg, variants, pretrained=pretrained, renamed=RENAMED, **defaults)
+    parsed = arguments.parse_arg(arg, variants, pretrained=pretrained, renamed=RENAMED, **defaults)
     parsed.source_set, parsed.size_hw = sets.source_set(parsed.variant), ()
     if parsed.variant == "own":
         sets.check_own(parsed)
@@ -65,8 +66,8 @@ def parse(recipe, arg, variants, *, always_named=(), **keys):
         if key not in ("ablations", *REAL_KEYS, *sets.OWN_PLACES)
         and ((value := parsed[key]) != _default(defaults[key]) or key in always_named)
     ]
-    weights = base.weights_name(parsed.weights, is_pretrained=not parsed.is_small)
-    parsed.name = base.run_name(recipe, parsed, *parts, weights)
+    weights = arguments.weights_name(parsed.weights, is_pretrained=not parsed.is_small)
+    parsed.name = arguments.run_name(recipe, parsed, *parts, weights)
     return parsed
 
 

@@ -11,7 +11,7 @@ from ml_collections import config_flags
 
 from dajax import recipes
 from dajax.errors import UserError
-from dajax.recipes.base.common import WORDS
+from dajax.recipes.base.arguments import WORDS
 
 _OVERRIDE = re.compile(r"--?(no)?config\.")
 # what absl and ml_collections raise for a wrong command line

@@ -12,7 +12,7 @@ from dajax.engine import config_ranges, json_files, locations
 from dajax.engine.config_check import check_config, flatten, is_begun
 from dajax.engine.other_workdir import find, is_path
 from dajax.errors import UserError
-from dajax.recipes.base.common import WORDS
+from dajax.recipes.base.arguments import WORDS
 
 _LONGEST_NAME = 100  # of a folder; file systems allow 255 bytes
 

@@ -1,5 +1,5 @@
 """The argument of a recipe, "variant,word,key=value,...": what it says is used and in the run's
-name, or refused in one line. The grammar is configs/base/common.py's, the same in every recipe.
+name, or refused in one line. The grammar is configs/base/arguments.py's, the same in every recipe.
 """
 
 import itertools
@@ -8,8 +8,8 @@ import re
 import pytest
 import recipes
 
+from dajax.recipes.base import arguments as grammar
 from dajax.recipes.base import classification as cls_base
-from dajax.recipes.base import common as base
 from dajax.recipes.base import domains as seg_domains
 from dajax.recipes.base import segmentation as seg_base
 
@@ -23,7 +23,7 @@ NONE_GIVEN = dict(variant="small", ablations=False, root="", weights="", setting
 
 
 def parse(arg):
-    return base.parse_arg(
+    return grammar.parse_arg(
         arg, VARIANTS, pretrained=("real",), renamed={"folder": "root"}, **DEFAULTS
     )
 
