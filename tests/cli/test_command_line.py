@@ -254,9 +254,11 @@ def test_results_hold_figures_config_and_versions(tiny_run):
     workdir, result = tiny_run
     results = json.loads((workdir / "results.json").read_text())
     assert (
-        set(results) == {"stages", "config", "versions", "environment", "devices"}
+        set(results)
+        == {"stages", "refreshes", "rounds", "config", "versions", "environment", "devices"}
         and results["versions"]["jax"]
     )
+    assert results["refreshes"].keys() == {"can"} and not results["rounds"]
     assert results["environment"]["JAX_ENABLE_X64"] is False
     assert results["devices"] == "1 x cpu (cpu)"
     assert json.loads((workdir / "environment.json").read_text()) == results["environment"]

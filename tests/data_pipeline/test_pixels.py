@@ -428,8 +428,9 @@ def test_check_data_counts_treatments_and_goes_on_after_any_file(tmp_path):
         ("4.png", b"%!PS-Adobe"),
         ("5.png", ORDINARY["RGB PNG"]),
     ):
-        (tmp_path / "images/cup").mkdir(parents=True, exist_ok=True)
-        (tmp_path / "images/cup" / name).write_bytes(data)
+        for folder in ("photos/cup", "images"):
+            (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+        (tmp_path / "photos/cup" / name).write_bytes(data)
         (tmp_path / "images" / name).write_bytes(data)
         seg_files.write_ids(tmp_path / "labels" / name, np.full((5, 7), 7))
     (tmp_path / "labels/5.png").write_bytes(
@@ -437,7 +438,7 @@ def test_check_data_counts_treatments_and_goes_on_after_any_file(tmp_path):
     )
     seg_files.write_classes(tmp_path, seg_files.ROAD)
     for what in (
-        read_folder(tmp_path / "images", "cup"),
+        read_folder(tmp_path / "photos", "cup"),
         seg_files.own(tmp_path),
     ):
         lines, is_ok = check_data.check([("target", what)], lambda done, total: None)

@@ -376,6 +376,7 @@ def finished_stage(tmp_path, content, has_checkpoint):
     return types.SimpleNamespace(
         name="can",
         config=config,
+        stage_config=config.can,
         directory=tmp_path / "can",
         task=classification,
         data=data,
@@ -501,4 +502,4 @@ def test_figures_of_an_evaluation_that_cannot_be_written_are_in_the_table(
         in capsys.readouterr().out
     )
     with pytest.raises(OSError):
-        run_output.write_results(tmp_path, "train", {})
+        run_output.write_results(tmp_path, "train", {"stages": {}})
