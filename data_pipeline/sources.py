@@ -95,30 +95,6 @@ def load_domains(data_config) -> Opened:
     _check_domains(dataset, names, data_config.target, reader.DOMAINS)
     sources, target = reader.read_domains(data_config.root, names, data_config.target)
     return Opened(sources, target, target)
-    if dataset in WITH_SPLITS:
-        reader = WITH_SPLITS[dataset]
-        _check_domains(dataset, names, data_config.target, reader.DOMAINS)
-        return Opened(
-            *reader.read_domains(
-                data_config.root, names, data_config.target, **_splits(data_config)
-            )
-        )
-    if dataset == "tfds":
-        splits = _splits(data_config)
-        return Opened(
-            *tfds_sets.read_domains(
-                data_config.root, names, data_config.target, **splits, download=data_config.download
-            )
-        )
-    if dataset == "office31":
-        _check_domains(dataset, names, data_config.target, office31.DOMAINS)
-        sources, target = office31.read_domains(data_config.root, names, data_config.target)
-    elif dataset == "visda2017":
-        _check_domains(dataset, names, data_config.target, visda2017.DOMAINS)
-        sources, target = visda2017.read_domains(data_config.root, names, data_config.target)
-    else:
-        return _folders(data_config, names)
-    return Opened(sources, target, target)
 
 
 def _folders(data_config, names) -> Opened:

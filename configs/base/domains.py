@@ -56,7 +56,7 @@ SMALLEST_SIDE = 32
 
 
 def with_pair(arg, variants):
-    """`variants`, and the one that `arg` begins with where it is another pair of known sets.
+    """`variants`, and the one that `arg` names where it is another pair of known sets.
 
     Args:
       arg: what follows the colon of --config, or None.
@@ -65,10 +65,12 @@ def with_pair(arg, variants):
     Raises:
       ValueError: SOURCE_to_TARGET with a set that is not known, or one set twice.
     """
-    name, published = (arg or "").split(",")[0], [v for v in variants if _PAIR.fullmatch(v)]
-    pair = _PAIR.fullmatch(name)
-    if not published or name in variants or not pair:
+    published = [variant for variant in variants if _PAIR.fullmatch(variant)]
+    pairs = [pair for item in (arg or "").split(",") if (pair := _PAIR.fullmatch(item))]
+    others = [pair for pair in pairs if pair[0] not in variants]
+    if not published or not others:
         return variants
+    pair, name = others[0], others[0][0]
     source, target = pair.groups()
     if source not in SOURCES or target not in TARGETS or source == target:
         raise ValueError(

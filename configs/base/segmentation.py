@@ -53,7 +53,7 @@ def parse(recipe, arg, variants, *, always_named=(), **keys):
     """
     defaults, variants = KEYS | keys, sets.with_pair(arg, variants)
     pretrained = [variant for variant in variants if sets.source_set(variant)]
-    if (arg or "").split(",")[0] == "own" and _last_value(arg, "network") not in ("", "small"):
+    if "own" in (arg or "").split(",") and _last_value(arg, "network") not in ("", "small"):
         pretrained.append("own")
     parsed = arguments.parse_arg(arg, variants, pretrained=pretrained, renamed=RENAMED, **defaults)
     parsed.source_set, parsed.size_hw = sets.source_set(parsed.variant), ()

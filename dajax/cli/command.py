@@ -115,11 +115,11 @@ def _run(config, workdir):
         ) from error
 
     from dajax.cli import check_data
-    from dajax.engine import stages
+    from dajax.engine import stage_checks, stages
 
     # Orbax logs its housekeeping, and whole stack traces of errors that it also raises
     logging.set_verbosity(logging.FATAL)
-    stages.check_before_data(config)
+    stage_checks.check_before_data(config)
     # a CPU passes for as many devices as asked; other platforms have what they have
     if config.runtime.devices > 1:
         jax.config.update("jax_num_cpu_devices", config.runtime.devices)

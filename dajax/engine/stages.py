@@ -9,32 +9,28 @@ import jax
 import jax.numpy as jnp
 
 from dajax import console, parallel, tasks
-from dajax.analysis import report, sweep_tables
+from dajax.analysis import report
 from dajax.engine import (
     checkpoint,
-    config_ranges,
     environment,
     init_from,
     json_files,
-    locations,
     log,
-    other_workdir,
     rounds,
     run_output,
     teacher,
 )
 from dajax.engine.config_check import (
     check_config,
-    flatten,
     forget_unless_begun,
     remember,
 )
 from dajax.engine.fingerprints import check_data, check_weights
 from dajax.engine.signals import StopFlag
+from dajax.engine.stage_checks import check_batches, method_of
 from dajax.engine.train import Stage, fit
 from dajax.errors import UserError
 from dajax.methods import Sizes
-from dajax.methods import get as get_method
 from dajax.settings import part_of_config
 
 
@@ -53,7 +49,7 @@ def run(config, workdir, mode):
     """
     workdir = pathlib.Path(workdir)
     devices = parallel.devices(config.runtime.devices)
-    _check_batches(config, len(devices))
+    check_batches(config, len(devices))
     if mode == "train":
         _prepare(workdir)
         forget_unless_begun(workdir)
@@ -104,80 +100,6 @@ def run(config, workdir, mode):
         console.say(remark)
 
 
-def check_before_data(config):
-    """Everything about a config that can be said without its data: addresses, ranges, stages,
-    methods.
-
-    Raises:
-      UserError: the first mistake.
-    """
-    config_ranges.check_writable(flatten(config.to_dict()))
-    flat = flatten(json.loads(config.to_json()))
-    locations.check_config(flat)
-    config_ranges.check(flat)
-    tasks.get(config.task)
-    sweep_tables.check_metric(config)
-    if not config.stages:
-        raise UserError(f"config.stages is empty; known: {', '.join(_stage_names(config))}")
-    seen = []
-    for name in config.stages:
-        if name not in _stage_names(config):  # which need be no word: --config.stages=(1,)
-            raise UserError(
-                f"config.stages names '{name}', which is no stage of this config; known:"
-                f" {', '.join(_stage_names(config))}"
-            )
-        if name in seen:
-            raise UserError(
-                f"config.stages names '{name}' twice; a stage has one folder and runs once: name"
-                " each once"
-            )
-        method = _method(config, name)
-        teacher.check(name, config[name], method)
-        rounds.check(name, config, tasks.get(config.task))
-        start = config[name].init_from
-        if start and not other_workdir.is_path(start) and start not in seen:
-            raise UserError(
-                f"config.{name}.init_from='{start}' is not a stage before it; stages:"
-                f" {', '.join(config.stages)}; of another workdir, its folder: runs/NAME/STAGE"
-            )
-        _check_labels_from(config, name, seen)
-        seen.append(name)
-
-
-def _check_labels_from(config, name, before):
-    """Pseudo-labels are read from a stage that has made them, which is known hours before the loop
-    asks for them.
-    """
-    if "labels_from" in config[name]:
-        maker = config[name].labels_from
-        makers = [other for other in before if not _trains(config, other)]
-        if maker not in makers:
-            raise UserError(
-                f"config.{name}.labels_from='{maker}' is no stage before it that makes"
-                f" pseudo-labels; such stages: {', '.join(makers) or 'none'}"
-            )
-
-
-def _method(config, name):
-    return get_method(config[name].method, config.task, f"config.{name}.method")
-
-
-def _trains(config, name):
-    """Whether a stage takes steps. One that takes none makes something in a single refresh:
-    pseudo-labels.
-    """
-    return hasattr(_method(config, name), "train_step")
-
-
-def _check_batches(config, num_devices):
-    for name in config.stages:
-        # without steps there are passes over the images, whose last batch is filled up in any case
-        if _trains(config, name):
-            parallel.check_divides(
-                config[name].batch_size, num_devices, f"config.{name}.batch_size"
-            )
-
-
 def _waiting(config, workdir):
     """The stages that have saved nothing: they begin with what `init_from` or the weights give."""
     return [
@@ -203,10 +125,6 @@ def _has_checkpoint(directory):
     return bool(checkpoint.steps(directory / "checkpoints"))
 
 
-def _stage_names(config):
-    return [name for name, value in config.items() if hasattr(value, "keys") and "method" in value]
-
-
 def _prepare(workdir):
     """Creates the workdir and makes sure that it can be written to, before hours are spent."""
     try:
@@ -223,7 +141,7 @@ def _prepare(workdir):
 
 def _make_stage(config, name, workdir, devices, task, domains, stop, origin):
     stage_config, directory = config[name], workdir / name
-    method = _method(config, name)
+    method = method_of(config, name)
     with part_of_config(f"config.{name}"):
         model = task.build_model(config, stage_config, domains)
     data = task.make_feed(

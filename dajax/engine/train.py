@@ -4,7 +4,6 @@ every stage.
 
 import contextlib
 import dataclasses
-import math
 import pathlib
 import time
 import types
@@ -15,8 +14,9 @@ import jax
 import numpy as np
 
 from dajax import console, parallel
-from dajax.engine import log, memory, teacher, tensorboard
+from dajax.engine import log, memory, teacher
 from dajax.engine.checkpoint import Checkpoints
+from dajax.engine.recorder import Recorder, not_finite
 from dajax.engine.signals import StopFlag
 from dajax.errors import StopRequested, UserError
 from dajax.schedule import fixed_length
@@ -85,64 +85,6 @@ _MAX_TERMS = 10  # figures of a refresh on the terminal; the file has all
 _META_TYPES = {"metrics_bytes": int, "evaluated_at": int, "report": (dict, type(None))}
 
 
-class _Recorder:
-    """Metrics on their way from the device to the files: read late, so that the device never waits,
-    but always before a checkpoint.
-    """
-
-    def __init__(self, stage, step, meta):
-        self.file = log.MetricsFile(stage.directory / "metrics.jsonl", meta["metrics_bytes"])
-        self.board = tensorboard.TensorBoard(
-            stage.directory, restart_step=step + 1, lengths=meta["event_bytes"]
-        )
-        self._stage, self._pending, self.latest = stage, [], {}
-
-    def add(self, step, metrics):
-        self._pending.append((step, metrics))
-        if len(self._pending) >= self._stage.config.runtime.log_every:
-            self.drain()
-
-    def drain(self):
-        """Writes what is pending.
-
-        Raises:
-          UserError: naming the first step whose figures are not finite.
-        """
-        pending, self._pending = self._pending, []
-        for step, metrics in pending:
-            self.latest = {name: float(value) for name, value in metrics.items()}
-            if not all(math.isfinite(value) for value in self.latest.values()):
-                terms = ", ".join(f"{name} {value:.6g}" for name, value in self.latest.items())
-                raise UserError(_not_finite(self._stage, f"step {step} is not finite ({terms})"))
-            if step % self._stage.config.runtime.log_every == 0:
-                self.write(step, "train", self.latest)
-
-    def write(self, step, kind, figures):
-        self.file.write(step, kind, figures)
-        self.board.scalars(step, kind, figures)
-
-    def pictures(self, step, pictures):
-        """PNG files of the newest evaluation, and TensorBoard images of all."""
-        for name, picture in pictures.items():
-            tensorboard.save_picture(self._stage.directory / "pictures" / f"{name}.png", picture)
-            self.board.picture(step, name, picture)
-
-    def lengths(self):
-        """What a checkpoint must know to go back to here: how long the files are, with everything
-        so far on disk.
-        """
-        return {"metrics_bytes": self.file.sync(), "event_bytes": self.board.sync()}
-
-    def close(self):
-        self.file.close()
-        self.board.close()
-
-
-def _not_finite(stage, what):
-    remedy = f"Lower --config.{stage.name}.optimizer.lr or look at the data of that step"
-    return f"{stage.name}: {what}; stopped before it reached a checkpoint. {remedy}"
-
-
 def compile_step(stage):
     """The stage's train step, compiled for its devices; its random key is folded with the step, so
     nothing random is stored.
@@ -183,7 +125,7 @@ def fit(stage):
             # a checkpoint of the version before knows nothing of event files
             meta = {"event_bytes": None} | saved
             console.say(f"{stage.name}: continues at step {int(state.step)}")
-        recorder = _Recorder(stage, int(state.step), meta)
+        recorder = Recorder(stage, int(state.step), meta)
         loop = _Loop(stage, checkpoints, recorder, state, meta)
         try:
             loop.run()
@@ -346,4 +288,4 @@ class _Loop:
         for path, leaf in jax.tree_util.tree_leaves_with_path(networks):
             if not np.isfinite(np.asarray(leaf)).all():
                 name = jax.tree_util.keystr(path, simple=True, separator="/")
-                raise UserError(_not_finite(self.stage, f"{name} is not finite after step {step}"))
+                raise UserError(not_finite(self.stage, f"{name} is not finite after step {step}"))

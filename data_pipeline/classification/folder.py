@@ -8,6 +8,7 @@ Names of domains and classes are compared composed (Unicode's NFC), see `names`.
 domain that is not read is counted and named, see `folder_scan`.
 """
 
+import dataclasses
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -139,6 +140,33 @@ def read_domains(
     class_names = source_sets[0].class_names
     source_sets += [read_folder(root, source, class_names, listed_in) for source in sources[1:]]
     return tuple(source_sets), read_folder(root, target, class_names, listed_in)
+
+
+def read_published(
+    dataset: str,
+    title: str,
+    class_names: tuple[str, ...],
+    root: str | os.PathLike,
+    sources: Sequence[str],
+    target: str,
+) -> tuple[tuple[ImageSet, ...], ImageSet]:
+    """Labelled sources and a target of a published set, with its official classes; each set is
+    called "<dataset>/<domain>".
+
+    Args:
+      dataset: what configs call the set; title: what its authors call it, for messages.
+      class_names: the official classes, in the order of their ids.
+      root, sources, target: as read_domains's.
+
+    Raises: DataError as read_domains does.
+    """
+    listed_in = f"the {len(class_names)} classes of {title}"
+    source_sets, target_set = read_domains(root, sources, target, class_names, listed_in)
+
+    def named(images):
+        return dataclasses.replace(images, name=f"{dataset}/{images.name}")
+
+    return tuple(map(named, source_sets)), named(target_set)
 
 
 def domain_folder(root: str | os.PathLike, domain: str) -> pathlib.Path:

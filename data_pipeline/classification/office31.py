@@ -2,7 +2,6 @@
 `<root>/<amazon|dslr|webcam>/images/<class>/*.jpg`.
 """
 
-import dataclasses
 import os
 from collections.abc import Sequence
 
@@ -24,13 +23,6 @@ def read_domains(
     root: str | os.PathLike, sources: Sequence[str], target: str
 ) -> tuple[tuple[ImageSet, ...], ImageSet]:
     """Labelled sources and a target, with the 31 official classes. Raises: DataError as
-    folder.read_domains does.
+    folder.read_published does.
     """
-    source_sets, target_set = folder.read_domains(
-        root, sources, target, CLASS_NAMES, "the 31 classes of Office-31"
-    )
-    return tuple(_named(source) for source in source_sets), _named(target_set)
-
-
-def _named(images) -> ImageSet:
-    return dataclasses.replace(images, name=f"office31/{images.name}")
+    return folder.read_published("office31", "Office-31", CLASS_NAMES, root, sources, target)

@@ -31,16 +31,17 @@ def read_domains(
     root: str | os.PathLike, sources: Sequence[str], target: str
 ) -> tuple[tuple[ImageSet, ...], ImageSet]:
     """Labelled sources and a target, with the 65 official classes. Raises: DataError as
-    folder.read_domains does.
+    folder.read_published does.
     """
-    source_sets, target_set = folder.read_domains(
+    source_sets, target_set = folder.read_published(
+        "officehome",
+        "Office-Home",
+        CLASS_NAMES,
         root,
         [_folder_of(root, source) for source in sources],
         _folder_of(root, target),
-        CLASS_NAMES,
-        "the 65 classes of Office-Home",
     )
-    return tuple(_named(source) for source in source_sets), _named(target_set)
+    return tuple(map(_with_a_blank, source_sets)), _with_a_blank(target_set)
 
 
 def _folder_of(root, domain) -> str:
@@ -51,6 +52,6 @@ def _folder_of(root, domain) -> str:
     return domain
 
 
-def _named(images) -> ImageSet:
-    name = images.name.replace("_", " ")
-    return dataclasses.replace(images, name=f"officehome/{name}")
+def _with_a_blank(images) -> ImageSet:
+    """Named as the site has it, whatever the folder is called."""
+    return dataclasses.replace(images, name=images.name.replace("_", " "))

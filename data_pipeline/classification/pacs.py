@@ -6,7 +6,6 @@ domains are read whole; the lists of splits (`*_kfold.txt`), made for domain gen
 needed.
 """
 
-import dataclasses
 import os
 from collections.abc import Sequence
 
@@ -21,13 +20,6 @@ def read_domains(
     root: str | os.PathLike, sources: Sequence[str], target: str
 ) -> tuple[tuple[ImageSet, ...], ImageSet]:
     """Labelled sources and a target, with the 7 official classes. Raises: DataError as
-    folder.read_domains does.
+    folder.read_published does.
     """
-    source_sets, target_set = folder.read_domains(
-        root, sources, target, CLASS_NAMES, "the 7 classes of PACS"
-    )
-    return tuple(_named(source) for source in source_sets), _named(target_set)
-
-
-def _named(images) -> ImageSet:
-    return dataclasses.replace(images, name=f"pacs/{images.name}")
+    return folder.read_published("pacs", "PACS", CLASS_NAMES, root, sources, target)

@@ -49,6 +49,8 @@ def test_a_variant_and_a_word_stand_in_either_order():
     one = recipes.get_config("can", f"ablations,folder,{folder}")
     assert one == recipes.get_config("can", f"folder,ablations,{folder}")
     assert recipes.get_config("plca", "ablations,scenes") == recipes.get_config("plca", "ablations")
+    pair = recipes.get_config("clan", "weights=none,cityscapes_to_acdc")
+    assert pair == recipes.get_config("clan", "cityscapes_to_acdc,weights=none")
 
 
 def test_of_a_key_given_twice_the_last_counts_as_a_sweep_appends_it():
@@ -384,6 +386,7 @@ REFUSED = [
     ("plca", "own,source=A,target=B,network=vgg19", "known: small, resnet101, vgg16"),
     ("plca", "own,source=A,target=B,weights=w.pth", "network=small trains from random weights"),
     ("plca", "own,source=A,target=B,network=vgg16", "variant own trains from pretrained weights"),
+    ("plca", "network=vgg16,source=A,target=B,own", "variant own trains from pretrained weights"),
     ("clan", "own,source_root=A,target=B", "variant own does not use source_root; it takes source"),
     (
         "adaptsegnet",
@@ -391,6 +394,7 @@ REFUSED = [
         "levels=multi: backbone vgg16 has one head",
     ),
     ("clan", "gta5_to_kitti,weights=none", "TARGET one of cityscapes, acdc, dark_zurich, bdd100k"),
+    ("clan", "weights=none,gta5_to_kitti", "TARGET one of cityscapes, acdc, dark_zurich, bdd100k"),
     ("clan", "acdc_to_acdc,weights=none", "SOURCE_to_TARGET of two different sets"),
     ("clan", "cityscapes_to_acdc", "variant cityscapes_to_acdc trains from pretrained weights"),
     (

@@ -8,7 +8,7 @@ import recipes
 import tiny
 
 from dajax.cli import recipe
-from dajax.engine import config_ranges, locations, stages
+from dajax.engine import config_ranges, locations, stage_checks
 from dajax.engine.config_check import flatten
 from dajax.errors import UserError
 
@@ -63,7 +63,7 @@ def test_every_number_of_a_recipe_has_a_range_and_lies_in_it(name):
         if config_ranges.numbers_in(value) and config_ranges.range_of(key) is None
     ]
     assert not without, "add them to dajax/engine/config_ranges.py"
-    stages.check_before_data(config)
+    stage_checks.check_before_data(config)
 
 
 SCENES = "spcl.py"
@@ -119,7 +119,7 @@ SCENES = "spcl.py"
 )
 def test_a_number_out_of_its_range_is_refused_by_key_with_its_range(name, key, value):
     with pytest.raises(UserError) as error:
-        stages.check_before_data(read(name, f"--config.{key}={value}"))
+        stage_checks.check_before_data(read(name, f"--config.{key}={value}"))
     message = str(error.value)
     assert f"config.{key}" in message and ("expected" in message or "above" in message)
 
@@ -136,7 +136,7 @@ def test_a_number_out_of_its_range_is_refused_by_key_with_its_range(name, key, v
 )
 def test_what_is_no_number_within_a_tuple_is_refused_by_key(key, value):
     with pytest.raises(UserError, match=f"config.{key}=.*(is no number|expected pairs)"):
-        stages.check_before_data(read("can.py", f"--config.{key}={value}"))
+        stage_checks.check_before_data(read("can.py", f"--config.{key}={value}"))
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,7 @@ def test_what_is_not_as_many_numbers_as_expected_is_refused_by_key(name, key, va
     config = read(name)
     config.update_from_flattened_dict({key: value})
     with pytest.raises(UserError, match=rf"config.{key}=.*: expected (two|one) number.*\(a, b\)"):
-        stages.check_before_data(config)
+        stage_checks.check_before_data(config)
 
 
 @pytest.mark.parametrize("key", ["can.optimizer.lr", "source_only.steps", "seed"])
@@ -175,7 +175,7 @@ def test_the_ends_of_ranges_are_legal():
         "can.cdd.weight=0.0",
         "runtime.report_seconds=0.0",
     )
-    stages.check_before_data(read("can.py", *(f"--config.{one}" for one in legal)))
+    stage_checks.check_before_data(read("can.py", *(f"--config.{one}" for one in legal)))
     assert (
         config_ranges.DECAY.has(0.0)
         and not config_ranges.DECAY.has(1.0)
@@ -251,7 +251,7 @@ def test_a_pair_from_to_is_in_order():
 )
 def test_stages_that_cannot_run_are_one_line_before_data_are_opened(name, overrides, says):
     with pytest.raises(UserError) as error:
-        stages.check_before_data(read(name, *overrides))
+        stage_checks.check_before_data(read(name, *overrides))
     assert all(part in str(error.value) for part in says), error.value
 
 
@@ -260,19 +260,19 @@ def test_a_stage_of_an_own_recipe_without_the_keys_of_every_stage_says_what_to_a
     with config.unlocked():
         del config.can["teacher"]
     with pytest.raises(UserError, match="config.can lacks teacher.momentum .*NO_TEACHER"):
-        stages.check_before_data(config)
+        stage_checks.check_before_data(config)
 
 
 def test_a_batch_of_any_stage_that_does_not_divide_is_known_at_the_start():
     config = read("spcl.py", "--config.self_training.batch_size=6")
-    stages._check_batches(config, 2)
+    stage_checks.check_batches(config, 2)
     with pytest.raises(
         UserError,
         match="config.self_training.batch_size=6 does not divide over 4 devices: use 4 or 8",
     ):
-        stages._check_batches(config, 4)
+        stage_checks.check_batches(config, 4)
     config.warm_up_labels.batch_size = 3  # one pass over the images: filled up
-    stages._check_batches(config, 2)
+    stage_checks.check_batches(config, 2)
 
 
 @pytest.mark.parametrize(
@@ -290,7 +290,7 @@ def test_a_batch_of_any_stage_that_does_not_divide_is_known_at_the_start():
 )
 def test_an_address_is_refused_wherever_a_path_is_expected(key, address):
     with pytest.raises(UserError) as error:
-        stages.check_before_data(read("clan.py", f"--config.{key}={address}"))
+        stage_checks.check_before_data(read("clan.py", f"--config.{key}={address}"))
     assert (
         f"config.{key}={address}" in str(error.value)
         and "not supported" in str(error.value)
@@ -311,4 +311,6 @@ def test_a_workdir_is_a_local_path(monkeypatch):
         with pytest.raises(UserError, match=says):
             locations.local_path(text, "--workdir")
     # JAX opens it, and it stops nothing
-    stages.check_before_data(read("can.py", "--config.runtime.compilation_cache=gs://bucket/xla"))
+    stage_checks.check_before_data(
+        read("can.py", "--config.runtime.compilation_cache=gs://bucket/xla")
+    )

@@ -11,7 +11,7 @@ import pytest
 import toy_task
 
 from dajax import tasks
-from dajax.engine import log, rounds, stages
+from dajax.engine import log, rounds, stage_checks
 from dajax.errors import UserError
 from dajax.recipes import bicl
 
@@ -107,7 +107,7 @@ def test_what_cannot_be_meant_is_one_line_before_the_start(key, value, message):
     config.bicl_0.when_worse = "keep_better"
     config.update_from_flattened_dict({key: value})
     with pytest.raises(UserError, match=message) as error:
-        stages.check_before_data(config)
+        stage_checks.check_before_data(config)
     assert "\n" not in str(error.value)
 
 

@@ -22,6 +22,7 @@ from dajax.engine import (
     environment,
     locations,
     log,
+    stage_checks,
     stages,
     tensorboard,
     train,
@@ -349,4 +350,4 @@ def test_class_names_of_other_types_are_a_line_to_a_notebook(opened, tmp_path, n
 )
 def test_any_literal_of_python_in_a_tuple_is_one_line(words, says):
     with pytest.raises(UserError, match=says):
-        stages.check_before_data(read(words))
+        stage_checks.check_before_data(read(words))

@@ -16,7 +16,7 @@ from recipes import NAMES
 
 from dajax import tasks
 from dajax.cli import recipe
-from dajax.engine import stages
+from dajax.engine import stage_checks, stages
 from dajax.engine.config_check import flatten
 from dajax.engine.signals import StopFlag
 from dajax.errors import UserError
@@ -71,7 +71,7 @@ SHALLOW = in_process.shallow(segmentation.build_segmenter)
 
 def begin(config, name):
     """All that happens to a stage before its first step, but for opening the data."""
-    stages.check_before_data(config)
+    stage_checks.check_before_data(config)
     task = types.SimpleNamespace(
         build_model=tasks.get(config.task).build_model, make_feed=lambda *_, **__: None
     )

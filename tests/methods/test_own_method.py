@@ -14,7 +14,7 @@ import tiny
 
 from dajax import methods
 from dajax.cli import recipe
-from dajax.engine import stages, train
+from dajax.engine import stage_checks, train
 from dajax.errors import UserError
 from dajax.tasks.classification import setup
 
@@ -102,8 +102,8 @@ def folder(tmp_path, monkeypatch):
 def test_a_step_of_ones_own_is_compiled_and_done_as_any_other(folder):
     """With what the engine gives a method: the load-time check, init with sizes, the step."""
     config = recipe.read(str(folder / "my_recipe.py"), ())
-    stages.check_before_data(config)
-    method, model = stages._method(config, "mine"), in_process.flat(None, config.mine, 3)
+    stage_checks.check_before_data(config)
+    method, model = stage_checks.method_of(config, "mine"), in_process.flat(None, config.mine, 3)
     sizes = methods.Sizes(source=4, target=4, num_sources=1)
     state = method.init(
         jax.random.key(0), jnp.zeros((2, 4)), config=config.mine, model=model, sizes=sizes
@@ -135,8 +135,8 @@ def test_a_recipe_of_ones_own_trains_with_a_method_of_ones_own(folder, monkeypat
 def test_the_command_line_takes_a_method_of_ones_own(folder):
     path = f"{tiny.ROOT}/configs/can.py"
     config = recipe.read(path, ("--config.source_only.method=my_package.my_method",))
-    stages.check_before_data(config)
-    method = stages._method(config, "source_only")
+    stage_checks.check_before_data(config)
+    method = stage_checks.method_of(config, "source_only")
     assert method.__file__ == str(folder / "my_package" / "my_method.py")
 
 
@@ -166,7 +166,7 @@ def test_a_method_without_task_is_for_both_and_one_with_it_for_that_one(folder):
 def test_what_is_no_method_or_cannot_be_imported_is_one_line(folder, name, says):
     config = recipe.read(f"{tiny.ROOT}/configs/can.py", (f"--config.source_only.method={name}",))
     with pytest.raises(UserError) as error:
-        stages.check_before_data(config)
+        stage_checks.check_before_data(config)
     line = str(error.value)
     assert line.startswith(f"config.source_only.method='{name}'") and says in line, line
     assert "\n" not in line

@@ -13,7 +13,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from dajax import tasks
-from dajax.engine import stages
+from dajax.engine import stage_checks
 from dajax.parallel import total
 from dajax.recipes.base import common as base
 from dajax.state import TrainState
@@ -43,9 +43,11 @@ def config(**changes):
 def install(monkeypatch):
     """Makes the task and its method known to the engine."""
     monkeypatch.setitem(tasks.TASKS, "toy", types.SimpleNamespace(**_TASK))
-    known = stages.get_method
+    known = stage_checks.get_method
     monkeypatch.setattr(
-        stages, "get_method", lambda name, *rest: METHOD if name == "toy" else known(name, *rest)
+        stage_checks,
+        "get_method",
+        lambda name, *rest: METHOD if name == "toy" else known(name, *rest),
     )
 
 

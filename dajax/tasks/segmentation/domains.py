@@ -223,4 +223,5 @@ def _stage_problems(config, domains):
 
 
 def is_oracle(stage_config):
+    """Whether a stage trains on the target's labels, which nothing but a bound may do: bool."""
     return stage_config.method == "source_only_seg" and stage_config.domain == "target"
