@@ -57,7 +57,7 @@ def get_config(arg=None):
     if arg.variant == "digits":
         # three worlds are three times the images; about what configs/can.py takes
         for row in rows.values():
-            row.max_loops, row.class_aware.update_fraction = 5, 0.4
+            row.max_loops, row.class_aware.update_fraction = 10, 0.2
     if cls_base.from_scratch(arg):
         rows = {"adabn": cls_base.adabn()} | rows
     config.update(rows)

@@ -118,6 +118,7 @@ RANGES = {
     ),
     "momentum": DECAY,
     "bsa_momentum": DECAY,
+    "min_agreement": FRACTION,
     "betas": DECAY,
     "dropout": DECAY,
     "optimizer.gamma": Range(0, 1, is_open=True),

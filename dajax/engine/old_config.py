@@ -36,11 +36,14 @@ _ADDED_TO_SETS = {
     "segmentation": {"image_name": "NAME", "label_name": "NAME"},
 }
 _ADDED_TO_STAGES = {"classification": {}, "segmentation": {"norm_affine": ""}}
+_ADDED_TO_CLUSTERING = {"clustering.drop_contradicted": False, "clustering.min_agreement": 0.0}
 _ADDED_BY_METHOD = {
     "adaptsegnet": {"class_balanced": False},
     "bicl": {"dynamic.share": 0.0, "when_worse": "warn"},
+    "can": _ADDED_TO_CLUSTERING,
     "cdan": {"randomized_dim": 0},
     "clan": {"loss.on": "heads"},
+    "mscan": _ADDED_TO_CLUSTERING,
     "self_training": {"source_weight": 0.0, "when_worse": "warn"},
     "source_only_seg": {"transform": ""},
 }

@@ -373,7 +373,7 @@ def test_runs_of_another_config_are_refused_before_anything_runs(fake):
     )
     (fake / "seed1" / "source_only" / "checkpoints" / "5").mkdir(parents=True)
     with pytest.raises(
-        UserError, match="seed1 was begun with another config: can.max_loops=3 there, 8 now"
+        UserError, match="seed1 was begun with another config: can.max_loops=3 there, 16 now"
     ):
         sweep.run(CAN, "0,1", None, (), fake, 0)
     assert not (fake / "seed0").exists()

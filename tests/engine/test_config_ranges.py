@@ -229,7 +229,7 @@ def test_a_pair_from_to_is_in_order():
         ),
         (
             "can.py",
-            ["--config.can.predict_with=teacher"],
+            ["--config.can.teacher.momentum=0"],
             ("config.can.predict_with='teacher'", "config.can.teacher.momentum=0.0 keeps none"),
         ),
         (

@@ -14,7 +14,8 @@ import tiny
 import dajax
 from dajax.engine import environment
 
-# What that version was called with; the configuration in the workdir says the same.
+# What that version was called with, and defaults that have changed since; the configuration
+# in the workdir says the same.
 FLAGS = (
     "--config=configs/can.py",
     "--config.data.per_class=6",
@@ -25,6 +26,11 @@ FLAGS = (
     "--config.can.max_loops=3",
     "--config.can.class_aware.update_fraction=0.1",
     "--config.can.clustering.batch_size=256",
+    # defaults of that version
+    "--config.can.teacher.momentum=0",
+    "--config.can.predict_with=student",
+    "--config.can.clustering.drop_contradicted=False",
+    "--config.can.clustering.min_agreement=0",
     "--config.runtime.log_every=2",
     "--config.runtime.checkpoint_every=5",
 )

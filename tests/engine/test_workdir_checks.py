@@ -73,7 +73,7 @@ def test_data_that_have_moved_are_the_same_data(photos, tmp_path):
     assert json.loads((tmp_path / "run" / "config.json").read_text())["data"]["root"] == str(there)
     assert config_check.check_config(can(there), tmp_path / "run") == {}
     # and nothing of the root
-    with pytest.raises(UserError, match="another config: can.max_loops=8 there, 9 now;"):
+    with pytest.raises(UserError, match="another config: can.max_loops=16 there, 9 now;"):
         config_check.check_config(can(photos, "--config.can.max_loops=9"), tmp_path / "run")
 
 

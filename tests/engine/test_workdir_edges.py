@@ -64,7 +64,7 @@ def test_a_run_that_has_made_something_keeps_its_records(workdir, saved):
     assert {"config.json", "dataset.json", "environment.json"} < {
         path.name for path in workdir.iterdir()
     }
-    with pytest.raises(UserError, match="another config: can.max_loops=8 there, 9 now"):
+    with pytest.raises(UserError, match="another config: can.max_loops=16 there, 9 now"):
         config_check.check_config(read("--config.can.max_loops=9"), workdir)
 
 
@@ -84,7 +84,7 @@ def test_a_sweep_lets_a_run_that_has_made_nothing_be_corrected(tmp_path):
     plan = lambda: sweep_plan.plan(f"{tiny.ROOT}/configs/can.py", "0", None, (), tmp_path, 0)
     plan()
     (tmp_path / "seed0" / "can" / "checkpoints" / "5").mkdir(parents=True)
-    with pytest.raises(UserError, match="another config: can.max_loops=9 there, 8 now"):
+    with pytest.raises(UserError, match="another config: can.max_loops=9 there, 16 now"):
         plan()
 
 

@@ -6,7 +6,7 @@ import pytest
 from compare import assert_close
 
 from dajax.ops import clustering
-from dajax.ops.filtering import filter_by_distance
+from dajax.ops.filtering import drop_contradicted, filter_by_distance
 
 # tests/golden/README.md: centres, distances and center_change, relative to the largest entry
 TOLERANCE = 1e-5
@@ -106,6 +106,21 @@ def test_filter_is_the_authors(golden):
         np.testing.assert_array_equal(
             np.concatenate(by_class) if by_class else [], case["class_sample_index_flat"]
         )
+
+
+def test_images_that_the_head_contradicts_are_dropped_where_it_knows_the_class():
+    """Cluster 0: the head has three of four. Cluster 1: one of three, so all of it stays that the
+    distance has left. Cluster 2: one of two, the half; cluster 3 has nobody.
+    """
+    labels = np.array([0, 0, 0, 0, 1, 1, 1, 2, 2], np.int32)
+    head = np.array([0, 0, 0, 3, 1, 0, 2, 2, 1], np.int32)
+    near = np.array([0, -1, 0, 0, 1, 1, -1, 2, 2], np.int32)
+    kept, classes = drop_contradicted(near, labels, head, num_classes=4, min_count=1)
+    np.testing.assert_array_equal(kept, [0, -1, 0, -1, 1, 1, -1, 2, -1])
+    np.testing.assert_array_equal(classes, [True, True, True, False])
+    kept, classes = drop_contradicted(near, labels, head, num_classes=4, min_count=2)
+    np.testing.assert_array_equal(kept, [0, -1, 0, -1, 1, 1, -1, -1, -1])
+    np.testing.assert_array_equal(classes, [True, True, False, False])
 
 
 def test_an_image_at_d0_is_dropped_and_a_class_with_n0_images_is_kept():

@@ -12,17 +12,20 @@ from dajax.losses.classification import cross_entropy
 from dajax.methods import _step
 from dajax.models.apply import feature_width, inference, init_network
 from dajax.ops import clustering
-from dajax.ops.filtering import filter_by_distance
+from dajax.ops.filtering import drop_contradicted, filter_by_distance
 from dajax.ops.host_arrays import aligned_empty
 from dajax.parallel import gather
 from dajax.schedule import Schedule
+
+# Key of TrainState.extra with clustering.min_agreement: whether this loop leaves out the alignment.
+HELD_BACK = "held_back"
 
 
 def initial_state(rng, images, *, config, model, num_target, centers_shape):
     """TrainState at step 0: the classifier, its optimiser, and in extra
 
     pseudo_labels and cluster_labels int32 [N_t], kept_classes bool [K], centers float32 of
-    centers_shape(D), loop counters.
+    centers_shape(D), loop counters; held_back bool where clustering.min_agreement is above 0.
     """
     params, batch_stats = init_network(rng, images, model=model)
     extra = {
@@ -38,6 +41,8 @@ def initial_state(rng, images, *, config, model, num_target, centers_shape):
         "refresh_at": jnp.zeros((), jnp.int32),
         "finished": jnp.zeros((), bool),
     }
+    if config.clustering.min_agreement:
+        extra[HELD_BACK] = jnp.zeros((), bool)
     return _step.initial_state(params, batch_stats, config=config, model=model, extra=extra)
 
 
@@ -88,6 +93,13 @@ def aligned_blocks(output, mask, per_class, config, axis_name):
     size = config.class_aware.num_classes, per_class, axis_name
     layers = output.features, jax.nn.softmax(output.logits)
     return [class_blocks(x, *size) for x in layers], class_blocks(mask, *size)
+
+
+def alignment_weight(state, config):
+    """The weight of CDD in this loop: config.cdd.weight, or 0 where the loop is held back."""
+    if not config.clustering.min_agreement:
+        return config.cdd.weight
+    return jnp.where(state.extra[HELD_BACK], 0.0, config.cdd.weight)
 
 
 def schedule(state, *, config):
@@ -251,7 +263,10 @@ def conclude(
 
     Args:
       labels: int32 [N_t]; distances: float32 [N_t], to the centre of that class.
-      predictions: int32 [N_t], the head's classes, for the log.
+      predictions: int32 [N_t], the head's classes, for the log, clustering.drop_contradicted and
+        clustering.min_agreement: the next loop is held back, which is trained without alignment,
+        where head and clusters agree on a smaller share of the images (ours). Both domains still
+        pass the network, so that the target's statistics of normalisation go on adapting.
       moves: as has_converged takes them.
 
     Returns:
@@ -266,9 +281,19 @@ def conclude(
         max_distance=settings.max_distance,
         min_count=settings.min_count,
     )
+    if settings.drop_contradicted:
+        pseudo_labels, kept_classes = drop_contradicted(
+            pseudo_labels,
+            labels,
+            predictions,
+            num_classes=model.num_classes,
+            min_count=settings.min_count,
+        )
     steps = data.class_aware_steps(
         sources, pseudo_labels, kept_classes, config.class_aware, fallback_batch=config.batch_size
     )
+    figures = cluster_figures(labels, pseudo_labels, predictions, model.num_classes)
+    held_back = figures["head_agreement"] < settings.min_agreement
     new_extra = extra | {
         "pseudo_labels": jnp.asarray(pseudo_labels),
         "cluster_labels": jnp.asarray(labels),
@@ -279,6 +304,9 @@ def conclude(
         "refresh_at": jnp.int32(step if finished else step + steps),
         "finished": jnp.asarray(finished),
     }
+    if settings.min_agreement:
+        new_extra[HELD_BACK] = jnp.asarray(held_back)
+        figures["held_back"] = float(held_back)
     summary = {
         "mean_distance": float(distances.mean()),
         "center_change": moves[1],
@@ -286,7 +314,7 @@ def conclude(
         "samples_kept": float(np.mean(pseudo_labels >= 0)),
         "classes_kept": float(kept_classes.mean()),
         "loop_steps": steps,
-    } | cluster_figures(labels, pseudo_labels, predictions, model.num_classes)
+    } | figures
     notes = []
     if finished:
         notes.append(
@@ -297,5 +325,11 @@ def conclude(
         notes.append(
             "no class is left after filtering: this loop trains on cross-entropy alone; see"
             " `clustering` in this stage's config"
+        )
+    elif held_back:
+        notes.append(
+            f"held back: head and clusters agree on {figures['head_agreement']:.0%} of the target"
+            f" images, below clustering.min_agreement={settings.min_agreement:g}; this loop trains"
+            " without aligning"
         )
     return new_extra, summary, notes

@@ -11,7 +11,9 @@ target images stand in which class group: no target cross-entropy, no entropy te
 
 Against the released code: the stop rule's label-change term compares two clusterings (there, one
 with itself), the k-means is capped, and the clustering after the last loop, which changed nothing,
-is left out. Set clustering.normalize_features for the spherical k-means of the paper.
+is left out. Set clustering.normalize_features for the spherical k-means of the paper. Ours, and off
+in the authors' settings: with clustering.min_agreement a loop whose clusters the head contradicts
+is trained without CDD.
 """
 
 import jax
@@ -111,7 +113,8 @@ def train_step(state, batch, rng, *, config, model, axis_name=None):
             kernel_mul=config.cdd.kernel_mul,
             intra_only=config.cdd.intra_only,
         )
-        loss = ce + config.cdd.weight * share(discrepancy.total, axis_name)
+        weight = alternation.alignment_weight(state, config)
+        loss = ce + weight * share(discrepancy.total, axis_name)
         return loss, (ce, discrepancy, stats)
 
     (loss, (ce, discrepancy, stats)), grads = jax.value_and_grad(loss_fn, has_aux=True)(

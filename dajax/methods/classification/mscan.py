@@ -177,7 +177,8 @@ def train_step(state, batch, rng, *, config, model, axis_name=None):
                 for layers, mask in class_sources
             ]
         )  # [E], of the whole batch
-        loss = ce.sum() + config.cdd.weight * share((weights * discrepancies).sum(), axis_name)
+        weight = alternation.alignment_weight(state, config)
+        loss = ce.sum() + weight * share((weights * discrepancies).sum(), axis_name)
         return loss, (ce, weighed, weights, discrepancies, stats)
 
     (loss, aux), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)

@@ -6,8 +6,9 @@ learnt. Then the head, which the source's labels hold in place, and the clusters
 things of the same images. The thresholds are ours.
 """
 
+from dajax.ops.filtering import MAJORITY
+
 FALL = 0.05  # of head_agreement from one clustering to the next, more than late loops swing (0.02)
-MAJORITY = 0.5  # of a cluster: below it the head calls most of its images something else
 # Of N / K images, an even share. The classes of VisDA-2017's target have 0.45 to 2.25 of it.
 SCARCE, CROWDED = 0.1, 3.0
 MAX_LISTED = 5  # clusters in a line
