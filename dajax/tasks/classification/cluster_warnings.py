@@ -14,7 +14,8 @@ SCARCE, CROWDED = 0.1, 3.0
 MAX_LISTED = 5  # clusters in a line
 REMEDY = (
     "if it goes on, cluster more often (a smaller class_aware.update_fraction with more max_loops)"
-    " or align only what is near its centre (a smaller clustering.max_distance)"
+    " or align less (a smaller clustering.max_distance, clustering.drop_contradicted, a larger"
+    " clustering.min_agreement)"
 )
 
 
