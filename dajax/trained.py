@@ -3,7 +3,7 @@ data and without TensorFlow.
 """
 
 import dataclasses
-import functools
+import itertools
 import pathlib
 from typing import Any
 
@@ -17,8 +17,11 @@ from dajax.engine.old_config import with_added_keys
 from dajax.errors import UserError
 from dajax.models.apply import inference, segmenter_inference
 from dajax.models.build import build_model, build_segmenter
-from dajax.ops.resize import resize_bilinear
+from dajax.ops.resize import largest_class, resize_bilinear
+from dajax.ops.windows import blended_classes
 from data_pipeline.classification import transforms as preprocess
+from data_pipeline.given import as_list, as_pixels
+from data_pipeline.preprocess import resize
 from data_pipeline.segmentation import transforms as seg_transforms
 
 # Of a damaged file of a workdir: run.py mends some, and says of the others what to do.
@@ -32,6 +35,7 @@ class Trained:
     Attributes:
       config: ConfigDict of the whole run; `stage`: name of the stage; `step`: of the checkpoint.
       class_names: K names.
+      image_shape: (H, W, C) of an image as training sees it.
       params, batch_stats: {network name: tree of numpy arrays}, of the student or of its teacher,
         as `predict_with` of the stage says.
       extra: {name: numpy array}, what the method carried besides (pseudo-labels, class centres);
@@ -46,6 +50,7 @@ class Trained:
     stage: str
     step: int
     class_names: tuple[str, ...]
+    image_shape: tuple[int, ...]
     params: Any
     batch_stats: Any
     extra: Any
@@ -58,7 +63,32 @@ class Trained:
 class TrainedClassifier(Trained):
     """A classifier: one class an image."""
 
-    def _outputs(self, images, domain, batch_size):
+    def prepare(self, picture):
+        """What the network sees of one picture, prepared as the evaluation does it.
+
+        Args:
+          picture: as one of `predict`.
+
+        Returns:
+          float32 [h, w, C].
+        """
+        pixels = as_pixels(picture, self.image_shape[-1])
+        fixed = self.transform.resize_hw is None and self.transform.crop is None
+        # Sets of images in memory, the digits, are all of one size and resized by nobody.
+        if fixed and pixels is not picture:
+            pixels = resize(pixels, self.transform.size_hw)
+        return preprocess.apply_evaluation([pixels], self.transform)[0]
+
+    def outputs(self, prepared, *, domain="target", batch_size=64):
+        """(features float32 [n, D], logits float32 [n, K]) of each batch of prepared images.
+
+        Args:
+          prepared: N arrays of `prepare`, a list or a generator.
+          domain, batch_size: as of `predict`.
+
+        Raises:
+          UserError: an unknown domain.
+        """
         target = self.config[self.stage].target_bn
         # of several sources
         domains = {"source": 0, "target": target} | {
@@ -68,22 +98,27 @@ class TrainedClassifier(Trained):
             raise UserError(f"domain '{domain}': expected one of {', '.join(domains)}")
         run = inference(self.model, domains[domain])
         variables = {"params": self.params, "batch_stats": self.batch_stats}
-        for start in range(0, len(images), batch_size):
-            prepared = preprocess.apply_evaluation(
-                images[start : start + batch_size], self.transform
-            )
-            count = len(prepared)
+        rows = iter(prepared)
+        while batch := list(itertools.islice(rows, batch_size)):
             # one shape, one compilation
-            padded = np.pad(prepared, ((0, batch_size - count), (0, 0), (0, 0), (0, 0)))
+            spare = batch_size - len(batch)
+            padded = np.pad(np.stack(batch), ((0, spare), (0, 0), (0, 0), (0, 0)))
             features, logits = run(variables, padded)
-            yield np.asarray(features)[:count], np.asarray(logits)[:count]
+            yield np.asarray(features)[: len(batch)], np.asarray(logits)[: len(batch)]
+
+    def _outputs(self, images, domain, batch_size):
+        """As `outputs`, of images as of `predict`."""
+        prepared = (self.prepare(image) for image in as_list(images))
+        return self.outputs(prepared, domain=domain, batch_size=batch_size)
 
     def predict(self, images, *, domain="target", batch_size=64):
         """Class of each image.
 
         Args:
-          images: uint8 [N, H, W, C], or a list of N uint8 [H, W, C] of any sizes, as read from a
-            file (RGB, or grey with C = 1).
+          images: uint8 [N, H, W, C], or a list of N pictures of any sizes: uint8 [H, W, C] as read
+            from a file (RGB, or grey with C = 1), paths, PIL images. A single path or PIL image is
+            a list of one. Paths and PIL images become grey where the network takes grey, and are
+            resized where it was trained on images of one size as they were.
           domain: whose normalisation statistics to use: "source", "target", or of several sources
             (MSCAN) "source0", "source1" ...
           batch_size: images at a time.
@@ -110,27 +145,33 @@ class TrainedSegmenter(Trained):
     """A segmenter: one class a pixel."""
 
     def _batches(self, run, images, batch_size):
-        """What `run` makes of the prepared images: trees of numpy arrays, batch by batch."""
+        """Of each batch (pictures uint8 [H, W, 3], what `run` makes of them once they are prepared:
+        a tree of numpy arrays).
+        """
         variables = {"params": self.params, "batch_stats": self.batch_stats}
+        images = as_list(images)
         for start in range(0, len(images), batch_size):
-            prepared = seg_transforms.apply_evaluation(
-                images[start : start + batch_size], self.transform
-            )
-            count = len(prepared)
+            pictures = [as_pixels(image) for image in images[start : start + batch_size]]
+            prepared = seg_transforms.apply_evaluation(pictures, self.transform)
+            spare = batch_size - len(prepared)
             # one shape, one compilation
-            padded = np.pad(prepared, ((0, batch_size - count), (0, 0), (0, 0), (0, 0)))
+            padded = np.pad(prepared, ((0, spare), (0, 0), (0, 0), (0, 0)))
             outputs = jax.tree.map(np.asarray, run(variables, padded))
-            yield _first(outputs, count)
+            yield pictures, _first(outputs, len(pictures))
 
-    def predict(self, images, *, batch_size=4, aggregation_alpha=0.0):
+    def predict(self, images, *, batch_size=4, aggregation_alpha=0.0, window=None):
         """Class of every pixel, as the evaluation does it: scores brought to the image's own size
         (bilinear), argmax.
 
         Args:
-          images: uint8 [N, H, W, 3], or a list of N uint8 [H, W, 3] of any sizes, RGB.
+          images: uint8 [N, H, W, 3], or a list of N pictures of any sizes: uint8 [H, W, 3] RGB,
+            paths, PIL images. A single path or PIL image is a list of one.
           batch_size: images at a time.
           aggregation_alpha: PLCA's spatial aggregation at test time; the authors' share of it is
             0.5, and 0 is none.
+          window: None, or (height, width) in pixels: a larger picture goes through overlapping
+            windows of this size, each as the evaluation takes an image, and their scores are
+            blended (ops.windows).
 
         Returns:
           List of N uint8 [H, W], positions in `class_names`.
@@ -138,21 +179,41 @@ class TrainedSegmenter(Trained):
         run = segmenter_inference(
             self.model, self.config[self.stage].target_bn, float(aggregation_alpha)
         )
-        scores = (row for batch in self._batches(run, images, batch_size) for row in batch)
-        resize = functools.partial(
-            resize_bilinear, align_corners=self.config.evaluation.align_corners
-        )
-        resized = (
-            resize(jnp.asarray(row)[None], image.shape[:2])[0]
-            for row, image in zip(scores, images, strict=True)
-        )
-        return [np.asarray(row.argmax(-1).astype(jnp.uint8)) for row in resized]
+        if window is not None:
+            return [
+                self._through_windows(run, as_pixels(image), window, batch_size)
+                for image in as_list(images)
+            ]
+        align_corners = self.config.evaluation.align_corners
+        return [
+            largest_class(row, picture.shape[:2], align_corners=align_corners)
+            for pictures, scores in self._batches(run, images, batch_size)
+            for picture, row in zip(pictures, scores, strict=True)
+        ]
+
+    def _through_windows(self, run, picture, window, batch_size):
+        """The classes uint8 [H, W] of a picture uint8 [H, W, 3]."""
+        align_corners, hw = self.config.evaluation.align_corners, picture.shape[:2]
+        if window[0] >= hw[0] and window[1] >= hw[1]:
+            ((_, scores),) = self._batches(run, [picture], batch_size)
+            return largest_class(scores[0], hw, align_corners=align_corners)
+
+        def scores_of(windows):
+            parts = [picture[window] for window in windows]
+            for crops, scores in self._batches(run, parts, batch_size):
+                for crop, row in zip(crops, scores, strict=True):
+                    resized = resize_bilinear(
+                        jnp.asarray(row)[None], crop.shape[:2], align_corners=align_corners
+                    )
+                    yield np.asarray(resized[0], np.float32)
+
+        return blended_classes(hw, window, len(self.class_names), scores_of)
 
     def features(self, images, *, batch_size=4):
         """Float32 [N, h, w, D], the map that the heads see; arguments as `predict`."""
         run = inference(self.model, self.config[self.stage].target_bn)
         return np.concatenate(
-            [output.features for output in self._batches(run, images, batch_size)]
+            [output.features for _, output in self._batches(run, images, batch_size)]
         )
 
 
@@ -204,6 +265,12 @@ def open_workdir(workdir, stage=None):
             f"{workdir / 'dataset.json'}: is damaged (class_names={names}, expected a list of"
             f" names); {_REMEDY}"
         )
+    shape = dataset["image_shape"] if "image_shape" in dataset else None
+    if not isinstance(shape, list) or not all(isinstance(side, int) for side in shape):
+        raise UserError(
+            f"{workdir / 'dataset.json'}: is damaged (image_shape={shape}, expected height, width"
+            f" and channels); {_REMEDY}"
+        )
     kind, model, transform = _built(config, stage, len(names), workdir / "config.json")
     networks = _networks(state, config, stage, directory)
     return kind(
@@ -211,6 +278,7 @@ def open_workdir(workdir, stage=None):
         stage=stage,
         step=int(state["step"]),
         class_names=tuple(names),
+        image_shape=tuple(shape),
         params=networks["params"],
         batch_stats=networks["batch_stats"],
         extra=state["extra"],

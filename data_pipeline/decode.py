@@ -104,6 +104,24 @@ def decode_image(encoded: bytes, name: str) -> np.ndarray:
     return decode_picture(encoded, name).pixels
 
 
+def pixels_of(image: Image.Image) -> np.ndarray:
+    """The pixels of an image that PIL has opened or made, uint8 [H, W, 3], by the same rules as of
+    a file; of 16 bits a channel PIL itself has kept what it keeps.
+
+    Raises: DataError for one without pixels, one of a mode that is refused, and a broken file.
+    """
+    name = getattr(image, "filename", "") or f"a PIL image of mode {image.mode}"
+    check_num_pixels(*image.size, name)
+    if 0 in image.size:
+        raise DataError(f"{name}: has no pixels, {image.width}x{image.height} (width x height)")
+
+    def convert():
+        image.load()
+        return to_rgb(image, io.BytesIO(), name)[0]
+
+    return _named(convert, name, _FILE_REMEDY)
+
+
 def image_size_hw(path: str | os.PathLike) -> tuple[int, int]:
     """Height and width that read_image gives, from the file's header alone where it has no
     orientation.

@@ -22,6 +22,7 @@ FLOORS = {
         {"tasks"},
         {"engine"},
         {"trained", "recipes"},
+        {"predict"},
         {"cli", "__init__"},
         {"__main__"},
     ),
@@ -30,6 +31,7 @@ FLOORS = {
         {"files", "preprocess", "stream"},
         {"pixels", "appearance"},
         {"decode"},
+        {"given"},
         {"classification", "segmentation"},
         {"digits", "scenes"},
         {"check", "sources"},
@@ -39,7 +41,7 @@ FLOORS = {
 # Rooms of dajax with a room for each task, which do not know each other either.
 OF_BOTH_TASKS = ("methods", "tasks")
 TASKS = {"classification", "segmentation"}
-READS_DATA = {"tasks", "trained", "cli"}
+READS_DATA = {"tasks", "trained", "predict", "cli"}
 
 FILES = [
     path.relative_to(tiny.ROOT)
@@ -144,6 +146,7 @@ def test_dajax_imports_where_tensorflow_is_absent():
 import sys
 sys.modules["tensorflow"] = None  # any import of it now fails
 import dajax, dajax.engine.train, dajax.engine.stages, dajax.trained, dajax.methods, data_pipeline
+import dajax.predict.run
 from dajax.losses import cdd
 """
     subprocess.run(

@@ -1,6 +1,7 @@
 """The flags of run.py and of the command `dajax`, and what each mode does."""
 
 import os
+import pathlib
 import shlex
 import signal
 import sys
@@ -29,15 +30,36 @@ _TASKS = flags.DEFINE_string(
 _MODE = flags.DEFINE_enum(
     "mode",
     "train",
-    ["train", "eval", "check_data", "show"],
-    "train (and resume), evaluate the newest checkpoints, read every file of the data, or show the"
-    " settings of the recipe",
+    ["train", "eval", "check_data", "show", "predict"],
+    "train (and resume), evaluate the newest checkpoints, read every file of the data, show the"
+    " settings of the recipe, or predict pictures with what the --workdir holds",
 )
+_IMAGES = flags.DEFINE_string(
+    "images", None, "of --mode=predict: a folder of pictures, a pattern in quotes, or a video"
+)
+_OUT = flags.DEFINE_string("out", None, "of --mode=predict: the folder for the predictions")
+_STAGE = flags.DEFINE_string(
+    "stage", None, "of --mode=predict: the stage that predicts; the last one by default"
+)
+_WINDOW = flags.DEFINE_string(
+    "window",
+    None,
+    "of --mode=predict, segmentation: HEIGHTxWIDTH; larger pictures go through overlapping windows"
+    " of this size",
+)
+_FOLDERS = flags.DEFINE_enum(
+    "folders",
+    None,
+    ["copy", "link"],
+    "of --mode=predict, classification: copies or links the pictures into a folder for each class",
+)
+_OF_PREDICT = (_IMAGES, _OUT, _STAGE, _WINDOW, _FOLDERS)
 _DEBUG = flags.DEFINE_bool(
     "debug",
     False,
     "show the traceback of whatever ends the run, above the line that says what it was",
 )
+_ALWAYS = (_CONFIG, _WORKDIR, _SEEDS, _TASKS, _MODE, _DEBUG)
 
 
 def _parse_flags(argv):
@@ -50,11 +72,15 @@ def _parse_flags(argv):
             raise flags.Error(
                 f"unexpected argument '{rest[1]}'; overrides are written --config.key=value"
             )
-        if _CONFIG.value is None:
-            raise flags.Error("--config is missing, for example --config=configs/can.py")
+        _check_predict()
+        # a workdir says itself what it was begun with
+        is_optional = _MODE.value == "predict" and _WORKDIR.value
+        if _CONFIG.value is None and not is_optional:
+            workdir = ", or --workdir=DIR of a run" if _MODE.value == "predict" else ""
+            raise flags.Error(f"--config is missing, for example --config=configs/can.py{workdir}")
         # a file that could not be read complains here, at the first use
         getattr(_CONFIG.value, "stages", None)
-        if not isinstance(_CONFIG.value, ConfigDict):
+        if _CONFIG.value is not None and not isinstance(_CONFIG.value, ConfigDict):
             raise flags.Error(
                 "--config: get_config of that file gives no ConfigDict; see configs/base/common.py"
             )
@@ -71,6 +97,18 @@ def _parse_flags(argv):
             " it, --debug shows where",
         )
     return rest
+
+
+def _check_predict():
+    """Raises flags.Error where its flags are missing, or given to another mode."""
+    if _MODE.value == "predict":
+        for flag, what in ((_IMAGES, "FOLDER"), (_OUT, "FOLDER")):
+            if not flag.value:
+                raise flags.Error(f"--mode=predict needs --{flag.name}={what}; it is missing")
+        return
+    for flag in _OF_PREDICT:
+        if flag.value is not None:
+            raise flags.Error(f"--{flag.name} is for --mode=predict; leave it out")
 
 
 def _is_sweep():
@@ -95,7 +133,9 @@ def main(_):
         where = sys.stderr if stop.signal == signal.SIGPIPE else sys.stdout
         again = f"to continue, run the same command again:\n  {shlex.join(sys.orig_argv)}"
         print(
-            f"stopped; everything so far is saved under {workdir}; {again}", file=where, flush=True
+            f"stopped; everything so far is saved under {_OUT.value or workdir}; {again}",
+            file=where,
+            flush=True,
         )
         sys.exit(128 + stop.signal)
 
@@ -114,12 +154,16 @@ def _run(config, workdir):
             f"JAX does not take a variable of the environment: {error}; correct or unset it"
         ) from error
 
-    from dajax.cli import check_data
+    from dajax.cli import check_data, predict
     from dajax.engine import stage_checks, stages
 
     # Orbax logs its housekeeping, and whole stack traces of errors that it also raises
     logging.set_verbosity(logging.FATAL)
-    stage_checks.check_before_data(config)
+    if config is not None:
+        stage_checks.check_before_data(config)
+    if _MODE.value == "predict":
+        values = {flag.name: flag.value for flag in _OF_PREDICT}
+        sys.exit(0 if predict.run(config, pathlib.Path(workdir), **values) else 1)
     # a CPU passes for as many devices as asked; other platforms have what they have
     if config.runtime.devices > 1:
         jax.config.update("jax_num_cpu_devices", config.runtime.devices)
@@ -151,7 +195,7 @@ def run():
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")
     try:
-        for flag in (_CONFIG, _WORKDIR, _SEEDS, _TASKS, _MODE, _DEBUG):  # what --help shows
+        for flag in (*_ALWAYS, *_OF_PREDICT):  # what --help shows
             flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[flag.name])
         sys.argv[1:] = recipe.with_paths(sys.argv[1:])
         app.run(main, flags_parser=_parse_flags)

@@ -1,11 +1,14 @@
 """What a run prints at its head and at its end, and the file of its results."""
 
 import json
+import shlex
+import sys
 
 from dajax import console
 from dajax.analysis import report
 from dajax.engine import environment, json_files
 from dajax.engine.config_check import flatten
+from dajax.tasks.common import image_folder
 
 
 def write_results(workdir, mode, content):
@@ -60,15 +63,33 @@ def print_header(config, workdir, devices, data_lines):
     )
 
 
-def print_table(results, task, domains):
-    """Prints the stages side by side; results: {stage: what its result.json holds}."""
+def print_table(results, task, domains, workdir):
+    """Prints the stages side by side; without labels the command that predicts.
+
+    Args:
+      results: {stage: what its result.json holds}.
+      domains: tasks.common.Domains.
+    """
     # more than its step
     evaluated = {name: result for name, result in results.items() if len(result) > 1}
     console.say()
     if not evaluated:
         console.say(
             f"all {len(results)} stages are finished; {domains.evaluation.name} has no labels, so"
-            " there is nothing to measure on"
+            " there is nothing to measure on. What the last one says of its images, as files:"
         )
+        console.say(f"  {predict_command(workdir, image_folder(domains.evaluation))}")
         return
     console.say(task.table(evaluated, domains))
+
+
+def predict_command(workdir, images):
+    """The command that predicts some images with a run, as this process was called.
+
+    Args:
+      workdir: of the run.
+      images: their folder; None where they are no files.
+    """
+    program = sys.orig_argv[: len(sys.orig_argv) - len(sys.argv) + 1]
+    words = [f"--workdir={workdir}", f"--images={images or 'FOLDER'}"]
+    return shlex.join([*program, "--mode=predict", *words, f"--out={workdir}-predictions"])

@@ -68,6 +68,8 @@ def run(config, workdir, mode):
     init_from.check_classes(origins, domains.class_names)
     if mode == "train":
         _check_weights(config, workdir, places)
+        if hasattr(task, "write_classes"):
+            task.write_classes(domains, workdir)
     run_output.print_header(config, workdir, devices, task.describe(config, domains))
     for key, (there, now) in places.items():
         console.say(f"moved: config.{key} was {there}, is {now}")
@@ -95,7 +97,7 @@ def run(config, workdir, mode):
     }
     run_output.write_results(workdir, mode, content)
     results, remark = rounds.marked(results, config, content["rounds"])
-    run_output.print_table(results, task, domains)
+    run_output.print_table(results, task, domains, workdir)
     if remark:
         console.say(remark)
 

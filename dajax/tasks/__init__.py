@@ -11,6 +11,9 @@ problems(config, domains, *, files=True, training=True) -> [str]
     What would stop the run over its data, a line each, found before the first step. files=False
     leaves out the state of single files, for a caller that has decoded them all; training=False
     looks at the evaluation set alone.
+write_classes(domains, workdir)
+    In segmentation: writes what the classes' ids and colours are into the workdir, for whoever
+    predicts with it where the data are not.
 make_feed(domains, config, name, *, directory, devices, check_stop) -> tasks.feed.BaseFeed
     What the methods of stage `name` ask for their batches; `directory` is the stage's.
 build_model(config, stage_config, domains) -> Flax module

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import os
 from typing import Any
 
 from data_pipeline.files.folder_scan import describe
@@ -39,6 +40,16 @@ def strong_view_settings(config):
     views of an image need it.
     """
     return config.data.strong_view if "strong_view" in config.data else None
+
+
+def image_folder(images):
+    """The folder that all image files of a set lie below; None of a set that is no files.
+
+    Args:
+      images: ImageSet or SegmentationSet.
+    """
+    paths = images.image_paths if hasattr(images, "image_paths") else images.paths
+    return os.path.commonpath([os.path.dirname(path) for path in paths]) if paths else None
 
 
 def left_out_lines(role, left_out):

@@ -35,10 +35,11 @@ from data_pipeline.segmentation import labels as tables
 from data_pipeline.segmentation.class_csv import read_classes
 from data_pipeline.segmentation.color_labels import read_ids_or_colors
 from data_pipeline.segmentation.id_png import read_synthia_ids
+from data_pipeline.segmentation.labels import LabelSpace
 from data_pipeline.segmentation.layouts import Listing, list_cityscapes, list_flat, unpaired
 from data_pipeline.segmentation.segmentation_set import SegmentationSet
 from data_pipeline.segmentation.street_sets import NAMES as STREET_SETS
-from data_pipeline.segmentation.street_sets import list_street_set
+from data_pipeline.segmentation.street_sets import list_street_set, street_space
 from data_pipeline.segmentation.trees import SHARED, Tree, list_trees, parse_pattern
 
 KNOWN = (
@@ -98,21 +99,13 @@ def list_files(config: Mapping[str, Any], where: str = "config.data") -> Listing
     """The files of one domain, paired or not. Arguments and errors as read_domain, except that
     files without a partner are no error.
     """
-    dataset = _value(config, "dataset", where)
-    if dataset not in KNOWN:
-        raise DataError(
-            f"unknown segmentation data set {dataset!r}; known: {', '.join(KNOWN)}; set"
-            f" {where}.dataset"
-        )
+    dataset = _known(config, where)
     root = data_root(str(_value(config, "root", where)), f"{where}.root")
     if dataset in ("cityscapes", "scenes_target"):
-        space = tables.CITYSCAPES
-        if dataset == "cityscapes":
-            space = _choice(config, "space", _CITYSCAPES_SPACES, where)
+        space = read_space(config, where)
         listing = list_cityscapes(dataset, root, str(_value(config, "split", where)), space, where)
     elif dataset == "synthia":
-        space = _choice(config, "space", _SYNTHIA_SPACES, where)
-        listing = list_flat(dataset, root, "RGB", "GT/LABELS", space, where)
+        listing = list_flat(dataset, root, "RGB", "GT/LABELS", read_space(config, where), where)
         listing = listing._replace(read_ids=read_synthia_ids)
     elif dataset == "synscapes":
         label_scale = _choice(config, "split", _SYNSCAPES_LABEL_SCALES, where)
@@ -131,8 +124,41 @@ def list_files(config: Mapping[str, Any], where: str = "config.data") -> Listing
     return listing
 
 
+def read_space(config: Mapping[str, Any], where: str = "config.data") -> LabelSpace:
+    """What the ids in a domain's label files mean; looks for no image.
+
+    Args:
+      config, where: of read_domain.
+    Raises: DataError for a wrong config, and for own data whose CSV file cannot be read.
+    """
+    dataset = _known(config, where)
+    if dataset == "cityscapes":
+        return _choice(config, "space", _CITYSCAPES_SPACES, where)
+    if dataset == "synthia":
+        return _choice(config, "space", _SYNTHIA_SPACES, where)
+    if dataset in STREET_SETS:
+        space = _choice(config, "space", _CITYSCAPES_SPACES, where)
+        return street_space(dataset, space is tables.CITYSCAPES_16)
+    if dataset == "own":
+        root = data_root(str(_value(config, "root", where)), f"{where}.root")
+        return read_classes(_classes_file(config, root, where))
+    return {"scenes_target": tables.CITYSCAPES, "synscapes": tables.SYNSCAPES}.get(
+        dataset, tables.GTA5
+    )
+
+
+def _known(config, where):
+    dataset = _value(config, "dataset", where)
+    if dataset not in KNOWN:
+        raise DataError(
+            f"unknown segmentation data set {dataset!r}; known: {', '.join(KNOWN)}; set"
+            f" {where}.dataset"
+        )
+    return dataset
+
+
 def _list_own(config, root, where):
-    space = read_classes(_classes_file(config, root, where))
+    space = read_space(config, where)
 
     def pattern(key, endings):
         text = str(config[key]) if key in config else SHARED

@@ -153,6 +153,12 @@ _CAMVID_SPLITS = ("", "train", "val", "test")
 _FIRST_TEST_FRAME, _DENSE_FRAMES = 8550, range(7959, 8160)
 
 
+def street_space(name: str, has_16_classes: bool) -> LabelSpace:
+    """What the labels of one of NAMES mean; of SYNTHIA's 16 classes in place of Cityscapes' 19."""
+    space = _SETS[name].space
+    return spaces.with_16_classes(space) if has_16_classes else space
+
+
 def list_street_set(
     name: str, root: pathlib.Path, split: str, has_16_classes: bool, where: str
 ) -> Listing:
@@ -178,7 +184,7 @@ def list_street_set(
         found.trees(root, split),
         image_name,
         label_name,
-        spaces.with_16_classes(found.space) if has_16_classes else found.space,
+        street_space(name, has_16_classes),
         where,
         expected=f"{name} is read as downloaded, and its splits ({where}.split) are {found.splits}",
         is_of_the_split=_camvid_rule(split) if name == "camvid" else lambda frame: True,

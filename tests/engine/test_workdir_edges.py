@@ -286,7 +286,8 @@ def opened(tmp_path_factory):
     """
     workdir = tmp_path_factory.mktemp("opened")
     config_check.check_config(read(), workdir)
-    (workdir / "dataset.json").write_text(json.dumps({"class_names": [str(i) for i in range(10)]}))
+    described = {"class_names": [str(i) for i in range(10)], "image_shape": [32, 32, 1]}
+    (workdir / "dataset.json").write_text(json.dumps(described))
     with Checkpoints(workdir / "can" / "checkpoints", keep=1) as checkpoints:
         checkpoints.save(make_state(3), {})
     assert dajax.load(workdir).step == 3

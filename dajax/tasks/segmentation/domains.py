@@ -17,10 +17,11 @@ from data_pipeline.check.official import describe_other_count
 from data_pipeline.check.start_checks import segmentation_problems
 from data_pipeline.errors import DataError, printable
 from data_pipeline.scenes import sets as scenes
-from data_pipeline.segmentation import pseudo_label_files
+from data_pipeline.segmentation import class_csv, pseudo_label_files
 from data_pipeline.segmentation import readers as seg_readers
 from data_pipeline.segmentation import transforms as seg_transforms
 
+CLASSES_FILE = "classes.csv"  # in a workdir
 ROLES = ("source", "target", "evaluation")
 
 
@@ -103,6 +104,29 @@ def _domain_configs(config):
         ) from error
     counter.close()
     return {role: found[role] | {"root": source if role == "source" else target} for role in ROLES}
+
+
+def write_classes(domains, workdir):
+    """See dajax.tasks: classes.csv, as data_pipeline.segmentation.class_csv has it, of the
+    evaluation images.
+    """
+    path = workdir / CLASSES_FILE
+    unfinished = path.with_name(path.name + ".tmp")
+    class_csv.write_classes(unfinished, domains.evaluation.space)
+    os.replace(unfinished, path)
+
+
+def label_space(config, workdir):
+    """The LabelSpace of a run's evaluation images, without the images: from its workdir, or of one
+    that has no classes.csv, since it was begun before, from what its config names.
+
+    Raises:
+      DataError: the CSV file is damaged, or of own data gone.
+    """
+    path = workdir / CLASSES_FILE
+    if path.exists():
+        return class_csv.read_classes(path)
+    return seg_readers.read_space(dict(config.data.evaluation), "config.data.evaluation")
 
 
 def domains_to_check(config):

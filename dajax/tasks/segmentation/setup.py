@@ -8,6 +8,7 @@ from dajax.tasks.segmentation.domains import (
     is_oracle,
     open_data,
     problems,
+    write_classes,
 )
 from dajax.tasks.segmentation.feed import SegFeed
 from dajax.tasks.segmentation.measure import (
@@ -33,6 +34,7 @@ __all__ = (
     "table",
     "view_agreement",
     "warn_of_refresh",
+    "write_classes",
 )
 
 
