@@ -9,7 +9,7 @@ import pytest
 from compare import assert_close
 from golden_arrays import channels_first, channels_last
 
-from dajax.ops.resize import resize_bilinear, resize_nearest_legacy
+from dajax.ops.resize import largest_class, resize_bilinear, resize_nearest_legacy
 
 TOLERANCE = 1e-6  # float32 weights, and sums of up to 80 terms
 
@@ -75,3 +75,14 @@ def test_legacy_nearest_takes_plcas_pixels_at_the_sizes_of_its_runs(golden, size
         jnp.broadcast_to(index[None, None], (1, size, size)), (new_size, new_size)
     )
     np.testing.assert_array_equal(found[0, 0], expected)
+
+
+@pytest.mark.parametrize("hw", [(9, 13), (20, 13), (9, 30), (21, 34), (5, 4)])
+@pytest.mark.parametrize("piece_bytes", [1, 4 * 34 * 3 * 6, 2**28])
+def test_the_largest_class_is_that_of_the_resized_scores_in_pieces_of_any_size(hw, piece_bytes):
+    scores = np.random.default_rng(1).normal(size=(9, 13, 3)).astype(np.float32)
+    for align_corners in (True, False):
+        resized = resize_bilinear(jnp.asarray(scores)[None], hw, align_corners=align_corners)[0]
+        found = largest_class(scores, hw, align_corners=align_corners, piece_bytes=piece_bytes)
+        np.testing.assert_array_equal(found, np.asarray(resized).argmax(-1))
+        assert found.dtype == np.uint8
