@@ -10,6 +10,7 @@ which stand on it; `pixels` loads it for PNG files with 16 bits a channel.
     files                  names, lists, and what lies in a folder and is not read
     decode, pixels,        image files -> RGB pixels of 8 bits
       png_chunks
+    given                  and of what a person hands over: paths, PIL images, arrays
     preprocess,            what the transforms of both tasks share: resize, settings; colour jitter
       appearance             and blur
     stream                 parts of a batch; batches one after the other, which can be closed

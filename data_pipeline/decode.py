@@ -111,7 +111,7 @@ def pixels_of(image: Image.Image) -> np.ndarray:
     Raises: DataError for one without pixels, one of a mode that is refused, and a broken file.
     """
     name = getattr(image, "filename", "") or f"a PIL image of mode {image.mode}"
-    check_num_pixels(*image.size, name)
+    check_num_pixels(image.width, image.height, name)
     if 0 in image.size:
         raise DataError(f"{name}: has no pixels, {image.width}x{image.height} (width x height)")
 

@@ -63,5 +63,6 @@ def blended_classes(
             total[:, across] += weight * scores
         final = next_top - top  # rows that no later window reaches
         classes[top:next_top] = total[:final].argmax(-1)
-        total = np.concatenate([total[final:], np.zeros_like(total[:final])])
+        total[: rows - final] = total[final:]
+        total[rows - final :] = 0
     return classes

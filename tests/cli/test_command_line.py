@@ -1,10 +1,12 @@
 """What a person sees: mistakes are one line, nothing is lost, outputs are what README says."""
 
 import json
+import shlex
 import shutil
 import subprocess
 import sys
 
+import in_process
 import numpy as np
 import pytest
 import tiny
@@ -311,3 +313,9 @@ def test_a_target_without_labels_trains_and_reports_no_accuracy(photos, tmp_path
     )
     stages = json.loads((tmp_path / "run" / "results.json").read_text())["stages"]
     assert stages["can"]["step"] > 0 and "accuracy" not in stages["can"]
+    # and what it names in the end can be pasted
+    program, file, *words = shlex.split(result.stdout.splitlines()[-1])
+    assert (program, file) == (sys.executable, "run.py") and words[0] == "--mode=predict"
+    assert in_process.command_line(*words) == 0
+    table = (tmp_path / "run-predictions" / "predictions.csv").read_text().splitlines()
+    assert table[0] == "file,class,bag,cup,pen" and len(table) == 1 + 36

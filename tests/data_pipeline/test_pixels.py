@@ -24,6 +24,7 @@ from data_pipeline.decode import (
     read_image,
     read_picture,
 )
+from data_pipeline.given import as_pixels
 from data_pipeline.segmentation import pipeline as seg_pipeline
 from data_pipeline.segmentation.id_png import read_ids, read_synthia_ids
 from data_pipeline.segmentation.readers import read_domain
@@ -512,3 +513,22 @@ def test_decoding_needs_no_tensorflow_for_eight_bits(tmp_path):
         check=True,
         cwd=os.path.dirname(os.path.dirname(decode.__file__)),
     )
+
+
+def test_an_image_that_pil_has_opened_gives_the_pixels_of_its_file(tmp_path):
+    """Turned upright, transparency over white, palettes as colours."""
+    rng = np.random.default_rng(0)
+    rgba = rng.integers(0, 256, (5, 7, 4), np.uint8)
+    Image.fromarray(rgba).save(tmp_path / "a.png")
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    Image.fromarray(rgba[..., :3]).save(tmp_path / "b.jpg", exif=turned)
+    Image.fromarray(rgba[..., :3]).quantize(4).save(tmp_path / "c.png")
+    for name in ("a.png", "b.jpg", "c.png"):
+        given = as_pixels(Image.open(tmp_path / name))
+        np.testing.assert_array_equal(given, read_image(tmp_path / name))
+    grey = as_pixels(Image.fromarray(rgba[..., 0]), channels=1)
+    np.testing.assert_array_equal(grey[..., 0], rgba[..., 0])
+    (tmp_path / "d.jpg").write_bytes((tmp_path / "b.jpg").read_bytes()[:-40])
+    with pytest.raises(DataError, match="d.jpg: cannot be decoded"):
+        as_pixels(Image.open(tmp_path / "d.jpg"))

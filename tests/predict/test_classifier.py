@@ -3,12 +3,10 @@
 import csv
 import json
 import pathlib
-import subprocess
-import sys
 
+import in_process
 import numpy as np
 import pytest
-import tiny
 from PIL import Image
 
 import dajax
@@ -187,31 +185,28 @@ def test_what_is_no_picture_is_one_line(workdir, image, says):
         dajax.load(workdir).predict([image])
 
 
-def test_the_command_line_predicts_with_a_workdir_alone(workdir, photos, tmp_path):
-    (photos / "bad.png").write_bytes(b"")
+def test_the_command_line_predicts_with_a_workdir_alone(workdir, photos, tmp_path, capsys):
     words = ["--mode=predict", f"--images={photos}", f"--out={tmp_path / 'out'}"]
-
-    def run(*words):
-        return subprocess.run(
-            [sys.executable, "run.py", *words],
-            cwd=tiny.ROOT,
-            env=tiny.environment(),
-            capture_output=True,
-            text=True,
-        )
-
-    done = run(*words, f"--workdir={workdir}")
-    assert done.returncode == 1 and done.stderr == "", done.stderr
-    assert done.stdout.splitlines()[-1].startswith(f"  {photos / 'bad.png'}: cannot be decoded")
+    assert in_process.command_line(*words, f"--workdir={workdir}") == 0
     assert len(rows(tmp_path / "out")) == 10
-    for rest, says in (
-        ([words[0], words[1], f"--workdir={workdir}"], "error: --mode=predict needs --out=FOLDER"),
-        (words, "error: --config is missing, for example --config=configs/can.py, or --workdir="),
-        (["--config=can", "--out=x"], "error: --out is for --mode=predict; leave it out"),
-    ):
-        failed = run(*rest)
-        assert failed.returncode == 1 and failed.stderr.startswith(says), failed.stderr
-        assert failed.stderr.count("\n") == 1
+    (photos / "bad.png").write_bytes(b"")
+    assert in_process.command_line(*words, f"--workdir={workdir}", "--folders=link") == 1
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.startswith(f"  {photos / 'bad.png'}: cannot be decoded: the file is empty")
+
+
+@pytest.mark.parametrize(
+    "words, says",
+    [
+        (["--mode=predict", "--images=x", "--workdir=w"], "--mode=predict needs --out=FOLDER; it"),
+        (["--mode=predict", "--out=x", "--workdir=w"], "--mode=predict needs --images=FOLDER; it"),
+        (["--mode=predict", "--images=x", "--out=x"], "--config is missing, for example"),
+        (["--config=configs/can.py", "--out=x"], "--out is for --mode=predict; leave it out"),
+        (["--config=configs/can.py", "--folders=move"], "flag --folders=move: value should be one"),
+    ],
+)
+def test_flags_that_do_not_fit_are_one_line(words, says):
+    assert in_process.command_line(*words).startswith(f"error: {says}")
 
 
 def test_the_run_of_a_config_takes_its_runtime_and_refuses_another(workdir, photos, tmp_path):

@@ -168,7 +168,8 @@ def test_the_legend_names_what_is_there_with_its_share():
     half = (CITYSCAPES.palette[[0, 10]].astype(int) + 255) // 2
     np.testing.assert_allclose(drawn[[10, 10], [10, 500]], half, atol=1)
     below = drawn[256:].reshape(-1, 3)
-    shown = [bool((below == color).all(-1).any()) for color in CITYSCAPES.palette]
-    assert np.flatnonzero(shown).tolist() == [0, 10], "the classes that the picture has"
+    counts = [int((below == color).all(-1).sum()) for color in CITYSCAPES.palette]
+    shown = [k for k, count in enumerate(counts) if count > 100]  # text has some greys of classes
+    assert shown == [0, 10], "the classes that the picture has"
     small = legend.overlay(image, classes, CITYSCAPES.palette, ["x" * 300] * 19)
     assert small.shape[1] == 512, "a name that is too long is cut at the edge"

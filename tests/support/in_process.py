@@ -9,9 +9,11 @@ import shutil
 import jax
 import numpy as np
 import tiny
+from absl.testing import flagsaver
 from jax.experimental.compilation_cache import compilation_cache
 from toy_classifier import TwoHeads
 
+from dajax.cli import command
 from dajax.engine import checkpoint, stages
 from dajax.recipes import can
 
@@ -92,6 +94,17 @@ def run(config, workdir, mode="train"):
         }
     )
     stages.run(config, workdir, mode)
+
+
+def command_line(*words):
+    """Runs `run.py WORDS`; its exit status, or the line that it ends with."""
+    with flagsaver.flagsaver():
+        try:
+            command._parse_flags(["run.py", *words])
+            command.main(None)
+        except SystemExit as end:
+            return end.code
+    return 0
 
 
 def states(directory):

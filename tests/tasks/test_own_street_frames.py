@@ -72,7 +72,13 @@ def test_a_run_without_any_target_labels_trains_and_says_that_nothing_is_measure
     config = own_folders.few_steps(get_config(recipe, argument(*folders[:2])))
     in_process.run(config, tmp_path / "run")
     assert all(set(found) == {"step"} for found in results_of(tmp_path / "run").values())
-    assert "own has no labels, so there is nothing to measure on" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "own has no labels, so there is nothing to measure on" in said
+    images, out = folders[1] / "images", f"{tmp_path / 'run'}-predictions"
+    words = f"--mode=predict --workdir={tmp_path / 'run'} --images={images} --out={out}"
+    assert said.rstrip().endswith(words)
+    assert in_process.command_line(*words.split()) == 0
+    assert len(list((tmp_path / "run-predictions" / "labelIds").rglob("*.png"))) == 2
 
 
 # Of VGG-16, whose sixteen layers take a minute, the recipe that reads most of a network.

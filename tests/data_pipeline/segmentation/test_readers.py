@@ -16,10 +16,11 @@ from data_pipeline.segmentation.labels import (
     CITYSCAPES,
     CITYSCAPES_16,
     GTA5,
+    SYNSCAPES,
     SYNTHIA,
     SYNTHIA_CLAN,
 )
-from data_pipeline.segmentation.readers import read_domain
+from data_pipeline.segmentation.readers import read_domain, read_space
 from data_pipeline.segmentation.train_ids import check_first_labels
 
 IDS = np.array([[7, 8, 11, 0], [23, 26, 33, 3], [7, 7, 21, 1]])
@@ -134,6 +135,20 @@ def test_synthia_gives_channel_0_of_16_bit_png_exactly(tmp_path):
     for name, space in (("synthia", SYNTHIA), ("synthia_clan", SYNTHIA_CLAN)):
         found = read_domain(config_of("synthia", tmp_path, space=name))
         np.testing.assert_array_equal(found.read_label(0), space.lut[pixels[:, :, 0]])
+
+
+def test_classes_are_known_without_images():
+    for config, space in (
+        ({"dataset": "gta5"}, GTA5),
+        ({"dataset": "scenes_source"}, GTA5),
+        ({"dataset": "scenes_target"}, CITYSCAPES),
+        ({"dataset": "cityscapes", "space": "cityscapes"}, CITYSCAPES),
+        ({"dataset": "synthia", "space": "synthia_clan"}, SYNTHIA_CLAN),
+        ({"dataset": "synscapes"}, SYNSCAPES),
+    ):
+        assert read_space(config) is space
+    with pytest.raises(DataError, match="unknown segmentation data set 'kitti'"):
+        read_space({"dataset": "kitti"})
 
 
 def test_synthia_ids_of_clans_golden_picture_survive_the_file(golden, tmp_path):

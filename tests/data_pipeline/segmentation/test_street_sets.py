@@ -13,7 +13,7 @@ from data_pipeline.check.start_checks import segmentation_problems
 from data_pipeline.errors import DataError
 from data_pipeline.segmentation import street_sets
 from data_pipeline.segmentation.labels import CITYSCAPES, CITYSCAPES_16, IGNORED
-from data_pipeline.segmentation.readers import read_domain
+from data_pipeline.segmentation.readers import read_domain, read_space
 
 IDS = np.array([[7, 8, 11, 0], [23, 26, 33, 3], [24, 21, 19, 1]])  # of Cityscapes
 TRAIN_IDS = np.array([[0, 1, 2, 255], [10, 13, 18, 255], [11, 8, 6, 255]])
@@ -117,6 +117,8 @@ def test_a_street_set_is_read_over_the_classes_of_cityscapes(name, tmp_path):
         assert found.read_label(i).shape == found.read_image(i).shape[:2]
     fewer = read(name, tmp_path, split, "cityscapes_16")
     assert fewer.class_names == CITYSCAPES_16.class_names
+    for images, space in ((found, "cityscapes"), (fewer, "cityscapes_16")):
+        assert read_space({"dataset": name, "space": space}) == images.space, "without its files"
     lines, is_ok = check_data.check(
         [("target", config_of(name, tmp_path, split))], lambda done, total: None
     )
