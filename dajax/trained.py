@@ -249,7 +249,10 @@ def open_workdir(workdir, stage=None):
         )
     begun = [name for name in config.stages if checkpoint.steps(workdir / name / "checkpoints")]
     if not begun:
-        raise UserError(f"{workdir}: no stage has a checkpoint yet")
+        raise UserError(
+            f"{workdir}: no stage has a checkpoint yet; train it first, run.py with this --workdir"
+            " and its --config"
+        )
     stage = stage or begun[-1]
     if stage not in begun:
         raise UserError(

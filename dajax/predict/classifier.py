@@ -63,7 +63,8 @@ class ClassifierOutput:
         for picture, row in zip(pictures, probabilities, strict=True):
             record = {
                 "class": self._trained.class_names[int(row.argmax())],
-                "probabilities": [round(float(x), _DIGITS) for x in row],
+                # one string: a list of numbers takes ten times its memory
+                "probabilities": " ".join(f"{x:.{_DIGITS}f}" for x in row),
             }
             if self._folders is not None:
                 before = self._out.records.get(picture.file, {}).get("sorted")
@@ -81,8 +82,7 @@ class ClassifierOutput:
         rows = csv.writer(text, lineterminator="\n")
         rows.writerow(["file", "class", *self._trained.class_names])
         for record in records:
-            figures = (f"{x:.{_DIGITS}f}" for x in record["probabilities"])
-            rows.writerow([record["file"], record["class"], *figures])
+            rows.writerow([record["file"], record["class"], *record["probabilities"].split()])
         # a file name may hold bytes that are no UTF-8
         self._out.write(CSV, text.getvalue().encode(errors="surrogateescape"))
         counts = {name: 0 for name in self._trained.class_names}

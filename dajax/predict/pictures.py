@@ -88,9 +88,13 @@ class Listing:
         where two files differ in nothing else.
         """
         relative = {path: os.path.relpath(path, self.root) for path in self.files}
-        stems = collections.Counter(os.path.splitext(name)[0] for name in relative.values())
-        plain = {path: os.path.splitext(name)[0] for path, name in relative.items()}
-        return {path: x if stems[x] == 1 else relative[path] for path, x in plain.items()}
+        names = {path: os.path.splitext(name)[0] for path, name in relative.items()}
+        # again, for "a.jpg" beside "a.png" and "a.jpg.png"
+        while len(counts := collections.Counter(names.values())) < len(names):
+            names = {
+                path: name if counts[name] == 1 else relative[path] for path, name in names.items()
+            }
+        return names
 
     def pictures(self, broken):
         """Every picture in order, frames of videos one by one.

@@ -1,6 +1,8 @@
 """`--mode=predict` with a classifier: a finished tiny run, its evaluation images as files."""
 
+import copy
 import csv
+import functools
 import json
 import pathlib
 
@@ -12,21 +14,41 @@ from PIL import Image
 import dajax
 from dajax.cli import predict as command
 from dajax.errors import UserError
+from dajax.predict import run
 from dajax.predict.out_folder import OutFolder
 from dajax.predict.run import predict
 from data_pipeline.digits import sets as digits
 from data_pipeline.errors import DataError
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def workdir(tiny_run):
     return tiny_run[0]
 
 
+@pytest.fixture(scope="module")
+def trained(workdir):
+    """What dajax.load gives; leave it as it is."""
+    return dajax.load(workdir)
+
+
+@pytest.fixture(scope="module")
+def target():
+    return digits.target()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def opened_once():
+    """The checkpoint is read once for all tests, since that is half of what they take."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run, "open_workdir", functools.cache(run.open_workdir))
+        yield
+
+
 @pytest.fixture
-def photos(tmp_path):
+def photos(target, tmp_path):
     """Ten handwritten digits, in two subfolders."""
-    target, root = digits.target(), tmp_path / "photos"
+    root = tmp_path / "photos"
     for i in range(10):
         path = root / "ab"[i % 2] / f"{i}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -42,8 +64,8 @@ def rows(out):
     return found
 
 
-def test_predictions_are_those_of_the_evaluation(workdir, tmp_path):
-    target, root = digits.target(), tmp_path / "images"
+def test_predictions_are_those_of_the_evaluation(workdir, trained, target, tmp_path):
+    root = tmp_path / "images"
     root.mkdir()
     for i, image in enumerate(target.images):
         Image.fromarray(image[..., 0]).save(root / f"{i:04d}.png", compress_level=0)
@@ -52,7 +74,7 @@ def test_predictions_are_those_of_the_evaluation(workdir, tmp_path):
     assert [row[0] for row in found] == [f"{i:04d}.png" for i in range(len(target.images))]
     confusion = np.zeros((10, 10), int)
     np.add.at(confusion, (target.labels, [int(row[1]) for row in found]), 1)
-    np.testing.assert_array_equal(confusion, dajax.load(workdir).results["confusion"])
+    np.testing.assert_array_equal(confusion, trained.results["confusion"])
     probabilities = np.array([row[2:] for row in found], float)
     np.testing.assert_allclose(probabilities.sum(1), 1, atol=1e-5)  # six digits each
     assert [str(k) for k in probabilities.argmax(1)] == [row[1] for row in found]
@@ -72,10 +94,12 @@ def test_broken_files_are_listed_and_all_others_done(workdir, photos, tmp_path, 
     )
 
 
-def test_a_run_that_was_ended_goes_on_to_the_same_files(workdir, photos, tmp_path, monkeypatch):
+def test_a_run_that_was_ended_goes_on_to_the_same_files(
+    workdir, trained, photos, tmp_path, monkeypatch
+):
     """It ends in its second batch, whose files are there and are not yet written down."""
     predict(workdir, photos, tmp_path / "whole", folders="copy")
-    runtime, add = dajax.load(workdir).config.runtime, OutFolder.add
+    runtime, add = copy.deepcopy(trained.config.runtime), OutFolder.add
     runtime.eval_batch_size = 4
 
     def add_first(self, records):
@@ -154,12 +178,14 @@ def test_what_a_classifier_does_not_use_is_an_error(workdir, photos, tmp_path):
         )
     with pytest.raises(UserError, match="is no workdir of dajax"):
         predict(tmp_path, photos, tmp_path / "out")
+    (tmp_path / "config.json").write_text((workdir / "config.json").read_text())
+    with pytest.raises(UserError, match="no stage has a checkpoint yet; train it first"):
+        predict(tmp_path, photos, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
-def test_load_takes_arrays_paths_and_pil_images(workdir, photos):
-    trained, image = dajax.load(workdir), digits.target().images[4]
-    path = photos / "a" / "4.png"
+def test_load_takes_arrays_paths_and_pil_images(trained, target, photos):
+    image, path = target.images[4], photos / "a" / "4.png"
     given = [image, path, str(path), Image.open(path), Image.open(path).convert("RGB")]
     logits = trained.logits(given)
     assert logits.shape == (5, 10)
@@ -180,9 +206,9 @@ def test_load_takes_arrays_paths_and_pil_images(workdir, photos):
         ("nowhere.png", "nowhere.png: no such file"),
     ],
 )
-def test_what_is_no_picture_is_one_line(workdir, image, says):
+def test_what_is_no_picture_is_one_line(trained, image, says):
     with pytest.raises(DataError, match=says):
-        dajax.load(workdir).predict([image])
+        trained.predict([image])
 
 
 def test_the_command_line_predicts_with_a_workdir_alone(workdir, photos, tmp_path, capsys):
@@ -209,14 +235,15 @@ def test_flags_that_do_not_fit_are_one_line(words, says):
     assert in_process.command_line(*words).startswith(f"error: {says}")
 
 
-def test_the_run_of_a_config_takes_its_runtime_and_refuses_another(workdir, photos, tmp_path):
+def test_the_run_of_a_config_takes_its_runtime_and_refuses_another(
+    workdir, trained, photos, tmp_path
+):
     stored = json.loads((workdir / "config.json").read_text())
-    config = dajax.load(workdir).config
+    config = copy.deepcopy(trained.config)
     flags = dict(stage=None, window=None, folders=None)
     out = str(tmp_path / "out")
     assert command.run(config, workdir, images=str(photos), out=out, **flags)
-    with config.unlocked():
-        config.seed = 5
+    config.seed = 5
     with pytest.raises(UserError, match="was begun with another config: seed="):
         command.run(config, workdir, images=str(photos), out=out, **flags)
     assert json.loads((workdir / "config.json").read_text()) == stored

@@ -56,11 +56,13 @@ def test_a_pattern_and_a_single_picture(photos, tmp_path):
 
 
 def test_two_files_that_differ_in_their_ending_keep_it(photos, tmp_path):
-    Image.new("RGB", (8, 6)).save(photos / "a.bmp")
+    for name in ("a.bmp", "a.png.bmp"):
+        Image.new("RGB", (8, 6)).save(photos / name)
     names = list_pictures(str(photos), tmp_path / "out").names()
     assert {pathlib.Path(x).name: y for x, y in names.items()} == {
         "a.bmp": "a.bmp",
         "a.png": "a.png",
+        "a.png.bmp": "a.png.bmp",
         "b.JPG": "b",
         "c.webp": "trip/c",
     }
