@@ -7,6 +7,7 @@ from dajax.ops.pictures import colored
 
 OPACITY = 0.5  # of the colours over the picture, ours
 WIDTHS = (512, 2048)  # pixels, ours: a scene of 128 would be a stamp, a panorama of 20,000 a burden
+_TALLEST = 8192  # pixels, ours: a strip one pixel wide would become millions of rows
 _TEXT_OF_WIDTH = 1 / 55  # height of the text over the width of the picture, ours
 _TEXT_SIZES = (13, 26)  # pixels: from readable to not larger than need be
 _SMALLEST_SHARE = 0.0005  # of the pixels: below, a class rounds to 0.0 %, and is left out
@@ -22,16 +23,17 @@ def overlay(image, classes, palette, class_names):
       class_names: K names.
 
     Returns:
-      uint8 [h, w, 3], as wide as WIDTHS allow.
+      uint8 [h, w, 3], as wide as WIDTHS allow; a picture that would be too tall is narrower.
     """
-    width = min(max(image.shape[1], WIDTHS[0]), WIDTHS[1])
-    size = width, max(round(image.shape[0] * width / image.shape[1]), 1)
+    height, width = image.shape[:2]
+    scale = min(min(max(width, WIDTHS[0]), WIDTHS[1]) / width, _TALLEST / height)
+    size = max(round(width * scale), 1), max(round(height * scale), 1)
     picture = Image.fromarray(image).resize(size, Image.Resampling.BILINEAR)
     shown = Image.fromarray(classes).resize(size, Image.Resampling.NEAREST)
     colors = Image.fromarray(colored(np.asarray(shown), palette))
     blended = np.asarray(Image.blend(picture, colors, OPACITY))
     shares = np.bincount(classes.ravel(), minlength=len(class_names)) / classes.size
-    return np.concatenate([blended, legend(width, shares, palette, class_names)])
+    return np.concatenate([blended, legend(size[0], shares, palette, class_names)])
 
 
 def legend(width, shares, palette, class_names):

@@ -171,5 +171,8 @@ def test_the_legend_names_what_is_there_with_its_share():
     counts = [int((below == color).all(-1).sum()) for color in CITYSCAPES.palette]
     shown = [k for k, count in enumerate(counts) if count > 100]  # text has some greys of classes
     assert shown == [0, 10], "the classes that the picture has"
+    strip = np.zeros((9000, 2), np.uint8)
+    tall = legend.overlay(np.stack([strip] * 3, -1), strip, CITYSCAPES.palette, ["road"] * 19)
+    assert tall.shape[0] < 9000
     small = legend.overlay(image, classes, CITYSCAPES.palette, ["x" * 300] * 19)
     assert small.shape[1] == 512, "a name that is too long is cut at the edge"
