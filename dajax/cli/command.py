@@ -1,6 +1,7 @@
 """The flags of run.py and of the command `dajax`, and what each mode does."""
 
 import os
+import pathlib
 import shlex
 import signal
 import sys
@@ -29,10 +30,20 @@ _TASKS = flags.DEFINE_string(
 _MODE = flags.DEFINE_enum(
     "mode",
     "train",
-    ["train", "eval", "check_data", "show"],
-    "train (and resume), evaluate the newest checkpoints, read every file of the data, or show the"
-    " settings of the recipe",
+    ["train", "eval", "check_data", "show", "export"],
+    "train (and resume), evaluate the newest checkpoints, read every file of the data, show the"
+    " settings of the recipe, or export a trained network of the --workdir",
 )
+_FORMAT = flags.DEFINE_enum(
+    "format",
+    None,
+    ["stablehlo", "onnx", "savedmodel", "safetensors"],
+    "of --mode=export: what is written",
+)
+_OUT = flags.DEFINE_string("out", None, "of --mode=export: the new file, of savedmodel the folder")
+_STAGE = flags.DEFINE_string("stage", None, "of --mode=export: the last one by default")
+# {mode: the flags that it alone takes, with what each needs; None: may be left out}
+_OF_MODE = {"export": {"format": "stablehlo", "out": "PATH", "stage": None}}
 _DEBUG = flags.DEFINE_bool(
     "debug",
     False,
@@ -50,11 +61,15 @@ def _parse_flags(argv):
             raise flags.Error(
                 f"unexpected argument '{rest[1]}'; overrides are written --config.key=value"
             )
-        if _CONFIG.value is None:
-            raise flags.Error("--config is missing, for example --config=configs/can.py")
+        _check_flags_of_modes()
+        # a workdir says itself what it was begun with
+        is_optional = _MODE.value in _OF_MODE and _WORKDIR.value
+        if _CONFIG.value is None and not is_optional:
+            workdir = ", or --workdir=DIR of a run" if _MODE.value in _OF_MODE else ""
+            raise flags.Error(f"--config is missing, for example --config=configs/can.py{workdir}")
         # a file that could not be read complains here, at the first use
         getattr(_CONFIG.value, "stages", None)
-        if not isinstance(_CONFIG.value, ConfigDict):
+        if _CONFIG.value is not None and not isinstance(_CONFIG.value, ConfigDict):
             raise flags.Error(
                 "--config: get_config of that file gives no ConfigDict; see configs/base/common.py"
             )
@@ -71,6 +86,18 @@ def _parse_flags(argv):
             " it, --debug shows where",
         )
     return rest
+
+
+def _check_flags_of_modes():
+    """Raises flags.Error where flags of _OF_MODE are missing, or given to another mode."""
+    own = _OF_MODE.get(_MODE.value, {})
+    for name, example in own.items():
+        if example is not None and not flags.FLAGS[name].value:
+            raise flags.Error(f"--mode={_MODE.value} needs --{name}={example}; it is missing")
+    for mode, names in _OF_MODE.items():
+        for name in names.keys() - own.keys():
+            if flags.FLAGS[name].value is not None:
+                raise flags.Error(f"--{name} is for --mode={mode}; leave it out")
 
 
 def _is_sweep():
@@ -114,11 +141,15 @@ def _run(config, workdir):
             f"JAX does not take a variable of the environment: {error}; correct or unset it"
         ) from error
 
-    from dajax.cli import check_data
+    from dajax.cli import check_data, export
     from dajax.engine import stage_checks, stages
 
     # Orbax logs its housekeeping, and whole stack traces of errors that it also raises
     logging.set_verbosity(logging.FATAL)
+    if _MODE.value == "export":
+        values = {name: flags.FLAGS[name].value for name in _OF_MODE["export"]}
+        export.run(config, pathlib.Path(workdir), **values)
+        return
     stage_checks.check_before_data(config)
     # a CPU passes for as many devices as asked; other platforms have what they have
     if config.runtime.devices > 1:
@@ -151,7 +182,8 @@ def run():
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")
     try:
-        for flag in (_CONFIG, _WORKDIR, _SEEDS, _TASKS, _MODE, _DEBUG):  # what --help shows
+        own = (_CONFIG, _WORKDIR, _SEEDS, _TASKS, _MODE, _FORMAT, _OUT, _STAGE, _DEBUG)
+        for flag in own:  # what --help shows
             flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[flag.name])
         sys.argv[1:] = recipe.with_paths(sys.argv[1:])
         app.run(main, flags_parser=_parse_flags)
