@@ -34,11 +34,10 @@ _MODE = flags.DEFINE_enum(
     "train (and resume), evaluate the newest checkpoints, read every file of the data, show the"
     " settings of the recipe, or export a trained network of the --workdir",
 )
+# The keys of dajax.export.formats, which imports jax.
+_FORMAT_NAMES = ("stablehlo", "onnx", "savedmodel", "safetensors")
 _FORMAT = flags.DEFINE_enum(
-    "format",
-    None,
-    ["stablehlo", "onnx", "savedmodel", "safetensors"],
-    "of --mode=export: what is written",
+    "format", None, _FORMAT_NAMES, "of --mode=export: what kind of file is written"
 )
 _OUT = flags.DEFINE_string("out", None, "of --mode=export: the new file, of savedmodel the folder")
 _STAGE = flags.DEFINE_string("stage", None, "of --mode=export: the last one by default")
