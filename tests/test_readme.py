@@ -100,6 +100,11 @@ def test_recipes_can_be_read(words, tmp_path):
     words = words[1 if words[0] == "dajax" else 2 :]
     overrides = recipe.overrides_in(words)
     given = dict(word[2:].split("=", 1) for word in words if word not in overrides)
+    if given.get("mode") == "export":
+        needed, known = {"format", "out"}, {"mode", "format", "out", "stage", "config", "workdir"}
+        assert needed <= given.keys() <= known and {"config", "workdir"} & given.keys()
+        assert given["format"] in command_line._FORMAT_NAMES
+        return
     assert given.keys() <= {"config", "mode", "seeds", "tasks", "workdir"}
     modes = flags.FLAGS["mode"].parser.enum_values
     assert command_line and given.get("mode", "train") in modes

@@ -2,10 +2,10 @@
 
 import jax
 
-import dajax
 from dajax import console
 from dajax.engine import config_check, locations
 from dajax.export import formats, parity
+from dajax.trained import open_workdir
 
 
 def run(config, workdir, *, format, out, stage):
@@ -25,7 +25,7 @@ def run(config, workdir, *, format, out, stage):
         config_check.check_config(config, workdir)
     # float32 as it is, which GPUs round in products, and no device that a training run may hold
     jax.config.update("jax_platforms", "cpu")
-    trained = dajax.load(workdir, stage)
+    trained = open_workdir(workdir, stage)
     console.say(
         f"{workdir}: stage {trained.stage}, step {trained.step}, {len(trained.class_names)} classes"
     )
