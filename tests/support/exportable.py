@@ -41,6 +41,7 @@ def make(workdir, task):
         config.data.transforms.evaluation.size = (16, 24)
         config.model.aspp_rates = (1,)
         config.model.aspp_branches = 1
+    config[stage].teacher.momentum, config[stage].predict_with = 0.0, "student"
     config_check.check_config(config, workdir)
     shape = [*(12, 12), channels]
     described = {"class_names": names, "image_shape": shape}
