@@ -30,7 +30,6 @@ METHOD_PAGES = sorted((DOCS / "methods").glob("*.md"))
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
 # Programs that are not of this repository, which a page may show.
 FOREIGN = {"git", "cd", "tfds", "sha256sum", "ruff", "mkdocs", "pre-commit", "nvidia-smi"}
-OF_PREDICT = {"mode", "workdir", *(flag.name for flag in command_line._OF_PREDICT)}
 
 
 def name_of(path):
@@ -105,9 +104,13 @@ def test_recipes_can_be_read(words, tmp_path):
     given = dict(word[2:].split("=", 1) for word in words if word not in overrides)
     modes = flags.FLAGS["mode"].parser.enum_values
     assert command_line and given.get("mode", "train") in modes
-    if given.get("mode") == "predict":
-        assert {"mode", "workdir", "images", "out"} <= given.keys() <= OF_PREDICT
-        assert given.get("folders", "copy") in flags.FLAGS["folders"].parser.enum_values
+    own = command_line._OF_MODE.get(given.get("mode"))
+    if own:
+        needed = {name for name, example in own.items() if example is not None}
+        known = {"mode", "config", "workdir", *own}
+        assert needed <= given.keys() <= known and {"config", "workdir"} & given.keys()
+        for name in ("folders", "format"):
+            assert given.get(name) in (None, *flags.FLAGS[name].parser.enum_values)
         return
     assert given.keys() <= {"config", "mode", "seeds", "tasks", "workdir"}
     config = recipe.read(given["config"], overrides)

@@ -30,16 +30,12 @@ _TASKS = flags.DEFINE_string(
 _MODE = flags.DEFINE_enum(
     "mode",
     "train",
-    ["train", "eval", "check_data", "show", "predict"],
+    ["train", "eval", "check_data", "show", "predict", "export"],
     "train (and resume), evaluate the newest checkpoints, read every file of the data, show the"
-    " settings of the recipe, or predict pictures with what the --workdir holds",
+    " settings of the recipe; predict pictures, or export a network, with what the --workdir holds",
 )
 _IMAGES = flags.DEFINE_string(
     "images", None, "of --mode=predict: a folder of pictures, a pattern in quotes, or a video"
-)
-_OUT = flags.DEFINE_string("out", None, "of --mode=predict: the folder for the predictions")
-_STAGE = flags.DEFINE_string(
-    "stage", None, "of --mode=predict: the stage that predicts; the last one by default"
 )
 _WINDOW = flags.DEFINE_string(
     "window",
@@ -53,13 +49,36 @@ _FOLDERS = flags.DEFINE_enum(
     ["copy", "link"],
     "of --mode=predict, classification: copies or links the pictures into a folder for each class",
 )
-_OF_PREDICT = (_IMAGES, _OUT, _STAGE, _WINDOW, _FOLDERS)
+# The keys of dajax.export.formats, which imports jax.
+_FORMAT_NAMES = ("stablehlo", "onnx", "savedmodel", "safetensors")
+_FORMAT = flags.DEFINE_enum(
+    "format", None, _FORMAT_NAMES, "of --mode=export: what kind of file is written"
+)
+_OUT = flags.DEFINE_string(
+    "out",
+    None,
+    "of --mode=predict: the folder for the predictions; of --mode=export: the new file, of"
+    " savedmodel the folder",
+)
+_STAGE = flags.DEFINE_string(
+    "stage", None, "of --mode=predict and --mode=export: the stage; the last one by default"
+)
+# {mode: the flags that only such modes take, with what each needs; None: may be left out}
+_OF_MODE = {
+    "predict": {
+        "images": "FOLDER",
+        "out": "FOLDER",
+        "stage": None,
+        "window": None,
+        "folders": None,
+    },
+    "export": {"format": "stablehlo", "out": "PATH", "stage": None},
+}
 _DEBUG = flags.DEFINE_bool(
     "debug",
     False,
     "show the traceback of whatever ends the run, above the line that says what it was",
 )
-_ALWAYS = (_CONFIG, _WORKDIR, _SEEDS, _TASKS, _MODE, _DEBUG)
 
 
 def _parse_flags(argv):
@@ -72,11 +91,11 @@ def _parse_flags(argv):
             raise flags.Error(
                 f"unexpected argument '{rest[1]}'; overrides are written --config.key=value"
             )
-        _check_predict()
+        _check_flags_of_modes()
         # a workdir says itself what it was begun with
-        is_optional = _MODE.value == "predict" and _WORKDIR.value
+        is_optional = _MODE.value in _OF_MODE and _WORKDIR.value
         if _CONFIG.value is None and not is_optional:
-            workdir = ", or --workdir=DIR of a run" if _MODE.value == "predict" else ""
+            workdir = ", or --workdir=DIR of a run" if _MODE.value in _OF_MODE else ""
             raise flags.Error(f"--config is missing, for example --config=configs/can.py{workdir}")
         # a file that could not be read complains here, at the first use
         getattr(_CONFIG.value, "stages", None)
@@ -99,16 +118,16 @@ def _parse_flags(argv):
     return rest
 
 
-def _check_predict():
-    """Raises flags.Error where its flags are missing, or given to another mode."""
-    if _MODE.value == "predict":
-        for flag, what in ((_IMAGES, "FOLDER"), (_OUT, "FOLDER")):
-            if not flag.value:
-                raise flags.Error(f"--mode=predict needs --{flag.name}={what}; it is missing")
-        return
-    for flag in _OF_PREDICT:
-        if flag.value is not None:
-            raise flags.Error(f"--{flag.name} is for --mode=predict; leave it out")
+def _check_flags_of_modes():
+    """Raises flags.Error where flags of _OF_MODE are missing, or given to another mode."""
+    own = _OF_MODE.get(_MODE.value, {})
+    for name, example in own.items():
+        if example is not None and not flags.FLAGS[name].value:
+            raise flags.Error(f"--mode={_MODE.value} needs --{name}={example}; it is missing")
+    for name in {name for names in _OF_MODE.values() for name in names} - own.keys():
+        if flags.FLAGS[name].value is not None:
+            modes = " or ".join(f"--mode={mode}" for mode in _OF_MODE if name in _OF_MODE[mode])
+            raise flags.Error(f"--{name} is for {modes}; leave it out")
 
 
 def _is_sweep():
@@ -131,9 +150,10 @@ def main(_):
             _run(config, workdir)
     except StopRequested as stop:
         where = sys.stderr if stop.signal == signal.SIGPIPE else sys.stdout
+        saved = _OUT.value if _MODE.value == "predict" else workdir
         again = f"to continue, run the same command again:\n  {shlex.join(sys.orig_argv)}"
         print(
-            f"stopped; everything so far is saved under {_OUT.value or workdir}; {again}",
+            f"stopped; everything so far is saved under {saved}; {again}",
             file=where,
             flush=True,
         )
@@ -154,16 +174,20 @@ def _run(config, workdir):
             f"JAX does not take a variable of the environment: {error}; correct or unset it"
         ) from error
 
-    from dajax.cli import check_data, predict
+    from dajax.cli import check_data, export, predict
     from dajax.engine import stage_checks, stages
 
     # Orbax logs its housekeeping, and whole stack traces of errors that it also raises
     logging.set_verbosity(logging.FATAL)
     if config is not None:
         stage_checks.check_before_data(config)
-    if _MODE.value == "predict":
-        values = {flag.name: flag.value for flag in _OF_PREDICT}
-        sys.exit(0 if predict.run(config, pathlib.Path(workdir), **values) else 1)
+    if _MODE.value in _OF_MODE:
+        values = {name: flags.FLAGS[name].value for name in _OF_MODE[_MODE.value]}
+        if _MODE.value == "export":
+            export.run(config, pathlib.Path(workdir), **values)
+        elif not predict.run(config, pathlib.Path(workdir), **values):
+            sys.exit(1)
+        return
     # a CPU passes for as many devices as asked; other platforms have what they have
     if config.runtime.devices > 1:
         jax.config.update("jax_num_cpu_devices", config.runtime.devices)
@@ -195,7 +219,8 @@ def run():
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")
     try:
-        for flag in (*_ALWAYS, *_OF_PREDICT):  # what --help shows
+        own = (_CONFIG, _WORKDIR, _SEEDS, _TASKS, _MODE, _IMAGES, _WINDOW, _FOLDERS, _FORMAT, _OUT)
+        for flag in (*own, _STAGE, _DEBUG):  # what --help shows
             flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[flag.name])
         sys.argv[1:] = recipe.with_paths(sys.argv[1:])
         app.run(main, flags_parser=_parse_flags)

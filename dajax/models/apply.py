@@ -93,15 +93,22 @@ def prediction_scores(model, params, output, *, aggregation_alpha):
     return aggregate(probabilities, metric="negative_kl", alpha=aggregation_alpha, contrast=False)
 
 
-def predict_scores(model, variables, images, *, norm_set, aggregation_alpha=0.0):
-    """`prediction_scores` of images float32 [N, H, W, 3], with running statistics.
+def forward(model, variables, images, norm_set):
+    """The network's output for images float32 [N, H, W, C], with running statistics.
 
     Args:
       variables: {"params", "batch_stats"}, each by network name.
+      norm_set: which set of normalisation parameters and statistics.
     """
     own = {name: tree[model.network] for name, tree in variables.items()}
-    output = model.apply(own, images, Mode(train=False, norm_set=norm_set))
-    return prediction_scores(model, own["params"], output, aggregation_alpha=aggregation_alpha)
+    return model.apply(own, images, Mode(train=False, norm_set=norm_set))
+
+
+def predict_scores(model, variables, images, *, norm_set, aggregation_alpha=0.0):
+    """`prediction_scores` of images float32 [N, H, W, 3]; arguments as `forward`."""
+    output = forward(model, variables, images, norm_set)
+    params = variables["params"][model.network]
+    return prediction_scores(model, params, output, aggregation_alpha=aggregation_alpha)
 
 
 def init_discriminator(rng, *, num_classes, width):
@@ -175,14 +182,10 @@ def apply_head(
 
 @functools.lru_cache(maxsize=32)
 def _compiled(model, norm_set, devices):
-    def forward(variables, images):
-        return model.apply(
-            {name: tree[model.network] for name, tree in variables.items()},
-            images,
-            Mode(train=False, norm_set=norm_set),
-        )
+    def run(variables, images):
+        return forward(model, variables, images, norm_set)
 
-    return parallel.compile_map(forward, devices)
+    return parallel.compile_map(run, devices)
 
 
 def inference(model, norm_set, devices=None):

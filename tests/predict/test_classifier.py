@@ -227,7 +227,7 @@ def test_the_command_line_predicts_with_a_workdir_alone(workdir, photos, tmp_pat
         (["--mode=predict", "--images=x", "--workdir=w"], "--mode=predict needs --out=FOLDER; it"),
         (["--mode=predict", "--out=x", "--workdir=w"], "--mode=predict needs --images=FOLDER; it"),
         (["--mode=predict", "--images=x", "--out=x"], "--config is missing, for example"),
-        (["--config=configs/can.py", "--out=x"], "--out is for --mode=predict; leave it out"),
+        (["--config=configs/can.py", "--out=x"], "--out is for --mode=predict or --mode=export;"),
         (["--config=configs/can.py", "--folders=move"], "flag --folders=move: value should be one"),
     ],
 )
