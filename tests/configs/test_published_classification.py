@@ -326,3 +326,25 @@ def test_a_folder_with_weights_has_the_settings_of_office_31():
         assert folder[name] == office[name] and folder.model == office.model, name
     tfds = recipes.get_config("can", "tfds,weights=FILE.pth,source=a,target=b")
     assert tfds.model == recipes.get_config("can", FOLDER).model
+
+
+@pytest.mark.parametrize("argument", [A2W, VISDA, FOLDER, HOME])
+def test_what_is_ours_in_can_is_off_where_a_network_is_pretrained(argument):
+    """The published figures are of the network itself, which aligns in every loop."""
+    stage = recipes.get_config("can", argument).can
+    assert stage.teacher.momentum == 0.0 and stage.predict_with == "student"
+    assert not stage.clustering.drop_contradicted and stage.clustering.min_agreement == 0.0
+
+
+@pytest.mark.parametrize("recipe", ["can", "mscan", "compare_cls"])
+def test_from_random_weights_cans_rows_are_held_back_and_averaged(recipe):
+    """Folders more carefully than the digits, for their loops are shorter (docs/methods/can.md)."""
+    folder = f"folder,root=DIR,source=A{'+B' if recipe == 'mscan' else ''},target=C"
+    for argument, bar, rate in ((None, 0.7, 0.01), (folder, 0.8, 0.003)):
+        config = recipes.get_config(recipe, argument)
+        rows = [config[name] for name in config.stages if config[name].method in ("can", "mscan")]
+        assert len(rows) in (1, 3)
+        for row in rows:
+            assert row.clustering.min_agreement == bar and row.optimizer.lr == rate
+            assert row.clustering.drop_contradicted and row.predict_with == "teacher"
+            assert row.teacher.momentum == 0.99
