@@ -13,15 +13,19 @@ import tiny
 from PIL import Image
 
 
-def fails_with_one_line(*flags, workdir, says, code=1):
-    """Runs, expects a failure, and that its last line says all of `says`, without a stack trace."""
-    result = tiny.run(workdir, *flags, check=False)
-    assert result.returncode == code, result.stdout + result.stderr
+def fails_with_one_line(result, says):
+    """A run has failed, and its last line says all of `says`, without a stack trace."""
+    assert result.returncode == 1, result.stdout + result.stderr
     assert "Traceback" not in result.stdout + result.stderr
     line = result.stderr.strip().splitlines()[-1]
     assert line.startswith("error: "), result.stderr
     for part in says:
         assert part in line, line
+
+
+def run_here(workdir, *flags):
+    """A tiny run within this process: what is said and written does not depend on which it is."""
+    return in_process.process(tiny.words(workdir, *flags))
 
 
 @pytest.fixture(scope="module")
@@ -56,27 +60,14 @@ def folder_flags(root, source="shop", target="desk"):
     )
 
 
-def run_folder(workdir, *flags, check=True):
+def run_folder(workdir, *flags):
     """Without the digits' settings of tiny.TINY."""
-    result = subprocess.run(
-        [
-            sys.executable,
-            "run.py",
-            f"--workdir={workdir}",
-            *flags,
-            f"--config.runtime.compilation_cache={tiny.CACHE}",
-        ],
-        cwd=tiny.ROOT,
-        env=tiny.environment(),
-        capture_output=True,
-        text=True,
-    )
-    assert not check or result.returncode == 0, result.stdout + result.stderr
-    return result
+    cache = f"--config.runtime.compilation_cache={tiny.CACHE}"
+    return in_process.process([f"--workdir={workdir}", *flags, cache])
 
 
 def test_a_folder_of_photos_runs_to_its_table(photos, tmp_path):
-    result = run_folder(tmp_path / "run", *folder_flags(photos))
+    result = in_process.checked(run_folder(tmp_path / "run", *folder_flags(photos)))
     assert "source: shop, 36 images (bag 12, cup 12, pen 12)" in result.stdout
     assert "labels for evaluation only" in result.stdout
     stages = json.loads((tmp_path / "run" / "results.json").read_text())["stages"]
@@ -91,7 +82,7 @@ def test_a_broken_photo_is_named(photos, tmp_path):
     shutil.copytree(photos, root)
     broken = root / "desk" / "images" / "pen" / "3.jpg"
     broken.write_bytes(broken.read_bytes()[:300])
-    result = run_folder(tmp_path / "run", *folder_flags(root), check=False)
+    result = run_folder(tmp_path / "run", *folder_flags(root))
     assert (
         result.returncode == 1
         and str(broken) in result.stderr.strip().splitlines()[-1]
@@ -121,7 +112,7 @@ def test_a_wrong_folder_is_one_line(photos, tmp_path, spoil, says):
     shutil.copytree(photos, root)
     spoil(root)
     target = "nowhere" if says == ("nowhere",) else "desk"
-    result = run_folder(tmp_path / "run", *folder_flags(root, target=target), check=False)
+    result = run_folder(tmp_path / "run", *folder_flags(root, target=target))
     line = result.stderr.strip().splitlines()[-1]
     assert (
         result.returncode == 1 and line.startswith("error: ") and "Traceback" not in result.stderr
@@ -131,36 +122,33 @@ def test_a_wrong_folder_is_one_line(photos, tmp_path, spoil, says):
 
 def test_a_misspelt_key_names_the_nearest(tmp_path):
     fails_with_one_line(
-        "--config.can.cdd.wieght=1.0", workdir=tmp_path / "run", says=("wieght", "weight")
+        run_here(tmp_path / "run", "--config.can.cdd.wieght=1.0"), says=("wieght", "weight")
     )
 
 
 def test_a_misspelt_variant_names_the_known_ones(tmp_path):
     fails_with_one_line(
-        "--config=configs/can.py:ofice31",
-        workdir=tmp_path / "run",
+        run_here(tmp_path / "run", "--config=configs/can.py:ofice31"),
         says=("ofice31", "office31", "visda2017"),
     )
 
 
 def test_a_misspelt_variant_key_names_the_known_ones(tmp_path):
     fails_with_one_line(
-        "--config=configs/can.py:office31,rot=/data",
-        workdir=tmp_path / "run",
+        run_here(tmp_path / "run", "--config=configs/can.py:office31,rot=/data"),
         says=("rot=/data", "root"),
     )
 
 
 def test_an_unwritable_workdir_is_one_line_at_the_start():
     fails_with_one_line(
-        workdir="/proc/dajax", says=("--workdir=/proc/dajax", "cannot be written to")
+        run_here("/proc/dajax"), says=("--workdir=/proc/dajax", "cannot be written to")
     )
 
 
 def test_a_batch_that_does_not_divide_is_one_line(tmp_path):
     fails_with_one_line(
-        "--config.runtime.devices=3",
-        workdir=tmp_path / "run",
+        run_here(tmp_path / "run", "--config.runtime.devices=3"),
         says=("config.source_only.batch_size=16", "3 devices", "15 or 18"),
     )
 
@@ -211,7 +199,7 @@ def test_damaged_results_of_a_finished_run_are_mended_from_its_checkpoints(tiny_
     result = workdir / "can" / "result.json"
     result.write_bytes(result.read_bytes()[:100])
     (workdir / "results.json").write_bytes(b"")
-    output = tiny.run(workdir).stdout
+    output = in_process.checked(run_here(workdir)).stdout
     assert (
         f"{result}: is damaged (no JSON" in output
         and "its figures are taken from the checkpoint again" in output
@@ -229,8 +217,7 @@ def test_a_loss_that_is_not_finite_stops_with_its_step_and_keeps_the_last_checkp
     """
     flags = ("--config.source_only.optimizer.weight_decay=2000.0", "--config.source_only.steps=40")
     fails_with_one_line(
-        *flags,
-        workdir=tmp_path / "run",
+        tiny.run(tmp_path / "run", *flags, check=False),
         says=("source_only: ", "not finite", "step ", "--config.source_only.optimizer.lr"),
     )
     saved = sorted(
@@ -246,9 +233,8 @@ def test_a_loss_that_is_not_finite_stops_with_its_step_and_keeps_the_last_checkp
 def test_no_class_left_after_filtering_trains_on_and_says_so(tiny_run, tmp_path):
     # a finished stage is taken as it is
     shutil.copytree(tiny_run[0] / "source_only", tmp_path / "run" / "source_only")
-    result = tiny.run(
-        tmp_path / "run", "--config.can.clustering.max_distance=1e-9", "--config.can.max_loops=1"
-    )
+    flags = ("--config.can.clustering.max_distance=1e-9", "--config.can.max_loops=1")
+    result = in_process.checked(run_here(tmp_path / "run", *flags))
     assert "no class is left after filtering" in result.stdout
 
 
@@ -306,7 +292,7 @@ def test_a_target_without_labels_trains_and_reports_no_accuracy(photos, tmp_path
     (root / "street").mkdir()
     for i, path in enumerate(sorted((photos / "desk").rglob("*.jpg"))):
         shutil.copy(path, root / "street" / f"{i}.jpg")
-    result = run_folder(tmp_path / "run", *folder_flags(root, target="street"))
+    result = in_process.checked(run_folder(tmp_path / "run", *folder_flags(root, target="street")))
     assert (
         "target: street, 36 images, no labels" in result.stdout
         and "has no labels, so there is nothing to measure on" in result.stdout

@@ -10,11 +10,12 @@ import subprocess
 import sys
 import time
 
+import in_process
 import numpy as np
 import pytest
 import tiny
 from PIL import Image
-from tiny_seg import command, run
+from tiny_seg import command, run, run_here
 
 import dajax
 from data_pipeline.segmentation.id_png import read_ids
@@ -32,7 +33,8 @@ def finished(scenes, tmp_path_factory):
     """(workdir, output) of the source-only recipe: source only, AdaBN, oracle."""
     workdir = tmp_path_factory.mktemp("seg") / "run"
     steps = ("--config.source_only.steps=3", "--config.adabn.steps=2", "--config.oracle.steps=3")
-    return workdir, run(workdir, scenes, *steps, recipe="source_only_seg").stdout
+    result = run_here(workdir, scenes, *steps, recipe="source_only_seg")
+    return workdir, in_process.checked(result).stdout
 
 
 def test_the_scenes_run_to_their_table(finished):
@@ -91,7 +93,7 @@ def test_a_finished_segmenter_opens_and_predicts_what_the_evaluation_counted(fin
 def test_evaluating_a_finished_run_gives_its_figures(finished, scenes):
     workdir, _ = finished
     steps = ("--config.source_only.steps=3", "--config.adabn.steps=2", "--config.oracle.steps=3")
-    run(workdir, scenes, *steps, "--mode=eval", recipe="source_only_seg")
+    in_process.checked(run_here(workdir, scenes, *steps, "--mode=eval", recipe="source_only_seg"))
     results, again = (
         json.loads((workdir / name).read_text())["stages"] for name in ("results.json", "eval.json")
     )
@@ -181,9 +183,7 @@ def test_check_data_reads_everything_and_says_what_is_wrong(finished, scenes, tm
     assert "everything can be used" in result.stdout and "vegetation" in result.stdout
     broken = sorted(copy.rglob("*_gtFine_labelIds.png"))[1]
     broken.write_bytes(broken.read_bytes()[:100])
-    result = run(
-        tmp_path / "none", copy, "--mode=check_data", recipe="source_only_seg", check=False
-    )
+    result = run_here(tmp_path / "none", copy, "--mode=check_data", recipe="source_only_seg")
     assert (
         result.returncode == 1
         and str(broken) in result.stdout
@@ -229,7 +229,7 @@ def test_real_frames_are_checked_in_place(shared_data, tmp_path):
     ],
 )
 def test_a_mistake_is_one_clear_line(flags, says, scenes, tmp_path):
-    result = run(tmp_path / "run", scenes, *flags, recipe="source_only_seg", check=False)
+    result = run_here(tmp_path / "run", scenes, *flags, recipe="source_only_seg")
     assert result.returncode == 1 and "Traceback" not in result.stdout + result.stderr
     assert says in result.stderr.strip().splitlines()[-1], result.stderr
     assert not list(pathlib.Path(tmp_path / "run").glob("*/checkpoints/*"))

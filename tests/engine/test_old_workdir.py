@@ -3,10 +3,9 @@ the default recipe in small, stopped by a signal after 3 of CAN's 18 steps.
 """
 
 import json
-import subprocess
-import sys
 import zipfile
 
+import in_process
 import numpy as np
 import pytest
 import tiny
@@ -60,12 +59,8 @@ def test_a_stored_workdir_loads(workdir):
 
 
 def test_a_stored_run_goes_on_where_it_stopped(workdir):
-    result = subprocess.run(
-        [sys.executable, "run.py", *FLAGS, f"--workdir={workdir}",
-         f"--config.runtime.compilation_cache={tiny.CACHE}"],
-        cwd=tiny.ROOT, env=tiny.environment(), capture_output=True, text=True,
-    )  # fmt: skip
-    assert result.returncode == 0, result.stdout + result.stderr
+    cache = f"--config.runtime.compilation_cache={tiny.CACHE}"
+    result = in_process.checked(in_process.process([*FLAGS, f"--workdir={workdir}", cache]))
     assert "source_only: already finished" in result.stdout, "nothing is trained twice"
     lines = (workdir / "can" / "metrics.jsonl").read_text().splitlines()
     steps = [row["step"] for row in map(json.loads, lines) if row["kind"] == "train"]

@@ -1,5 +1,7 @@
 """Exact resume, through the real command line: the same command again ends with the same bits,
 however the run was stopped.
+
+What kills or stops a run starts processes; a finished run is called again within this one.
 """
 
 import json
@@ -9,6 +11,7 @@ import signal
 import subprocess
 import time
 
+import in_process
 import numpy as np
 import pytest
 import tiny
@@ -56,7 +59,7 @@ def sizes(workdir):
     }
 
 
-@pytest.mark.parametrize("kills", [3, pytest.param(10, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [2, pytest.param(10, marks=pytest.mark.slow)])
 def test_killed_again_and_again_it_ends_with_the_same_bits(tiny_run, tmp_path, kills):
     workdir, moments = tmp_path / "run", random.Random(kills)
     for _ in range(kills):
@@ -97,14 +100,15 @@ def test_polite_stops_save_say_how_to_go_on_and_lose_nothing(tiny_run, tmp_path,
 
 def test_a_finished_run_says_so_and_prints_its_table(tiny_run):
     workdir, first = tiny_run
-    again = tiny.run(workdir)
+    again = in_process.checked(in_process.process(tiny.words(workdir)))
     assert again.stdout.count("already finished") == 2
     table = first.stdout[first.stdout.index("target accuracy in %") :]
     assert again.stdout.endswith(table)
 
 
 def test_another_config_in_the_same_workdir_is_refused_by_key(tiny_run):
-    result = tiny.run(tiny_run[0], "--config.seed=4", "--config.can.cdd.weight=0.5", check=False)
+    flags = ("--config.seed=4", "--config.can.cdd.weight=0.5")
+    result = in_process.process(tiny.words(tiny_run[0], *flags))
     assert result.returncode == 1 and "Traceback" not in result.stderr
     assert (
         "can.cdd.weight=0.3 there, 0.5 now" in result.stderr
@@ -119,7 +123,8 @@ def test_runtime_settings_may_change(tiny_run, tmp_path):
 
 def test_evaluating_a_finished_run_gives_its_results(tiny_run):
     workdir, _ = tiny_run
-    assert "target accuracy" in tiny.run(workdir, "--mode=eval").stdout
+    result = in_process.checked(in_process.process(tiny.words(workdir, "--mode=eval")))
+    assert "target accuracy" in result.stdout
     results, evaluated = (
         json.loads((workdir / name).read_text())["stages"] for name in ("results.json", "eval.json")
     )

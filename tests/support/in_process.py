@@ -1,14 +1,20 @@
-"""Whole runs through the engine within a test's own process: a recipe's config, a network that
-compiles at once, every checkpoint read back.
+"""Whole runs within a test's own process: the command line as a child process would run it, some
+five seconds of CPU sooner; or the engine alone, with a network that compiles at once. Every
+checkpoint read back.
 """
 
 import contextlib
+import io
 import json
 import shutil
+import subprocess
+import sys
+from unittest import mock
 
 import jax
 import numpy as np
 import tiny
+from absl import app, logging
 from absl.testing import flagsaver
 from jax.experimental.compilation_cache import compilation_cache
 from toy_classifier import TwoHeads
@@ -16,6 +22,14 @@ from toy_classifier import TwoHeads
 from dajax.cli import command
 from dajax.engine import checkpoint, stages
 from dajax.recipes import can
+
+# What tests/conftest.py makes stricter, as JAX has it by default.
+DEFAULTS = {
+    "jax_numpy_rank_promotion": "allow",
+    "jax_numpy_dtype_promotion": "standard",
+    "jax_default_matmul_precision": None,
+}
+app.define_help_flags()  # absl defines them once a process, and a flagsaver would forget them
 
 
 class Flat(TwoHeads):
@@ -70,7 +84,7 @@ def compiled_programs_kept():
     """Runs within share compiled programs through the session's cache; afterwards JAX is set as
     before.
     """
-    names = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
+    names = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs", *DEFAULTS)
     before = {name: getattr(jax.config, name) for name in names}
     compilation_cache.reset_cache()  # jax decides once a process whether it has one
     try:
@@ -105,6 +119,57 @@ def command_line(*words):
         except SystemExit as end:
             return end.code
     return 0
+
+
+def process(words):
+    """`python run.py WORDS` without a process of its own: JAX is set as users have it, one of the
+    four devices is used unless WORDS name a number, and JAX's cache of compiled programs is kept.
+
+    Figures may differ in their last bits from those of a child, whose CPU is a single device.
+
+    Returns:
+      A subprocess.CompletedProcess: the exit status, and as text what went to standard output and
+      to standard error.
+    """
+    if not any(word.startswith("--config.runtime.devices=") for word in words):
+        words = [*words, "--config.runtime.devices=1"]
+    update = jax.config.update
+
+    def update_but_devices(name, value):  # JAX has made its four, and refuses another number
+        if name != "jax_num_cpu_devices":
+            update(name, value)
+
+    argv = ["run.py", *words]
+    output = io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True)
+    errors = io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True)
+    with (
+        contextlib.chdir(tiny.ROOT),
+        contextlib.redirect_stdout(output),
+        contextlib.redirect_stderr(errors),
+        mock.patch.object(logging.get_absl_handler().python_handler, "stream", errors),
+        mock.patch.object(sys, "argv", argv),
+        mock.patch.object(sys, "orig_argv", [sys.executable, *argv]),
+        mock.patch.object(jax.config, "update", update_but_devices),
+        compiled_programs_kept(),
+        flagsaver.flagsaver(),
+    ):
+        for name, value in DEFAULTS.items():
+            update(name, value)
+        try:
+            command.run()
+        except SystemExit as end:
+            status = end.code
+    if isinstance(status, str):  # as Python ends with sys.exit("error: ...")
+        errors.write(f"{status}\n")
+        status = 1
+    said = (stream.buffer.getvalue().decode() for stream in (output, errors))
+    return subprocess.CompletedProcess(argv, status or 0, *said)
+
+
+def checked(result):
+    """The CompletedProcess of a run that has succeeded."""
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result
 
 
 def states(directory):

@@ -31,16 +31,15 @@ TINY = (
 CACHE = os.environ["DAJAX_TESTS_CACHE"]
 
 
+def words(workdir, *flags):
+    """What follows run.py on the command line of a tiny run."""
+    cache = f"--config.runtime.compilation_cache={CACHE}"
+    return [*TINY, cache, f"--workdir={workdir}", *flags]
+
+
 def command(workdir, *flags):
-    """The argument list of a tiny run."""
-    return [
-        sys.executable,
-        "run.py",
-        *TINY,
-        f"--config.runtime.compilation_cache={CACHE}",
-        f"--workdir={workdir}",
-        *flags,
-    ]
+    """The argument list of a tiny run in a process of its own."""
+    return [sys.executable, "run.py", *words(workdir, *flags)]
 
 
 def environment():

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import in_process
 import tiny
 
 NETWORK = (
@@ -22,32 +23,36 @@ SMALL = (
 )
 
 
-def command(workdir, scenes, *flags, recipe="clan"):
-    """The argument list of a tiny run; `scenes` is where the scenes are drawn."""
+def words(workdir, scenes, *flags, recipe="clan"):
+    """What follows run.py on the command line of a tiny run; `scenes` is where the scenes are
+    drawn.
+    """
     common = (
         f"--workdir={workdir}",
         f"--config.data.scenes.root={scenes}",
         f"--config.runtime.compilation_cache={tiny.CACHE}",
     )
-    return [
-        sys.executable,
-        "run.py",
-        f"--config=configs/{recipe}.py",
-        *common,
-        *SMALL,
-        *NETWORK,
-        *flags,
-    ]
+    return [f"--config=configs/{recipe}.py", *common, *SMALL, *NETWORK, *flags]
 
 
-def run(*args, check=True, **kwargs):
-    """Runs `command` to the end; the CompletedProcess, output as text."""
-    result = subprocess.run(
-        command(*args, **kwargs),
-        cwd=tiny.ROOT,
-        env=tiny.environment(),
-        capture_output=True,
-        text=True,
+def command(*args, **kwargs):
+    """The argument list of a tiny run in a process of its own."""
+    return [sys.executable, "run.py", *words(*args, **kwargs)]
+
+
+def run(*args, **kwargs):
+    """Runs `command` to the end, in a process of its own; the CompletedProcess, output as text."""
+    return in_process.checked(
+        subprocess.run(
+            command(*args, **kwargs),
+            cwd=tiny.ROOT,
+            env=tiny.environment(),
+            capture_output=True,
+            text=True,
+        )
     )
-    assert not check or result.returncode == 0, result.stdout + result.stderr
-    return result
+
+
+def run_here(*args, **kwargs):
+    """The same within the test's own process, to a mistake too."""
+    return in_process.process(words(*args, **kwargs))
