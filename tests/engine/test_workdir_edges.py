@@ -285,7 +285,8 @@ def opened(tmp_path_factory):
     network.
     """
     workdir = tmp_path_factory.mktemp("opened")
-    config_check.check_config(read(), workdir)
+    no_teacher = "--config.can.teacher.momentum=0", "--config.can.predict_with=student"
+    config_check.check_config(read(*no_teacher), workdir)
     described = {"class_names": [str(i) for i in range(10)], "image_shape": [32, 32, 1]}
     (workdir / "dataset.json").write_text(json.dumps(described))
     with Checkpoints(workdir / "can" / "checkpoints", keep=1) as checkpoints:
