@@ -31,10 +31,7 @@ def filter_by_distance(
       kept_labels: int32 [N], the label of every kept image of every kept class, -1 elsewhere.
       kept_classes: bool [C].
     """
-    near = distances < max_distance
-    counts = np.bincount(labels[near], minlength=num_classes)
-    kept_classes = counts >= min_count
-    return np.where(near & kept_classes[labels], labels, -1).astype(np.int32), kept_classes
+    return _of_large_classes(labels, distances < max_distance, num_classes, min_count)
 
 
 def drop_contradicted(
@@ -65,5 +62,12 @@ def drop_contradicted(
     sizes = np.bincount(labels, minlength=num_classes)
     is_known = np.bincount(labels[agreed], minlength=num_classes) >= MAJORITY * sizes  # [C]
     stays = (kept_labels >= 0) & (agreed | ~is_known[labels])
-    kept_classes = np.bincount(kept_labels[stays], minlength=num_classes) >= min_count
+    return _of_large_classes(labels, stays, num_classes, min_count)
+
+
+def _of_large_classes(labels, stays, num_classes, min_count):
+    """(labels, -1 where an image does not stay or its class has fewer than min_count that do; bool
+    [C], the classes that have as many).
+    """
+    kept_classes = np.bincount(labels[stays], minlength=num_classes) >= min_count
     return np.where(stays & kept_classes[labels], labels, -1).astype(np.int32), kept_classes

@@ -22,6 +22,7 @@ import numpy as np
 from dajax.losses.cdd import cdd
 from dajax.losses.classification import cross_entropy
 from dajax.methods import _step
+from dajax.methods.classification import _cluster_passes
 from dajax.methods.classification import _clustering_loop as alternation
 from dajax.models.apply import forward_train, split_rng
 from dajax.ops import clustering
@@ -146,12 +147,12 @@ def refresh(state, *, data, config, model):
         fraction of images and of classes that survive the filter, the source's cross-entropy, and
         alternation.cluster_figures; notes for the user. No label of the target is read.
     """
-    passes = alternation.passes(state, data=data, config=config, model=model)
-    init_centers, source_ce = alternation.source_centers(
+    passes = _cluster_passes.passes(state, data=data, config=config, model=model)
+    init_centers, source_ce = _cluster_passes.source_centers(
         "source", norm_set=_step.SOURCE_NORM_SET, **passes
     )
-    features, predictions = alternation.target_features(**passes)
-    clusters = alternation.cluster(features, init_centers, config.clustering)
+    features, predictions = _cluster_passes.target_features(**passes)
+    clusters = _cluster_passes.cluster(features, init_centers, config.clustering)
     labels = clusters.matching[np.asarray(clusters.kmeans.labels)]
     moves = (
         float(clustering.mean_center_move(clusters.centers, state.extra["centers"])),

@@ -39,6 +39,7 @@ from dajax.losses.boundary_sensitive import source_weights
 from dajax.losses.cdd import cdd
 from dajax.losses.classification import cross_entropy
 from dajax.methods import _step
+from dajax.methods.classification import _cluster_passes
 from dajax.methods.classification import _clustering_loop as alternation
 from dajax.models.apply import forward_train, split_rng
 from dajax.ops import clustering
@@ -218,13 +219,13 @@ def refresh(state, *, data, config, model):
     """Clusters the target once per source, combines, filters, and sets up the next loop. Returns as
     can.refresh.
     """
-    passes = alternation.passes(state, data=data, config=config, model=model)
-    (features, predictions), settings = alternation.target_features(**passes), config.clustering
+    passes = _cluster_passes.passes(state, data=data, config=config, model=model)
+    (features, predictions), settings = _cluster_passes.target_features(**passes), config.clustering
     found, of_sources, entropies = [], [], []
     for norm_set, name in enumerate(_sources(config)):
-        initial, entropy = alternation.source_centers(name, norm_set=norm_set, **passes)
+        initial, entropy = _cluster_passes.source_centers(name, norm_set=norm_set, **passes)
         entropies.append(entropy)
-        found.append(alternation.cluster(features, initial, settings))
+        found.append(_cluster_passes.cluster(features, initial, settings))
         # A cluster for a class that the source lacks stands for nothing: images that fitted no
         # other.
         of_sources.append(jnp.where(initial.any(-1, keepdims=True), found[-1].centers, 0.0))

@@ -10,8 +10,8 @@ from toy_classifier import ArrayFeed, ToyNetwork
 
 from dajax import parallel
 from dajax.methods import Sizes
+from dajax.methods.classification import _cluster_passes, can
 from dajax.methods.classification import _clustering_loop as alternation
-from dajax.methods.classification import can
 from dajax.models.apply import inference
 from dajax.ops.host_arrays import aligned_empty
 from dajax.ops.metrics import classification_report, confusion_matrix
@@ -164,8 +164,8 @@ def test_clustering_after_the_updates_is_the_authors(case, setting):
         {"source": (cluster["src_x"], cluster["src_y"]), "target": (cluster["tgt_x"], None)}
     )
     state = make_state(model, config, params, stats, num_target=len(cluster["tgt_x"]))
-    centers, _ = alternation.source_centers(
-        "source", norm_set=0, **alternation.passes(state, data=data, config=config, model=model)
+    centers, _ = _cluster_passes.source_centers(
+        "source", norm_set=0, **_cluster_passes.passes(state, data=data, config=config, model=model)
     )
     assert_close(centers, cluster["init_centers"], TOLERANCE)
     new, summary, notes = can.refresh(state, data=data, config=config, model=model)
@@ -206,8 +206,8 @@ def test_the_targets_features_stand_in_memory_once(case, setting, monkeypatch):
     monkeypatch.setattr(alternation, "aligned_empty", remembered)
     state = make_state(model, config, params, stats, num_target=len(rows))
     data = ArrayFeed({"target": (rows, None)})
-    features, _ = alternation.target_features(
-        **alternation.passes(state, data=data, config=config, model=model)
+    features, _ = _cluster_passes.target_features(
+        **_cluster_passes.passes(state, data=data, config=config, model=model)
     )
     assert len(filled) == 1 and features.unsafe_buffer_pointer() == filled[0].ctypes.data
 
