@@ -18,8 +18,7 @@ from dajax.recipes.base import common as base
 BEFORE = json.loads((tiny.ROOT / "tests" / "golden" / "configs_of_e85cdea.json").read_text())
 # What the published settings have changed since (issue 11, section A7: the heads of the library
 # whose figures these recipes are compared with).
-# CAN's default on digits and folders: clusterings twice as often, filters, a moving average, a
-# smaller rate.
+# CAN's default on digits and folders: clusterings twice as often, filters, a moving average.
 CANS = (
     "max_loops",
     "class_aware.update_fraction",
@@ -27,7 +26,6 @@ CANS = (
     "predict_with",
     "clustering.drop_contradicted",
     "clustering.min_agreement",
-    "optimizer.lr",
 )
 COMPARED, MSCANS = (
     ("can_weight0", "can_intra_only", "can"),

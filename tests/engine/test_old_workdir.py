@@ -30,7 +30,6 @@ FLAGS = (
     "--config.can.predict_with=student",
     "--config.can.clustering.drop_contradicted=False",
     "--config.can.clustering.min_agreement=0",
-    "--config.can.optimizer.lr=0.01",
     "--config.runtime.log_every=2",
     "--config.runtime.checkpoint_every=5",
 )

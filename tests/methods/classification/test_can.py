@@ -203,7 +203,7 @@ def test_the_targets_features_stand_in_memory_once(case, setting, monkeypatch):
         filled.append(aligned_empty(shape))
         return filled[-1]
 
-    monkeypatch.setattr(alternation, "aligned_empty", remembered)
+    monkeypatch.setattr(_cluster_passes, "aligned_empty", remembered)
     state = make_state(model, config, params, stats, num_target=len(rows))
     data = ArrayFeed({"target": (rows, None)})
     features, _ = _cluster_passes.target_features(
