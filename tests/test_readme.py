@@ -112,13 +112,14 @@ def test_recipes_can_be_read(words, tmp_path):
         for name in ("folders", "format"):
             assert given.get(name) in (None, *flags.FLAGS[name].parser.enum_values)
         return
-    assert given.keys() <= {"config", "mode", "seeds", "tasks", "workdir"}
+    assert given.keys() <= {"config", "mode", "seeds", "tasks", "parallel", "workdir"}
     config = recipe.read(given["config"], overrides)
     assert config.stages and all("method" in config[stage] for stage in config.stages)
     if "seeds" in given or "tasks" in given:
         seeds, several = given.get("seeds"), given.get("tasks")
         runs = sweep_plan.plan(given["config"], seeds, several, overrides, tmp_path, 0)
         assert len(runs) == len((seeds or "0").split(",")) * len((several or "").split(";"))
+        assert int(given.get("parallel", 1)) > 0
 
 
 @pytest.mark.parametrize("words", OTHERS, ids=" ".join)

@@ -97,12 +97,13 @@ def rows_of(stages, results):
     return {name: name for name in stages if name not in ran or len(ran[name]) > 1}
 
 
-def markdown(results, figure, rows):
+def markdown(results, figure, rows, with_average=True):
     """A table of one figure: seeds side by side where there is one task; tasks, and their average,
     where there are several.
 
     Args:
       rows: {stage: title}.
+      with_average: False where tasks are values of a setting, over which an average says nothing.
 
     Returns:
       str, lines of Markdown.
@@ -116,9 +117,12 @@ def markdown(results, figure, rows):
             for stage, values in columns.items()
         }
     else:
-        head = [*results, "average"]
+        head = [*results, *(["average"] if with_average else [])]
         body = {
-            stage: [*map(mean_and_spread, values.values()), mean_and_spread(_average(values))]
+            stage: [
+                mean_and_spread(cells)
+                for cells in (*values.values(), *([_average(values)] if with_average else []))
+            ]
             for stage, values in columns.items()
         }
     lines = [f"| | {' | '.join(head)} |", "|---" * (len(head) + 1) + "|"]
@@ -127,9 +131,9 @@ def markdown(results, figure, rows):
     )
 
 
-def comma_separated(results, figures, rows):
-    """Every table in one: a line for each figure, stage and task (and "average"), unrounded
-    numbers, nothing where one is missing.
+def comma_separated(results, figures, rows, with_average=True):
+    """Every table in one: a line for each figure, stage and task (and "average", as in `markdown`),
+    unrounded numbers, nothing where one is missing.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -138,7 +142,7 @@ def comma_separated(results, figures, rows):
     for figure in figures:
         for stage in rows:
             values = _values(results, figure, stage)
-            if len(results) > 1:
+            if len(results) > 1 and with_average:
                 values = values | {"average": _average(values)}
             for task, row in values.items():
                 found = [value for value in row if value is not None]

@@ -24,8 +24,14 @@ _SEEDS = flags.DEFINE_string("seeds", None, "0,1,2: one run for each, and one ta
 _TASKS = flags.DEFINE_string(
     "tasks",
     None,
-    "source=a,target=b;source=b,target=a: the same for arguments of the config,"
-    " [variant,]key=value,...",
+    "source=a,target=b;source=b,target=a: the same for arguments of the config and for settings,"
+    " [variant,]key=value,config.key=value,...",
+)
+_PARALLEL = flags.DEFINE_integer(
+    "parallel",
+    None,
+    "of --seeds and --tasks: so many runs at once, 1 by default; on GPUs each has one to itself",
+    lower_bound=1,
 )
 _MODE = flags.DEFINE_enum(
     "mode",
@@ -107,6 +113,8 @@ def _parse_flags(argv):
             raise flags.Error(
                 f"--seeds and --tasks are for training; leave them out with --mode={_MODE.value}"
             )
+        if _PARALLEL.value is not None and not _is_sweep():
+            raise flags.Error("--parallel is for --seeds and --tasks; leave it out")
     except recipe.MISTAKES as error:
         _fail(error, recipe.one_line(error))
     except Exception as error:  # a config is a program of its own
@@ -201,7 +209,8 @@ def _sweep(config, workdir):
 
     name = config_flags.get_config_filename(flags.FLAGS["config"])
     overrides, words = recipe.overrides_in(sys.argv[1:]), ["--debug"] if _DEBUG.value else []
-    sweep.run(name, _SEEDS.value, _TASKS.value, overrides, workdir, config.seed, words)
+    seeds, tasks, parallel = _SEEDS.value, _TASKS.value, _PARALLEL.value or 1
+    sweep.run(name, seeds, tasks, overrides, workdir, config.seed, words, parallel)
 
 
 def _fail(error, line=None):
@@ -220,7 +229,7 @@ def run():
         stream.reconfigure(errors="backslashreplace")
     try:
         own = (_CONFIG, _WORKDIR, _SEEDS, _TASKS, _MODE, _IMAGES, _WINDOW, _FOLDERS, _FORMAT, _OUT)
-        for flag in (*own, _STAGE, _DEBUG):  # what --help shows
+        for flag in (*own, _PARALLEL, _STAGE, _DEBUG):  # what --help shows
             flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[flag.name])
         sys.argv[1:] = recipe.with_paths(sys.argv[1:])
         app.run(main, flags_parser=_parse_flags)

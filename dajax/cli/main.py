@@ -1,13 +1,11 @@
 """The first things that a process of dajax does, before anything that takes time is imported."""
 
 import os
-from importlib import metadata
 
-from dajax.cli import standard_streams
+from dajax.cli import gpus, standard_streams
 from dajax.engine import signals  # without jax
 
 _DRIVERS = ("/proc/driver/nvidia", "/dev/nvidiactl", "/dev/dxg")  # bare metal, containers, WSL
-_CUDA_PLUGINS = ("xla_cuda12", "xla_cuda13")  # names of jax's entry points
 
 
 def main():
@@ -29,12 +27,7 @@ def _set_environment():
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
     os.environ["TF_ENABLE_ONEDNN_OPTS"] = "0"
-    if _has_cuda_plugin() and not any(map(os.path.exists, _DRIVERS)):
+    if gpus.has_cuda_plugin() and not any(map(os.path.exists, _DRIVERS)):
         # JAX for CUDA on a machine without an NVIDIA driver would print a stack trace before it
         # falls back to the CPU.
         os.environ.setdefault("JAX_PLATFORMS", "cpu")
-
-
-def _has_cuda_plugin():
-    plugins = metadata.entry_points(group="jax_plugins")
-    return any(name in plugins.names for name in _CUDA_PLUGINS)

@@ -6,40 +6,37 @@ finished and resumes what is not.
 """
 
 import contextlib
-import ctypes
 import fcntl
 import os
 import pathlib
 import shlex
 import signal
-import subprocess
-import sys
 import time
 
 from dajax import console
 from dajax.analysis import sweep_tables
-from dajax.cli import sweep_plan
+from dajax.cli import gpus, sweep_plan
+from dajax.cli.sweep_pool import Pool
 from dajax.engine import json_files
 from dajax.engine.signals import StopFlag
 from dajax.errors import StopRequested, UserError
 
-_RUN_PY = pathlib.Path(__file__).resolve().parents[2] / "run.py"
-# How a run of its own is started: run.py finds dajax beside itself, whatever the working directory.
-RUN = [sys.executable, *([str(_RUN_PY)] if _RUN_PY.exists() else ["-m", "dajax"])]
 _POLL_SECONDS = 0.2
 
 
-def run(name, seeds, tasks, overrides, workdir, default_seed, flags=()):
+def run(name, seeds, tasks, overrides, workdir, default_seed, flags=(), parallel=1):
     """Trains every task with every seed, prints their table and writes it to `workdir`: table.md,
     table.csv, sweep.json.
 
     Args:
       name: the recipe, "configs/can.py:ablations".
       seeds: "0,1,2", or None for `default_seed`.
-      tasks: arguments of the recipe, "source=a,target=b;source=b,target=a", or None.
+      tasks: arguments of the recipe and settings, "source=a,target=b;config.can.cdd.weight=0.1", or
+        None; see sweep_tasks.
       overrides: words "--config.key=value" for every run.
       workdir: the sweep's folder; each run has a folder of its own in it.
       flags: further words for every run that are no part of its config, "--debug".
+      parallel: how many runs at once.
 
     Raises:
       UserError: a mistake in the arguments, before anything runs; or at the end, naming the runs
@@ -48,49 +45,90 @@ def run(name, seeds, tasks, overrides, workdir, default_seed, flags=()):
     """
     workdir = pathlib.Path(workdir)
     runs = sweep_plan.plan(name, seeds, tasks, overrides, workdir, default_seed)
-    failures = execute(runs, workdir, lambda: _write(workdir, name, overrides, runs), flags)
-    console.say(
-        f"\n{_write(workdir, name, overrides, runs)}\nwritten to {workdir}: table.md, table.csv,"
-        " sweep.json"
-    )
+
+    def write():
+        return _write(workdir, name, overrides, tasks, runs)
+
+    failures = execute(runs, workdir, write, flags, parallel)
+    console.say(f"\n{write()}\nwritten to {workdir}: table.md, table.csv, sweep.json")
     report_failures(failures, runs)
 
 
-def execute(runs, folder, after_each=lambda: None, flags=()):
-    """Runs what is not finished, one after the other; their output is streamed through.
+def execute(runs, folder, after_each=lambda: None, flags=(), parallel=1):
+    """Runs what is not finished. One at a time has this process's output; of several at once every
+    line has the run's name before it.
 
     Args:
       folder: made if need be, and locked: two sweeps on the same runs would write over each other.
       after_each: called when a run has ended, however it did.
-      flags: as of `run`.
+      flags, parallel: as of `run`.
 
     Returns:
       {Run: how it failed}.
 
     Raises:
-      StopRequested: stopped by a signal, which was handed on to the run that was under way.
+      UserError: there are fewer GPUs than runs at once.
+      StopRequested: stopped by a signal, which was handed on to the runs that were under way.
     """
-    failures, stop = {}, StopFlag()
-    with stop.listening(), _locked(folder, stop) as lock:
-        for i, one in enumerate(runs):
-            title = f"run {i + 1}/{len(runs)}: {one.label()}"
-            if one.is_finished():
-                console.say(f"{title}: already finished")
+    failures, stop, waiting = {}, StopFlag(), list(enumerate(runs))
+    devices = _devices_for(parallel, runs)
+    with (
+        stop.listening(),
+        _locked(folder, stop) as lock,
+        Pool(parallel, stop, devices) as pool,
+    ):
+        is_cut_short = False
+        while waiting or not pool.is_empty():
+            if waiting and stop.signal is None and not pool.is_full():
+                i, one = waiting.pop(0)
+                title = f"run {i + 1}/{len(runs)}: {one.label()}"
+                if one.is_finished():
+                    console.say(f"{title}: already finished")
+                else:
+                    console.say(title)
+                    pool.start(one, title, flags, lock)
                 continue
-            stop.check()
-            console.say(title)
-            status = _train(one, lock, stop, flags)
+            if pool.is_empty():
+                break  # a signal has come, and nothing is under way any more
+            child, status = pool.next_end()
             after_each()
             if status and stop.signal is None:
-                failures[one] = (
+                failures[child.run] = (
                     f"killed by {signal.Signals(-status).name}"
                     if status < 0
                     else f"exit status {status}"
                 )
-                console.say(f"{title}: failed, {failures[one]}")
+                console.say(f"{child.title}: failed, {failures[child.run]}")
             elif status:
-                raise StopRequested(stop.signal)
+                is_cut_short = True
+            elif parallel > 1:
+                console.say(f"{child.title}: finished")
+        if waiting or is_cut_short:
+            raise StopRequested(stop.signal)
     return failures
+
+
+def _devices_for(parallel, runs):
+    """Values of CUDA_VISIBLE_DEVICES for runs at once, of which each has a GPU to itself; [] where
+    there is no GPU, and for a single run, which takes them all.
+
+    Raises:
+      UserError: there are not enough of them, or a run asks for several.
+    """
+    found = gpus.visible() if parallel > 1 else []
+    if not found:
+        return []
+    if parallel > len(found):
+        raise UserError(
+            f"--parallel={parallel}: each run takes a GPU, and there are {len(found)}; lower it to"
+            f" {len(found)}, or set JAX_PLATFORMS=cpu"
+        )
+    if several := [one for one in runs if one.config.runtime.devices > 1]:
+        raise UserError(
+            f"--parallel={parallel} gives each run one GPU, and"
+            f" config.runtime.devices={several[0].config.runtime.devices}; leave one of them out"
+        )
+    return found
 
 
 def results_of(runs):
@@ -114,39 +152,6 @@ def report_failures(failures, runs):
             f"{len(failures)} of {len(runs)} runs failed: {named}; what they said is above; the"
             " same command tries them again"
         )
-
-
-def _train(one, lock, stop, flags):
-    """Exit status of one run; a signal that stops the sweep is handed on to it once, and a second
-    Ctrl-C too.
-    """
-    command = [*RUN, f"--config={one.recipe}", *one.overrides, f"--workdir={one.workdir}", *flags]
-    # A process group of its own: Ctrl-C reaches it through us only, since two of them would stop it
-    # at once, nothing saved. The lock is inherited, so that it holds for as long as the run lives.
-    child = subprocess.Popen(
-        command, process_group=0, pass_fds=[lock.fileno()], preexec_fn=_stop_with_parent
-    )
-    is_told = False
-    try:
-        while True:
-            try:
-                return child.wait(timeout=_POLL_SECONDS)
-            except subprocess.TimeoutExpired:
-                if stop.signal is not None and not is_told:
-                    child.send_signal(stop.signal)
-                    is_told = True
-    finally:
-        if child.poll() is None:
-            child.send_signal(signal.SIGINT)
-            child.wait()
-
-
-def _stop_with_parent():
-    """A sweep that is killed outright takes its run along (Linux); elsewhere the run goes on, and
-    the lock makes the next sweep wait.
-    """
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # 1: PR_SET_PDEATHSIG
 
 
 @contextlib.contextmanager
@@ -181,9 +186,10 @@ def _try_lock(lock):
     return True
 
 
-def _write(workdir, name, overrides, runs):
+def _write(workdir, name, overrides, tasks, runs):
     """Writes the three files from what is finished; returns the text of table.md."""
     results, config = results_of(runs), runs[0].config
+    settings = {one.task: list(one.settings) for one in runs if one.settings}
     stages = dict.fromkeys(stage for one in runs for stage in one.config.stages)
     rows, figures = sweep_tables.rows_of(stages, results), sweep_tables.figures_of(config, results)
     seeds = list(dict.fromkeys(one.seed for one in runs))
@@ -193,16 +199,18 @@ def _write(workdir, name, overrides, runs):
         else f"seed {seeds[0]}"
     )
     parts = [
-        f"{title}, at the last step; {over}\n\n{sweep_tables.markdown(results, figure, rows)}"
+        f"{title}, at the last step; {over}\n\n"
+        + sweep_tables.markdown(results, figure, rows, with_average=not settings)
         for figure, title in figures.items()
     ]
-    text = (
-        f"`{shlex.join(['run.py', f'--config={name}', *overrides])}`\n\n"
-        + "\n\n".join(parts)
-        + "\n"
-    )
+    words = ["run.py", f"--config={name}", *overrides]
+    words += [f"--tasks={tasks}"] if settings else []  # columns have but the ends of its keys
+    text = f"`{shlex.join(words)}`\n\n" + "\n\n".join(parts) + "\n"
     _replace(workdir / "table.md", text)
-    _replace(workdir / "table.csv", sweep_tables.comma_separated(results, figures, rows))
+    _replace(
+        workdir / "table.csv",
+        sweep_tables.comma_separated(results, figures, rows, with_average=not settings),
+    )
     raw = {
         task: {
             seed: {stage: _without_confusion(result) for stage, result in run.items()}
@@ -217,6 +225,7 @@ def _write(workdir, name, overrides, runs):
             "recipe": name,
             "recipes": recipes,
             "overrides": list(overrides),
+            **({"settings": settings} if settings else {}),
             "metric": config.metric,
             "seeds": seeds,
             "results": raw,

@@ -3,25 +3,22 @@
 import dataclasses
 import pathlib
 import re
-import zlib
 from typing import Any
 
 from dajax.analysis import sweep_tables
-from dajax.cli import recipe
+from dajax.cli import recipe, sweep_tasks
 from dajax.engine import config_ranges, json_files, locations
 from dajax.engine.config_check import check_config, flatten, is_begun
 from dajax.engine.other_workdir import find, is_path
 from dajax.errors import UserError
-from dajax.recipes.base.arguments import WORDS
-
-_LONGEST_NAME = 100  # of a folder; file systems allow 255 bytes
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Run:
     """One training run of a sweep.
 
-    task: its column, "" where there is only one. workdir: its own.
+    task: its column, "" where there is only one. workdir: its own. settings: those of the overrides
+    that are its column's own.
     """
 
     task: str
@@ -30,6 +27,7 @@ class Run:
     overrides: tuple[str, ...]
     workdir: pathlib.Path
     config: Any
+    settings: tuple[str, ...] = ()
 
     def label(self):
         """E.g. "amazon->webcam seed 1"."""
@@ -55,14 +53,14 @@ def _read(path):
         return None
 
 
-def make_run(task, seed, name, overrides, workdir):
-    """A Run of the recipe `name`.
+def make_run(task, seed, name, overrides, workdir, settings=()):
+    """A Run of the recipe `name`; its `settings` are overrides that come after the others.
 
     Raises:
       UserError: a recipe that cannot be read, a number out of its range, a workdir that was begun
         with another config, or no such stage of another workdir to begin with.
     """
-    overrides = (*overrides, f"--config.seed={seed}")
+    overrides = (*overrides, *settings, f"--config.seed={seed}")
     config = recipe.read(name, overrides)
     flat = flatten(config.to_dict())
     config_ranges.check_writable(flat)
@@ -77,7 +75,7 @@ def make_run(task, seed, name, overrides, workdir):
         start = config[stage].init_from
         if is_path(start) and not is_begun(workdir / stage):
             find(stage, start, task=config.task, workdir=workdir)
-    return Run(task, seed, name, overrides, workdir, config)
+    return Run(task, seed, name, overrides, workdir, config, tuple(settings))
 
 
 def plan(name, seeds, tasks, overrides, workdir, default_seed):
@@ -93,17 +91,31 @@ def plan(name, seeds, tasks, overrides, workdir, default_seed):
     numbers = (default_seed,) if seeds is None else parse_seeds(seeds)
     if tasks is None:
         return [make_run("", seed, name, overrides, workdir / f"seed{seed}") for seed in numbers]
-    return [
+    runs = [
         make_run(
             title,
             seed,
-            recipe.with_argument(name, argument),
+            recipe.with_argument(name, task.argument) if task.argument else name,
             overrides,
-            workdir / f"{folder}-seed{seed}",
+            workdir / f"{task.folder}-seed{seed}",
+            task.settings,
         )
-        for title, (argument, folder) in parse_tasks(tasks).items()
+        for title, task in sweep_tasks.parse(tasks).items()
         for seed in numbers
     ]
+    _check_differ(runs)
+    return runs
+
+
+def _check_differ(runs):
+    """Raises UserError where two columns are the same run: 0.001 and 1e-3."""
+    seen = {}
+    for one in runs:
+        same = seen.setdefault(one.config.to_json(), one)
+        if same is not one and one.settings:
+            raise UserError(
+                f"--tasks: '{same.task}' and '{one.task}' are the same run; name each once"
+            )
 
 
 def parse_seeds(text):
@@ -121,51 +133,3 @@ def parse_seeds(text):
             " measurement; name each once"
         )
     return seeds
-
-
-def parse_tasks(text):
-    """ "source=a,target=b;..." -> {title of the column: (argument, folder name)}. Raises:
-    UserError.
-    """
-    tasks = [",".join(item.strip() for item in task.split(",")) for task in text.split(";")]
-    for task in tasks:
-        items = task.split(",")
-        if (
-            not all(items)
-            or not all(re.fullmatch(r"[\w-]+=.*", item) or item in WORDS for item in items[1:])
-            or items[0].startswith("=")
-        ):
-            raise UserError(
-                f"--tasks: '{task}' is no task; expected [variant,]key=value,... and ';' between"
-                " tasks"
-            )
-    titles = [_title(task, lambda value: pathlib.PurePath(value).name or value) for task in tasks]
-    if len(set(titles)) < len(titles):
-        titles = tasks
-    folders = [_folder(_title(task, str)) for task in tasks]
-    for i, folder in enumerate(folders):
-        if folder in folders[:i]:
-            raise UserError(
-                f"--tasks: '{tasks[i]}' stands there twice (its folder would be {folder}); name"
-                " each task once"
-            )
-    return dict(zip(titles, zip(tasks, folders, strict=True), strict=True))
-
-
-def _title(task, shorten):
-    """ "folder,root=D,source=a,target=b" -> "folder a->b root=D"."""
-    items = task.split(",")
-    values = dict(item.split("=", 1) for item in items if "=" in item)
-    words = [item for item in items if "=" not in item]
-    if "source" in values and "target" in values:
-        words.append(f"{shorten(values.pop('source'))}->{shorten(values.pop('target'))}")
-    return " ".join(words + [f"{key}={shorten(value)}" for key, value in values.items()])
-
-
-def _folder(title):
-    name = re.sub(r"[^\w.+=-]+", "-", title.replace("->", "-to-")).strip("-.")
-    return (
-        name
-        if len(name) <= _LONGEST_NAME
-        else f"{name[:_LONGEST_NAME]}-{zlib.crc32(title.encode()):08x}"
-    )

@@ -14,11 +14,12 @@ import sys
 import threading
 import time
 
+import in_process
 import pytest
 import tiny
 
 from dajax.analysis import sweep_tables
-from dajax.cli import recipe, sweep, sweep_plan
+from dajax.cli import gpus, recipe, sweep, sweep_plan, sweep_pool, sweep_tasks
 from dajax.errors import StopRequested, UserError
 
 CAN = str(tiny.ROOT / "configs" / "can.py")
@@ -36,9 +37,17 @@ def stop(number, _):
 signal.signal(signal.SIGTERM, stop), signal.signal(signal.SIGINT, stop)
 flags = [word for word in sys.argv[1:] if "=" not in word]
 print("training", words["config"], seed, *flags, flush=True)
+if "PRINT" in os.environ:
+    print(*(word for word in sys.argv if word.startswith("--config.can.")), flush=True)
+    print("on", os.environ.get("CUDA_VISIBLE_DEVICES"), "no end of line", end="", flush=True)
+if "MEET" in os.environ:  # waits until so many are under way
+    (workdir / "here").parent.mkdir(parents=True, exist_ok=True)
+    (workdir / "here").write_text("")
+    while len(list(workdir.parent.glob("*/here"))) < int(os.environ["MEET"]):
+        time.sleep(0.01)
 for stage in ("source_only", "can"):
     (workdir / stage).mkdir(parents=True, exist_ok=True)
-    if os.environ.get("WAIT") == seed and stage == "can":
+    if seed in os.environ.get("WAIT", "").split() and stage == "can":
         (workdir / "waiting").write_text("")
         time.sleep(60)
     if os.environ.get("FAIL") == seed and stage == "can":
@@ -54,7 +63,7 @@ for stage in ("source_only", "can"):
 def fake(tmp_path, monkeypatch):
     """Sweeps run FAKE; the folder that they write to."""
     (tmp_path / "fake.py").write_text(FAKE)
-    monkeypatch.setattr(sweep, "RUN", [sys.executable, str(tmp_path / "fake.py")])
+    monkeypatch.setattr(sweep_pool, "RUN", [sys.executable, str(tmp_path / "fake.py")])
     return tmp_path / "sweep"
 
 
@@ -175,7 +184,7 @@ def test_a_task_is_appended_or_replaces_the_variant(items, expected):
     assert recipe.with_argument("c.py:office31,root=D", items) == expected
     assert recipe.with_argument("c.py", items) == f"c.py:{items}"
     assert recipe.with_argument("c.py:root=D", items).startswith("c.py:")
-    assert list(sweep_plan.parse_tasks(items)) and "ablations" in recipe.with_argument(
+    assert list(sweep_tasks.parse(items)) and "ablations" in recipe.with_argument(
         "c.py:ablations", items
     )
 
@@ -234,11 +243,34 @@ def test_a_plan_names_runs_by_task_and_seed(tmp_path):
     assert (alone.label(), alone.workdir.name, alone.config.seed) == ("seed 4", "seed4", 4)
 
 
+def test_settings_are_tasks_too_and_columns_are_named_by_what_differs(tmp_path):
+    tasks = (
+        "digits,config.can.cdd.weight=0.1,config.can.max_loops=2;"
+        "--config.can.cdd.weight=0,config.can.max_loops=2,config.stages=('source_only', 'can')"
+    )
+    plan = sweep_plan.plan(CAN, "0,1", tasks, ("--config.can.max_loops=9",), tmp_path, 0)
+    assert [run.task for run in plan[::2]] == [
+        "digits weight=0.1",
+        "weight=0 stages=('source_only', 'can')",
+    ]
+    assert [run.recipe for run in plan[::2]] == [CAN + ":digits", CAN]
+    assert plan[0].workdir.name == "digits-can.cdd.weight=0.1-can.max_loops=2-seed0"
+    assert [run.config.can.cdd.weight for run in plan] == [0.1, 0.1, 0.0, 0.0]
+    assert {run.config.can.max_loops for run in plan} == {2}, "a task's setting is the later one"
+    assert plan[2].config.stages == ("source_only", "can")
+
+
+def test_columns_of_two_keys_with_one_last_word_have_as_much_of_them_as_tells_them_apart():
+    tasks = "config.can.cdd.weight=1,config.a.b=1;config.x.weight=1;config.a.b=1"
+    assert list(sweep_tasks.parse(tasks)) == ["cdd.weight=1 b=1", "x.weight=1", "b=1"]
+    assert list(sweep_tasks.parse("config.a.b=1")) == ["b=1"], "where nothing differs all is named"
+
+
 def test_columns_that_would_be_called_the_same_have_their_whole_names():
-    tasks = sweep_plan.parse_tasks("root=/x/photos;root=/y/photos")
+    tasks = sweep_tasks.parse("root=/x/photos;root=/y/photos")
     assert (
         list(tasks) == ["root=/x/photos", "root=/y/photos"]
-        and len({folder for _, folder in tasks.values()}) == 2
+        and len({task.folder for task in tasks.values()}) == 2
     )
 
 
@@ -255,6 +287,15 @@ def test_columns_that_would_be_called_the_same_have_their_whole_names():
         ("0", "digit", (), "unknown variant 'digit'; known: digits"),
         ("0", None, ("--config.seed=3",), "leave one of them out"),
         ("0", None, ("--config.can.cdd.wieght=3",), "wieght"),
+        ("0", "digits;config.can.cdd.wieght=3", (), 'Did you mean "weight"'),
+        ("0", "config.can.cdd.weight=0;config.can.cdd.weight=x", (), "could not convert"),
+        ("0", "config.can.cdd.weight=0;config.can.cdd.weight=-1", (), "expected at least 0"),
+        ("0", "config.can.cdd.weight=1e-3;config.can.cdd.weight=0.001", (), "are the same run"),
+        ("0", "config.can.cdd.weight=1;config.can.cdd.weight=1", (), "stands there twice"),
+        ("0", "config.can.max_loops=1,config.can.max_loops=2", (), "config.can.max_loops twice"),
+        ("0", "config.can.max_loops", (), "expected config.key=value"),
+        ("0", "config.stages=('can',;digits", (), "lacks a closing )"),
+        ("0", "config.seed=3", (), "use --seeds"),
     ],
 )
 def test_a_mistake_in_the_arguments_is_one_line(tmp_path, seeds, tasks, overrides, says):
@@ -325,6 +366,116 @@ def test_the_runs_of_a_sweep_show_tracebacks_where_it_is_asked_to(fake, capfd):
     assert f"training {CAN} 3 --debug\n" in capfd.readouterr().out
 
 
+def test_a_table_of_settings_has_no_average_and_names_its_tasks(fake, capfd):
+    tasks = "config.can.max_loops=2;config.can.max_loops=3"
+    sweep.run(CAN, "0,1", tasks, (), fake, 0)
+    assert "| | max_loops=2 | max_loops=3 |\n" in capfd.readouterr().out
+    text = (fake / "table.md").read_text()
+    assert "| can | 50.5 ± 0.7 | 50.5 ± 0.7 |\n" in text and f"'--tasks={tasks}'`\n" in text
+    assert "average" not in (fake / "table.csv").read_text()
+    assert json.loads((fake / "sweep.json").read_text())["settings"] == {
+        f"max_loops={n}": [f"--config.can.max_loops={n}"] for n in (2, 3)
+    }
+    assert (fake / "can.max_loops=3-seed1" / "results.json").exists()
+
+
+def test_two_runs_at_once_have_a_gpu_each_and_their_names_before_their_lines(
+    fake, monkeypatch, capfd
+):
+    monkeypatch.setattr(gpus, "visible", lambda: ["GPU-a", "GPU-b"])
+    monkeypatch.setenv("PRINT", "")
+    tasks = "config.can.max_loops=2;config.can.max_loops=3"
+    sweep.run(CAN, "0", tasks, (), fake / "one", 0)
+    said = capfd.readouterr().out
+    assert "training" in said and "on None" in said and "[" not in said.partition("`")[0]
+    monkeypatch.setenv("MEET", "2")  # one after the other would wait forever
+    sweep.run(CAN, "0", tasks, (), fake / "two", 0, parallel=2)
+    said = capfd.readouterr().out.splitlines()
+    for n, gpu in ((2, "GPU-a"), (3, "GPU-b")):
+        mine = [line for line in said if line.startswith(f"[max_loops={n} seed 0] ")]
+        assert [line.partition("] ")[2] for line in mine] == [
+            f"training {CAN} 0",
+            f"--config.can.max_loops={n}",
+            f"on {gpu} no end of line",
+        ]
+        assert f"run {n - 1}/2: max_loops={n} seed 0: finished" in said
+    for name in ("table.md", "table.csv", "sweep.json"):
+        assert (fake / "one" / name).read_bytes() == (fake / "two" / name).read_bytes()
+
+
+def test_of_several_runs_at_once_one_that_fails_stops_no_other(fake, monkeypatch, capfd):
+    monkeypatch.setenv("FAIL", "1")
+    with pytest.raises(UserError, match=r"1 of 4 runs failed: seed 1 \(exit status 1\)"):
+        sweep.run(CAN, "0,1,2,3", None, (), fake, 0, parallel=3)
+    assert "run 2/4: seed 1: failed, exit status 1" in capfd.readouterr().out
+    assert (
+        "| can | 50.0 | - | 52.0 | 53.0 | 51.7 ± 1.5 (3 of 4) |" in (fake / "table.md").read_text()
+    )
+
+
+@pytest.mark.parametrize(
+    "devices, overrides, says",
+    [
+        (["0"], (), "--parallel=2: each run takes a GPU, and there are 1"),
+        (["0", "1"], ("--config.runtime.devices=2",), "leave one of them out"),
+    ],
+)
+def test_more_runs_at_once_than_gpus_are_refused(fake, monkeypatch, devices, overrides, says):
+    monkeypatch.setattr(gpus, "visible", lambda: devices)
+    with pytest.raises(UserError, match=says):
+        sweep.run(CAN, "0,1", None, overrides, fake, 0, parallel=2)
+    assert not (fake / "seed0").exists()
+
+
+def test_gpus_are_those_that_jax_would_take(monkeypatch, tmp_path):
+    (tmp_path / "nvidia-smi").write_text("#!/bin/sh\necho GPU-a\necho GPU-b\n")
+    (tmp_path / "nvidia-smi").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert gpus.visible() == [], "the tests' JAX takes the CPU"
+    monkeypatch.setattr(gpus, "has_cuda_plugin", lambda: True)
+    monkeypatch.setenv("JAX_PLATFORMS", "cuda,cpu")
+    assert gpus.visible() == ["GPU-a", "GPU-b"]
+    for named, found in (("1, 3", ["1", "3"]), ("2,-1,0", ["2"]), ("", []), ("-1", [])):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", named)
+        assert gpus.visible() == found
+    monkeypatch.setattr(gpus, "has_cuda_plugin", lambda: False)
+    assert gpus.visible() == []
+
+
+@pytest.mark.parametrize(
+    "flags, says",
+    [
+        (["--seeds=0", "--parallel=0"], "--parallel=0"),
+        (["--seeds=0", "--parallel=two"], "--parallel=two"),
+        (["--parallel=2"], "error: --parallel is for --seeds and --tasks; leave it out"),
+    ],
+)
+def test_a_number_of_runs_at_once_that_makes_no_sense_is_one_line(tmp_path, flags, says):
+    said = in_process.command_line(f"--config={CAN}", f"--workdir={tmp_path / 'sweep'}", *flags)
+    assert says in said and "\n" not in said and not (tmp_path / "sweep").exists()
+
+
+def test_a_signal_stops_all_runs_at_once_and_the_same_command_goes_on(fake, monkeypatch, capfd):
+    monkeypatch.setenv("WAIT", "0 1")
+
+    def interrupt():
+        while not all((fake / f"seed{i}" / "waiting").exists() for i in (0, 1)):
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    with pytest.raises(StopRequested):
+        sweep.run(CAN, "0,1,2", None, (), fake, 0, parallel=2)
+    thread.join()
+    assert all((fake / f"seed{i}" / "saved").read_text() == "15" for i in (0, 1))
+    assert not (fake / "seed2").exists()
+    monkeypatch.delenv("WAIT")
+    sweep.run(CAN, "0,1,2", None, (), fake, 0, parallel=2)
+    assert "| can | 50.0 | 51.0 | 52.0 | 51.0 ± 1.0 |" in capfd.readouterr().out
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_is_handed_on_once_and_stops_the_sweep(fake, monkeypatch, number):
     monkeypatch.setenv("WAIT", "1")
@@ -351,8 +502,8 @@ def test_a_signal_is_handed_on_once_and_stops_the_sweep(fake, monkeypatch, numbe
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the run goes on, and the lock holds")
 def test_a_sweep_that_is_killed_outright_takes_its_run_along(fake):
     program = (
-        f"from dajax.cli import sweep; sweep.RUN = {sweep.RUN!r}; sweep.run({CAN!r}, '1', None, (),"
-        f" {str(fake)!r}, 0)"
+        "from dajax.cli import sweep, sweep_pool;"
+        f" sweep_pool.RUN = {sweep_pool.RUN!r}; sweep.run({CAN!r}, '1', None, (), {str(fake)!r}, 0)"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", program], cwd=tiny.ROOT, env=tiny.environment() | {"WAIT": "1"}

@@ -10,7 +10,7 @@ import tiny
 import toy_task
 
 from dajax import tasks
-from dajax.cli import recipe, sweep
+from dajax.cli import recipe, sweep, sweep_pool
 from dajax.engine import init_from
 from dajax.errors import UserError
 
@@ -202,10 +202,16 @@ def test_a_sweep_over_a_later_stage_does_not_train_the_warm_up_again(
 ):
     """In this process, in place of run.py in one of its own."""
 
-    def train(one, lock, stop, flags):
-        toy_task.run(recipe.read(one.recipe, one.overrides), one.workdir)
+    class Trained:
+        output = gpu = None
 
-    monkeypatch.setattr(sweep, "_train", train)
+        def __init__(self, run, title, flags, lock, *, is_alone, gpu):
+            toy_task.run(recipe.read(run.recipe, run.overrides), run.workdir)
+
+        def status(self):
+            return 0
+
+    monkeypatch.setattr(sweep_pool, "Child", Trained)
     monkeypatch.chdir(warm_up.parent)
     sweep_of_the_second_stage("warm_up/first", tmp_path)
     for seed in (0, 1):
@@ -217,6 +223,6 @@ def test_a_sweep_over_a_later_stage_does_not_train_the_warm_up_again(
 
 
 def test_a_sweep_whose_source_is_missing_runs_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr(sweep, "_train", lambda *_: pytest.fail("ran"))
+    monkeypatch.setattr(sweep_pool, "Child", lambda *_, **__: pytest.fail("ran"))
     with pytest.raises(UserError, match="config.second.init_from=/nowhere/a: there is no such"):
         sweep_of_the_second_stage("/nowhere/a", tmp_path)
