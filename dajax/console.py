@@ -5,6 +5,7 @@ import math
 import os
 import signal
 import sys
+import textwrap
 import time
 
 from tqdm import tqdm
@@ -32,10 +33,38 @@ def say(text=""):
         raise StopRequested(signal.SIGPIPE) from error
 
 
-class Progress:
-    """Step / total, images a second, time left and the share of time spent waiting for data.
+WIDTH = 120  # columns of a long list
 
-    A terminal gets a bar; anything else gets a line now and then.
+
+def say_list(begin, items):
+    """`begin` and the items with commas between them, in lines of WIDTH columns; an item is not
+    broken, and lines after the first are indented.
+    """
+    # textwrap breaks lines at spaces, but not at those that typesetters call fixed
+    text = begin + ", ".join(item.replace(" ", "\N{NO-BREAK SPACE}") for item in items)
+    wrapped = textwrap.fill(
+        text, WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+    )
+    say(wrapped.replace("\N{NO-BREAK SPACE}", " "))
+
+
+@contextlib.contextmanager
+def timed(what):
+    """Says `what` when the enclosed work begins, and how long it took when it has ended: on a
+    terminal in the same line.
+    """
+    begin, is_terminal = time.monotonic(), sys.stdout.isatty()
+    say(f"{what} ...")
+    yield
+    before = "\033[F" if is_terminal else ""  # to the beginning of the line above
+    say(f"{before}{what} ... ({time.monotonic() - begin:.1f} s)")
+
+
+class Progress:
+    """Step / total, the loss, images a second, time left and the share of time spent waiting for
+    data.
+
+    A terminal gets a bar; anything else gets a line now and then, which has all figures.
 
     Args:
       name: the stage.
@@ -48,6 +77,7 @@ class Progress:
         self._name, self._images, self._every = name, images_per_step, every_seconds
         self._first, self._waited, self._paused = step, 0.0, 0.0
         self._begin, self._spoken = None, time.monotonic()
+        self._last, self._taken = (step, 0.0, 0.0), None
         self._bar = (
             tqdm(desc=name, initial=step, unit="step", dynamic_ncols=True, leave=False)
             if sys.stderr.isatty()
@@ -58,24 +88,37 @@ class Progress:
         """After a step: seconds waited for its batch, and figures to show."""
         now = time.monotonic()
         if self._begin is None:  # the clock starts after the first step, which compiles
-            self._first, self._begin = step, now
+            self._first, self._begin, self._last = step, now, (step, 0.0, 0.0)
             return
         self._waited += waited
         elapsed = max(now - self._begin - self._paused, 1e-9)
         done = step - self._first
+        self._last = (step, elapsed, self._waited)
         rate = done / elapsed
         extra = (
             f"{rate * self._images:.0f} images/s, data wait {100 * self._waited / elapsed:.0f} %"
         )
         if self._bar is not None:
             self._bar.total = total
-            self._bar.set_postfix_str(extra, refresh=False)
+            loss = f"loss {figures['loss']:.4g}, " if "loss" in figures else ""
+            self._bar.set_postfix_str(loss + extra, refresh=False)
             self._bar.update(step - self._bar.n)
         elif now - self._spoken >= self._every or step == total:
             self._spoken = now
             left = _clock((total - step) / rate) if rate else "?"
             terms = " ".join(f"{name} {value:.4g}" for name, value in figures.items())
             say(f"{self._name}: step {step}/{total}, {extra}, {left} left, {terms}")
+
+    def throughput(self):
+        """{name: figure} of the steps since the last call, {} where there are none."""
+        before, self._taken = self._taken or (self._first, 0.0, 0.0), self._last
+        steps, seconds, waited = (b - a for a, b in zip(before, self._last, strict=True))
+        if steps <= 0 or seconds <= 0:
+            return {}
+        return {
+            "images_per_second": steps * self._images / seconds,
+            "data_wait_percent": 100 * waited / seconds,
+        }
 
     def pause(self, seconds):
         """Leaves time that was not spent on steps (evaluation, clustering) out of the rate."""

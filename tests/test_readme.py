@@ -29,7 +29,17 @@ PAGES = [README, CONTRIBUTING, *sorted(DOCS.rglob("*.md"))]
 METHOD_PAGES = sorted((DOCS / "methods").glob("*.md"))
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
 # Programs that are not of this repository, which a page may show.
-FOREIGN = {"git", "cd", "tfds", "sha256sum", "ruff", "mkdocs", "pre-commit", "nvidia-smi"}
+FOREIGN = {
+    "git",
+    "cd",
+    "tfds",
+    "sha256sum",
+    "ruff",
+    "mkdocs",
+    "pre-commit",
+    "nvidia-smi",
+    "tensorboard",
+}
 
 
 def name_of(path):

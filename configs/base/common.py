@@ -52,6 +52,9 @@ def base(name):
                 # decoded once; 0 for none. Office-31 takes 770 MiB at 256 pixels. Ours.
                 keep_images_mib=1024.0,
                 compilation_cache="~/.cache/dajax/xla",  # "" turns it off
+                wandb="",  # a project of Weights & Biases, "PROJECT" or "ENTITY/PROJECT"; "": none
+                # "10:15": jax.profiler's trace of these steps of each stage, below STAGE/profile
+                profile="",
             ),
         )
     )

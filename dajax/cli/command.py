@@ -80,6 +80,9 @@ _OF_MODE = {
     },
     "export": {"format": "stablehlo", "out": "PATH", "stage": None},
 }
+_PRINT_CONFIG = flags.DEFINE_bool(
+    "print_config", False, "of --mode=train and --mode=eval: every setting at the head of the run"
+)
 _DEBUG = flags.DEFINE_bool(
     "debug",
     False,
@@ -112,6 +115,11 @@ def _parse_flags(argv):
         if _is_sweep() and _MODE.value != "train":
             raise flags.Error(
                 f"--seeds and --tasks are for training; leave them out with --mode={_MODE.value}"
+            )
+        if _PRINT_CONFIG.value and _MODE.value not in ("train", "eval"):
+            raise flags.Error(
+                f"--print_config is for --mode=train and --mode=eval; with --mode={_MODE.value}"
+                " leave it out, --mode=show prints a recipe"
             )
         if _PARALLEL.value is not None and not _is_sweep():
             raise flags.Error("--parallel is for --seeds and --tasks; leave it out")
@@ -201,14 +209,15 @@ def _run(config, workdir):
         jax.config.update("jax_num_cpu_devices", config.runtime.devices)
     if _MODE.value == "check_data":
         sys.exit(0 if check_data.run(config) else 1)
-    stages.run(config, workdir, _MODE.value)
+    stages.run(config, workdir, _MODE.value, _PRINT_CONFIG.value)
 
 
 def _sweep(config, workdir):
     from dajax.cli import sweep  # without jax: the accelerator belongs to the runs
 
     name = config_flags.get_config_filename(flags.FLAGS["config"])
-    overrides, words = recipe.overrides_in(sys.argv[1:]), ["--debug"] if _DEBUG.value else []
+    overrides = recipe.overrides_in(sys.argv[1:])
+    words = [f"--{flag.name}" for flag in (_DEBUG, _PRINT_CONFIG) if flag.value]
     seeds, tasks, parallel = _SEEDS.value, _TASKS.value, _PARALLEL.value or 1
     sweep.run(name, seeds, tasks, overrides, workdir, config.seed, words, parallel)
 
@@ -229,7 +238,7 @@ def run():
         stream.reconfigure(errors="backslashreplace")
     try:
         own = (_CONFIG, _WORKDIR, _SEEDS, _TASKS, _MODE, _IMAGES, _WINDOW, _FOLDERS, _FORMAT, _OUT)
-        for flag in (*own, _PARALLEL, _STAGE, _DEBUG):  # what --help shows
+        for flag in (*own, _PARALLEL, _PRINT_CONFIG, _STAGE, _DEBUG):  # what --help shows
             flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[flag.name])
         sys.argv[1:] = recipe.with_paths(sys.argv[1:])
         app.run(main, flags_parser=_parse_flags)

@@ -7,7 +7,7 @@ from typing import Any
 
 from dajax.analysis import sweep_tables
 from dajax.cli import recipe, sweep_tasks
-from dajax.engine import config_ranges, json_files, locations
+from dajax.engine import config_ranges, json_files, locations, wandb_run
 from dajax.engine.config_check import check_config, flatten, is_begun
 from dajax.engine.other_workdir import find, is_path
 from dajax.errors import UserError
@@ -66,6 +66,7 @@ def make_run(task, seed, name, overrides, workdir, settings=()):
     config_ranges.check_writable(flat)
     locations.check_config(flat)
     config_ranges.check(flat)
+    wandb_run.check(config)
     if config.task in sweep_tables.METRICS:  # an unknown task is every run's to refuse
         sweep_tables.check_metric(config)
     if (workdir / "config.json").exists() and is_begun(workdir):

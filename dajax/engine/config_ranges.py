@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import re
 
 from dajax.errors import UserError
 
@@ -260,8 +261,25 @@ def check_writable(flat):
             ) from error
 
 
+def steps_to_trace(text):
+    """config.runtime.profile: "10:15" -> (10, 15), both included; None for "".
+
+    Raises:
+      UserError: anything else.
+    """
+    if not text:
+        return None
+    found = re.fullmatch(r"(\d+):(\d+)", text)
+    if not found or not 1 <= int(found[1]) <= int(found[2]):
+        raise UserError(
+            f"config.runtime.profile='{text}': expected FIRST:LAST, two steps from 1 on, such as"
+            " 10:15; correct --config.runtime.profile, or leave it out"
+        )
+    return int(found[1]), int(found[2])
+
+
 def check(flat):
-    """Looks at every number of a config.
+    """Looks at every number of a config, and at the steps of runtime.profile.
 
     Args:
       flat: {"can.optimizer.lr": 0.001, ...}, see config_check.flatten.
@@ -283,6 +301,7 @@ def check(flat):
             raise UserError(
                 f"config.{key}={value}: expected the smaller number first; correct --config.{key}"
             )
+    steps_to_trace(flat.get("runtime.profile"))
     for low in (key for key in flat if key.endswith("reversal.low")):
         high = low.removesuffix("low") + "high"
         if flat[low] > flat[high]:

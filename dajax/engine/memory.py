@@ -8,7 +8,8 @@ _MIB, _GIB = 2**20, 2**30
 
 
 def report(name, step, arguments, devices):
-    """Prints what one call of a compiled step needs, and warns where a device has less.
+    """Compiles a step, and says how long that took; then what one call needs, with a warning where
+    a device has less.
 
     The figure is the compiler's own, for these shapes: nothing is run. The compilation is not lost,
     the first call takes it over.
@@ -19,7 +20,9 @@ def report(name, step, arguments, devices):
       arguments: of its first call.
       devices: that it runs on.
     """
-    stats = step.lower(*arguments).compile().memory_analysis()
+    with console.timed(f"{name}: compiling the train step"):
+        compiled = step.lower(*arguments).compile()
+    stats = compiled.memory_analysis()
     if stats is None:  # a backend that does not tell
         return
     held = stats.argument_size_in_bytes + stats.output_size_in_bytes - stats.alias_size_in_bytes

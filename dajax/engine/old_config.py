@@ -9,6 +9,8 @@ _ADDED_TO_MODEL = {
     "classification": {"bottleneck_norm": True, "dropout": 0.0, "head_init": "kaiming"},
     "segmentation": {},
 }
+# Of runtime: what is shown beside training.
+_ADDED_TO_EVERY_RUN = {"runtime.wandb": "", "runtime.profile": ""}
 # What is measured beside training; an old run trains as before.
 _ADDED_TO_RUN = {
     "classification": {"evaluation": {"reestimate_batches": 50, "reestimate_batch_size": 32}},
@@ -61,6 +63,7 @@ def with_added_keys(tree):
       are there keep their values.
     """
     tree = json.loads(json.dumps(tree))
+    _add(tree, _ADDED_TO_EVERY_RUN)
     task = tree.get("task")
     known = task if isinstance(task, str) and task in _ADDED_TO_MODEL else None
     if known:

@@ -2,8 +2,12 @@
 
 import math
 
+import numpy as np
+
 from dajax.engine import log, tensorboard
 from dajax.errors import UserError
+from dajax.ops.confusion_picture import confusion_picture
+from dajax.ops.legend import legend
 
 
 class Recorder:
@@ -22,6 +26,7 @@ class Recorder:
         self.board = tensorboard.TensorBoard(
             stage.directory, restart_step=step + 1, lengths=meta["event_bytes"]
         )
+        self._boards = [self.board, *stage.trackers]
         self._stage, self._pending, self.latest = stage, [], {}
 
     def add(self, step, metrics):
@@ -45,14 +50,37 @@ class Recorder:
                 self.write(step, "train", self.latest)
 
     def write(self, step, kind, figures):
+        """One line of metrics.jsonl, and its numbers on every board."""
         self.file.write(step, kind, figures)
-        self.board.scalars(step, kind, figures)
+        self.show(step, kind, figures)
 
-    def pictures(self, step, pictures):
-        """PNG files of the newest evaluation, and TensorBoard images of all."""
-        for name, picture in pictures.items():
+    def show(self, step, kind, figures):
+        """Numbers on every board alone: times do not belong into metrics.jsonl, which would differ
+        from run to run.
+        """
+        for board in self._boards:
+            board.scalars(step, kind, dict(_numbers(figures)))
+
+    def evaluation(self, step, evaluation):
+        """All of a tasks.common.Evaluation: its figures; on the boards its confusion matrix and its
+        pictures, with a legend; and the pictures as PNG files, of the newest evaluation alone.
+        """
+        report, task, data = evaluation.report, self._stage.task, self._stage.data
+        if report is not None:
+            figures = {key: value for key, value in report.items() if key != "confusion"}
+            self.write(step, "evaluation", figures)
+        if report is not None and "confusion" in report:
+            counts = np.asarray(report["confusion"], np.int64)
+            names = data.sets["source"].class_names
+            self._picture(step, "confusion", confusion_picture(counts, names))
+        for name, picture in evaluation.pictures.items():
             tensorboard.save_picture(self._stage.directory / "pictures" / f"{name}.png", picture)
-            self.board.picture(step, name, picture)
+            below = legend(picture.shape[1], task.legend_of_pictures(data))
+            self._picture(step, name, np.concatenate([picture, below]))
+
+    def _picture(self, step, name, picture):
+        for board in self._boards:
+            board.picture(step, name, picture)
 
     def lengths(self):
         """What a checkpoint must know to go back to here: how long the files are, with everything
@@ -63,6 +91,15 @@ class Recorder:
     def close(self):
         self.file.close()
         self.board.close()
+
+
+def _numbers(figures, before=""):
+    """(name, number) of every plain number, of those in dicts as "iou/road"."""
+    for name, value in figures.items():
+        if isinstance(value, dict):
+            yield from _numbers(value, f"{before}{name}/")
+        elif isinstance(value, (int, float)):
+            yield before + name, value
 
 
 def not_finite(stage, what):

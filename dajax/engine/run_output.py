@@ -7,7 +7,8 @@ import sys
 from dajax import console
 from dajax.analysis import report
 from dajax.engine import environment, json_files
-from dajax.engine.config_check import flatten
+from dajax.engine.config_check import FREE_KEY, REMEDY, flatten
+from dajax.engine.old_config import with_added_keys
 from dajax.tasks.common import image_folder
 
 
@@ -39,9 +40,12 @@ def _has_figures(path, stages):
         return False
 
 
-def print_header(config, workdir, devices, data_lines):
-    """Prints what a run is made of: versions, devices, every setting, and the task's lines on its
-    data.
+def print_header(config, workdir, devices, data_lines, print_config=False):
+    """Prints what a run is made of: versions, devices, where its settings stand, and the task's
+    lines on its data.
+
+    Args:
+      print_config: the settings too.
     """
     console.say(
         "versions: " + ", ".join(f"{name} {version}" for name, version in report.versions().items())
@@ -52,8 +56,12 @@ def print_header(config, workdir, devices, data_lines):
         "environment: "
         + ", ".join(f"{name}={value}" for name, value in environment.numerics().items())
     )
-    console.say("config:")
-    for key, value in sorted(flatten(json.loads(config.to_json())).items()):
+    flat = flatten(json.loads(config.to_json()))
+    console.say(
+        f"config: {len(flat)} settings, in {workdir / 'config.json'}{_changed_since(flat, workdir)}"
+        + ("" if print_config else "; --print_config shows them")
+    )
+    for key, value in sorted(flat.items()) if print_config else ():
         console.say(f"  {key} = {value}")
     for line in data_lines:
         console.say(line)
@@ -61,6 +69,19 @@ def print_header(config, workdir, devices, data_lines):
         f"metric: {config.metric} on every evaluation image of the target, at the last step of each"
         " stage"
     )
+
+
+def _changed_since(flat, workdir):
+    """Settings of config.runtime that differ from those that the workdir was begun with: they may,
+    and config.json stays.
+    """
+    begun = flatten(with_added_keys(json_files.read(workdir / "config.json", REMEDY)))
+    changed = [
+        f"{key}={value}"
+        for key, value in sorted(flat.items())
+        if key.startswith(f"{FREE_KEY}.") and begun.get(key, value) != value
+    ]
+    return f", but for {', '.join(changed)}" if changed else ""
 
 
 def print_table(results, task, domains, workdir):

@@ -2,6 +2,7 @@
 stage names one.
 """
 
+import dataclasses
 import json
 import pathlib
 
@@ -19,6 +20,7 @@ from dajax.engine import (
     rounds,
     run_output,
     teacher,
+    wandb_run,
 )
 from dajax.engine.config_check import (
     check_config,
@@ -34,7 +36,7 @@ from dajax.methods import Sizes
 from dajax.settings import part_of_config
 
 
-def run(config, workdir, mode):
+def run(config, workdir, mode, print_config=False):
     """Trains (mode "train") or evaluates what is there (mode "eval"), writes results and prints the
     table.
 
@@ -42,6 +44,7 @@ def run(config, workdir, mode):
       config: ConfigDict, see configs/base/common.py, which check_before_data has passed.
       workdir: folder, created.
       mode: "train" or "eval".
+      print_config: every setting is printed.
 
     Raises:
       UserError, data_pipeline DataError: a mistake that the user can mend.
@@ -51,6 +54,7 @@ def run(config, workdir, mode):
     devices = parallel.devices(config.runtime.devices)
     check_batches(config, len(devices))
     if mode == "train":
+        wandb_run.check(config)
         _prepare(workdir)
         forget_unless_begun(workdir)
     elif not (workdir / "config.json").exists():
@@ -70,7 +74,8 @@ def run(config, workdir, mode):
         _check_weights(config, workdir, places)
         if hasattr(task, "write_classes"):
             task.write_classes(domains, workdir)
-    run_output.print_header(config, workdir, devices, task.describe(config, domains))
+    data_lines = task.describe(config, domains)
+    run_output.print_header(config, workdir, devices, data_lines, print_config)
     for key, (there, now) in places.items():
         console.say(f"moved: config.{key} was {there}, is {now}")
 
@@ -82,8 +87,8 @@ def run(config, workdir, mode):
     if mode == "train":
         remember(config, workdir)
         init_from.remember(origins, config, workdir)
-        with stop.listening():
-            results = {stage.name: _train(stage) for stage in stages}
+        with wandb_run.begun(config, workdir) as tracker, stop.listening():
+            results = {stage.name: _train(stage, tracker) for stage in stages}
     else:
         results = {stage.name: _evaluate(stage) for stage in stages}
     content = {
@@ -194,8 +199,8 @@ def _make_stage(config, name, workdir, devices, task, domains, stop, origin):
     )
 
 
-def _train(stage):
-    """The result of a stage, trained now or found finished."""
+def _train(stage, tracker):
+    """The result of a stage, trained now or found finished. tracker: wandb_run.WandbRun."""
     path = stage.directory / "result.json"
     if path.exists():
         result = _read_result(stage, path)
@@ -203,7 +208,7 @@ def _train(stage):
             console.say(f"{stage.name}: already finished")
             return result
     stage.stop.idle()  # what the stages before have made is saved
-    state, evaluation = fit(stage)
+    state, evaluation = fit(dataclasses.replace(stage, trackers=tracker.of_stage(stage.name)))
     stage.stop.busy()
     rounds.conclude(stage, state)
     result = {"step": int(state.step), **(evaluation or {})}

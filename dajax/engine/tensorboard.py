@@ -55,11 +55,10 @@ class TensorBoard:
             )
 
     def scalars(self, step, prefix, figures):
-        """Writes every plain number among `figures` as "prefix/name"."""
+        """Writes numbers, {name: number}, as "prefix/name"."""
         values = [
             summary_pb2.Summary.Value(tag=f"{prefix}/{name}", simple_value=value)
             for name, value in figures.items()
-            if isinstance(value, (int, float))
         ]
         self._summary(step, values)
 

@@ -16,6 +16,7 @@ import numpy as np
 from dajax import console, parallel
 from dajax.engine import log, memory, teacher
 from dajax.engine.checkpoint import Checkpoints
+from dajax.engine.profiling import Profile
 from dajax.engine.recorder import Recorder, not_finite
 from dajax.engine.signals import StopFlag
 from dajax.errors import StopRequested, UserError
@@ -37,6 +38,7 @@ class Stage:
       random_state: f() -> TrainState of the same shapes, from random weights; the template of the
         checkpoints.
       stop: StopFlag.
+      trackers: further places for figures and pictures, see wandb_run.WandbRun.of_stage.
     """
 
     name: str
@@ -50,6 +52,7 @@ class Stage:
     initial_state: Any
     random_state: Any
     stop: StopFlag
+    trackers: tuple = ()
 
     def schedule(self, state):
         """Where the stage stands."""
@@ -148,6 +151,12 @@ class _Loop:
             jax.random.key(stage.config.seed), zlib.crc32(stage.name.encode())
         )
         self.progress = None
+        self.profile = Profile(
+            stage.name,
+            stage.config.runtime.profile,
+            stage.directory / "profile",
+            int(state.step),
+        )
         # a stage starts from this checkpoint, or at step 0, which needs none
         self.saved_at = int(state.step)
 
@@ -171,6 +180,7 @@ class _Loop:
         finally:
             if self.progress is not None:
                 self.progress.close()
+            self.profile.close()
 
     def segment(self, start, stop, last_step):
         """Steps [start, stop); saves every runtime.checkpoint_every steps."""
@@ -183,6 +193,7 @@ class _Loop:
         """The steps [start, stop) on the batches of a stream."""
         stage = self.stage
         for step in range(start + 1, stop + 1):
+            self.profile.before(step)
             asked = time.monotonic()
             batch = next(stream)
             waited = time.monotonic() - asked
@@ -196,8 +207,11 @@ class _Loop:
                     stage.name, start, rows, stage.config.runtime.report_seconds
                 )
             self.state, metrics = self.train_step(self.state, batch, self.rng)
+            self.profile.after(step, metrics)
             self.recorder.add(step, metrics)
             self.progress.update(step, last_step, waited, self.recorder.latest)
+            if step % stage.config.runtime.log_every == 0:
+                self.recorder.show(step, "throughput", self.progress.throughput())
             stage.stop.check()
             if step % stage.config.runtime.checkpoint_every == 0 and step != stop:
                 self.save()
@@ -228,14 +242,9 @@ class _Loop:
                 stage_config=stage.stage_config,
             )
             report = evaluation.report
+            self.recorder.evaluation(step, evaluation)
             if report is not None:
-                self.recorder.write(
-                    step,
-                    "evaluation",
-                    {key: value for key, value in report.items() if key != "confusion"},
-                )
                 console.say(f"{stage.name}: step {step}, {evaluation.headline}")
-            self.recorder.pictures(step, evaluation.pictures)
             self.meta = self.meta | {"evaluated_at": step, "report": report}
             self.save()
 
@@ -256,11 +265,9 @@ class _Loop:
                 step, "refresh", summary | ({"warnings": warnings} if warnings else {})
             )
             numbers = {key: x for key, x in summary.items() if isinstance(x, (int, float))}
-            terms = ", ".join(
-                f"{name} {value:.4g}" for name, value in list(numbers.items())[:_MAX_TERMS]
-            )
-            console.say(
-                f"{stage.name}: refresh at step {step} in {time.monotonic() - begin:.1f} s: {terms}"
+            terms = [f"{name} {value:.4g}" for name, value in list(numbers.items())[:_MAX_TERMS]]
+            console.say_list(
+                f"{stage.name}: refresh at step {step} in {time.monotonic() - begin:.1f} s: ", terms
             )
             for note in [*notes, *(f"warning: {warning}" for warning in warnings)]:
                 console.say(f"{stage.name}: {note}")

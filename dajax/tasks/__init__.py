@@ -21,6 +21,8 @@ load_pretrained(config, state) -> TrainState
     With the weights of `config.model.weights`, where it names a file.
 evaluate(state, *, data, model, config, stage_config) -> Evaluation
     On the target, the only place where its labels are read.
+legend_of_pictures(data) -> [(text, colour)]
+    In a task whose evaluation has pictures: what their colours mean.
 judge_refresh(state, *, data) -> {name: figure}
     How good the labels are that a refresh has made; for the log only.
 warn_of_refresh(figures, earlier, *, data) -> [str]

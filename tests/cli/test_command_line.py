@@ -278,7 +278,7 @@ def test_results_hold_figures_config_and_versions(tiny_run):
         "devices: ",
         "environment: JAX_ENABLE_X64=False, JAX_DEFAULT_MATMUL_PRECISION=None, ",
         "workdir: ",
-        "can.cdd.weight = 0.3",
+        "/config.json; --print_config shows them",
         "parameters",
         "digits/type, 120 images",
         "metric: ",

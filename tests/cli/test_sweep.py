@@ -296,6 +296,7 @@ def test_columns_that_would_be_called_the_same_have_their_whole_names():
         ("0", "config.can.max_loops", (), "expected config.key=value"),
         ("0", "config.stages=('can',;digits", (), "lacks a closing )"),
         ("0", "config.seed=3", (), "use --seeds"),
+        ("0", None, ("--config.runtime.profile=9",), "expected FIRST:LAST"),
     ],
 )
 def test_a_mistake_in_the_arguments_is_one_line(tmp_path, seeds, tasks, overrides, says):

@@ -27,7 +27,7 @@ def test_working_memory_is_a_devices_own(capsys, count):
     memory.report("plca", compiled, arguments, devices)
     printed = capsys.readouterr().out
     working = float(re.search(r"working memory (\d+) MiB", printed)[1])
-    assert printed.startswith("plca: a step needs") and "WARNING" not in printed
+    assert "\nplca: a step needs" in printed and "WARNING" not in printed
     assert 4 * 4 / count <= working <= 3 * 4 * 4 / count + 1
     compiled(*arguments)
 

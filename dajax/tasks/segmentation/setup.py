@@ -2,6 +2,7 @@
 
 from dajax.errors import UserError
 from dajax.models.build import build_segmenter, load_segmenter_weights
+from dajax.ops.pictures import NOT_COUNTED, RIGHT, WRONG
 from dajax.tasks.segmentation.domains import (
     describe,
     domains_to_check,
@@ -27,6 +28,7 @@ __all__ = (
     "domains_to_check",
     "evaluate",
     "judge_refresh",
+    "legend_of_pictures",
     "load_pretrained",
     "make_feed",
     "open_data",
@@ -50,6 +52,13 @@ def make_feed(domains, config, name, *, directory, devices, check_stop):
         earlier_rounds=_earlier_rounds(config, name),
         check_stop=check_stop,
     )
+
+
+def legend_of_pictures(data):
+    """See dajax.tasks: every class, and the colours of the last panel."""
+    classes = [*zip(data.class_names, data.space.palette, strict=True)]
+    errors = [("error map: right", RIGHT), ("wrong", WRONG), ("not counted", NOT_COUNTED)]
+    return classes + errors
 
 
 def _earlier_rounds(config, name):
