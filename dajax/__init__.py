@@ -12,7 +12,7 @@ def load(workdir, stage=None):
     # here, so that `import dajax` stays cheap
     import os
 
-    from dajax.trained import open_workdir
+    from dajax.open_workdir import open_workdir
 
     if not os.path.isfile(workdir):
         return open_workdir(workdir, stage)

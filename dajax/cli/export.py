@@ -5,7 +5,7 @@ import jax
 from dajax import console
 from dajax.engine import config_check, locations
 from dajax.export import formats, parity
-from dajax.trained import open_workdir
+from dajax.open_workdir import open_workdir
 
 
 def run(config, workdir, *, format, out, stage):

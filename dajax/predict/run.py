@@ -6,12 +6,12 @@ import pathlib
 from dajax import console
 from dajax.engine.environment import use_compilation_cache
 from dajax.errors import UserError
+from dajax.open_workdir import open_workdir
 from dajax.predict.classifier import ClassifierOutput
 from dajax.predict.out_folder import OutFolder, digest
 from dajax.predict.pictures import list_pictures, read_ahead
 from dajax.predict.segmenter import SegmenterOutput
 from dajax.tasks.segmentation.domains import label_space
-from dajax.trained import open_workdir
 from data_pipeline.errors import DataError
 
 # Of pictures that are decoded and wait for each other in a batch, ours: 32 frames of Cityscapes.
