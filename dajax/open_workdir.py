@@ -6,9 +6,10 @@ import pathlib
 
 from ml_collections import ConfigDict
 
-from dajax.engine import checkpoint, json_files, log, teacher
+from dajax.engine import checkpoint, json_files, log, snapshots, teacher
 from dajax.engine.old_config import with_added_keys
 from dajax.errors import UserError
+from dajax.label_free import LAST
 from dajax.models.build import build_model, build_segmenter
 from dajax.trained import TrainedClassifier, TrainedSegmenter
 from data_pipeline.classification import transforms as preprocess
@@ -18,13 +19,17 @@ from data_pipeline.segmentation import transforms as seg_transforms
 _REMEDY = "run.py with the --workdir and --config of that run says how it is mended"
 
 
-def open_workdir(workdir, stage=None):
-    """Opens a stage of a workdir, by default the last one that has a checkpoint: its newest that is
-    whole.
+def open_workdir(workdir, stage=None, select=LAST):
+    """Opens a stage of a workdir, by default the last one that has a checkpoint.
+
+    Args:
+      stage: its name.
+      select: which of its snapshots: "last", the newest that is whole; or a rule of
+        dajax.label_free, the one that it picks of those that are kept, without labels.
 
     Raises:
-      UserError: no workdir, no such stage, no checkpoint that is whole, or another file of it is
-        damaged.
+      UserError: no workdir, no such stage, no checkpoint that is whole, another file of it is
+        damaged, or there is nothing to choose from.
     """
     workdir = pathlib.Path(workdir)
     if not (workdir / "config.json").exists():
@@ -54,7 +59,8 @@ def open_workdir(workdir, stage=None):
         raise UserError(
             f"{workdir}: stage '{stage}' has no checkpoint; these have: {', '.join(begun)}"
         )
-    state, _ = checkpoint.read(workdir / stage / "checkpoints")
+    step = snapshots.choose(workdir / stage, select)
+    state, _ = checkpoint.read(workdir / stage / "checkpoints", step)
     dataset = json_files.read(workdir / "dataset.json", _REMEDY, keys=("class_names",))
     directory = workdir / stage
     result = _result(directory / "result.json", int(state["step"]))

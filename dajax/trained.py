@@ -34,8 +34,8 @@ class Trained:
       extra: {name: numpy array}, what the method carried besides (pseudo-labels, class centres);
         under "teacher" {"params", "batch_stats"} of the teacher, where the stage kept one.
       model: the Flax module; `transform`: the evaluation transform.
-      results: the stage's figures, None while it is unfinished, or when its last checkpoint is
-        damaged and an older one is taken.
+      results: the stage's figures, None while it is unfinished, or when another snapshot than its
+        last is opened, chosen or because the last is damaged: `metrics` has the figures of all.
       metrics: list of the objects of metrics.jsonl.
     """
 

@@ -15,7 +15,7 @@ import tiny
 FLOORS = {
     "dajax": (
         {"errors", "typing"},
-        {"settings"},
+        {"settings", "label_free"},
         {"state", "schedule", "optim", "parallel"},
         {"console", "ops", "analysis"},
         {"losses", "models"},

@@ -109,6 +109,7 @@ def segmentation(name, *, model, data):
         dict(
             reestimate_batches=50,
             reestimate_batch_size=4,
+            source_held_out=0.0,  # as in base/common.py
             # Batches of unlabelled target images, of reestimate_batch_size each, that a round of
             # self-training is judged on (ours); 0: it is not judged.
             agreement_batches=16,

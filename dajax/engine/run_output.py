@@ -5,9 +5,10 @@ import shlex
 import sys
 
 from dajax import console
-from dajax.analysis import report
+from dajax.analysis import report, sweep_tables
 from dajax.engine import environment, json_files
 from dajax.engine.config_check import flatten
+from dajax.label_free import LAST, RULES, is_measured
 from dajax.tasks.common import image_folder
 
 
@@ -63,15 +64,34 @@ def print_header(config, workdir, devices, data_lines):
     )
 
 
-def print_table(results, task, domains, workdir):
+def headline_figure(config):
+    """(key in a report, name) of the figure that config.metric names: ("miou", "mIoU")."""
+    (key,), _ = sweep_tables.CLASSIFICATION.get(config.metric, (("miou",), ""))
+    return key, config.metric
+
+
+def how_chosen(chosen, select):
+    """Which snapshots a table shows, for its title.
+
+    Args:
+      chosen: {stage: step, None for the newest}; select: the rule, one of label_free.CHOICES.
+    """
+    if select == LAST:
+        return "last step"
+    others = [name for name, step in chosen.items() if step is None]
+    rest = f" (of {', '.join(others)}, evaluated once at most: last step)" if others else ""
+    return f"snapshots chosen without labels by {select}, {RULES[select].title}{rest}"
+
+
+def print_table(results, task, domains, workdir, chosen):
     """Prints the stages side by side; without labels the command that predicts.
 
     Args:
       results: {stage: what its result.json holds}.
       domains: tasks.common.Domains.
+      chosen: of `how_chosen`.
     """
-    # more than its step
-    evaluated = {name: result for name, result in results.items() if len(result) > 1}
+    evaluated = {name: result for name, result in results.items() if is_measured(result)}
     console.say()
     if not evaluated:
         console.say(
@@ -80,7 +100,7 @@ def print_table(results, task, domains, workdir):
         )
         console.say(f"  {predict_command(workdir, image_folder(domains.evaluation))}")
         return
-    console.say(task.table(evaluated, domains))
+    console.say(task.table(evaluated, domains, chosen))
 
 
 def predict_command(workdir, images):
