@@ -278,6 +278,18 @@ def pseudo_labels(*, init_from, rule, statistics, **settings):
     )
 
 
+def evaluate_every(config, steps):
+    """Has every stage that trains evaluated each `steps` steps. The figures of the papers are best
+    snapshots on the validation set; what a stage is judged by here is its last step.
+
+    Args:
+      config: the run's, with its stages.
+    """
+    for name in config.stages:
+        if config[name].method != "pseudo_labels":
+            config[name].evaluate_every = steps
+
+
 def without(settings, **changes):
     """A copy of a stage's settings with other values at "key.subkey"."""
     copy = settings.copy_and_resolve_references()

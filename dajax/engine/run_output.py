@@ -83,17 +83,21 @@ def how_chosen(chosen, select):
     return f"snapshots chosen without labels by {select}, {RULES[select].title}{rest}"
 
 
-def print_table(results, task, domains, workdir, chosen):
+def print_table(results, task, domains, workdir, chosen, further):
     """Prints the stages side by side; without labels the command that predicts.
 
     Args:
       results: {stage: what its result.json holds}.
       domains: tasks.common.Domains.
       chosen: of `how_chosen`.
+      further: what else is said of the results, "" for nothing.
     """
+    further = [text for text in further if text]
     evaluated = {name: result for name, result in results.items() if is_measured(result)}
     console.say()
     if not evaluated:
+        for text in further:
+            console.say(text + "\n")
         console.say(
             f"all {len(results)} stages are finished; {domains.evaluation.name} has no labels, so"
             " there is nothing to measure on. What the last one says of its images, as files:"
@@ -101,6 +105,8 @@ def print_table(results, task, domains, workdir, chosen):
         console.say(f"  {predict_command(workdir, image_folder(domains.evaluation))}")
         return
     console.say(task.table(evaluated, domains, chosen))
+    for text in further:
+        console.say("\n" * ("\n" in text) + text)
 
 
 def predict_command(workdir, images):

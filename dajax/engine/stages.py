@@ -105,12 +105,9 @@ def run(config, workdir, mode, select=LAST):
     }
     run_output.write_results(workdir, mode, content)
     results, remark = rounds.marked(results, config, content["rounds"])
-    run_output.print_table(results, task, domains, workdir, run_output.how_chosen(chosen, select))
-    if remark:
-        console.say(remark)
-    if picked:
-        console.say()
-        console.say(snapshots.table(picked, key, title))
+    how = run_output.how_chosen(chosen, select)
+    further = snapshots.table(picked, key, title)
+    run_output.print_table(results, task, domains, workdir, how, [remark, further])
 
 
 def _waiting(config, workdir):
