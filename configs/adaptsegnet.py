@@ -82,6 +82,7 @@ def get_config(arg=None):
         return config
     config.adaptsegnet = stage
     config.stages = ("adaptsegnet",)
+    seg_base.evaluate_every(config, 2000)  # as often as the code saves a snapshot
     return config
 
 

@@ -96,6 +96,8 @@ def get_config(arg=None):
     config.source_only = source_only
     config.update(recipe)
     config.stages = ("source_only", *recipe)
+    # ours; the code evaluates every 300 steps, which is 500 frames for 600 of training
+    seg_base.evaluate_every(config, 2000)
     return config
 
 

@@ -65,6 +65,7 @@ def get_config(arg=None):
         return config
     config.clan = stage
     config.stages = ("clan",)
+    seg_base.evaluate_every(config, 2000)  # as often as the code saves a snapshot
     return config
 
 

@@ -51,6 +51,8 @@ def get_config(arg=None):
         else:
             config.plca = stage
             config.stages = ("plca",)
+            # five epochs, after which the authors' code saves; they choose no snapshot
+            seg_base.evaluate_every(config, 5 * 372)
     config.evaluation.aggregation_alpha = TEST_ALPHA
     return config
 

@@ -48,6 +48,7 @@ def get_config(arg=None):
         return config
     config.source_only = deeplab.supervised(arg.backbone, settings=arg.settings)
     config.stages = ("source_only",)
+    seg_base.evaluate_every(config, 2000)  # as often as AdaptSegNet's code saves a snapshot
     return config
 
 

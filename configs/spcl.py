@@ -62,6 +62,7 @@ def get_config(arg=None):
         return config
     config.update(recipe)
     config.stages = tuple(recipe)
+    seg_base.evaluate_every(config, 2000)  # as often as the code saves a snapshot
     return config
 
 

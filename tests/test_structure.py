@@ -15,7 +15,7 @@ import tiny
 FLOORS = {
     "dajax": (
         {"errors", "typing"},
-        {"settings"},
+        {"settings", "label_free"},
         {"state", "schedule", "optim", "parallel"},
         {"console", "ops", "analysis"},
         {"losses", "models"},
@@ -23,6 +23,7 @@ FLOORS = {
         {"tasks"},
         {"engine"},
         {"trained", "recipes"},
+        {"open_workdir"},
         {"predict", "export"},
         {"cli", "__init__"},
         {"__main__"},
@@ -43,7 +44,7 @@ FLOORS = {
 OF_BOTH_TASKS = ("methods", "tasks")
 TASKS = {"classification", "segmentation"}
 SAVED_MODEL = pathlib.Path("dajax/export/savedmodel.py")
-READS_DATA = {"tasks", "trained", "predict", "export", "cli"}
+READS_DATA = {"tasks", "trained", "open_workdir", "predict", "export", "cli"}
 
 FILES = [
     path.relative_to(tiny.ROOT)
@@ -147,8 +148,8 @@ def test_dajax_imports_where_tensorflow_is_absent():
     program = """
 import sys
 sys.modules["tensorflow"] = None  # any import of it now fails
-import dajax, dajax.engine.train, dajax.engine.stages, dajax.trained, dajax.methods, data_pipeline
-import dajax.export.formats, dajax.predict.run
+import dajax, dajax.engine.train, dajax.engine.stages, dajax.open_workdir, dajax.methods
+import data_pipeline, dajax.export.formats, dajax.predict.run
 from dajax.losses import cdd
 """
     subprocess.run(

@@ -40,13 +40,21 @@ def base(name):
             data=digits(),
             # Every stage is measured twice: with its BN statistics as trained, and with statistics
             # re-estimated on unlabelled target images (AdaBN); 0 batches: once. Both are ours.
-            evaluation=dict(reestimate_batches=50, reestimate_batch_size=32),
+            evaluation=dict(
+                reestimate_batches=50,
+                reestimate_batch_size=32,
+                # Share of the source's labelled images that no stage trains on, for the rule dev
+                # (docs/selection.md).
+                source_held_out=0.0,
+            ),
             runtime=dict(  # may change between two calls on one workdir
                 devices=0,  # 0: all
                 log_every=10,  # steps between two lines of metrics.jsonl
                 report_seconds=10.0,  # between two lines of output that goes to a file
                 checkpoint_every=200,  # steps; a killed run repeats at most so many
                 keep_checkpoints=2,
+                # Beside the last ones, those of every so many steps, for --select; 0: none.
+                keep_every=0,
                 eval_batch_size=256,
                 # Sets of photos that fit in so much memory together, the smallest first, are
                 # decoded once; 0 for none. Office-31 takes 770 MiB at 256 pixels. Ours.

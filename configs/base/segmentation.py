@@ -109,6 +109,7 @@ def segmentation(name, *, model, data):
         dict(
             reestimate_batches=50,
             reestimate_batch_size=4,
+            source_held_out=0.0,  # as in base/common.py
             # Batches of unlabelled target images, of reestimate_batch_size each, that a round of
             # self-training is judged on (ours); 0: it is not judged.
             agreement_batches=16,
@@ -275,6 +276,18 @@ def pseudo_labels(*, init_from, rule, statistics, **settings):
         reestimate_batches=50,
         **(unread | settings),
     )
+
+
+def evaluate_every(config, steps):
+    """Has every stage that trains evaluated each `steps` steps. The figures of the papers are best
+    snapshots on the validation set; what a stage is judged by here is its last step.
+
+    Args:
+      config: the run's, with its stages.
+    """
+    for name in config.stages:
+        if config[name].method != "pseudo_labels":
+            config[name].evaluate_every = steps
 
 
 def without(settings, **changes):

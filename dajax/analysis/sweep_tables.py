@@ -11,6 +11,7 @@ import io
 import statistics
 
 from dajax.errors import UserError
+from dajax.label_free import is_measured
 
 CLASSIFICATION = {
     "accuracy": (("accuracy",), "accuracy in % on the target"),
@@ -93,8 +94,7 @@ def rows_of(stages, results):
         for run in seeds.values()
         for name, result in run.items()
     }
-    # more than its step
-    return {name: name for name in stages if name not in ran or len(ran[name]) > 1}
+    return {name: name for name in stages if name not in ran or is_measured(ran[name])}
 
 
 def markdown(results, figure, rows, with_average=True):

@@ -13,6 +13,7 @@ from ml_collections import ConfigDict, config_flags
 from dajax.cli import failures, recipe
 from dajax.engine import locations
 from dajax.errors import StopRequested, UserError
+from dajax.label_free import CHOICES, LAST
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "NAME or configs/NAME.py[:variant][,key=value...]", lock_config=True
@@ -69,17 +70,27 @@ _OUT = flags.DEFINE_string(
 _STAGE = flags.DEFINE_string(
     "stage", None, "of --mode=predict and --mode=export: the stage; the last one by default"
 )
+_SELECT = flags.DEFINE_enum(
+    "select",
+    None,
+    CHOICES,
+    "of --mode=eval, predict and export: the last snapshot (default), or the kept one that a rule"
+    " picks without labels of the target",
+)
 # {mode: the flags that only such modes take, with what each needs; None: may be left out}
 _OF_MODE = {
+    "eval": {"select": None},
     "predict": {
         "images": "FOLDER",
         "out": "FOLDER",
         "stage": None,
         "window": None,
         "folders": None,
+        "select": None,
     },
-    "export": {"format": "stablehlo", "out": "PATH", "stage": None},
+    "export": {"format": "stablehlo", "out": "PATH", "stage": None, "select": None},
 }
+_OPENS_WORKDIR = ("predict", "export")  # which says itself what it was begun with
 _PRINT_CONFIG = flags.DEFINE_bool(
     "print_config", False, "of --mode=train and --mode=eval: every setting at the head of the run"
 )
@@ -101,10 +112,9 @@ def _parse_flags(argv):
                 f"unexpected argument '{rest[1]}'; overrides are written --config.key=value"
             )
         _check_flags_of_modes()
-        # a workdir says itself what it was begun with
-        is_optional = _MODE.value in _OF_MODE and _WORKDIR.value
+        is_optional = _MODE.value in _OPENS_WORKDIR and _WORKDIR.value
         if _CONFIG.value is None and not is_optional:
-            workdir = ", or --workdir=DIR of a run" if _MODE.value in _OF_MODE else ""
+            workdir = ", or --workdir=DIR of a run" if _MODE.value in _OPENS_WORKDIR else ""
             raise flags.Error(f"--config is missing, for example --config=configs/can.py{workdir}")
         # a file that could not be read complains here, at the first use
         getattr(_CONFIG.value, "stages", None)
@@ -197,8 +207,9 @@ def _run(config, workdir):
     logging.set_verbosity(logging.FATAL)
     if config is not None:
         stage_checks.check_before_data(config)
-    if _MODE.value in _OF_MODE:
+    if _MODE.value in _OPENS_WORKDIR:
         values = {name: flags.FLAGS[name].value for name in _OF_MODE[_MODE.value]}
+        values["select"] = _SELECT.value or LAST
         if _MODE.value == "export":
             export.run(config, pathlib.Path(workdir), **values)
         elif not predict.run(config, pathlib.Path(workdir), **values):
@@ -209,7 +220,7 @@ def _run(config, workdir):
         jax.config.update("jax_num_cpu_devices", config.runtime.devices)
     if _MODE.value == "check_data":
         sys.exit(0 if check_data.run(config) else 1)
-    stages.run(config, workdir, _MODE.value, _PRINT_CONFIG.value)
+    stages.run(config, workdir, _MODE.value, _SELECT.value or LAST, _PRINT_CONFIG.value)
 
 
 def _sweep(config, workdir):
@@ -238,7 +249,7 @@ def run():
         stream.reconfigure(errors="backslashreplace")
     try:
         own = (_CONFIG, _WORKDIR, _SEEDS, _TASKS, _MODE, _IMAGES, _WINDOW, _FOLDERS, _FORMAT, _OUT)
-        for flag in (*own, _PARALLEL, _PRINT_CONFIG, _STAGE, _DEBUG):  # what --help shows
+        for flag in (*own, _PARALLEL, _PRINT_CONFIG, _STAGE, _SELECT, _DEBUG):  # what --help shows
             flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[flag.name])
         sys.argv[1:] = recipe.with_paths(sys.argv[1:])
         app.run(main, flags_parser=_parse_flags)

@@ -5,16 +5,16 @@ import jax
 from dajax import console
 from dajax.engine import config_check, locations
 from dajax.export import formats, parity
-from dajax.trained import open_workdir
+from dajax.open_workdir import open_workdir
 
 
-def run(config, workdir, *, format, out, stage):
+def run(config, workdir, *, format, out, stage, select):
     """Writes the file, says what is in it and how near its predictions are.
 
     Args:
       config: ConfigDict of the run in `workdir`; None for what the workdir says.
       workdir: pathlib.Path of a run.
-      format, out, stage: values of the flags of these names.
+      format, out, stage, select: values of the flags of these names.
 
     Raises:
       UserError: a mistake that the user can mend, or the file predicts something else.
@@ -25,7 +25,7 @@ def run(config, workdir, *, format, out, stage):
         config_check.check_config(config, workdir)
     # float32 as it is, which GPUs round in products, and no device that a training run may hold
     jax.config.update("jax_platforms", "cpu")
-    trained = open_workdir(workdir, stage)
+    trained = open_workdir(workdir, stage, select)
     console.say(
         f"{workdir}: stage {trained.stage}, step {trained.step}, {len(trained.class_names)} classes"
     )

@@ -9,14 +9,14 @@ from dajax.errors import UserError
 from dajax.predict.run import predict
 
 
-def run(config, workdir, *, images, out, stage, window, folders):
+def run(config, workdir, *, images, out, stage, window, folders, select):
     """Predicts, and names at the end what cannot be used.
 
     Args:
       config: ConfigDict of the run in `workdir`, whose config.runtime is taken; None for what the
         workdir says.
       workdir: pathlib.Path of a run.
-      images, out, stage, window, folders: values of the flags of these names.
+      images, out, stage, window, folders, select: values of the flags of these names.
 
     Returns:
       Whether every picture is predicted.
@@ -33,6 +33,7 @@ def run(config, workdir, *, images, out, stage, window, folders):
         stage=stage,
         window=None if window is None else _height_and_width(window),
         folders=folders,
+        select=select,
         runtime=None if config is None else config.runtime,
     )
     if broken:

@@ -31,7 +31,8 @@ _REMAINS = (f"*{_UNFINISHED}*", f"*{_REMOVED}", "*.orbax-checkpoint-tmp*")
 
 
 class Checkpoints:
-    """The last `keep` checkpoints of one stage, written in the background by a thread of its own.
+    """The last `keep` checkpoints of one stage, and those of every `keep_every` steps, written in
+    the background by a thread of its own.
 
     A checkpoint appears under its final name by one rename, after everything in it, its checksums
     included, is on disk: killing the process half-way leaves the previous ones untouched, and the
@@ -42,13 +43,15 @@ class Checkpoints:
       directory: folder of this stage's checkpoints, created.
       keep: how many to keep; the newest ones. Never "the best": in unsupervised adaptation there is
         no label to choose by.
+      keep_every: of which steps' multiples those are kept beside them; 0 for none.
 
     Raises:
       UserError: the folder cannot be made, or not be written to.
     """
 
-    def __init__(self, directory, keep):
+    def __init__(self, directory, keep, keep_every=0):
         self.directory, self._keep = pathlib.Path(directory).absolute(), keep
+        self._keep_every = keep_every
         self._thread = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._writing = None
         try:
@@ -164,6 +167,8 @@ class Checkpoints:
                 shutil.rmtree(remains, ignore_errors=True)
             raise
         for old in steps(self.directory)[: -self._keep]:
+            if self._keep_every and old % self._keep_every == 0:
+                continue
             gone = self.directory / f"{old}{_REMOVED}"
             # never half a checkpoint under the name of a whole one
             os.rename(self.directory / str(old), gone)

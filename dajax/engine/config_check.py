@@ -15,6 +15,8 @@ from dajax.errors import UserError
 # Everything under this key may differ between two calls on one workdir: it changes what is printed
 # and kept, not what is computed.
 FREE_KEY = "runtime"
+# How often a stage is evaluated, neither: a batch is a function of its step alone.
+_FREE = re.compile(r"[^.]+\.evaluate_every")
 # These say where something lies; dataset.json, weights.json and init_from.json say what it is.
 PLACES = re.compile(
     r"data\.((source|target|evaluation|scenes)\.)?root|data\.download|model\.weights"
@@ -41,7 +43,8 @@ def flatten(tree, prefix=""):
 
 
 def _fixed(tree):
-    return flatten({key: value for key, value in tree.items() if key != FREE_KEY})
+    flat = flatten({key: value for key, value in tree.items() if key != FREE_KEY})
+    return {key: value for key, value in flat.items() if not _FREE.fullmatch(key)}
 
 
 def check_config(config, workdir):

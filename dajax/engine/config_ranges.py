@@ -107,11 +107,12 @@ RANGES = {
             "never",
             "target_bn",
             "randomized_dim",
+            "runtime.keep_every",
         ),
         WHOLE,
     ),
     **dict.fromkeys(("seed", "held_out_seed"), SEED),
-    "held_out": DECAY,
+    **dict.fromkeys(("held_out", "source_held_out"), DECAY),
     **dict.fromkeys(("report_seconds", "keep_images_mib"), NOT_NEGATIVE),
     # Optimisers. A rate of 0 is legal: a stage that moves nothing.
     **dict.fromkeys(

@@ -13,8 +13,11 @@ _ADDED_TO_MODEL = {
 _ADDED_TO_EVERY_RUN = {"runtime.wandb": "", "runtime.profile": ""}
 # What is measured beside training; an old run trains as before.
 _ADDED_TO_RUN = {
-    "classification": {"evaluation": {"reestimate_batches": 50, "reestimate_batch_size": 32}},
-    "segmentation": {"evaluation.agreement_batches": 16},
+    "classification": {
+        "evaluation": {"reestimate_batches": 50, "reestimate_batch_size": 32},
+        "evaluation.source_held_out": 0.0,
+    },
+    "segmentation": {"evaluation.agreement_batches": 16, "evaluation.source_held_out": 0.0},
 }
 # Of one image: views that were never drawn.
 _ADDED_TO_VIEWS = {

@@ -5,10 +5,11 @@ import shlex
 import sys
 
 from dajax import console
-from dajax.analysis import report
+from dajax.analysis import report, sweep_tables
 from dajax.engine import environment, json_files
 from dajax.engine.config_check import FREE_KEY, REMEDY, flatten
 from dajax.engine.old_config import with_added_keys
+from dajax.label_free import LAST, RULES, is_measured
 from dajax.tasks.common import image_folder
 
 
@@ -84,24 +85,49 @@ def _changed_since(flat, workdir):
     return f", but for {', '.join(changed)}" if changed else ""
 
 
-def print_table(results, task, domains, workdir):
+def headline_figure(config):
+    """(key in a report, name) of the figure that config.metric names: ("miou", "mIoU")."""
+    (key,), _ = sweep_tables.CLASSIFICATION.get(config.metric, (("miou",), ""))
+    return key, config.metric
+
+
+def how_chosen(chosen, select):
+    """Which snapshots a table shows, for its title.
+
+    Args:
+      chosen: {stage: step, None for the newest}; select: the rule, one of label_free.CHOICES.
+    """
+    if select == LAST:
+        return "last step"
+    others = [name for name, step in chosen.items() if step is None]
+    rest = f" (of {', '.join(others)}, evaluated once at most: last step)" if others else ""
+    return f"snapshots chosen without labels by {select}, {RULES[select].title}{rest}"
+
+
+def print_table(results, task, domains, workdir, chosen, further):
     """Prints the stages side by side; without labels the command that predicts.
 
     Args:
       results: {stage: what its result.json holds}.
       domains: tasks.common.Domains.
+      chosen: of `how_chosen`.
+      further: what else is said of the results, "" for nothing.
     """
-    # more than its step
-    evaluated = {name: result for name, result in results.items() if len(result) > 1}
+    further = [text for text in further if text]
+    evaluated = {name: result for name, result in results.items() if is_measured(result)}
     console.say()
     if not evaluated:
+        for text in further:
+            console.say(text + "\n")
         console.say(
             f"all {len(results)} stages are finished; {domains.evaluation.name} has no labels, so"
             " there is nothing to measure on. What the last one says of its images, as files:"
         )
         console.say(f"  {predict_command(workdir, image_folder(domains.evaluation))}")
         return
-    console.say(task.table(evaluated, domains))
+    console.say(task.table(evaluated, domains, chosen))
+    for text in further:
+        console.say("\n" * ("\n" in text) + text)
 
 
 def predict_command(workdir, images):

@@ -19,6 +19,7 @@ from dajax.engine import (
     log,
     rounds,
     run_output,
+    snapshots,
     teacher,
     wandb_run,
 )
@@ -32,11 +33,12 @@ from dajax.engine.signals import StopFlag
 from dajax.engine.stage_checks import check_batches, method_of
 from dajax.engine.train import Stage, fit
 from dajax.errors import UserError
+from dajax.label_free import LAST
 from dajax.methods import Sizes
 from dajax.settings import part_of_config
 
 
-def run(config, workdir, mode, print_config=False):
+def run(config, workdir, mode, select=LAST, print_config=False):
     """Trains (mode "train") or evaluates what is there (mode "eval"), writes results and prints the
     table.
 
@@ -44,6 +46,7 @@ def run(config, workdir, mode, print_config=False):
       config: ConfigDict, see configs/base/common.py, which check_before_data has passed.
       workdir: folder, created.
       mode: "train" or "eval".
+      select: of mode "eval", which snapshot of each stage: one of label_free.CHOICES.
       print_config: every setting is printed.
 
     Raises:
@@ -60,6 +63,7 @@ def run(config, workdir, mode, print_config=False):
     elif not (workdir / "config.json").exists():
         raise UserError(f"--workdir={workdir}: nothing to evaluate there; run --mode=train first")
     places = check_config(config, workdir)
+    chosen = snapshots.choose_each(workdir, config.stages, select)
     waiting = _waiting(config, workdir) if mode == "train" else []
     origins = init_from.origins(config, workdir, waiting)
     environment.check(workdir, mode)
@@ -90,11 +94,15 @@ def run(config, workdir, mode, print_config=False):
         with wandb_run.begun(config, workdir) as tracker, stop.listening():
             results = {stage.name: _train(stage, tracker) for stage in stages}
     else:
-        results = {stage.name: _evaluate(stage) for stage in stages}
+        results = {stage.name: _evaluate(stage, chosen[stage.name]) for stage in stages}
+    key, title = run_output.headline_figure(config)
+    picked = snapshots.picks(workdir, config.stages, key)
     content = {
         "stages": results,
         "refreshes": log.last_refreshes(workdir, config.stages),
         "rounds": rounds.verdicts(workdir, config.stages),
+        "select": select,
+        "snapshots": picked,
         "config": json.loads(config.to_json()),
         "versions": report.versions(),
         "environment": environment.numerics(),
@@ -102,9 +110,9 @@ def run(config, workdir, mode, print_config=False):
     }
     run_output.write_results(workdir, mode, content)
     results, remark = rounds.marked(results, config, content["rounds"])
-    run_output.print_table(results, task, domains, workdir)
-    if remark:
-        console.say(remark)
+    how = run_output.how_chosen(chosen, select)
+    further = snapshots.table(picked, key, title)
+    run_output.print_table(results, task, domains, workdir, how, [remark, further])
 
 
 def _waiting(config, workdir):
@@ -261,8 +269,8 @@ def _must_be_mended(stage, last_step):
     )
 
 
-def _evaluate(stage):
-    """The result of a stage's newest checkpoint, evaluated now."""
+def _evaluate(stage, step):
+    """The result of a stage's checkpoint of a step, None for the newest, evaluated now."""
     directory = stage.directory / "checkpoints"
     if not checkpoint.steps(directory):
         remedy, result = "run --mode=train first", stage.directory / "result.json"
@@ -272,7 +280,7 @@ def _evaluate(stage):
                 " stage again"
             )
         raise UserError(f"{stage.name}: has no checkpoint under {directory}; {remedy}")
-    saved, _ = checkpoint.read(directory)
+    saved, _ = checkpoint.read(directory, step)
     state = init_from.with_networks(
         stage.random_state(),
         teacher.predicting(saved, stage.stage_config),

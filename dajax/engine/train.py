@@ -117,8 +117,9 @@ def fit(stage):
       StopRequested: SIGTERM or Ctrl-C; the state has been saved.
       UserError: a non-finite loss, a full disk, data that cannot be read.
     """
+    runtime = stage.config.runtime
     with Checkpoints(
-        stage.directory / "checkpoints", stage.config.runtime.keep_checkpoints
+        stage.directory / "checkpoints", runtime.keep_checkpoints, runtime.keep_every
     ) as checkpoints:
         if checkpoints.latest_step() is None:
             state = stage.initial_state()
@@ -183,7 +184,7 @@ class _Loop:
             self.profile.close()
 
     def segment(self, start, stop, last_step):
-        """Steps [start, stop); saves every runtime.checkpoint_every steps."""
+        """Steps [start, stop); saves every runtime.checkpoint_every and keep_every steps."""
         stage = self.stage
         plan = stage.method.plan(self.state, data=stage.data, config=stage.stage_config)
         with contextlib.closing(stage.data.steps(plan, start, stop)) as stream:
@@ -213,7 +214,9 @@ class _Loop:
             if step % stage.config.runtime.log_every == 0:
                 self.recorder.show(step, "throughput", self.progress.throughput())
             stage.stop.check()
-            if step % stage.config.runtime.checkpoint_every == 0 and step != stop:
+            runtime = stage.config.runtime
+            is_kept = runtime.keep_every and step % runtime.keep_every == 0
+            if (step % runtime.checkpoint_every == 0 or is_kept) and step != stop:
                 self.save()
 
     @contextlib.contextmanager

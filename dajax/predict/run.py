@@ -6,19 +6,22 @@ import pathlib
 from dajax import console
 from dajax.engine.environment import use_compilation_cache
 from dajax.errors import UserError
+from dajax.label_free import LAST
+from dajax.open_workdir import open_workdir
 from dajax.predict.classifier import ClassifierOutput
 from dajax.predict.out_folder import OutFolder, digest
 from dajax.predict.pictures import list_pictures, read_ahead
 from dajax.predict.segmenter import SegmenterOutput
 from dajax.tasks.segmentation.domains import label_space
-from dajax.trained import open_workdir
 from data_pipeline.errors import DataError
 
 # Of pictures that are decoded and wait for each other in a batch, ours: 32 frames of Cityscapes.
 _BATCH_PIXELS = 2**26
 
 
-def predict(workdir, images, out, *, stage=None, window=None, folders=None, runtime=None):
+def predict(
+    workdir, images, out, *, stage=None, window=None, folders=None, runtime=None, select=LAST
+):
     """Predicts every picture that is not done yet, and writes what the task's output is.
 
     Args:
@@ -29,6 +32,7 @@ def predict(workdir, images, out, *, stage=None, window=None, folders=None, runt
       window: None, or (height, width); of a segmenter alone.
       folders: None, "copy" or "link"; of a classifier alone.
       runtime: config.runtime, None for that of the run.
+      select: which snapshot, see open_workdir.
 
     Returns:
       One line for each picture that cannot be used.
@@ -36,7 +40,7 @@ def predict(workdir, images, out, *, stage=None, window=None, folders=None, runt
     Raises:
       UserError, DataError: a mistake that the user can mend.
     """
-    trained = open_workdir(workdir, stage)
+    trained = open_workdir(workdir, stage, select)
     task = trained.config.task
     if task == "classification" and window is not None:
         raise UserError("--window: is for segmentation, and this is a classifier; leave it out")

@@ -20,7 +20,8 @@ build_model(config, stage_config, domains) -> Flax module
 load_pretrained(config, state) -> TrainState
     With the weights of `config.model.weights`, where it names a file.
 evaluate(state, *, data, model, config, stage_config) -> Evaluation
-    On the target, the only place where its labels are read.
+    On the target, the only place where its labels are read; and what needs none of them, see
+    dajax.label_free.
 legend_of_pictures(data) -> [(text, colour)]
     In a task whose evaluation has pictures: what their colours mean.
 judge_refresh(state, *, data) -> {name: figure}
@@ -34,8 +35,8 @@ view_agreement(state, *, data, model, config, stage_config) -> {name: float}
 check_result(result, class_names)
     Raises ValueError where what result.json holds is not what `evaluate` reports, nor the result of
     a stage without an evaluation.
-table(results, domains) -> str
-    The stages side by side.
+table(results, domains, chosen="last step") -> str
+    The stages side by side; `chosen` says in the title of which snapshots.
 
 `config` is the run's, `stage_config` a stage's own part of it.
 """

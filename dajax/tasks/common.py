@@ -5,6 +5,7 @@ import math
 import os
 from typing import Any
 
+from dajax.label_free import is_measured, key_of
 from data_pipeline.files.folder_scan import describe
 
 
@@ -21,6 +22,8 @@ class Domains:
       image_shape: (H, W, C), an example of what the model sees.
       class_names: K names.
       sources: in classification, each of the sources.
+      held_out: labelled source images that no stage trains on: in classification a set for each of
+        the sources, in segmentation one set; () where config.evaluation.source_held_out is 0.
       strong_view: what config.data.strong_view describes, in classification a Transform, in
         segmentation an Appearance; None where the recipe has no such key.
     """
@@ -32,6 +35,7 @@ class Domains:
     image_shape: tuple[int, int, int]
     class_names: tuple[str, ...]
     sources: tuple = ()
+    held_out: tuple = ()
     strong_view: Any = None
 
 
@@ -81,14 +85,31 @@ class Evaluation:
     """Figures of one evaluation.
 
     Attributes:
-      report: {name: per cent, ...}, JSON-able; None when the target has no labels.
+      report: {name: per cent, ...}, JSON-able; where the target has no labels, of what
+        dajax.label_free has keys for alone.
       headline: the report in a few words, for the log.
       pictures: {name: uint8 [H, W, 3]}, to be looked at.
     """
 
-    report: dict | None
+    report: dict
     headline: str = ""
     pictures: dict = dataclasses.field(default_factory=dict)
+
+
+def label_free_headline(figures):
+    """An evaluation without labels in a few words.
+
+    Args:
+      figures: {"label_free_<rule>": float}.
+    """
+    names = {"entropy": "entropy", "im": "information", "snd": "neighbourhood density"}
+    names |= {"dev": "risk by DEV"}
+    told = [
+        f"{name} {figures[key_of(rule)]:.4g}"
+        for rule, name in names.items()
+        if key_of(rule) in figures
+    ]
+    return f"measured without labels: {', '.join(told)}"
 
 
 def check_figures(result, numbers, per_class, class_names):
@@ -105,7 +126,7 @@ def check_figures(result, numbers, per_class, class_names):
     """
     if not isinstance(result["step"], int):
         raise ValueError(f"'step' is {result['step']!r}, expected a number")
-    if set(result) == {"step"}:  # nothing was measured
+    if not is_measured(result):
         return
     for key in numbers:
         if key not in result or not isinstance(result[key], (int, float, type(None))):

@@ -25,6 +25,7 @@ class BaseFeed(abc.ABC):
       devices: that batches are made for; passes over a set are padded to a multiple of their
         number.
       check_stop: called between two batches of a pass over a set; may raise StopRequested.
+      held_out: labelled source sets that no stage trains on, or ().
 
     Attributes:
       earlier_rounds: names of stages before this one whose refreshes the log compares its own with,
@@ -34,11 +35,21 @@ class BaseFeed(abc.ABC):
     earlier_rounds = ()
 
     def __init__(
-        self, *, sets, evaluation, transforms, strong_view, seed, stage, devices, check_stop
+        self,
+        *,
+        sets,
+        evaluation,
+        transforms,
+        strong_view,
+        seed,
+        stage,
+        devices,
+        check_stop,
+        held_out=(),
     ):
         self.sets, self.devices = sets, devices
         self._evaluation_set, self._transforms = evaluation, transforms
-        self._strong_view = strong_view
+        self._strong_view, self._held_out = strong_view, tuple(held_out)
         self._seed, self._stage, self._check_stop = seed, stage, check_stop
 
     @abc.abstractmethod
@@ -49,6 +60,11 @@ class BaseFeed(abc.ABC):
     def has_evaluation_labels(self):
         """Whether there is something to measure on."""
         return self._evaluation_set.has_labels
+
+    @property
+    def has_source_held_out(self):
+        """Whether labelled source images are kept from training, for the rule "dev"."""
+        return bool(self._held_out)
 
     def with_index(self, part):
         """The part, whose batches also have "index": int32 [N], each row's number in its set (the

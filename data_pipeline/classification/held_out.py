@@ -1,6 +1,9 @@
-"""A share of a target that is measured on and not adapted to."""
+"""A share of a target that is measured on and not adapted to, or of a source that is not trained
+on.
+"""
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -42,6 +45,54 @@ def split(images: ImageSet, share: float, seed: int) -> tuple[ImageSet, ImageSet
     return _part(images, ~is_held_out), apart
 
 
+def split_source(images: ImageSet, share: float, key: str) -> tuple[ImageSet, ImageSet]:
+    """(the images to train on, those that are held out), each in the order of the set.
+
+    Of every class the same share is held out, rounded down, so that a class with few images keeps
+    them.
+
+    Args:
+      images: labelled, of any kind.
+      share: of the images, above 0 and below 1.
+      key: what the user has set, for messages.
+    Raises: DataError where no class has enough images.
+    """
+    is_held_out = np.zeros(len(images), bool)
+    for number in range(len(images.class_names)):
+        rows = np.flatnonzero(images.labels == number)
+        count = int(len(rows) * share)
+        if count:
+            order = make_key(0, "held out source", str(number))  # 0: the same in every run
+            is_held_out[rows[permuted(np.arange(count), len(rows), order)]] = True
+    if not is_held_out.any():
+        raise DataError(
+            f"{key}={share:g}: no class of {images.name} has enough images to hold one out; choose"
+            " a larger share, or 0"
+        )
+    apart = _part(images, is_held_out)
+    apart = dataclasses.replace(apart, name=f"{images.name} (held out)", left_out=())
+    return _part(images, ~is_held_out), apart
+
+
+class _Chosen(Sequence):
+    """Some rows of a sequence, without copying it."""
+
+    def __init__(self, whole, rows):
+        self._whole, self._rows = whole, rows
+
+    def __len__(self):
+        return len(self._rows)
+
+    def __getitem__(self, index):
+        return self._whole[int(self._rows[index])]
+
+
 def _part(images, is_chosen):
-    paths = tuple(images.paths[row] for row in np.flatnonzero(is_chosen))
-    return dataclasses.replace(images, labels=images.labels[is_chosen], paths=paths)
+    rows = np.flatnonzero(is_chosen)
+    if images.kind == "paths":
+        chosen = {"paths": tuple(images.paths[row] for row in rows)}
+    elif images.kind == "images":
+        chosen = {"images": images.images[rows]}
+    else:
+        chosen = {"records": _Chosen(images.records, rows)}
+    return dataclasses.replace(images, labels=images.labels[rows], **chosen)

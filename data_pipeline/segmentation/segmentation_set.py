@@ -2,7 +2,7 @@
 
 import dataclasses
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from PIL import Image
@@ -90,6 +90,16 @@ class SegmentationSet:
         if version > 1:
             value = add_sizes(value, (*self.image_paths, *(self.label_paths or ())))
         return value if self.label_paths is None else zlib.crc32(self.space.lut.tobytes(), value)
+
+    def chosen(self, rows: Sequence[int], name: str) -> "SegmentationSet":
+        """The images of some rows as a set of that name; what its reader left out stays behind."""
+        labels = self.label_paths
+        return dataclasses.replace(
+            self,
+            name=name,
+            image_paths=tuple(self.image_paths[row] for row in rows),
+            label_paths=None if labels is None else tuple(labels[row] for row in rows),
+        )
 
     def without_labels(self) -> "SegmentationSet":
         """The same images as a set that holds no labels at all, for code that must not see them."""

@@ -299,6 +299,12 @@ def test_a_target_without_labels_trains_and_reports_no_accuracy(photos, tmp_path
     )
     stages = json.loads((tmp_path / "run" / "results.json").read_text())["stages"]
     assert stages["can"]["step"] > 0 and "accuracy" not in stages["can"]
+    # measured without labels instead, and chosen by
+    keys = {"label_free_entropy", "label_free_im", "label_free_snd"}
+    assert all(stage.keys() == {"step", *keys} for stage in stages.values())
+    rows = in_process.metrics(tmp_path / "run", "can")
+    assert keys < next(row for row in rows if row["kind"] == "evaluation").keys()
+    assert "accuracy" not in result.stdout and "label_free" not in result.stdout
     # and what it names in the end can be pasted
     program, file, *words = shlex.split(result.stdout.splitlines()[-1])
     assert (program, file) == (sys.executable, "run.py") and words[0] == "--mode=predict"

@@ -540,3 +540,21 @@ def test_what_the_table_does_not_name_is_no_other_between_settings():
         assert {
             key for key in code.keys() | paper.keys() if code.get(key) != paper.get(key)
         } == expected
+
+
+@pytest.mark.parametrize(
+    "recipe, every",
+    [
+        *((name, 2000) for name in ("adaptsegnet", "clan", "spcl", "bicl", "source_only_seg")),
+        ("plca", 5 * 372),
+    ],
+)
+def test_stages_that_train_are_evaluated_as_often_as_the_code_saves_a_snapshot(recipe, every):
+    """BiCL's code evaluates every 300 steps. The scenes, and own folders, as before."""
+    for variant in (GTA5, SYNTHIA):
+        config = recipes.get_config(recipe, f"{variant},source_root=a,target_root=b,weights=none")
+        for name in config.stages:
+            makes_labels = config[name].method == "pseudo_labels"
+            assert config[name].evaluate_every == (0 if makes_labels else every), name
+    scenes = recipes.get_config(recipe)
+    assert all(scenes[name].evaluate_every == 0 for name in scenes.stages)

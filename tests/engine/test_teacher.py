@@ -14,10 +14,11 @@ import toy_task
 from ml_collections import ConfigDict
 
 import dajax
-from dajax import trained
+from dajax import open_workdir
 from dajax.engine import teacher, train
 from dajax.errors import UserError
 from dajax.state import TEACHER
+from dajax.trained import Trained
 
 MOMENTUM = 0.6  # 1 - 1 / (t + 1) is below it once, in the first step
 KEPT = {"teacher.momentum": MOMENTUM, "predict_with": "teacher"}
@@ -94,7 +95,7 @@ def test_evaluating_anew_takes_the_teacher(finished, tmp_path):
 @pytest.fixture
 def opened(monkeypatch):
     """f(workdir, stage), dajax.load but for the network, of which the toy task has none."""
-    monkeypatch.setattr(trained, "_built", lambda *_: (trained.Trained, None, None))
+    monkeypatch.setattr(open_workdir, "_built", lambda *_: (Trained, None, None))
     return dajax.load
 
 

@@ -7,7 +7,7 @@ import in_process
 import jax
 import numpy as np
 
-from dajax import trained
+from dajax import open_workdir
 from dajax.engine import config_check
 from dajax.engine.checkpoint import Checkpoints
 from dajax.models.apply import init_network
@@ -22,7 +22,7 @@ PICTURE_HW = {"classification": (13, 18), "segmentation": (20, 25)}
 def shallow_networks(monkeypatch):
     """dajax.load builds one residual block of four channels."""
     for name in ("build_model", "build_segmenter"):
-        monkeypatch.setattr(trained, name, in_process.shallow(getattr(trained, name)))
+        monkeypatch.setattr(open_workdir, name, in_process.shallow(getattr(open_workdir, name)))
 
 
 def make(workdir, task):
@@ -46,7 +46,7 @@ def make(workdir, task):
     shape = [*(12, 12), channels]
     described = {"class_names": names, "image_shape": shape}
     (workdir / "dataset.json").write_text(json.dumps(described))
-    _, model, transform = trained._built(config, stage, len(names), workdir)
+    _, model, transform = open_workdir._built(config, stage, len(names), workdir)
     images = np.zeros((2, *transform.size_hw, channels), np.float32)
     shapes = jax.eval_shape(functools.partial(init_network, model=model), jax.random.key(0), images)
     rng = np.random.default_rng(0)
@@ -62,7 +62,7 @@ def make(workdir, task):
     state = TrainState.create(params=params, batch_stats=batch_stats, opt_state={})
     with Checkpoints(workdir / stage / "checkpoints", keep=1) as checkpoints:
         checkpoints.save(state.replace(step=np.int32(STEP)), {})
-    return trained.open_workdir(workdir)
+    return open_workdir.open_workdir(workdir)
 
 
 def pictures(task, count, hw=None):

@@ -321,6 +321,7 @@ def seg_feed_cases(folder):
         class_names=images.class_names,
         transforms=transforms,
         strong_view=None,
+        held_out=(),
     )
     feed = SegFeed(
         domains,

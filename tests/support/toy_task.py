@@ -111,7 +111,7 @@ _TASK = dict(
     load_pretrained=lambda config, state: state,
     evaluate=_evaluate,
     check_result=lambda result, class_names: None,
-    table=lambda results, domains: "table of " + ", ".join(results),
+    table=lambda results, domains, chosen: f"table of {', '.join(results)}, {chosen}",
 )
 
 

@@ -293,6 +293,7 @@ def test_only_supervised_training_on_the_target_is_an_oracle(
         transforms=domains._transforms,
         strong_view=None,
         class_names=domains.class_names,
+        held_out=(),
     )
     config = ConfigDict({"seed": 0, "stage": {"method": method, "domain": domain}})
     made = segmentation.make_feed(

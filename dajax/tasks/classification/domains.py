@@ -15,18 +15,20 @@ from data_pipeline import sources
 from data_pipeline.check.check_images import classes_without_images, listed_twice
 from data_pipeline.check.official import describe_other_count
 from data_pipeline.check.start_checks import image_set_problems
+from data_pipeline.classification.held_out import split_source
 from data_pipeline.classification.image_set import merged
 from data_pipeline.classification.kept_images import keep_small_sets
 from data_pipeline.classification.list_files import left_out_of
 from data_pipeline.classification.transforms import from_config as make_transform
 from data_pipeline.errors import DataError, printable
 
+HELD_OUT_KEY = "config.evaluation.source_held_out"
 MAX_CLASSES_LISTED = 31  # at the head of a run; Office-31 has so many, DomainNet 345
 
 
 def open_data(config):
     """See dajax.tasks."""
-    opened = sources.load_domains(config.data)
+    opened, held_out = _without_held_out(config, sources.load_domains(config.data))
     transform = make_transform(config.data.transform)
     strong_view = _strong_view(config, transform.size_hw)
     sizes_hw = [transform.resize_hw, *([] if strong_view is None else [strong_view.resize_hw])]
@@ -41,11 +43,22 @@ def open_data(config):
         target=target,
         evaluation=evaluation,
         sources=tuple(kept_sources),
+        held_out=held_out,
         transforms={"train": transform, "eval": transform.for_evaluation()},
         image_shape=(*transform.size_hw, source.channels),
         class_names=tuple(source.class_names),
         strong_view=strong_view,
     )
+
+
+def _without_held_out(config, opened):
+    """(the sets, the sources without their held-out parts; these parts, () for none)."""
+    share = config.evaluation.source_held_out
+    if not share:
+        return opened, ()
+    parts = [split_source(images, share, HELD_OUT_KEY) for images in opened.sources]
+    kept, held_out = zip(*parts, strict=True)
+    return opened._replace(sources=kept), held_out
 
 
 def _strong_view(config, size_hw):
@@ -177,11 +190,18 @@ def _notes(images):
 
 
 def _held_out(config, domains):
-    """A line that says which part of the target is measured on and not adapted to, or none."""
+    """A line that says which part of the target is measured on and not adapted to, and one that
+    says which part of the source is not trained on; none of parts that are not there.
+    """
+    lines = [
+        f"held out: {len(apart):,} of the {len(apart) + len(images):,} images of {images.name} are"
+        f" not trained on, for the rule dev ({HELD_OUT_KEY}={config.evaluation.source_held_out:g})"
+        for images, apart in zip(domains.sources, domains.held_out, strict=False)
+    ]
     if "held_out" not in config.data or not config.data.held_out:
-        return []
+        return lines
     apart, name = domains.evaluation, domains.target.name
-    return [
+    return lines + [
         f"held out: {len(apart):,} of the {len(apart) + len(domains.target):,} images of {name} are"
         " measured on and not adapted to, chosen without their labels"
         f" (config.data.held_out_seed={config.data.held_out_seed}): {apart.paths[0]} and others"

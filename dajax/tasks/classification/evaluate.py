@@ -16,7 +16,7 @@ def _count(confusion, labels, logits, mask, num_classes):
     return confusion + confusion_matrix(labels, predictions, mask, num_classes)
 
 
-def evaluate_classifier(state, *, data, model, stage_config, batch_size):
+def evaluate_classifier(state, *, data, model, stage_config, batch_size, outputs=None):
     """Counts every target image once: padded batches, masked.
 
     Args:
@@ -26,18 +26,24 @@ def evaluate_classifier(state, *, data, model, stage_config, batch_size):
       stage_config: of the stage, for `target_bn`, the set of normalisation statistics that the
         target uses.
       batch_size: rounded up to a multiple of the number of devices.
+      outputs: selection.Outputs, which gets the network's outputs, or None.
 
     Returns:
       {"accuracy", "mean_class_accuracy", "per_class": {name: ...}} in per cent, and "confusion", a
       list of lists whose rows are the true classes. None when the target has no labels.
     """
-    if not data.has_evaluation_labels:
-        return None
     predict = inference(model, stage_config.target_bn, data.devices)
     variables = {"params": state.params, "batch_stats": state.batch_stats}
+    if not data.has_evaluation_labels:
+        for batch in data.evaluation_images(batch_size) if outputs is not None else ():
+            outputs.add(predict(variables, batch["image"]), batch["mask"])
+        return None
     confusion = jnp.zeros((model.num_classes, model.num_classes), jnp.int32)
     for batch in data.evaluation(batch_size):
-        logits = np.asarray(predict(variables, batch["image"]).logits)
+        output = predict(variables, batch["image"])
+        if outputs is not None:
+            outputs.add(output, batch["mask"])
+        logits = np.asarray(output.logits)
         confusion = _count(confusion, batch["label"], logits, batch["mask"], model.num_classes)
     report = classification_report(confusion, data.sets["source"].class_names)
     return report | {"confusion": np.asarray(confusion).tolist()}

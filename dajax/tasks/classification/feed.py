@@ -27,6 +27,7 @@ class Feed(BaseFeed):
       transforms: {"train": Transform, "eval": Transform}.
       seed, stage, devices, check_stop: see BaseFeed.
       strong_view: Transform of the second view of an image, or None.
+      held_out: of each source the labelled ImageSet that is not trained on, or ().
 
     Attributes:
       sets: {"source": ImageSet with labels, all sources in one; "source0", "source1" ...: each of
@@ -45,6 +46,7 @@ class Feed(BaseFeed):
         devices,
         check_stop=lambda: None,
         strong_view=None,
+        held_out=(),
     ):
         sets = {"source": merged(sources), "target": target.without_labels()}
         sets |= {f"source{i}": source for i, source in enumerate(sources)}
@@ -57,8 +59,10 @@ class Feed(BaseFeed):
             stage=stage,
             devices=devices,
             check_stop=check_stop,
+            held_out=held_out,
         )
         self._target_labels = target.labels
+        self.num_sources = len(sources)
 
     def _pipeline(self):
         from data_pipeline.classification import pipeline
@@ -187,15 +191,44 @@ class Feed(BaseFeed):
         images = self._evaluation_set
         if not images.has_labels:
             raise UserError(f"{images.name}: has no labels, so there is nothing to evaluate on")
-        size = self._round_up(batch_size)
+        return self._evaluation_pass(images, batch_size)
+
+    def evaluation_images(self, batch_size):
+        """Every image of the evaluation set once without its label, evaluation view."""
+        return self._evaluation_pass(self._evaluation_set.without_labels(), batch_size)
+
+    def source_sample(self, number, count, batch_size, *, held_out):
+        """At most `count` images of a source, the same at every call, with their labels, evaluation
+        view.
+
+        Args:
+          number: of the source.
+          batch_size: rounded up to a multiple of the number of devices.
+          held_out: True for images that no stage trains on, False for those that are trained on.
+        """
+        images = self._held_out[number] if held_out else self.sets[f"source{number}"]
+        key = sampling.make_key(0, "sample", str(number), str(held_out))
+        rows = np.sort(sampling.permuted(np.arange(min(count, len(images))), len(images), key))
+        return self._evaluation_pass(images, batch_size, rows)
+
+    def _evaluation_pass(self, images, batch_size, chosen=None):
+        """The images of a set, or those of the rows `chosen`, once in order; with labels where the
+        set has some.
+        """
+        size, count = self._round_up(batch_size), len(images if chosen is None else chosen)
+
+        def rows(step):
+            places = sampling.sequential_rows(step, size, count)
+            return places if chosen is None else np.where(places < 0, -1, chosen[places])
+
         part = self._pipeline().Part(
             image_set=images,
-            rows=lambda step: sampling.sequential_rows(step, size, len(images)),
+            rows=rows,
             transform=self._transforms["eval"],
             key=self._key("evaluation"),
-            with_labels=True,
+            with_labels=images.has_labels,
         )
-        return self._one_pass(part, len(images), size)
+        return self._one_pass(part, count, size)
 
     @property
     def evaluation_labels(self):

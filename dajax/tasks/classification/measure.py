@@ -12,30 +12,35 @@ from dajax.tasks.classification.evaluate import (
     pseudo_label_accuracy,
     recall_per_class,
 )
-from dajax.tasks.common import Evaluation, check_figures
+from dajax.tasks.classification.selection import Outputs, label_free_figures
+from dajax.tasks.common import Evaluation, check_figures, label_free_headline
 
 
 def evaluate(state, *, data, model, config, stage_config):
     """See dajax.tasks. Report: accuracy, mean_class_accuracy, per_class, confusion; the same but
-    for the confusion under "reestimated", with AdaBN's statistics in the target's set.
+    for the confusion under "reestimated", with AdaBN's statistics in the target's set; and what
+    dajax.label_free has keys for, which is all of it where the target has no labels.
     """
     settings = config.evaluation
+    outputs = Outputs(with_features=data.has_source_held_out)
     shared = dict(
         data=data,
         model=model,
         stage_config=stage_config,
         batch_size=config.runtime.eval_batch_size,
     )
-    report = evaluate_classifier(state, **shared)
+    report = evaluate_classifier(state, **shared, outputs=outputs)
+    variables = {"params": state.params, "batch_stats": state.batch_stats}
+    label_free = label_free_figures(outputs, variables, **shared)
     if report is None:
-        return Evaluation(report=None)
+        return Evaluation(label_free, label_free_headline(label_free))
     headline = (
         f"target accuracy {report['accuracy']:.2f} %, mean-class"
         f" {report['mean_class_accuracy']:.2f} %"
     )
     if settings.reestimate_batches and jax.tree.leaves(state.batch_stats):
         again = reestimate_statistics(
-            {"params": state.params, "batch_stats": state.batch_stats},
+            variables,
             data=data,
             model=model,
             norm_set=stage_config.target_bn,
@@ -48,7 +53,7 @@ def evaluate(state, *, data, model, config, stage_config):
             f"; accuracy {figures['accuracy']:.2f} % with BN statistics re-estimated on unlabelled"
             " target images"
         )
-    return Evaluation(report, headline)
+    return Evaluation(report | label_free, headline)
 
 
 def judge_refresh(state, *, data):
@@ -75,7 +80,7 @@ def check_result(result, class_names):
     check_figures(result, ("accuracy", "mean_class_accuracy"), "per_class", class_names)
 
 
-def table(results, domains):
+def table(results, domains, chosen="last step"):
     """See dajax.tasks."""
     del domains
-    return "target accuracy in %, last step\n" + classification_table(results)
+    return f"target accuracy in %, {chosen}\n" + classification_table(results)

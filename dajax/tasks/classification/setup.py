@@ -43,6 +43,7 @@ def make_feed(domains, config, name, *, directory, devices, check_stop):
         devices=devices,
         check_stop=check_stop,
         strong_view=domains.strong_view,
+        held_out=domains.held_out,
     )
 
 

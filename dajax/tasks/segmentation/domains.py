@@ -4,6 +4,8 @@ anything is spent on training. See dajax.tasks for what the functions are asked.
 
 import os
 
+import numpy as np
+
 from dajax import console
 from dajax.errors import UserError
 from dajax.tasks.common import (
@@ -16,11 +18,13 @@ from data_pipeline.appearance import Appearance
 from data_pipeline.check.official import describe_other_count
 from data_pipeline.check.start_checks import segmentation_problems
 from data_pipeline.errors import DataError, printable
+from data_pipeline.sampling import make_key, permuted
 from data_pipeline.scenes import sets as scenes
 from data_pipeline.segmentation import class_csv, pseudo_label_files
 from data_pipeline.segmentation import readers as seg_readers
 from data_pipeline.segmentation import transforms as seg_transforms
 
+HELD_OUT_KEY = "config.evaluation.source_held_out"
 CLASSES_FILE = "classes.csv"  # in a workdir
 ROLES = ("source", "target", "evaluation")
 
@@ -48,13 +52,34 @@ def open_data(config):
         for name, settings in config.data.transforms.items()
     }
     transforms["evaluation"] = transforms["evaluation"].for_evaluation()
+    sets["source"], held_out = _without_held_out(config, sets["source"])
     return Domains(
         **sets,
+        held_out=held_out,
         transforms=transforms,
         image_shape=(*transforms["source"].size_hw, 3),
         class_names=names["source"],
         strong_view=_strong_view(config),
     )
+
+
+def _without_held_out(config, source):
+    """(the source without its held-out frames, a tuple of the set of these; () for none)."""
+    share = config.evaluation.source_held_out
+    if not share:
+        return source, ()
+    count = len(source)
+    held_out = round(count * share)
+    if not 0 < held_out < count:
+        raise UserError(
+            f"{HELD_OUT_KEY}={share:g}: {held_out} of the {count} images of {source.name}; expected"
+            " at least one image in either part"
+        )
+    # 0: the same in every run
+    chosen = permuted(np.arange(held_out), count, make_key(0, "held out source"))
+    kept = np.setdiff1d(np.arange(count), chosen)
+    apart = source.chosen(np.sort(chosen), f"{source.name} (held out)")
+    return source.chosen(kept, source.name), (apart,)
 
 
 def _strong_view(config):
@@ -152,6 +177,12 @@ def describe(config, domains):
         lines += left_out_lines(role, images.left_out)
         official = describe_other_count(images.name, len(images))
         lines += [f"note: {images.name}: {official}"] if official else []
+    for apart in domains.held_out:
+        lines.append(
+            f"held out: {len(apart):,} of the {len(apart) + len(domains.source):,} images of"
+            f" {domains.source.name} are not trained on, for the rule dev"
+            f" ({HELD_OUT_KEY}={config.evaluation.source_held_out:g})"
+        )
     if not set(domains.evaluation.image_paths).isdisjoint(domains.source.image_paths):
         lines.append(
             "note: source and evaluation share images: their labels are trained on, so no figure of"

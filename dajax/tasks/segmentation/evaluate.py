@@ -36,7 +36,7 @@ class Protocol:
 
 
 @functools.lru_cache(maxsize=32)
-def _compiled(model, protocol, label_hw, devices):
+def _compiled(model, protocol, label_hw, devices, with_scores):
     def count(variables, batch):
         scores = predict_scores(
             model,
@@ -54,12 +54,15 @@ def _compiled(model, protocol, label_hw, devices):
         counts = jax.vmap(lambda *row: confusion_matrix(*row, model.num_classes))(
             batch["label"], prediction, mask
         )
-        return counts, prediction.astype(jnp.uint8)
+        found = counts, prediction.astype(jnp.uint8)
+        return (*found, scores) if with_scores else found
 
     return parallel.compile_map(count, devices)
 
 
-def evaluate_segmenter(variables, *, data, model, protocol, batch_size, subsets, num_pictures=0):
+def evaluate_segmenter(
+    variables, *, data, model, protocol, batch_size, subsets, num_pictures=0, pixels=None
+):
     """Counts every pixel of every evaluation image once.
 
     Scores are brought to the label's size (bilinear) and the class is their argmax, as
@@ -74,16 +77,20 @@ def evaluate_segmenter(variables, *, data, model, protocol, batch_size, subsets,
       batch_size: images at a time.
       subsets: {name: class indices} for further means.
       num_pictures: of the first images.
+      pixels: selection.Pixels, which gets the scores before they are resized, or None.
 
     Returns:
       (report of ops.metrics.iou_report with "confusion", {name: uint8 [H, W, 3]} pictures).
     """
     total, pictures = np.zeros((model.num_classes,) * 2, np.int64), {}
     for batch in data.evaluation(batch_size):
-        run = _compiled(model, protocol, tuple(batch["label"].shape[1:]), tuple(data.devices))
-        counts, predictions = run(
+        label_hw, with_scores = tuple(batch["label"].shape[1:]), pixels is not None
+        run = _compiled(model, protocol, label_hw, tuple(data.devices), with_scores)
+        counts, predictions, *scores = run(
             variables, {key: batch[key] for key in ("image", "label", "mask")}
         )
+        if with_scores:
+            pixels.add(*scores, batch["mask"], batch["index"])
         # 500 frames of 2 megapixels come near to int32's end
         total += np.asarray(counts).sum(0, dtype=np.int64)
         for row in np.flatnonzero(batch["mask"])[: num_pictures - len(pictures)]:

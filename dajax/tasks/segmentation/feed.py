@@ -7,9 +7,12 @@ oracle stage.
 
 import dataclasses
 
+import numpy as np
+
 from dajax import console
 from dajax.errors import UserError
 from dajax.tasks.feed import BaseFeed
+from data_pipeline import sampling
 from data_pipeline.segmentation import class_balanced, pseudo_label_files
 from data_pipeline.segmentation.segmentation_set import image_size_hw
 
@@ -53,6 +56,7 @@ class SegFeed(BaseFeed):
             stage=stage,
             devices=devices,
             check_stop=check_stop,
+            held_out=domains.held_out,
         )
         self._labelled = {"source": domains.source}
         if is_oracle:
@@ -225,6 +229,28 @@ class SegFeed(BaseFeed):
           StopRequested: between two batches, when the run has been asked to stop.
         """
         return self._evaluation_pass(self._evaluation_set, batch_size, with_labels=True)
+
+    def evaluation_images(self, batch_size):
+        """The same without labels: {"image", "mask", "index"}."""
+        images = self._evaluation_set.without_labels()
+        return self._evaluation_pass(images, batch_size, with_labels=False)
+
+    def sample(self, which, count, batch_size):
+        """At most `count` images as evaluation sees them, the same at every call.
+
+        Args:
+          which: "source", "held_out", source images that no stage trains on, or "evaluation"; the
+            first two with labels, {"image", "label", "mask", "index"}, the last without.
+        """
+        images = {
+            "source": self._labelled["source"],
+            "held_out": self._held_out[0],
+            "evaluation": self._evaluation_set.without_labels(),
+        }[which]
+        key = sampling.make_key(0, "sample", which)
+        rows = np.sort(sampling.permuted(np.arange(min(count, len(images))), len(images), key))
+        chosen = images.chosen(rows, images.name)
+        return self._evaluation_pass(chosen, batch_size, with_labels=chosen.has_labels)
 
     def evaluation_image(self, index):
         """One evaluation image as it is on disk, uint8 [H, W, 3], for pictures."""

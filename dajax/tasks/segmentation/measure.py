@@ -3,6 +3,7 @@ asked.
 """
 
 import dataclasses
+import functools
 
 import jax
 
@@ -11,6 +12,7 @@ from dajax.models.statistics import reestimate_statistics
 from dajax.tasks.common import (
     Evaluation,
     check_figures,
+    label_free_headline,
 )
 from dajax.tasks.segmentation import label_free
 from dajax.tasks.segmentation.evaluate import (
@@ -18,6 +20,7 @@ from dajax.tasks.segmentation.evaluate import (
     evaluate_segmenter,
     pseudo_label_quality,
 )
+from dajax.tasks.segmentation.selection import Pixels, label_free_figures, run_without_labels
 from data_pipeline.segmentation import labels
 
 
@@ -33,12 +36,30 @@ def _subsets(space):
 def evaluate(state, *, data, model, config, stage_config):
     """See dajax.tasks. Report: miou, iou, miou_<subset>, pixel_accuracy, confusion; the same but
     for the confusion under "reestimated", with AdaBN's statistics, and under "aggregated" and
-    "reestimated_aggregated", with spatial aggregation, where the config has it.
+    "reestimated_aggregated", with spatial aggregation, where the config has it; and what
+    dajax.label_free has keys for, as trained, which is all of it where there are no labels.
     """
-    if not data.has_evaluation_labels:
-        return Evaluation(report=None)
-    settings = config.evaluation
+    settings, pixels = config.evaluation, Pixels()
     variables = {"params": state.params, "batch_stats": state.batch_stats}
+    label_free = functools.partial(
+        label_free_figures,
+        pixels,
+        variables,
+        data=data,
+        model=model,
+        target_bn=stage_config.target_bn,
+        batch_size=config.runtime.eval_batch_size,
+    )
+    if not data.has_evaluation_labels:
+        run_without_labels(
+            variables,
+            pixels,
+            data=data,
+            model=model,
+            norm_set=stage_config.target_bn,
+            batch_size=config.runtime.eval_batch_size,
+        )
+        return Evaluation(figures := label_free(), label_free_headline(figures))
     plain = Protocol(stage_config.target_bn, settings.align_corners)
     shared = dict(
         data=data,
@@ -47,7 +68,7 @@ def evaluate(state, *, data, model, config, stage_config):
         subsets=_subsets(data.space),
     )
     report, pictures = evaluate_segmenter(
-        variables, protocol=plain, num_pictures=settings.num_pictures, **shared
+        variables, protocol=plain, num_pictures=settings.num_pictures, pixels=pixels, **shared
     )
     headline = [
         f"target mIoU {report['miou']:.2f} %, pixel accuracy {report['pixel_accuracy']:.2f} %"
@@ -87,7 +108,7 @@ def evaluate(state, *, data, model, config, stage_config):
         )
         if aggregated:
             measure("reestimated_aggregated", again, aggregated, "with both")
-    return Evaluation(report, "; ".join(headline), pictures)
+    return Evaluation(report | label_free(), "; ".join(headline), pictures)
 
 
 def judge_refresh(state, *, data):
@@ -122,10 +143,10 @@ def check_result(result, class_names):
     check_figures(result, ("miou", "pixel_accuracy"), "iou", class_names)
 
 
-def table(results, domains):
+def table(results, domains, chosen="last step"):
     """See dajax.tasks."""
     title = (
-        f"target IoU in %, last step, {len(domains.evaluation)} images; BN statistics as trained"
+        f"target IoU in %, {chosen}, {len(domains.evaluation)} images; BN statistics as trained"
         " unless the row says 'target BN'"
     )
     return title + "\n" + segmentation_table(results, list(_subsets(domains.evaluation.space)))

@@ -9,6 +9,8 @@ from photo_files import write_images
 
 from dajax import tasks
 from data_pipeline import DataError, load_domains
+from data_pipeline.classification import held_out
+from data_pipeline.classification.image_set import ImageSet
 
 CLASSES = ("mug", "pen")
 
@@ -120,3 +122,30 @@ def test_the_feed_adapts_to_the_rest_and_measures_on_what_is_held_out(root):
     assert not feed.sets["target"].has_labels
     masks = [batch["mask"] for batch in feed.evaluation(3)]
     assert np.concatenate(masks).sum() == 4
+
+
+def labelled(**kind):
+    labels = np.array([0] * 10 + [1] * 4 + [0] * 10 + [2], np.int32)
+    return ImageSet("set", ("a", "b", "c"), labels, **kind)
+
+
+KINDS = {
+    "paths": {"paths": tuple(f"{i}.jpg" for i in range(25))},
+    "images": {"images": np.arange(25, dtype=np.uint8).reshape(25, 1, 1, 1)},
+    "records": {"records": [b"%d" % i for i in range(25)]},
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_of_every_class_of_a_source_the_same_share_is_held_out(kind):
+    """Of 20, 4 and 1 images a quarter: 5, 1 and none, each with its label."""
+    whole = labelled(**KINDS[kind])
+    kept, apart = held_out.split_source(whole, 0.25, "config.key")
+    assert apart.class_counts().tolist() == [5, 1, 0] and len(kept) == 19
+    number = {"paths": lambda x: int(x[:-4]), "images": lambda x: int(x.item()), "records": int}
+    rows = [[number[kind](x) for x in getattr(part, kind)] for part in (kept, apart)]
+    assert sorted(rows[0] + rows[1]) == list(range(25)) and rows[0] == sorted(rows[0])
+    for part, found in zip((kept, apart), rows, strict=True):
+        np.testing.assert_array_equal(part.labels, whole.labels[found])
+    with pytest.raises(DataError, match=r"config.key=0.01: no class of set has enough images"):
+        held_out.split_source(whole, 0.01, "config.key")
