@@ -17,13 +17,15 @@ FLOORS = {
         {"errors", "typing"},
         {"settings"},
         {"state", "schedule", "optim", "parallel"},
-        {"console", "ops", "analysis"},
+        {"console", "ops"},
+        {"analysis"},
         {"losses", "models"},
         {"methods"},
         {"tasks"},
         {"engine"},
         {"trained", "recipes"},
         {"predict", "export"},
+        {"report"},
         {"cli", "__init__"},
         {"__main__"},
     ),
@@ -43,7 +45,7 @@ FLOORS = {
 OF_BOTH_TASKS = ("methods", "tasks")
 TASKS = {"classification", "segmentation"}
 SAVED_MODEL = pathlib.Path("dajax/export/savedmodel.py")
-READS_DATA = {"tasks", "trained", "predict", "export", "cli"}
+READS_DATA = {"tasks", "trained", "predict", "export", "report", "cli"}
 
 FILES = [
     path.relative_to(tiny.ROOT)
