@@ -2,6 +2,7 @@
 pyplot is touched, so a notebook's or a script's own figures stay as they are.
 """
 
+import functools
 import io
 
 import numpy as np
@@ -14,6 +15,7 @@ INK, FAINT, GRID = "#1f2933", "#7b8794", "#e4e7eb"
 SERIES = ("#7b8794", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 SEQUENTIAL = "Blues"
 DPI = 160  # of PNG files
+CSS_PIXELS = 92  # of a page for an inch of a figure, so that all figures have letters of one size
 _STYLE = {
     "font.size": 9.0,
     "axes.titlesize": 9.5,
@@ -40,6 +42,19 @@ _STYLE = {
 }
 
 
+def styled(draw):
+    """A function that draws, within the style of this module: matplotlib reads parts of it when a
+    title, a legend or a tick is made.
+    """
+
+    @functools.wraps(draw)
+    def within(*args, **kwargs):
+        with optional.load("matplotlib").rc_context(_STYLE):
+            return draw(*args, **kwargs)
+
+    return within
+
+
 def new(rows, columns, *, panel, **settings):
     """A figure with rows x columns axes.
 
@@ -50,11 +65,9 @@ def new(rows, columns, *, panel, **settings):
     Returns:
       (matplotlib Figure, numpy object array [rows, columns] of its axes).
     """
-    matplotlib, figure = optional.load("matplotlib"), optional.load("matplotlib.figure")
-    with matplotlib.rc_context(_STYLE):
-        size = panel[0] * columns, panel[1] * rows
-        made = figure.Figure(figsize=size, layout="constrained")
-        return made, made.subplots(rows, columns, squeeze=False, **settings)
+    figure = optional.load("matplotlib.figure")
+    made = figure.Figure(figsize=(panel[0] * columns, panel[1] * rows), layout="constrained")
+    return made, made.subplots(rows, columns, squeeze=False, **settings)
 
 
 def grid(count, columns, *, panel, **settings):
@@ -67,14 +80,18 @@ def grid(count, columns, *, panel, **settings):
     return figure, flat[:count]
 
 
+@styled
 def encoded(figure, kind):
     """The bytes of a figure as a file, "png" or "pdf"; the same figure gives the same bytes."""
-    matplotlib = optional.load("matplotlib")
     metadata = {"CreationDate": None} if kind == "pdf" else {"Software": None}
     content = io.BytesIO()
-    with matplotlib.rc_context(_STYLE):
-        figure.savefig(content, format=kind, dpi=DPI, metadata=metadata)
+    figure.savefig(content, format=kind, dpi=DPI, metadata=metadata)
     return content.getvalue()
+
+
+def css_width(figure):
+    """How wide a figure is on a page, in CSS pixels."""
+    return round(figure.get_figwidth() * CSS_PIXELS)
 
 
 def class_colors(count):
@@ -87,6 +104,6 @@ def class_colors(count):
     return matplotlib.colormaps["hsv"](np.linspace(0, 1, count, endpoint=False))[:, :3]
 
 
-def series_color(position):
-    """The colour of the network at a position."""
-    return SERIES[position % len(SERIES)]
+def series_colors(labels):
+    """{label: colour} of networks, or of whatever is compared, in their order."""
+    return {label: SERIES[i % len(SERIES)] for i, label in enumerate(dict.fromkeys(labels))}

@@ -30,6 +30,8 @@ nav a { color: var(--accent); text-decoration: none; font-size: 13px; padding: 2
 .card .value { font-size: 25px; font-weight: 650; font-variant-numeric: tabular-nums; }
 .card .name { font-size: 13px; color: var(--soft); }
 .card .more { font-size: 12px; color: var(--faint); }
+.row { display: flex; flex-wrap: wrap; gap: 0 56px; align-items: flex-start; }
+.row h3 { margin-top: 6px; }
 .scroll { overflow-x: auto; margin: 0 0 12px; }
 table { border-collapse: collapse; font-size: 13.5px; font-variant-numeric: tabular-nums; }
 th, td { padding: 4px 14px 4px 0; text-align: left; vertical-align: top;
@@ -37,12 +39,9 @@ th, td { padding: 4px 14px 4px 0; text-align: left; vertical-align: top;
 thead th { color: var(--faint); font-weight: 600; white-space: nowrap; }
 tbody th { font-weight: 500; white-space: nowrap; }
 td.number, th.number { text-align: right; padding: 4px 12px; white-space: nowrap; }
-tr.rule > * { border-bottom: 2px solid var(--faint); }
-td.best { font-weight: 700; }
 td.text { overflow-wrap: anywhere; }
 figure { margin: 10px 0 18px; }
 figure img { max-width: 100%; height: auto; display: block; }
-figure.pixels img { image-rendering: pixelated; }
 figcaption { color: var(--soft); font-size: 13px; margin-top: 6px; max-width: 90ch; }
 details { margin: 8px 0; } summary { cursor: pointer; color: var(--accent); font-size: 14px; }
 ul { margin: 0; padding-left: 18px; color: var(--soft); } li { margin: 3px 0; }
@@ -66,8 +65,7 @@ class Table:
       head: titles of the columns.
       rows: lists of cells: text, a number, or None for nothing; the first names the row.
       title: above the table, or "".
-      rule_after: the row behind which a rule is drawn, or None.
-      shade: numbers in 0..100 get a ground by their size.
+      shade: floats, which are per cent then, get a ground by their size.
       folded: behind a line that opens it.
       digits: decimals of a float.
     """
@@ -75,7 +73,6 @@ class Table:
     head: list
     rows: list
     title: str = ""
-    rule_after: int | None = None
     shade: bool = False
     folded: bool = False
     digits: int = 1
@@ -89,18 +86,27 @@ class Picture:
       name: of its file, without an ending.
       figure: matplotlib Figure, or uint8 [H, W, 3].
       caption: below it.
-      width: in CSS pixels; None for its own.
     """
 
     name: str
     figure: object
     caption: str
-    width: int | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """Tables side by side, as far as the page is wide enough: `tables`, a list."""
+
+    tables: list
 
 
 @dataclasses.dataclass(frozen=True)
 class Section:
-    """A part of the page: `key` its anchor, `title`, `blocks` a list of Text, Table and Picture."""
+    """A part of the page.
+
+    Attributes:
+      key: its anchor. title: its heading. blocks: list of Text, Table, Row and Picture.
+    """
 
     key: str
     title: str
@@ -114,7 +120,7 @@ def page(*, title, subtitle, cards, sections, left_out, pictures, footer):
       title, subtitle, footer: text. cards: [(name, value, more)], texts.
       sections: list of Section.
       left_out: [(title, why)] of the sections that are not there.
-      pictures: {name of a Picture: bytes of its PNG file}.
+      pictures: {name of a Picture: (bytes of its PNG file, its width in CSS pixels)}.
 
     Returns:
       str.
@@ -161,22 +167,28 @@ def _section(section, pictures):
 def _block(block, pictures):
     if isinstance(block, Text):
         return f"<p>{_text(block.text)}</p>"
+    if isinstance(block, Row):
+        tables = "".join(f"<div>{titled(table)}</div>" for table in block.tables)
+        return f'<div class="row">{tables}</div>'
     if isinstance(block, Table):
-        return _folded(block) if block.folded else _titled(block)
-    return image(pictures[block.name], block.caption, block.width)
+        return _folded(block) if block.folded else titled(block)
+    return image(*pictures[block.name], block.caption)
 
 
-def image(png, caption, width=None):
-    """A figure element with the bytes of a PNG file in it."""
+def image(png, width, caption):
+    """A figure element with the bytes of a PNG file in it, `width` CSS pixels wide, or as wide as
+    the page.
+    """
     encoded = base64.b64encode(png).decode()
-    size = f' style="width:{width}px"' if width else ""
+    size = f' style="width:{width}px"'
     return (
         f'<figure><img alt="{_text(caption)}"{size} src="data:image/png;base64,{encoded}">'
         f"<figcaption>{_text(caption)}</figcaption></figure>"
     )
 
 
-def _titled(table):
+def titled(table):
+    """A table element under its title, where it has one."""
     title = f"<h3>{_text(table.title)}</h3>" if table.title else ""
     return title + table_element(table)
 
@@ -197,10 +209,9 @@ def table_element(table):
         for name, is_number in zip(table.head, numeric, strict=True)
     )
     lines = []
-    for i, row in enumerate(table.rows):
-        rule = _class("rule") if i == table.rule_after else ""
+    for row in table.rows:
         cells = "".join(_cell(value, numeric[j], table) for j, value in enumerate(row[1:], start=1))
-        lines.append(f"<tr{rule}><th>{_text(_written(row[0], table))}</th>{cells}</tr>")
+        lines.append(f"<tr><th>{_text(_written(row[0], table))}</th>{cells}</tr>")
     return (
         f'<div class="scroll"><table><thead><tr>{head}</tr></thead>'
         f"<tbody>{''.join(lines)}</tbody></table></div>"
@@ -209,7 +220,7 @@ def table_element(table):
 
 def _cell(value, is_numeric, table):
     ground = ""
-    if table.shade and _is_number(value):
+    if table.shade and isinstance(value, float):
         share = min(max(value / 100, 0), 1)
         ground = f' style="background: rgba(11, 105, 163, {0.28 * share:.3f})"'
     name = "number" if is_numeric else "text"

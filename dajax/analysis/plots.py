@@ -11,22 +11,26 @@ from dajax.analysis.curves import smoothed
 _FEW_CLASSES = 12  # up to so many a confusion matrix has its numbers written in
 _NAMED_CLASSES = 40  # up to so many classes have their names at an axis
 _SMOOTH_FROM = 60  # points of a curve, from which its running mean is drawn over it
+_MARKERS = {"source": "o", "target": "x"}
+_DOMAIN_COLORS = {"source": figures.SERIES[2], "target": figures.SERIES[1]}
 _SMOOTH_SHARE = 20  # the mean is over a 20th of the points
 
 
-def lines(panels, *, columns=4, xlabel="step"):
-    """A panel for each figure, a line for each network in it.
+@figures.styled
+def lines(panels, colors, *, columns=4):
+    """A panel for each figure, a line over steps for each network in it.
 
     Args:
       panels: {title: {label: (steps, values)}}.
+      colors: {label: colour}, of these labels and perhaps of others.
       columns: panels in a row at most.
     """
-    labels = list(dict.fromkeys(label for curves in panels.values() for label in curves))
+    labels = {label for curves in panels.values() for label in curves}
     figure, axes = figures.grid(len(panels), columns, panel=(2.9, 2.1))
     for axis, (title, curves) in zip(axes, panels.items(), strict=True):
-        axis.set_title(title)
+        axis.set_title(title.replace("_", " "))
         for label, (steps, values) in curves.items():
-            color = figures.series_color(labels.index(label))
+            color = colors[label]
             if len(values) < _SMOOTH_FROM:
                 marker = "o" if len(values) < _SMOOTH_FROM // 3 else None
                 axis.plot(steps, values, color=color, marker=marker, markersize=3, linewidth=1.3)
@@ -35,8 +39,8 @@ def lines(panels, *, columns=4, xlabel="step"):
             mean = smoothed(values, max(len(values) // _SMOOTH_SHARE, 2))
             axis.plot(steps, mean, color=color, linewidth=1.5)
     for axis in axes[-min(columns, len(axes)) :]:
-        axis.set_xlabel(xlabel)
-    _legend(figure, {label: figures.series_color(i) for i, label in enumerate(labels)})
+        axis.set_xlabel("step")
+    _legend(figure, {label: color for label, color in colors.items() if label in labels})
     return figure
 
 
@@ -50,6 +54,7 @@ def _legend(figure, colors):
         figure.legend(handles, list(colors), loc="outside upper left", ncols=columns)
 
 
+@figures.styled
 def confusions(matrices, class_names):
     """Confusion matrices side by side, each row in per cent of its true class.
 
@@ -85,29 +90,33 @@ def _name_classes(set_ticks, class_names, **settings):
         set_ticks(range(len(class_names)), class_names, fontsize=small, **settings)
 
 
-def bars_per_class(values, class_names, *, ylabel, log=False):
-    """For each class a group of bars, one for each network.
+@figures.styled
+def bars(values, colors, names, *, ylabel, log=False):
+    """For each class, or whatever `names` are, a group of bars, one for each network.
 
     Args:
       values: {label: K numbers, None or NaN for none}.
+      colors: {label: colour}, of these labels and perhaps of others.
+      names: K names.
       log: whether the axis is logarithmic.
     """
-    places = np.arange(len(class_names), dtype=float)
+    places = np.arange(len(names), dtype=float)
     width = 0.8 / len(values)
-    figure, ((axis,),) = figures.new(1, 1, panel=(min(3.2 + 0.4 * len(places), 12.0), 2.9))
-    colors = {label: figures.series_color(i) for i, label in enumerate(values)}
+    per_group = 0.28 + 0.1 * len(values)
+    figure, ((axis,),) = figures.new(1, 1, panel=(min(2.6 + per_group * len(places), 11.6), 2.6))
     for i, (label, row) in enumerate(values.items()):
         heights = np.array([np.nan if x is None else x for x in row], float)
         axis.bar(places + (i + 0.5) * width - 0.4, heights, 0.92 * width, color=colors[label])
-    axis.set_ylabel(ylabel)
+    axis.set(ylabel=ylabel, xlim=(-0.55, len(places) - 0.45))
     if log:
         axis.set_yscale("log")
-    _name_classes(axis.set_xticks, class_names, rotation=60 if len(places) > 10 else 0)
+    _name_classes(axis.set_xticks, names, rotation=60 if len(places) > 10 else 0)
     axis.grid(False, axis="x")
-    _legend(figure, colors)
+    _legend(figure, {label: colors[label] for label in values})
     return figure
 
 
+@figures.styled
 def heat_maps(tables, class_names, *, columns=3):
     """A figure of each class over steps as a map of colours.
 
@@ -122,39 +131,49 @@ def heat_maps(tables, class_names, *, columns=3):
         shown = np.unique(np.linspace(0, len(steps) - 1, min(len(steps), 6)).round().astype(int))
         axis.set_xticks(shown, [steps[i] for i in shown])
         _name_classes(axis.set_yticks, class_names)
-        axis.set(title=title, xlabel="step")
+        axis.set(title=title.replace("_", " "), xlabel="step")
         axis.grid(False)
         figure.colorbar(drawn, ax=axis)
     return figure
 
 
+@figures.styled
 def scatter(panels, colors, class_names):
     """Points of two domains in the plane, dots the source and crosses the target.
 
     Args:
       panels: {title: {domain: (float [N, 2], int [N] classes or None)}}.
-      colors: float [K, 3] in 0..1, of the classes; points without a class are grey.
+      colors: float [K, 3] in 0..1, of the classes; where no point has a class, the domains have
+        one each.
       class_names: K names.
     """
     from matplotlib.lines import Line2D
 
     figure, axes = figures.grid(len(panels), 3, panel=(4.3, 4.3))
-    markers, seen = {"source": "o", "target": "x"}, set()
+    found = [classes for panel in panels.values() for _, classes in panel.values()]
+    seen = sorted({int(k) for classes in found if classes is not None for k in np.unique(classes)})
+    plain = dict.fromkeys(_MARKERS, figures.FAINT) if seen else _DOMAIN_COLORS
     for axis, (title, domains) in zip(axes, panels.items(), strict=True):
         for domain, (points, classes) in domains.items():
-            shades = figures.FAINT if classes is None else np.asarray(colors)[classes]
-            seen |= set() if classes is None else set(np.unique(classes).tolist())
+            shades = plain[domain] if classes is None else np.asarray(colors)[classes]
             size = 11 if domain == "source" else 15
-            settings = dict(marker=markers[domain], s=size, alpha=0.65, linewidths=0.8)
+            settings = dict(marker=_MARKERS[domain], s=size, alpha=0.65, linewidths=0.8)
             settings |= {"edgecolors": "none"} if domain == "source" else {}
             axis.scatter(*points.T, c=shades, **settings)
         axis.set(title=title, xticks=[], yticks=[])
     domains = list(dict.fromkeys(domain for panel in panels.values() for domain in panel))
     handles = [
-        Line2D([], [], color=figures.INK, marker=markers[domain], linestyle="", markersize=5)
+        Line2D(
+            [],
+            [],
+            color=figures.INK if seen else plain[domain],
+            marker=_MARKERS[domain],
+            linestyle="",
+            markersize=5,
+        )
         for domain in domains
     ]
-    shown = sorted(seen) if len(seen) <= _NAMED_CLASSES else []
+    shown = seen if len(seen) <= _NAMED_CLASSES else []
     for k in shown:
         handles.append(Line2D([], [], color=colors[k], marker="s", linestyle="", markersize=6))
     labels = [*domains, *(class_names[k] for k in shown)]
@@ -162,6 +181,7 @@ def scatter(panels, colors, class_names):
     return figure
 
 
+@figures.styled
 def image_grid(images, titles, *, columns=8):
     """Small pictures, each under two short lines.
 
@@ -177,6 +197,7 @@ def image_grid(images, titles, *, columns=8):
     return figure
 
 
+@figures.styled
 def similarity_panels(source, target, maps, *, source_pixel):
     """A pixel of a source image, and how similar the pixels of a target image are to it.
 
@@ -204,7 +225,7 @@ def similarity_panels(source, target, maps, *, source_pixel):
     for axis in axes.flat:
         axis.set(xticks=[], yticks=[])
         axis.grid(False)
-    figure.colorbar(drawn, ax=axes[1:], shrink=0.5, label="deviations above the mean")
+    figure.colorbar(drawn, ax=axes, shrink=0.4, label="deviations above the mean")
     return figure
 
 

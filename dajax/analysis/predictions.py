@@ -1,4 +1,4 @@
-"""What a classifier's predictions say: its failures, its surest and its least sure images."""
+"""What a classifier's predictions say: its failures, and the images that it doubts."""
 
 import numpy as np
 
@@ -27,7 +27,6 @@ def worst_failures(probabilities, labels, count):
     return wrong[order][:count]
 
 
-def by_confidence(probabilities, count):
-    """The rows of the surest and of the least sure images: (int64 [n], int64 [n])."""
-    order = np.argsort(-np.asarray(probabilities).max(-1), kind="stable")
-    return order[:count], order[::-1][:count]
+def least_sure(probabilities, count):
+    """The rows of the images with the lowest probability of their class, int64 [n], ascending."""
+    return np.argsort(np.asarray(probabilities).max(-1), kind="stable")[:count]

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from dajax import console
+from dajax.analysis import figures
 from dajax.analysis.embedding import unit_rows
 from dajax.analysis.pixel_labels import class_counts
 from dajax.analysis.samples import some_rows, stratified_rows
@@ -56,6 +57,11 @@ class ImageSample:
     labels: np.ndarray | None
     features: np.ndarray
     logits: np.ndarray
+
+    @property
+    def image_features(self):
+        """As a PixelSample has them: the features."""
+        return self.features
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,6 +132,12 @@ class Context:
     def stages(self):
         """All stages of all runs."""
         return [stage for run in self.runs for stage in run.stages]
+
+    @functools.cached_property
+    def colors(self):
+        """{label of a stage: its colour in every figure}."""
+        labels = [network.label for network in self.networks]
+        return figures.series_colors([*labels, *(stage.label for stage in self.stages)])
 
     def images_of(self, network, domain):
         """The set that a domain's images are sampled from: the source, or what is measured on."""

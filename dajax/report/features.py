@@ -32,34 +32,19 @@ def image_embedding(context):
         sets, classes = {}, {}
         for domain in DOMAINS:
             sample = context.sample(network, domain)
-            if context.task == "classification":
-                features, labels = sample.features, sample.labels
-            else:
-                features, labels = sample.image_features, None
-            kept = some_rows(len(features), TSNE_IMAGES, seed=SEED)
-            sets[domain] = features[kept]
+            labels = sample.labels if context.task == "classification" else None
+            kept = some_rows(len(sample.image_features), TSNE_IMAGES, seed=SEED)
+            sets[domain] = sample.image_features[kept]
             classes[domain] = None if labels is None else labels[kept]
         panels[network.label] = _embedded(sets, classes)
-    if context.task == "classification":
-        colors = figures.class_colors(len(context.class_names))
-        what = "Colours are classes"
-        what += (
-            "; of the target the true ones, which serve this picture alone."
-            if all(panel["target"][1] is not None for panel in panels.values())
-            else "; the target has no labels and is grey."
-        )
-    else:
-        # one colour a domain
-        colors = np.array([[0.84, 0.37, 0.0], [0.0, 0.45, 0.7]])
-        panels = {
-            title: {
-                domain: (points, np.full(len(points), i))
-                for i, (domain, (points, _)) in enumerate(panel.items())
-            }
-            for title, panel in panels.items()
-        }
+    names = context.class_names
+    colors = figures.class_colors(len(names))
+    if context.task == "segmentation":
         what = "A point is an image, its feature the mean over all of its pixels."
-    names = context.class_names if context.task == "classification" else DOMAINS
+    elif all(panel["target"][1] is not None for panel in panels.values()):
+        what = "Colours are classes; of the target the true ones, which serve this picture alone."
+    else:
+        what = "Colours are classes; the target has no labels and is grey."
     drawn = plots.scatter(panels, colors, names)
     caption = f"t-SNE of the features of images, one embedding of both domains a network. {what}"
     return Section("image-embedding", "t-SNE of images", [Picture("tsne_images", drawn, caption)])
@@ -123,9 +108,7 @@ def a_distance(context):
     for network in context.networks:
         rows = {}
         for domain in DOMAINS:
-            sample = context.sample(network, domain)
-            is_image = context.task == "classification"
-            rows[domain] = sample.features if is_image else sample.image_features
+            rows[domain] = context.sample(network, domain).image_features
             if len(rows[domain]) < MIN_ROWS:
                 raise LeftOut(
                     f"the {domain} has {len(rows[domain])} images, a held-out half needs {MIN_ROWS}"
@@ -133,14 +116,13 @@ def a_distance(context):
         values[network.label] = proxy_a_distance(*(rows[d] for d in DOMAINS), seed=SEED)
     what = "images" if context.task == "classification" else "images, means over their pixels,"
     text = Text(
-        f"2 (1 - 2 err) of a linear classifier that tells source from target by the features of"
-        f" {what} on held-out halves: 2 where the domains are separable, 0 where they cannot be told apart."
-        " It needs no labels, and says nothing of classes: domains that are mixed wrongly have 0"
-        " too."
+        "2 (1 - 2 err) of a linear classifier that tells source from target by the features of"
+        f" {what} on held-out halves: 2 where the domains are separable, 0 where they cannot be"
+        " told apart. It needs no labels, and says nothing of classes: domains that are mixed"
+        " wrongly have 0 too."
     )
-    drawn = plots.bars_per_class(
-        {"A-distance": list(values.values())}, list(values), ylabel="proxy A-distance"
-    )
+    shown = {label: [value] for label, value in values.items()}
+    drawn = plots.bars(shown, context.colors, [""], ylabel="proxy A-distance")
     caption = f"Proxy A-distance; {_SAMPLED.format(samples=context.samples)}."
     table = Table(["", "proxy A-distance"], [[k, v] for k, v in values.items()], digits=3)
     return Section("a-distance", "A-distance", [text, table, Picture("a_distance", drawn, caption)])
@@ -193,12 +175,12 @@ def centers(context):
         Table(head, rows, digits=3),
         Picture(
             "center_distance",
-            plots.bars_per_class(gaps, names, ylabel="center distance"),
+            plots.bars(gaps, context.colors, names, ylabel="center distance"),
             "CLAN's center distance of each class, features of length 1.",
         ),
         Picture(
             "center_ratio",
-            plots.bars_per_class(ratios, names, ylabel="ratio"),
+            plots.bars(ratios, context.colors, names, ylabel="ratio"),
             "SPCL's ratio of each class, features of length 1.",
         ),
     ]
@@ -231,7 +213,9 @@ def _over_training(context):
             )
         ]
     caption = "The same, the mean over classes, at the checkpoints that the stages have kept."
-    return [Picture("centers_over_training", plots.lines(panels, columns=2), caption)]
+    return [
+        Picture("centers_over_training", plots.lines(panels, context.colors, columns=2), caption)
+    ]
 
 
 def _mean(values):

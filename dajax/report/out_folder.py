@@ -13,7 +13,7 @@ class ReportFolder:
     """A folder for one report.
 
     Args:
-      path: of the folder, made when the report is written.
+      path: of the folder; it need not be there yet.
 
     Raises:
       UserError: it is a file, holds other things, or its marker is damaged.

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from dajax.analysis import plots
+from dajax.analysis import figures, plots
 from dajax.analysis.html import Picture, Section, Table, Text
 from dajax.analysis.pixel_labels import Quality, bicl_labels, class_counts
 from dajax.analysis.samples import some_rows
@@ -32,9 +32,9 @@ def frequencies(context):
         counts = _pixel_counts(context, network)
     shares = {name: 100 * row / max(row.sum(), 1) for name, row in counts.items()}
     unit = "images" if context.task == "classification" else "pixels"
-    drawn = plots.bars_per_class(
-        shares, context.class_names, ylabel=f"% of the {unit}", log=context.task == "segmentation"
-    )
+    is_pixels = context.task == "segmentation"
+    settings = dict(ylabel=f"% of the {unit}", log=is_pixels)
+    drawn = plots.bars(shares, figures.series_colors(shares), context.class_names, **settings)
     caption = f"Share of each class, of a sample of at most {context.samples:,} images a domain."
     picture = Picture("frequencies", drawn, caption)
     rows = [
@@ -181,7 +181,7 @@ def similarities(context):
         " its feature with those of all pixels, contrast-normalised as in PLCA's eq. 5. A network"
         " that has aligned the domains is red on the same class in the target image."
     )
-    picture = Picture("similarities", drawn, caption, width=760)
+    picture = Picture("similarities", drawn, caption)
     return Section("similarities", "Similarity to a chosen pixel", [picture])
 
 

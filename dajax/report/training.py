@@ -2,11 +2,10 @@
 
 from dajax.analysis import curves, plots
 from dajax.analysis import report as tables
-from dajax.analysis.html import Picture, Section, Table, Text
+from dajax.analysis.html import Picture, Row, Section, Table, Text
 from dajax.report.runs import LeftOut
 
-# Figures of a refresh that have a section of their own, or are one for each class.
-_PER_CLASS = ("threshold_", "accuracy_")
+_FIRST, _LAST = ("loss",), ("grad_norm", "learning_rate")  # names of figures, in a picture of all
 
 
 def measured(context):
@@ -42,8 +41,12 @@ def results(context):
             what + " The labels of the target serve this table alone. Rows that do not say"
             " otherwise use the normalisation statistics as trained."
         ),
-        Table(["", *found], summary + steps, shade=True),
-        Table(["class", *found], per_class, title="Each class", shade=True),
+        Row(
+            [
+                Table(["all classes", *found], summary + steps, shade=True),
+                Table(["class", *found], per_class, shade=True),
+            ]
+        ),
     ]
     return Section("results", "Results", blocks)
 
@@ -65,52 +68,64 @@ def confusion(context):
 
 def losses(context):
     """Section: what was logged while training."""
-    panels = _panels(context.stages, "train", at_least=2)
+    panels, constant = _panels(context.stages, "train")
     if not panels:
         raise LeftOut("metrics.jsonl holds no training steps")
-    drawn = plots.lines(panels)
+    drawn = plots.lines(panels, context.colors)
     caption = (
         "Figures of the training steps; strong lines are running means where there are many steps."
-        " Steps of each stage begin at 0."
+        f" Steps of each stage begin at 0.{constant}"
     )
     return Section("losses", "Training curves", [Picture("losses", drawn, caption)])
 
 
 def evaluations(context):
     """Section: figures of the evaluations during training."""
-    panels = _panels(context.stages, "evaluation", at_least=2)
+    panels, constant = _panels(context.stages, "evaluation")
     if not panels:
         raise LeftOut(
             "no stage was evaluated more than once; --config.STAGE.evaluate_every=N does that"
         )
-    drawn = plots.lines(panels)
+    drawn = plots.lines(panels, context.colors)
     caption = (
         "Evaluations while training, on the target. Those that need its labels were used for"
-        " nothing but this picture."
+        f" nothing but this picture.{constant}"
     )
     return Section(
         "evaluations", "Evaluations over training", [Picture("evaluations", drawn, caption)]
     )
 
 
-def _panels(stages, kind, *, at_least):
-    """{name of a figure: {label of a stage: (steps, values)}} of one kind of lines."""
+def _panels(stages, kind):
+    """The figures of one kind of lines, the loss first and what belongs to the optimiser last.
+
+    Returns:
+      ({name of a figure: {label of a stage: (steps, values)}} of those that some stage has at two
+      steps or more, and that change; a sentence on those that never change, or "").
+    """
     names = dict.fromkeys(name for stage in stages for name in curves.names(stage.metrics, kind))
-    panels = {}
-    for name in names:
+    order = [name for name in _FIRST if name in names]
+    order += [name for name in names if name not in (*_FIRST, *_LAST)]
+    order += [name for name in _LAST if name in names]
+    panels, constant = {}, []
+    for name in order:
         found = {stage.label: curves.series(stage.metrics, kind, name) for stage in stages}
-        kept = {label: pair for label, pair in found.items() if len(pair[0]) >= at_least}
-        if kept:
-            panels[name.removesuffix(curves.MARK)] = kept
-    return panels
+        kept = {label: pair for label, pair in found.items() if len(pair[0]) > 1}
+        values = {value for _, row in kept.values() for value in row}
+        title = name.removesuffix(curves.MARK)
+        if len(values) == 1:
+            constant.append(f"{title.replace('_', ' ')} {values.pop():g}")
+        elif kept:
+            panels[title] = kept
+    return panels, f" The same at every step: {', '.join(constant)}." if constant else ""
 
 
 def refreshes(context):
-    """Section: clusterings and other refreshes, loop after loop; None where there is one at most."""
-    blocks, panels = [], _panels(context.stages, "refresh", at_least=2)
+    """Section: clusterings and other refreshes, loop after loop; None without two of one stage."""
+    blocks, (panels, constant) = [], _panels(context.stages, "refresh")
     if not panels:
         return None
-    drawn = plots.lines(panels)
+    drawn = plots.lines(panels, context.colors)
     judged = any(
         key.endswith(curves.MARK)
         for stage in context.stages
@@ -118,7 +133,7 @@ def refreshes(context):
         for key in row
     )
     remark = " Accuracy and recall were measured with the target's labels, for the log alone."
-    caption = "Figures of each refresh, at the step before which it was made."
+    caption = f"Figures of each refresh, at the step before which it was made.{constant}"
     blocks.append(Picture("refreshes", drawn, caption + (remark if judged else "")))
     size = len(context.class_names)
     for stage in context.stages:

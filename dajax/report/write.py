@@ -1,10 +1,8 @@
 """`--mode=analyze`: workdirs in, a page and its figures out."""
 
-import io
 import re
 
 import numpy as np
-from PIL import Image
 
 from dajax import __version__, console
 from dajax.analysis import figures, html, optional
@@ -14,6 +12,7 @@ from dajax.report import sections
 from dajax.report.context import Context
 from dajax.report.out_folder import ReportFolder
 from dajax.report.runs import open_runs
+from dajax.report.show import picture_width, png_of
 
 PAGE, FOLDER = "report.html", "figures"
 
@@ -39,6 +38,7 @@ def analyze(workdirs, out, *, configs=None, stage=None, samples):
     runs = open_runs(workdirs, configs)
     use_compilation_cache(runs[0].config.runtime.compilation_cache)
     context = Context(runs, stage, samples)
+    folder.path.mkdir(parents=True, exist_ok=True)  # where that fails, now
     for network in context.networks:
         console.say(
             f"{network.run.workdir}: stage {network.stage.name}, step {network.trained.step}"
@@ -47,8 +47,15 @@ def analyze(workdirs, out, *, configs=None, stage=None, samples):
         if run.data_problem:
             console.say(f"{run.workdir}: its images cannot be read: {run.data_problem}")
     made, left_out = sections.made(context)
-    files = _files(made)
-    pictures = {name: files[f"{FOLDER}/{file_name(name)}.png"] for name in _names(made)}
+    shown = [block for part in made for block in part.blocks if isinstance(block, Picture)]
+    names = file_names([picture.name for picture in shown])
+    files, pictures = {}, {}
+    for picture in shown:
+        path, png = f"{FOLDER}/{names[picture.name]}", png_of(picture.figure)
+        files[f"{path}.png"] = png
+        pictures[picture.name] = png, picture_width(picture.figure)
+        if not isinstance(picture.figure, np.ndarray):
+            files[f"{path}.pdf"] = figures.encoded(picture.figure, "pdf")
     page = html.page(
         title=" and ".join(dict.fromkeys(run.config.name for run in runs)),
         subtitle="  ".join(str(run.workdir) for run in runs),
@@ -66,32 +73,14 @@ def analyze(workdirs, out, *, configs=None, stage=None, samples):
     return folder.path / PAGE
 
 
-def _pictures(made):
-    return [block for section in made for block in section.blocks if isinstance(block, Picture)]
-
-
-def _names(made):
-    return [picture.name for picture in _pictures(made)]
-
-
-def _files(made):
-    """{path below the folder: bytes} of every figure."""
-    files = {}
-    for picture in _pictures(made):
-        name = f"{FOLDER}/{file_name(picture.name)}"
-        if isinstance(picture.figure, np.ndarray):
-            content = io.BytesIO()
-            Image.fromarray(picture.figure).save(content, format="PNG")
-            files[f"{name}.png"] = content.getvalue()
-            continue
-        for kind in ("png", "pdf"):
-            files[f"{name}.{kind}"] = figures.encoded(picture.figure, kind)
-    return files
-
-
-def file_name(name):
-    """A picture's name as that of a file: a stage may be called anything."""
-    return re.sub(r"[^\w.-]+", "_", name)
+def file_names(names):
+    """{name of a picture: name of its file, without an ending}: a stage may be called anything."""
+    found = {}
+    for name in names:
+        plain = re.sub(r"[^\w.-]+", "_", name)
+        taken = sum(plain == re.sub(r"-\d+$", "", other) for other in found.values())
+        found[name] = f"{plain}-{taken + 1}" if taken else plain
+    return found
 
 
 def _cards(context):
