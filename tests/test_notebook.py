@@ -73,9 +73,21 @@ def test_a_wrong_folder_or_stage_is_one_clear_line(workdir, tmp_path):
         dajax.load(workdir, "cann")
 
 
+# The first cell of a notebook in a test.
+QUICK = f"""
+import sys; sys.path[:0] = [{str(tiny.ROOT)!r}, {str(tiny.ROOT / "tests" / "support")!r}]
+import quick_figures
+for place, name, quick in quick_figures.REPLACED:
+    setattr(place, name, quick)
+"""
+
+
 def executed(name, **environment):
-    """(texts, number of pictures) that the cells of a notebook give, run in a kernel."""
+    """(texts, number of pictures) that the cells of a notebook give, run in a kernel whose figures
+    are quick ones.
+    """
     notebook = nbformat.read(tiny.ROOT / "notebooks" / name, as_version=4)
+    notebook.cells.insert(0, nbformat.v4.new_code_cell(QUICK))
     resources = {"metadata": {"path": str(tiny.ROOT / "notebooks")}}
     with pytest.MonkeyPatch.context() as patch:
         for key, value in environment.items():

@@ -81,11 +81,12 @@ def grid(count, columns, *, panel, **settings):
 
 
 @styled
-def encoded(figure, kind):
+def encoded(figure, kind, dpi=DPI):
     """The bytes of a figure as a file, "png" or "pdf"; the same figure gives the same bytes."""
     metadata = {"CreationDate": None} if kind == "pdf" else {"Software": None}
     content = io.BytesIO()
-    figure.savefig(content, format=kind, dpi=DPI, metadata=metadata)
+    figure.savefig(content, format=kind, dpi=dpi, metadata=metadata)
+    figure.set_layout_engine("none")  # it is laid out: a second file need not wait for that again
     return content.getvalue()
 
 

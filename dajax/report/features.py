@@ -10,8 +10,9 @@ from dajax.analysis.embedding import MIN_POINTS, tsne, unit_rows
 from dajax.analysis.html import Picture, Section, Table, Text
 from dajax.analysis.samples import some_rows
 from dajax.ops.class_center_distance import class_center_distance, class_moments
-from dajax.report.context import DOMAINS, SEED
+from dajax.report.context import DOMAINS
 from dajax.report.runs import LeftOut
+from dajax.report.seen import SEED
 from dajax.tasks.segmentation.domains import label_space
 
 TSNE_IMAGES = 400  # of each domain in a picture, ours: more dots cover each other

@@ -10,8 +10,8 @@ from dajax.analysis.similarity_maps import pixel_inside, similarity_map
 from dajax.ops.prototypes import domain_bias
 from dajax.ops.pseudo_labels import fraction_threshold
 from dajax.ops.resize import resize_nearest_legacy
-from dajax.report.context import SEED, pixel_outputs
 from dajax.report.runs import LeftOut
+from dajax.report.seen import SEED, pixel_outputs
 from dajax.tasks.segmentation.feed import PSEUDO_LABELS
 from data_pipeline.segmentation import pseudo_label_files
 

@@ -10,7 +10,7 @@ from dajax.analysis.predictions import least_sure, softmax, worst_failures
 from dajax.analysis.samples import some_rows
 from dajax.ops.pictures import colored, error_map
 from dajax.predict.legend import legend
-from dajax.report.context import SEED
+from dajax.report.seen import SEED
 from dajax.tasks.segmentation.domains import label_space
 
 SHOWN = 4  # scenes in a picture

@@ -12,6 +12,7 @@ from dajax.trained import open_workdir
 from data_pipeline.errors import DataError
 
 _REMEDY = "run.py with the --workdir and --config of that run says how it is mended"
+_MEASURED = ("accuracy", "miou")  # the first figure of either task's report
 NO_NETWORK = "pseudo_labels"  # the method whose stages hand on the network of the stage before
 
 
@@ -42,8 +43,8 @@ class Stage:
 
     @property
     def is_measured(self):
-        """Whether its result has figures."""
-        return self.result is not None and len(self.result) > 1
+        """Whether its result has figures of a target with labels."""
+        return self.result is not None and any(key in self.result for key in _MEASURED)
 
 
 class Run:

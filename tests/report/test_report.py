@@ -10,9 +10,9 @@ import browser
 import in_process
 import numpy as np
 import pytest
+import quick_figures
 from PIL import Image
 
-from dajax.analysis import figures
 from dajax.errors import UserError
 from dajax.report import sections
 from dajax.report.context import Context
@@ -29,8 +29,8 @@ def report(tiny_run, tmp_path_factory):
     out, said = tmp_path_factory.mktemp("report") / "out", io.StringIO()
     words = ["--mode=analyze", f"--workdir={tiny_run[0]}", f"--out={out}"]
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(said):
-        patch.setattr(figures, "DPI", 40)
-        assert in_process.command_line(*words, f"--samples={SAMPLES}") == 0
+        quick_figures.patch(patch)
+        assert in_process.command_line(*words, "--stage=can", f"--samples={SAMPLES}") == 0
     return tiny_run[0], out, said.getvalue()
 
 
@@ -38,6 +38,16 @@ def report(tiny_run, tmp_path_factory):
 def context(tiny_run):
     """Of the same workdir; its data have not been opened."""
     return Context(open_runs([tiny_run[0]]), samples=SAMPLES)
+
+
+def test_only_one_stage_is_looked_at_on_request(context):
+    assert [network.label for network in context.networks] == ["source_only", "can"]
+    assert [n.label for n in Context(context.runs, "source_only").networks] == ["source_only"]
+    assert [n.label for n in Context(context.runs * 2).networks] == ["can", "can"], (
+        "the last of each"
+    )
+    with pytest.raises(UserError, match="stage 'cann' has no network.*have: source_only, can"):
+        Context(context.runs, "cann")
 
 
 def test_the_page_holds_what_the_run_has(report):
@@ -127,19 +137,11 @@ def test_without_labels_what_needs_them_is_left_out(context, monkeypatch):
             make(context)
 
 
-def test_only_one_stage_is_looked_at_on_request(context):
-    assert [network.label for network in context.networks] == ["source_only", "can"]
-    assert [n.label for n in Context(context.runs, "source_only").networks] == ["source_only"]
-    with pytest.raises(UserError, match="stage 'cann' has no network.*have: source_only, can"):
-        Context(context.runs, "cann")
-
-
 def test_runs_are_told_apart_by_the_shortest_name_that_does(tiny_run, tmp_path):
     copy = tmp_path / "other"
     shutil.copytree(tiny_run[0], copy)
-    compared = Context(open_runs([tiny_run[0], copy]))
-    assert [network.label for network in compared.networks] == ["run: can", "other: can"]
-    assert [stage.label for stage in compared.stages][:2] == ["run: source_only", "run: can"]
+    stages = [stage.label for run in open_runs([tiny_run[0], copy]) for stage in run.stages]
+    assert stages == ["run: source_only", "run: can", "other: source_only", "other: can"]
     names = json.loads((copy / "dataset.json").read_text())
     names["class_names"][0] = "zero"
     (copy / "dataset.json").write_text(json.dumps(names))
@@ -153,6 +155,18 @@ def test_snapshots_are_the_networks_of_their_steps(context):
     assert newest is network and older.trained.step == network.stage.snapshots[0]
     kernel = [one.trained.params["classifier"]["head"]["kernel"] for one in (older, newest)]
     assert not np.array_equal(*kernel)
+
+
+@pytest.mark.slow
+def test_a_whole_report_is_looked_at_in_a_browser(tiny_run, tmp_path):
+    """As a user has it: figures of full size, t-SNE, TrueType letters in PDF."""
+    words = ["--mode=analyze", f"--workdir={tiny_run[0]}", f"--out={tmp_path / 'out'}"]
+    assert in_process.command_line(*words) == 0
+    found = browser.seen(tmp_path / "out" / "report.html", tmp_path)
+    assert found["images"] == found["whole_images"] > 9
+    assert found["page_width"] <= found["window_width"]
+    pdf = (tmp_path / "out" / "figures" / "losses.pdf").read_bytes()
+    assert pdf.startswith(b"%PDF") and b"/Type3" not in pdf
 
 
 @pytest.mark.parametrize(

@@ -1,19 +1,23 @@
 """The report of a segmentation run: own folders of street frames through a short training."""
 
+import re
+
 import in_process
 import numpy as np
 import own_folders
 import pytest
+import quick_figures
 from recipes import get_config
 
-from dajax.analysis import figures
 from dajax.models import build as models_build
 from dajax.ops.class_center_distance import class_center_distance, class_moments
 from dajax.ops.resize import resize_nearest_legacy
-from dajax.report import features, pixels, predictions, sections
+from dajax.report import features, pixels, predictions
 from dajax.report.context import Context
 from dajax.report.runs import open_runs
 from dajax.report.write import analyze
+
+pytestmark = pytest.mark.slow  # the training
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +34,7 @@ def workdir(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         build = in_process.shallow(models_build.deeplab.build_segmenter)
         patch.setattr(models_build.deeplab, "build_segmenter", build)
-        patch.setattr(figures, "DPI", 30)
+        quick_figures.patch(patch)
         in_process.run(config, root / "run")
         yield root / "run"
 
@@ -76,14 +80,10 @@ def test_a_chosen_pixel_is_of_a_class_that_both_images_show(context):
 
 def test_the_page_says_what_is_left_out_and_why(workdir, tmp_path, capsys):
     page = analyze([str(workdir)], tmp_path / "out", samples=4).read_text()
+    keys = re.findall(r'<section id="([\w-]+)">', page)
+    assert len(set(keys)) == len(keys) > 7, "anchors"
     for key in ("results", "scenes", "frequencies", "pixel-embedding", "centers", "about"):
         assert f'<section id="{key}">' in page, key
     assert "the source has 4 images, a held-out half needs 10" in page
     assert "left out: A-distance" in capsys.readouterr().out
     assert "#failures" not in page, "of a classifier alone"
-
-
-def test_every_section_has_its_own_anchor(context):
-    made, _ = sections.made(context)
-    keys = [section.key for section in made]
-    assert len(set(keys)) == len(keys) > 7
