@@ -145,12 +145,13 @@ def test_methods_do_not_import_each_other():
             assert not (in_methods and methods & set(name.split(".")[2:])), f"{path}: {name}"
 
 
-def test_dajax_imports_where_tensorflow_is_absent():
+def test_dajax_imports_where_tensorflow_and_what_draws_are_absent():
     program = """
 import sys
-sys.modules["tensorflow"] = None  # any import of it now fails
+for name in ("tensorflow", "matplotlib", "sklearn"):
+    sys.modules[name] = None  # any import of it now fails
 import dajax, dajax.engine.train, dajax.engine.stages, dajax.trained, dajax.methods, data_pipeline
-import dajax.export.formats, dajax.predict.run
+import dajax.export.formats, dajax.predict.run, dajax.report.write
 from dajax.losses import cdd
 """
     subprocess.run(

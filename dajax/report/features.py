@@ -1,14 +1,13 @@
 """What the networks' features say of the two domains: pictures and distances."""
 
-import importlib.util
-
 import numpy as np
 
-from dajax.analysis import figures, plots
+from dajax.analysis import figures, optional, plots
 from dajax.analysis.domain_distance import MIN_ROWS, cluster_center_distance, proxy_a_distance
 from dajax.analysis.embedding import MIN_POINTS, tsne, unit_rows
 from dajax.analysis.html import Picture, Section, Table, Text
 from dajax.analysis.samples import some_rows
+from dajax.errors import UserError
 from dajax.ops.class_center_distance import class_center_distance, class_moments
 from dajax.report.context import DOMAINS
 from dajax.report.runs import LeftOut
@@ -82,11 +81,10 @@ def pixel_embedding(context):
 
 
 def _needs_sklearn():
-    if importlib.util.find_spec("sklearn") is None:
-        raise LeftOut(
-            "scikit-learn is missing: pip install scikit-learn (or, in a checkout of dajax,"
-            " pip install .[analysis])"
-        )
+    try:
+        optional.load("sklearn.manifold")
+    except UserError as missing:
+        raise LeftOut(str(missing)) from missing
 
 
 def _embedded(sets, classes):

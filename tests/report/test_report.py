@@ -5,6 +5,7 @@ import dataclasses
 import io
 import json
 import shutil
+import sys
 
 import browser
 import in_process
@@ -18,7 +19,7 @@ from dajax.report import sections
 from dajax.report.context import Context
 from dajax.report.out_folder import MARKER, ReportFolder
 from dajax.report.runs import LeftOut, Run, open_runs
-from dajax.report.write import file_names
+from dajax.report.write import analyze, file_names
 
 SAMPLES = 24
 
@@ -82,6 +83,20 @@ def test_a_browser_shows_every_figure_within_its_window(report, tmp_path):
     with Image.open(tmp_path / "page.png") as picture:
         colors = picture.convert("RGB").getcolors(2**20)
     assert len(colors) > 100, "not an empty page"
+
+
+def test_without_scikit_learn_the_rest_of_the_report_is_made(context, monkeypatch):
+    monkeypatch.delitem(sys.modules, "sklearn.manifold", raising=False)
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    with pytest.raises(LeftOut, match="scikit-learn is missing.*pip install scikit-learn"):
+        sections.features.image_embedding(context)
+
+
+def test_without_matplotlib_nothing_is_begun(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(UserError, match="matplotlib is missing.*pip install matplotlib"):
+        analyze(["nowhere"], tmp_path / "out", samples=3)
+    assert not (tmp_path / "out").exists()
 
 
 def test_names_of_stages_that_are_no_file_names_stay_apart():
