@@ -15,6 +15,7 @@ MAX_POINTS = 5000  # ours: half a minute on two cores, and no picture shows more
 # Principal components that t-SNE begins with: 30 in the paper (section 4.2), 50 in the authors'
 # code and sklearn's documentation.
 COMPONENTS = 50
+_EXACT = 200  # points up to which the approximation of distant ones saves no time, ours
 PERPLEXITY = 30.0  # the authors' default and sklearn's
 
 
@@ -48,6 +49,7 @@ def tsne(features, *, seed):
         n_components=2,
         init=components[:, :2] / components[:, 0].std() * 1e-4 if has_plane else "random",
         perplexity=min(PERPLEXITY, (len(rows) - 1) / 3),
+        method="exact" if len(rows) <= _EXACT else "barnes_hut",
         random_state=seed,
     )
     return made.fit_transform(components).astype(np.float32)
