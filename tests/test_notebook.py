@@ -1,4 +1,4 @@
-"""dajax.load and the analysis notebook, on a finished tiny run."""
+"""dajax.load on a finished tiny run, and the notebooks on toy runs."""
 
 import json
 import subprocess
@@ -8,11 +8,14 @@ import nbformat
 import numpy as np
 import pytest
 import tiny
+import tiny_seg
 from nbclient import NotebookClient
 
 import dajax
 from dajax.errors import UserError
 from data_pipeline.digits import sets as digits
+
+ANALYSIS = "analysis.ipynb"
 
 
 @pytest.fixture
@@ -70,26 +73,80 @@ def test_a_wrong_folder_or_stage_is_one_clear_line(workdir, tmp_path):
         dajax.load(workdir, "cann")
 
 
-def test_the_notebook_runs(workdir, monkeypatch):
-    monkeypatch.setenv("DAJAX_WORKDIR", str(workdir))
-    monkeypatch.setenv("DAJAX_TSNE_IMAGES", "30")
-    notebook = nbformat.read(tiny.ROOT / "notebooks" / "analysis.ipynb", as_version=4)
-    NotebookClient(
-        notebook, timeout=300, resources={"metadata": {"path": str(tiny.ROOT / "notebooks")}}
-    ).execute()
-    pictures = [
-        out
-        for cell in notebook.cells
-        if cell.cell_type == "code"
-        for out in cell.outputs
-        if "image/png" in out.get("data", {})
+# The first cell of a notebook in a test.
+QUICK = f"""
+import sys; sys.path[:0] = [{str(tiny.ROOT)!r}, {str(tiny.ROOT / "tests" / "support")!r}]
+import quick_figures
+for place, name, quick in quick_figures.REPLACED:
+    setattr(place, name, quick)
+"""
+
+
+def executed(name, **environment):
+    """(texts, number of pictures) that the cells of a notebook give, run in a kernel whose figures
+    are quick ones.
+    """
+    notebook = nbformat.read(tiny.ROOT / "notebooks" / name, as_version=4)
+    notebook.cells.insert(0, nbformat.v4.new_code_cell(QUICK))
+    resources = {"metadata": {"path": str(tiny.ROOT / "notebooks")}}
+    with pytest.MonkeyPatch.context() as patch:
+        for key, value in environment.items():
+            patch.setenv(key, value)
+        NotebookClient(notebook, timeout=300, resources=resources).execute()
+    outputs = [
+        output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs
     ]
-    assert len(pictures) == 3, "curves, confusion matrices, t-SNE"
+    texts = "".join(output.get("text", "") for output in outputs)
+    return texts, sum("image/png" in output.get("data", {}) for output in outputs)
 
 
-def test_the_committed_notebook_has_been_executed():
-    notebook = json.loads((tiny.ROOT / "notebooks" / "analysis.ipynb").read_text())
-    code = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
-    assert all(cell["execution_count"] for cell in code) and any(
-        "image/png" in out.get("data", {}) for cell in code for out in cell["outputs"]
+def test_the_analysis_notebook_runs_on_digits(workdir):
+    texts, pictures = executed(ANALYSIS, DAJAX_WORKDIR=str(workdir), DAJAX_SAMPLES="30")
+    assert "networks: source_only (step 12), can (step" in texts
+    assert pictures > 10 and "left out" not in texts
+
+
+@pytest.mark.slow
+def test_the_analysis_notebook_runs_on_rounds_of_scenes(tmp_path):
+    """A stage without a network of its own, rounds, pseudo-labels, BiCL's kinds of labels."""
+    few = (
+        "--config.source_only.steps=4",
+        "--config.bicl_0.steps=2",
+        "--config.bicl_0.batch_size=2",
     )
+    stages = "--config.stages=('source_only','labels_0','bicl_0')"
+    tiny_seg.run(tmp_path / "run", tmp_path / "scenes", stages, *few, recipe="bicl")
+    texts, pictures = executed(ANALYSIS, DAJAX_WORKDIR=str(tmp_path / "run"), DAJAX_SAMPLES="12")
+    assert "stages: source_only, labels_0, bicl_0\n" in texts
+    assert "networks: source_only (step 4), bicl_0 (step 2)\n" in texts
+    assert pictures > 8
+    assert texts.count("left out") == 1, "one evaluation a stage, which is no curve"
+
+
+@pytest.mark.slow
+def test_both_notebooks_run_on_pictures_without_labels(tmp_path):
+    """Train, predict, report, export and reload; then the analysis of the same run."""
+    flags = "--config.model.widths=(4,8,16) --config.can.max_loops=1 --config.runtime.devices=1"
+    pictures = tmp_path / "pictures"
+    texts, shown = executed(
+        "your_own_pictures.ipynb",
+        DAJAX_PICTURES=str(pictures),
+        DAJAX_STEPS="6",
+        DAJAX_SAMPLES="40",
+        DAJAX_FLAGS=f"{flags} --config.can.class_aware.update_fraction=0.05",
+    )
+    assert shown == 3 and "parity with predict" in texts and "600 without labels" in texts
+    for name in ("run/analysis/report.html", "run-predictions/predictions.csv", "run.stablehlo"):
+        assert (tmp_path / f"pictures-{name}").exists()
+    texts, shown = executed(ANALYSIS, DAJAX_WORKDIR=f"{pictures}-run", DAJAX_SAMPLES="40")
+    for needs_labels in ("a list of failures", "a distance between classes"):
+        assert f"has no labels, and {needs_labels} needs the true classes" in texts
+    assert shown > 4
+
+
+@pytest.mark.parametrize("name", [ANALYSIS, "your_own_pictures.ipynb"])
+def test_the_committed_notebooks_have_been_executed(name):
+    notebook = json.loads((tiny.ROOT / "notebooks" / name).read_text())
+    code = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    assert len(code) >= 10 and all(cell["execution_count"] for cell in code)
+    assert any("image/png" in out.get("data", {}) for cell in code for out in cell["outputs"])

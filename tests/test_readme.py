@@ -118,7 +118,8 @@ def test_recipes_can_be_read(words, tmp_path):
     if own:
         needed = {name for name, example in own.items() if example is not None}
         known = {"mode", "config", "workdir", *own}
-        assert needed <= given.keys() <= known and {"config", "workdir"} & given.keys()
+        assert needed <= given.keys() <= known
+        assert {"config", "workdir", "workdirs"} & given.keys()
         for name in ("folders", "format"):
             assert given.get(name) in (None, *flags.FLAGS[name].parser.enum_values)
         return

@@ -1,1 +1,3 @@
-"""Tables of results: of one run, and of sweeps."""
+"""What is said of finished runs: tables, figures, and the analyses of the papers as functions of
+arrays. They know no workdir, no network and no data; dajax.report brings those.
+"""

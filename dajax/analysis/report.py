@@ -65,8 +65,15 @@ def classification_table(stages):
       str, lines of equal width; figures use the statistics as trained but for the rows that say
         otherwise.
     """
+    return _table(stages, *classification_figures(stages))
+
+
+def classification_figures(stages):
+    """The same as numbers: ([[class, figure of each stage]], [[title, figure of each stage]]); None
+    where a figure was not measured.
+    """
     keys = {"mean-class accuracy": "mean_class_accuracy", "accuracy": "accuracy"}
-    return _table(stages, "per_class", _summary(stages, keys))
+    return _classes(stages, "per_class"), _summary(stages, keys)
 
 
 # Further measurements of a network, and how the table calls them.
@@ -90,8 +97,19 @@ def segmentation_table(stages, subsets):
       str, lines of equal width; figures use the statistics as trained but for the rows that say
         otherwise.
     """
+    return _table(stages, *segmentation_figures(stages, subsets))
+
+
+def segmentation_figures(stages, subsets):
+    """The same as numbers, see classification_figures."""
     keys = {"mIoU": "miou", **{f"mIoU {name}": f"miou_{name}" for name in subsets}}
-    return _table(stages, "iou", _summary(stages, keys))
+    return _classes(stages, "iou"), _summary(stages, keys)
+
+
+def _classes(stages, key):
+    """A row for each class."""
+    names = list(next(iter(stages.values()))[key])
+    return [[name, *(result[key][name] for result in stages.values())] for name in names]
 
 
 def _summary(stages, keys):
@@ -100,26 +118,21 @@ def _summary(stages, keys):
     Args:
       keys: {title: key of a figure}.
     """
-    rows = [
-        [title, *(_cell(result[key]) for result in stages.values())] for title, key in keys.items()
-    ]
+    rows = [[title, *(result[key] for result in stages.values())] for title, key in keys.items()]
     for variant, remark in VARIANTS.items():
         if any(variant in result for result in stages.values()):
             again = [result.get(variant, {}) for result in stages.values()]
             rows += [
-                [f"{title}, {remark}", *(_cell(figures.get(key)) for figures in again)]
+                [f"{title}, {remark}", *(figures.get(key) for figures in again)]
                 for title, key in keys.items()
             ]
     return rows
 
 
-def _table(stages, per_class, summary):
+def _table(stages, classes, summary):
     """Classes, a rule, `summary` rows and the step."""
-    classes = list(next(iter(stages.values()))[per_class])
-    rows = [["class", *stages]] + [
-        [name, *(_cell(result[per_class][name]) for result in stages.values())] for name in classes
-    ]
-    bottom = [*summary, ["after step", *(str(result["step"]) for result in stages.values())]]
+    rows, written = [["class", *stages], *_written(classes)], _written(summary)
+    bottom = [*written, ["after step", *(str(result["step"]) for result in stages.values())]]
     widths = [max(len(row[i]) for row in rows + bottom) for i in range(len(rows[0]))]
 
     def line(row):
@@ -132,6 +145,10 @@ def _table(stages, per_class, summary):
 
     rule = "-" * (sum(widths) + 2 * (len(widths) - 1))
     return "\n".join([line(rows[0]), rule, *map(line, rows[1:]), rule, *map(line, bottom)])
+
+
+def _written(rows):
+    return [[title, *map(_cell, values)] for title, *values in rows]
 
 
 def _cell(value):

@@ -37,9 +37,10 @@ _PARALLEL = flags.DEFINE_integer(
 _MODE = flags.DEFINE_enum(
     "mode",
     "train",
-    ["train", "eval", "check_data", "show", "predict", "export"],
+    ["train", "eval", "check_data", "show", "predict", "export", "analyze"],
     "train (and resume), evaluate the newest checkpoints, read every file of the data, show the"
-    " settings of the recipe; predict pictures, or export a network, with what the --workdir holds",
+    " settings of the recipe; predict pictures, export a network, or write a report, with what the"
+    " --workdir holds",
 )
 _IMAGES = flags.DEFINE_string(
     "images", None, "of --mode=predict: a folder of pictures, a pattern in quotes, or a video"
@@ -65,10 +66,23 @@ _OUT = flags.DEFINE_string(
     "out",
     None,
     "of --mode=predict: the folder for the predictions; of --mode=export: the new file, of"
-    " savedmodel the folder",
+    " savedmodel the folder; of --mode=analyze: the folder for the report, WORKDIR/analysis by"
+    " default",
 )
 _STAGE = flags.DEFINE_string(
-    "stage", None, "of --mode=predict and --mode=export: the stage; the last one by default"
+    "stage",
+    None,
+    "of --mode=predict and --mode=export: the stage; the last one by default; of --mode=analyze:"
+    " the only one whose network is looked at",
+)
+_WORKDIRS = flags.DEFINE_string(
+    "workdirs", None, "of --mode=analyze, in place of --workdir: a,b,c, runs to compare"
+)
+_SAMPLES = flags.DEFINE_integer(
+    "samples",
+    None,
+    "of --mode=analyze: images of each domain that the networks are shown; 1000 by default",
+    lower_bound=1,
 )
 _SELECT = flags.DEFINE_enum(
     "select",
@@ -89,8 +103,9 @@ _OF_MODE = {
         "select": None,
     },
     "export": {"format": "stablehlo", "out": "PATH", "stage": None, "select": None},
+    "analyze": {"workdirs": None, "out": None, "stage": None, "samples": None},
 }
-_OPENS_WORKDIR = ("predict", "export")  # which says itself what it was begun with
+_OPENS_WORKDIR = ("predict", "export", "analyze")  # which says itself what it was begun with
 _PRINT_CONFIG = flags.DEFINE_bool(
     "print_config", False, "of --mode=train and --mode=eval: every setting at the head of the run"
 )
@@ -112,7 +127,7 @@ def _parse_flags(argv):
                 f"unexpected argument '{rest[1]}'; overrides are written --config.key=value"
             )
         _check_flags_of_modes()
-        is_optional = _MODE.value in _OPENS_WORKDIR and _WORKDIR.value
+        is_optional = _MODE.value in _OPENS_WORKDIR and (_WORKDIR.value or _WORKDIRS.value)
         if _CONFIG.value is None and not is_optional:
             workdir = ", or --workdir=DIR of a run" if _MODE.value in _OPENS_WORKDIR else ""
             raise flags.Error(f"--config is missing, for example --config=configs/can.py{workdir}")
@@ -150,6 +165,8 @@ def _check_flags_of_modes():
     for name, example in own.items():
         if example is not None and not flags.FLAGS[name].value:
             raise flags.Error(f"--mode={_MODE.value} needs --{name}={example}; it is missing")
+    if _WORKDIRS.value is not None and _WORKDIR.value is not None:
+        raise flags.Error("--workdir and --workdirs: one run or several; leave one of them out")
     for name in {name for names in _OF_MODE.values() for name in names} - own.keys():
         if flags.FLAGS[name].value is not None:
             modes = " or ".join(f"--mode={mode}" for mode in _OF_MODE if name in _OF_MODE[mode])
@@ -168,7 +185,9 @@ def main(_):
     if _MODE.value == "show":
         print("\n".join(recipe.lines_of(config)), flush=True)
         return
-    workdir = locations.local_path(_WORKDIR.value or _default_workdir(config), "--workdir")
+    workdir = None  # of several runs that are compared
+    if _WORKDIRS.value is None:
+        workdir = locations.local_path(_WORKDIR.value or _default_workdir(config), "--workdir")
     try:
         if _is_sweep():
             _sweep(config, workdir)
@@ -176,7 +195,7 @@ def main(_):
             _run(config, workdir)
     except StopRequested as stop:
         where = sys.stderr if stop.signal == signal.SIGPIPE else sys.stdout
-        saved = _OUT.value if _MODE.value == "predict" else workdir
+        saved = _OUT.value if _MODE.value == "predict" or workdir is None else workdir
         again = f"to continue, run the same command again:\n  {shlex.join(sys.orig_argv)}"
         print(
             f"stopped; everything so far is saved under {saved}; {again}",
@@ -200,7 +219,7 @@ def _run(config, workdir):
             f"JAX does not take a variable of the environment: {error}; correct or unset it"
         ) from error
 
-    from dajax.cli import check_data, export, predict
+    from dajax.cli import analyze, check_data, export, predict
     from dajax.engine import stage_checks, stages
 
     # Orbax logs its housekeeping, and whole stack traces of errors that it also raises
@@ -209,10 +228,14 @@ def _run(config, workdir):
         stage_checks.check_before_data(config)
     if _MODE.value in _OPENS_WORKDIR:
         values = {name: flags.FLAGS[name].value for name in _OF_MODE[_MODE.value]}
-        values["select"] = _SELECT.value or LAST
+        if "select" in values:
+            values["select"] = _SELECT.value or LAST
+        folder = None if workdir is None else pathlib.Path(workdir)
         if _MODE.value == "export":
-            export.run(config, pathlib.Path(workdir), **values)
-        elif not predict.run(config, pathlib.Path(workdir), **values):
+            export.run(config, folder, **values)
+        elif _MODE.value == "analyze":
+            analyze.run(config, folder, **values)
+        elif not predict.run(config, folder, **values):
             sys.exit(1)
         return
     # a CPU passes for as many devices as asked; other platforms have what they have
@@ -249,7 +272,8 @@ def run():
         stream.reconfigure(errors="backslashreplace")
     try:
         own = (_CONFIG, _WORKDIR, _SEEDS, _TASKS, _MODE, _IMAGES, _WINDOW, _FOLDERS, _FORMAT, _OUT)
-        for flag in (*own, _PARALLEL, _PRINT_CONFIG, _STAGE, _SELECT, _DEBUG):  # what --help shows
+        more = (_PARALLEL, _PRINT_CONFIG, _STAGE, _SELECT, _WORKDIRS, _SAMPLES, _DEBUG)
+        for flag in (*own, *more):  # what --help shows
             flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[flag.name])
         sys.argv[1:] = recipe.with_paths(sys.argv[1:])
         app.run(main, flags_parser=_parse_flags)
