@@ -1,6 +1,7 @@
 """dajax.load on a finished tiny run, and the notebooks on toy runs."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -119,8 +120,12 @@ def test_the_analysis_notebook_runs_on_rounds_of_scenes(tmp_path):
     texts, pictures = executed(ANALYSIS, DAJAX_WORKDIR=str(tmp_path / "run"), DAJAX_SAMPLES="12")
     assert "stages: source_only, labels_0, bicl_0\n" in texts
     assert "networks: source_only (step 4), bicl_0 (step 2)\n" in texts
-    assert pictures > 8
-    assert texts.count("left out") == 1, "one evaluation a stage, which is no curve"
+    assert pictures > 6
+    left_out = set(re.findall(r"left out: (\w+)", texts))
+    # one evaluation a stage is no curve, five images have no half of five
+    assert (
+        {"evaluations", "a_distance"} <= left_out <= {"evaluations", "a_distance", "similarities"}
+    )
 
 
 @pytest.mark.slow

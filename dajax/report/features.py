@@ -208,7 +208,7 @@ def _over_training(context):
         return [
             Text(
                 "Over training: no stage has kept three checkpoints;"
-                " config.runtime.keep_checkpoints=N keeps the last N."
+                " config.runtime.keep_every=N keeps those of every N-th step."
             )
         ]
     caption = "The same, the mean over classes, at the checkpoints that the stages have kept."
