@@ -348,3 +348,13 @@ def test_from_random_weights_cans_rows_are_held_back_and_averaged(recipe):
             assert row.clustering.min_agreement == bar and row.optimizer.lr == rate
             assert row.clustering.drop_contradicted and row.predict_with == "teacher"
             assert row.teacher.momentum == 0.99
+
+
+@pytest.mark.parametrize("recipe", ["can", "mscan", "compare_cls"])
+def test_on_the_digits_the_loss_between_classes_weighs_as_for_the_authors(recipe):
+    """(C - 1) / (K - 1) against the loss within classes: 9 / 30 on Office-31, 5 / 11 on VisDA."""
+    config = recipes.get_config(recipe, None)
+    for row in (config[name] for name in config.stages if config[name].method in ("can", "mscan")):
+        sizes, num_classes = row.class_aware, 10
+        assert 9 / 30 <= (sizes.num_classes - 1) / (num_classes - 1) <= 5 / 11
+        assert sizes.source_per_class == sizes.target_per_class == 8

@@ -18,10 +18,14 @@ from dajax.recipes.base import common as base
 BEFORE = json.loads((tiny.ROOT / "tests" / "golden" / "configs_of_e85cdea.json").read_text())
 # What the published settings have changed since (issue 11, section A7: the heads of the library
 # whose figures these recipes are compared with).
-# CAN's default on digits and folders: clusterings twice as often, filters, a moving average.
+# CAN's default on digits and folders: clusterings twice as often, filters, a moving average,
+# fewer classes a step.
 CANS = (
     "max_loops",
     "class_aware.update_fraction",
+    "class_aware.num_classes",
+    "class_aware.source_per_class",
+    "class_aware.target_per_class",
     "teacher.momentum",
     "predict_with",
     "clustering.drop_contradicted",
