@@ -92,7 +92,11 @@ def run(config, workdir, mode, select=LAST, print_config=False):
         remember(config, workdir)
         init_from.remember(origins, config, workdir)
         with wandb_run.begun(config, workdir) as tracker, stop.listening():
-            results = {stage.name: _train(stage, tracker) for stage in stages}
+            tracked = [
+                dataclasses.replace(stage, trackers=tracker.of_stage(stage.name))
+                for stage in stages
+            ]
+            results = {stage.name: _train(stage) for stage in tracked}
     else:
         results = {stage.name: _evaluate(stage, chosen[stage.name]) for stage in stages}
     key, title = run_output.headline_figure(config)
@@ -207,8 +211,8 @@ def _make_stage(config, name, workdir, devices, task, domains, stop, origin):
     )
 
 
-def _train(stage, tracker):
-    """The result of a stage, trained now or found finished. tracker: wandb_run.WandbRun."""
+def _train(stage):
+    """The result of a stage, trained now or found finished."""
     path = stage.directory / "result.json"
     if path.exists():
         result = _read_result(stage, path)
@@ -216,7 +220,7 @@ def _train(stage, tracker):
             console.say(f"{stage.name}: already finished")
             return result
     stage.stop.idle()  # what the stages before have made is saved
-    state, evaluation = fit(dataclasses.replace(stage, trackers=tracker.of_stage(stage.name)))
+    state, evaluation = fit(stage)
     stage.stop.busy()
     rounds.conclude(stage, state)
     result = {"step": int(state.step), **(evaluation or {})}

@@ -245,12 +245,12 @@ def test_evaluation_without_checkpoints_sends_nobody_in_a_circle(tmp_path):
     stage = type("Stage", (), {"name": "can", "directory": tmp_path})
     (tmp_path / "checkpoints").mkdir()
     with pytest.raises(UserError, match="can: has no checkpoint under .*; run --mode=train first"):
-        stages._evaluate(stage)
+        stages._evaluate(stage, None)
     (tmp_path / "result.json").write_text("{}")
     with pytest.raises(
         UserError, match="put them back from a copy, or remove .*result.json and run --mode=train"
     ):
-        stages._evaluate(stage)
+        stages._evaluate(stage, None)
 
 
 def steps_of(directory):

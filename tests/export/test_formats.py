@@ -48,7 +48,7 @@ def classifier(tmp_path_factory):
 
 
 def export(workdir, name, out, stage=None):
-    export_command.run(None, workdir, format=name, out=str(out), stage=stage)
+    export_command.run(None, workdir, format=name, out=str(out), stage=stage, select="last")
 
 
 def test_a_stablehlo_file_predicts_without_its_workdir(opened, tmp_path, capsys):

@@ -83,7 +83,7 @@ def test_predictions_are_those_of_the_evaluation(workdir, trained, target, tmp_p
 def test_broken_files_are_listed_and_all_others_done(workdir, photos, tmp_path, capsys):
     (photos / "a" / "broken.jpg").write_bytes(b"\xff\xd8\xff1234")
     (photos / "empty.png").write_bytes(b"")
-    flags = dict(stage="source_only", window=None, folders=None)
+    flags = dict(stage="source_only", window=None, folders=None, select="last")
     is_whole = command.run(None, workdir, images=str(photos), out=str(tmp_path / "out"), **flags)
     said = capsys.readouterr().out
     assert not is_whole and len(rows(tmp_path / "out")) == 10
@@ -173,9 +173,8 @@ def test_what_a_classifier_does_not_use_is_an_error(workdir, photos, tmp_path):
     with pytest.raises(UserError, match="--window: is for segmentation"):
         predict(workdir, photos, tmp_path / "out", window=(32, 32))
     with pytest.raises(UserError, match="--window=32: expected HEIGHTxWIDTH"):
-        command.run(
-            None, workdir, images=str(photos), out="o", stage=None, window="32", folders=None
-        )
+        flags = dict(stage=None, window="32", folders=None, select="last")
+        command.run(None, workdir, images=str(photos), out="o", **flags)
     with pytest.raises(UserError, match="is no workdir of dajax"):
         predict(tmp_path, photos, tmp_path / "out")
     (tmp_path / "config.json").write_text((workdir / "config.json").read_text())
@@ -227,7 +226,7 @@ def test_the_command_line_predicts_with_a_workdir_alone(workdir, photos, tmp_pat
         (["--mode=predict", "--images=x", "--workdir=w"], "--mode=predict needs --out=FOLDER; it"),
         (["--mode=predict", "--out=x", "--workdir=w"], "--mode=predict needs --images=FOLDER; it"),
         (["--mode=predict", "--images=x", "--out=x"], "--config is missing, for example"),
-        (["--config=configs/can.py", "--out=x"], "--out is for --mode=predict or --mode=export;"),
+        (["--config=configs/can.py", "--out=x"], "--out is for --mode=predict or --mode=export or"),
         (["--config=configs/can.py", "--folders=move"], "flag --folders=move: value should be one"),
     ],
 )
@@ -240,7 +239,7 @@ def test_the_run_of_a_config_takes_its_runtime_and_refuses_another(
 ):
     stored = json.loads((workdir / "config.json").read_text())
     config = copy.deepcopy(trained.config)
-    flags = dict(stage=None, window=None, folders=None)
+    flags = dict(stage=None, window=None, folders=None, select="last")
     out = str(tmp_path / "out")
     assert command.run(config, workdir, images=str(photos), out=out, **flags)
     config.seed = 5
