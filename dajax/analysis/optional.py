@@ -18,7 +18,7 @@ def load(name):
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
-        if error.name != name.partition(".")[0]:
+        if error.name.partition(".")[0] != name.partition(".")[0]:
             raise
         raise UserError(
             f"{package} is missing, which draws the figures: pip install {package} (or, in a"

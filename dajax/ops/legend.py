@@ -1,13 +1,17 @@
 """Colours with what they stand for, to go below a picture."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
+
+from dajax.typing import UInt8
 
 _TEXT_OF_WIDTH = 1 / 55  # height of the text over the width of the picture, ours
 _TEXT_SIZES = (13, 26)  # pixels: from readable to not larger than need be
 
 
-def legend(width, entries):
+def legend(width: int, entries: Sequence[tuple[str, Sequence[int] | np.ndarray]]) -> UInt8[np.ndarray, "H W 3"]:
     """uint8 [h, width, 3]: a box in its colour beside each text, in columns, on white.
 
     Args:

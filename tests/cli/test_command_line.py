@@ -243,7 +243,8 @@ def test_results_hold_figures_config_and_versions(tiny_run):
     results = json.loads((workdir / "results.json").read_text())
     assert (
         set(results)
-        == {"stages", "refreshes", "rounds", "config", "versions", "environment", "devices"}
+        == {"stages", "refreshes", "rounds", "select", "snapshots"}
+        | {"config", "versions", "environment", "devices"}
         and results["versions"]["jax"]
     )
     assert results["refreshes"].keys() == {"can"} and not results["rounds"]
@@ -304,7 +305,7 @@ def test_a_target_without_labels_trains_and_reports_no_accuracy(photos, tmp_path
     assert all(stage.keys() == {"step", *keys} for stage in stages.values())
     rows = in_process.metrics(tmp_path / "run", "can")
     assert keys < next(row for row in rows if row["kind"] == "evaluation").keys()
-    assert "accuracy" not in result.stdout and "label_free" not in result.stdout
+    assert "target accuracy" not in result.stdout and "label_free" not in result.stdout
     # and what it names in the end can be pasted
     program, file, *words = shlex.split(result.stdout.splitlines()[-1])
     assert (program, file) == (sys.executable, "run.py") and words[0] == "--mode=predict"

@@ -67,6 +67,7 @@ def make_seg_feed(*, seed=0, stage="spcl", directory=None):
         class_names=CITYSCAPES.class_names,
         transforms={"source": transform, "target": transform, "evaluation": transform},
         strong_view=None,
+        held_out=(),
     )
     return SegFeed(
         domains,

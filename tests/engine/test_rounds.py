@@ -56,7 +56,10 @@ def test_a_worse_round_is_warned_of_and_no_bit_changes(task, tmp_path, capsys):
     verdicts, good = run(in_rounds("keep_better"), tmp_path / "good")
     assert [verdict["kept"] for verdict in verdicts.values()] == ["second", "third"]
     said = capsys.readouterr().out
-    assert "warning" not in said and "table of first, second, third*\n* kept: of these" in said
+    assert (
+        "warning" not in said
+        and "table of first, second, third*, last step\n* kept: of these" in said
+    )
     run(in_rounds("keep_better"), tmp_path / "good")
     assert capsys.readouterr().out.rpartition("table of")[2] == said.rpartition("table of")[2]
 
@@ -80,7 +83,7 @@ def test_the_better_round_is_kept_and_the_next_begins_with_it(task, tmp_path, ca
     np.testing.assert_array_equal(ends["third"], ends["first"])
     assert (ends["second"] != ends["first"]).all()
     assert "second: warning" in said and "first is kept, and later stages begin with it" in said
-    assert "table of first*, second, third\n* kept: of these" in said
+    assert "table of first*, second, third, last step\n* kept: of these" in said
 
 
 def test_what_is_not_judged_is_kept(tmp_path):
