@@ -146,7 +146,7 @@ def can_from_source_only(arg):
         config.class_aware.update(num_classes=4, source_per_class=8, target_per_class=8)
     config.clustering.update(drop_contradicted=True, min_agreement=0.7 if is_digits else 0.8)
     # The last steps of a network from scratch swing by two points; the average of about a hundred
-    # steps, of which a loop has 67, does not (ours).
+    # steps, of which a loop has 63, does not (ours).
     config.teacher.momentum = 0.99
     config.predict_with = "teacher"
     # fine-tuning's is 0.001 with the head at ten times it
