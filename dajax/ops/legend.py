@@ -11,7 +11,9 @@ _TEXT_OF_WIDTH = 1 / 55  # height of the text over the width of the picture, our
 _TEXT_SIZES = (13, 26)  # pixels: from readable to not larger than need be
 
 
-def legend(width: int, entries: Sequence[tuple[str, Sequence[int] | np.ndarray]]) -> UInt8[np.ndarray, "H W 3"]:
+def legend(
+    width: int, entries: Sequence[tuple[str, Sequence[int] | np.ndarray]]
+) -> UInt8[np.ndarray, "H W 3"]:
     """uint8 [h, width, 3]: a box in its colour beside each text, in columns, on white.
 
     Args:
