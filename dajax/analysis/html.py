@@ -125,8 +125,7 @@ def page(*, title, subtitle, cards, sections, left_out, pictures, footer):
     Returns:
       str.
     """
-    parts = [*sections]
-    links = [(section.key, section.title) for section in parts]
+    links = [(section.key, section.title) for section in sections]
     if left_out:
         links.append(("left-out", "Left out"))
     body = [
@@ -134,7 +133,7 @@ def page(*, title, subtitle, cards, sections, left_out, pictures, footer):
         '<div class="cards">' + "".join(_card(*card) for card in cards) + "</div>",
         "<nav>" + "".join(f'<a href="#{key}">{_text(name)}</a>' for key, name in links) + "</nav>",
         "</header>",
-        *(_section(section, pictures) for section in parts),
+        *(_section(section, pictures) for section in sections),
     ]
     if left_out:
         items = "".join(f"<li><b>{_text(name)}</b>: {_text(why)}</li>" for name, why in left_out)

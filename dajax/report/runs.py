@@ -5,14 +5,13 @@ import functools
 import pathlib
 from typing import Any
 
-from dajax import tasks
+from dajax import label_free, tasks
 from dajax.engine import checkpoint, fingerprints, json_files, log, rounds
 from dajax.errors import UserError
 from dajax.open_workdir import open_workdir
 from data_pipeline.errors import DataError
 
 _REMEDY = "run.py with the --workdir and --config of that run says how it is mended"
-_MEASURED = ("accuracy", "miou")  # the first figure of either task's report
 NO_NETWORK = "pseudo_labels"  # the method whose stages hand on the network of the stage before
 
 
@@ -44,7 +43,7 @@ class Stage:
     @property
     def is_measured(self):
         """Whether its result has figures of a target with labels."""
-        return self.result is not None and any(key in self.result for key in _MEASURED)
+        return self.result is not None and label_free.is_measured(self.result)
 
 
 class Run:

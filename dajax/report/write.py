@@ -8,6 +8,7 @@ from dajax import __version__, console
 from dajax.analysis import figures, html, optional
 from dajax.analysis.html import Picture
 from dajax.engine.environment import use_compilation_cache
+from dajax.engine.run_output import headline_figure
 from dajax.report import sections
 from dajax.report.context import Context
 from dajax.report.out_folder import ReportFolder
@@ -85,9 +86,7 @@ def file_names(names):
 
 def _cards(context):
     """[(name, value, more)], the headline figure of each stage that has one."""
-    key = "miou" if context.task == "segmentation" else context.runs[0].config.metric
-    title = {"miou": "mIoU"}.get(key, key)
-    key = key.replace(" ", "_").replace("-", "_")
+    key, title = headline_figure(context.runs[0].config)
     found = []
     for stage in context.stages:
         if stage.is_measured and stage.result.get(key) is not None:

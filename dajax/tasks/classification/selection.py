@@ -5,6 +5,7 @@ ops.selection, from the outputs that the evaluation has computed anyway.
 import jax
 import numpy as np
 
+from dajax.analysis.samples import some_rows
 from dajax.label_free import key_of
 from dajax.models.apply import inference
 from dajax.ops import selection
@@ -15,6 +16,7 @@ MAX_DENSITY_ROWS = 10_000
 # Rows of a domain that DEV's classifier learns from, and that are weighted: 3,000 in utils/dev.py
 # of SND's authors.
 MAX_DOMAIN_ROWS = 3000
+SEED = 0  # of which rows: the same at every evaluation
 
 
 @jax.jit
@@ -27,15 +29,6 @@ def _figures(logits, some_logits):
 
 
 _ratios, _risk = jax.jit(selection.density_ratios), jax.jit(selection.validation_risk)
-
-
-def drawn(count, at_most):
-    """int64 [n], which rows of `count` are looked at where `at_most` are: the same at every
-    evaluation, in order.
-    """
-    if count <= at_most:
-        return np.arange(count)
-    return np.sort(np.random.default_rng(0).choice(count, at_most, replace=False))
 
 
 class Outputs:
@@ -77,7 +70,7 @@ def label_free_figures(outputs, variables, *, data, model, stage_config, batch_s
       {"label_free_<rule>": float}; that of "dev" where data.has_source_held_out.
     """
     logits = outputs.logits
-    found = dict(_figures(logits, logits[drawn(len(logits), MAX_DENSITY_ROWS)]))
+    found = dict(_figures(logits, logits[some_rows(len(logits), MAX_DENSITY_ROWS, seed=SEED)]))
     if data.has_source_held_out:
         found["dev"] = _dev(outputs, variables, data, model, stage_config, batch_size)
     return {key_of(rule): float(value) for rule, value in found.items()}
@@ -101,7 +94,7 @@ def _dev(outputs, variables, data, model, stage_config, batch_size):
     trained, _ = run(held_out=False)
     held_out, labels = run(held_out=True)
     target = outputs.features
-    target = target[drawn(len(target), MAX_DOMAIN_ROWS)]
+    target = target[some_rows(len(target), MAX_DOMAIN_ROWS, seed=SEED)]
     weights = _ratios(trained.features, target, held_out.features)
     errors = (held_out.logits.argmax(-1) != labels).astype(np.float32)
     return _risk(weights, errors)

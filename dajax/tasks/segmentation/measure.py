@@ -41,7 +41,7 @@ def evaluate(state, *, data, model, config, stage_config):
     """
     settings, pixels = config.evaluation, Pixels()
     variables = {"params": state.params, "batch_stats": state.batch_stats}
-    label_free = functools.partial(
+    without_labels = functools.partial(
         label_free_figures,
         pixels,
         variables,
@@ -59,7 +59,7 @@ def evaluate(state, *, data, model, config, stage_config):
             norm_set=stage_config.target_bn,
             batch_size=config.runtime.eval_batch_size,
         )
-        return Evaluation(figures := label_free(), label_free_headline(figures))
+        return Evaluation(figures := without_labels(), label_free_headline(figures))
     plain = Protocol(stage_config.target_bn, settings.align_corners)
     shared = dict(
         data=data,
@@ -108,7 +108,7 @@ def evaluate(state, *, data, model, config, stage_config):
         )
         if aggregated:
             measure("reestimated_aggregated", again, aggregated, "with both")
-    return Evaluation(report | label_free(), "; ".join(headline), pictures)
+    return Evaluation(report | without_labels(), "; ".join(headline), pictures)
 
 
 def judge_refresh(state, *, data):
