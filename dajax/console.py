@@ -33,7 +33,7 @@ def say(text=""):
         raise StopRequested(signal.SIGPIPE) from error
 
 
-WIDTH = 120  # columns of a long list
+WIDTH = 120  # columns of a long list or sentence
 
 
 def say_list(begin, items):
@@ -42,10 +42,18 @@ def say_list(begin, items):
     """
     # textwrap breaks lines at spaces, but not at those that typesetters call fixed
     text = begin + ", ".join(item.replace(" ", "\N{NO-BREAK SPACE}") for item in items)
-    wrapped = textwrap.fill(
+    say(_wrapped(text).replace("\N{NO-BREAK SPACE}", " "))
+
+
+def say_wrapped(text):
+    """Sentences in lines of WIDTH columns; lines after the first are indented."""
+    say(_wrapped(text))
+
+
+def _wrapped(text):
+    return textwrap.fill(
         text, WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
     )
-    say(wrapped.replace("\N{NO-BREAK SPACE}", " "))
 
 
 @contextlib.contextmanager

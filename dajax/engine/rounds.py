@@ -73,7 +73,7 @@ def conclude(stage, state):
         kept = kept_of(workdir, begun_with)
     verdict = {"before": before, "after": after, "is_worse": is_worse, "kept": kept}
     json_files.write(path, verdict)
-    console.say(f"{stage.name}: {_words(verdict, kept == stage.name)}")
+    console.say_wrapped(f"{stage.name}: {_words(verdict, kept == stage.name)}")
 
 
 def _words(verdict, is_kept):

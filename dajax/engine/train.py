@@ -160,6 +160,7 @@ class _Loop:
         )
         # a stage starts from this checkpoint, or at step 0, which needs none
         self.saved_at = int(state.step)
+        self.compiled = set()  # of "evaluation" and "refresh"
 
     def run(self):
         stage = self.stage
@@ -220,10 +221,15 @@ class _Loop:
                 self.save()
 
     @contextlib.contextmanager
-    def _between_steps(self):
-        """Excludes the enclosed time from the step rate."""
+    def _between_steps(self, work):
+        """Excludes the enclosed time from the step rate, and says what it goes into where that
+        still has to be compiled.
+        """
         self.recorder.drain()
         begin = time.monotonic()
+        if work not in self.compiled:
+            console.say(f"{self.stage.name}: compiling and running the first {work} ...")
+            self.compiled.add(work)
         yield
         if self.progress is not None:
             self.progress.pause(time.monotonic() - begin)
@@ -236,7 +242,7 @@ class _Loop:
         if not hasattr(stage.method, "train_step"):  # nothing was trained
             self.meta = self.meta | {"evaluated_at": step}
             return self.save()
-        with self._between_steps():
+        with self._between_steps("evaluation"):
             evaluation = stage.task.evaluate(
                 teacher.predicting(self.state, stage.stage_config),
                 data=stage.data,
@@ -254,7 +260,7 @@ class _Loop:
     def refresh(self, step):
         """Lets the method do its work between loops: clustering, pseudo-labels."""
         stage = self.stage
-        with self._between_steps():
+        with self._between_steps("refresh"):
             begin = time.monotonic()
             refreshed, summary, notes = stage.method.refresh(
                 self.state, data=stage.data, config=stage.stage_config, model=stage.model
@@ -273,7 +279,7 @@ class _Loop:
                 f"{stage.name}: refresh at step {step} in {time.monotonic() - begin:.1f} s: ", terms
             )
             for note in [*notes, *(f"warning: {warning}" for warning in warnings)]:
-                console.say(f"{stage.name}: {note}")
+                console.say_wrapped(f"{stage.name}: {note}")
 
     def save(self):
         """A checkpoint of this very step, unless there is one already.
