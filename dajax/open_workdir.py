@@ -16,7 +16,7 @@ from data_pipeline.classification import transforms as preprocess
 from data_pipeline.segmentation import transforms as seg_transforms
 
 # Of a damaged file of a workdir: run.py mends some, and says of the others what to do.
-_REMEDY = "run.py with the --workdir and --config of that run says how it is mended"
+REMEDY = "run.py with the --workdir and --config of that run says how it is mended"
 
 
 def open_workdir(workdir, stage=None, select=LAST):
@@ -38,7 +38,7 @@ def open_workdir(workdir, stage=None, select=LAST):
             " a run"
         )
     stored = json_files.read(
-        workdir / "config.json", _REMEDY, keys=("stages", "task", "model", "data")
+        workdir / "config.json", REMEDY, keys=("stages", "task", "model", "data")
     )
     config = ConfigDict(with_added_keys(stored))
     if not isinstance(config.stages, (list, tuple)) or not all(
@@ -46,7 +46,7 @@ def open_workdir(workdir, stage=None, select=LAST):
     ):
         raise UserError(
             f"{workdir / 'config.json'}: is damaged (stages={stored['stages']}, expected a list of"
-            f" names); {_REMEDY}"
+            f" names); {REMEDY}"
         )
     begun = [name for name in config.stages if checkpoint.steps(workdir / name / "checkpoints")]
     if not begun:
@@ -61,20 +61,20 @@ def open_workdir(workdir, stage=None, select=LAST):
         )
     step = snapshots.choose(workdir / stage, select)
     state, _ = checkpoint.read(workdir / stage / "checkpoints", step)
-    dataset = json_files.read(workdir / "dataset.json", _REMEDY, keys=("class_names",))
+    dataset = json_files.read(workdir / "dataset.json", REMEDY, keys=("class_names",))
     directory = workdir / stage
     result = _result(directory / "result.json", int(state["step"]))
     names = dataset["class_names"]
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise UserError(
             f"{workdir / 'dataset.json'}: is damaged (class_names={names}, expected a list of"
-            f" names); {_REMEDY}"
+            f" names); {REMEDY}"
         )
     shape = dataset["image_shape"] if "image_shape" in dataset else None
     if not isinstance(shape, list) or not all(isinstance(side, int) for side in shape):
         raise UserError(
             f"{workdir / 'dataset.json'}: is damaged (image_shape={shape}, expected height, width"
-            f" and channels); {_REMEDY}"
+            f" and channels); {REMEDY}"
         )
     kind, model, transform = _built(config, stage, len(names), workdir / "config.json")
     networks = _networks(state, config, stage, directory)
@@ -112,7 +112,7 @@ def _built(config, stage, num_classes, path):
         raise ValueError(f"task={config.task}")
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         problem = f"what it says of stage {stage} is not what a run writes: {error}"
-        raise UserError(f"{path}: is damaged ({problem}); {_REMEDY}") from error
+        raise UserError(f"{path}: is damaged ({problem}); {REMEDY}") from error
 
 
 def _networks(state, config, stage, directory):
@@ -122,12 +122,12 @@ def _networks(state, config, stage, directory):
     except KeyError as error:
         raise UserError(
             f"{directory}: config.{stage}.predict_with='teacher', and the checkpoint holds none;"
-            f" {_REMEDY}"
+            f" {REMEDY}"
         ) from error
     except (AttributeError, TypeError, ValueError) as error:
         raise UserError(
             f"{directory}: what config.json says of predict_with is not what a run writes"
-            f" ({error}); {_REMEDY}"
+            f" ({error}); {REMEDY}"
         ) from error
 
 
@@ -135,5 +135,5 @@ def _result(path, step):
     """The stage's figures where they are those of this step: an older checkpoint, taken for a
     damaged one, has none.
     """
-    result = json_files.read(path, _REMEDY, keys=("step",)) if path.exists() else None
+    result = json_files.read(path, REMEDY, keys=("step",)) if path.exists() else None
     return result if result is not None and result["step"] == step else None

@@ -70,6 +70,14 @@ def permuted(position, n: int, key) -> np.ndarray:
     return value.astype(np.int64).reshape(position.shape)
 
 
+def random_subset(n: int, count: int, key: int) -> np.ndarray:
+    """`count` different numbers below n in ascending order, all of them where n is smaller: int64.
+
+    Every subset is equally likely, and a larger `count` holds those of a smaller one.
+    """
+    return np.sort(permuted(np.arange(min(count, n)), n, key))
+
+
 def random_rows(step: int, batch_size: int, n: int, key: int, drop_last: bool = True) -> np.ndarray:
     """Rows of a batch shuffled without replacement, epoch after epoch: int64 [batch_size].
 

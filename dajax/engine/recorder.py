@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from dajax.engine import log, tensorboard
+from dajax.engine import log, png_files, tensorboard
 from dajax.errors import UserError
 from dajax.ops.confusion_picture import confusion_picture
 from dajax.ops.legend import legend
@@ -74,7 +74,7 @@ class Recorder:
             names = data.sets["source"].class_names
             self._picture(step, "confusion", confusion_picture(counts, names))
         for name, picture in evaluation.pictures.items():
-            tensorboard.save_picture(self._stage.directory / "pictures" / f"{name}.png", picture)
+            png_files.write(self._stage.directory / "pictures" / f"{name}.png", picture)
             below = legend(picture.shape[1], task.legend_of_pictures(data))
             self._picture(step, name, np.concatenate([picture, below]))
 

@@ -1,15 +1,13 @@
-"""A run's figures and pictures for TensorBoard, and pictures as files."""
+"""A run's figures and pictures for TensorBoard."""
 
-import io
 import os
 import time
 
-from PIL import Image
 from tensorboard.compat.proto import event_pb2, summary_pb2
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
 from dajax import console
-from dajax.engine import storage
+from dajax.engine import png_files, storage
 
 
 class TensorBoard:
@@ -66,7 +64,10 @@ class TensorBoard:
         """Writes uint8 [H, W, 3] as an image."""
         height, width, _ = picture.shape
         image = summary_pb2.Summary.Image(
-            height=height, width=width, colorspace=3, encoded_image_string=_png(picture)
+            height=height,
+            width=width,
+            colorspace=3,
+            encoded_image_string=png_files.encoded(picture),
         )
         self._summary(step, [summary_pb2.Summary.Value(tag=f"pictures/{name}", image=image)])
 
@@ -102,17 +103,3 @@ def _cut(path, length):
         path.unlink()
     elif path.stat().st_size > length:
         os.truncate(path, length)
-
-
-def _png(picture):
-    buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-def save_picture(path, picture):
-    """Writes uint8 [H, W, 3] as a PNG file, whole or not at all; its folder is created."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_bytes(_png(picture))
-    os.replace(temporary, path)

@@ -17,7 +17,7 @@ import pathlib
 import jax
 import numpy as np
 
-from dajax.engine import json_files
+from dajax.engine import json_files, out_folder
 from dajax.errors import UserError
 
 MARKER, RECORDS = "predictions.json", "finished.jsonl"
@@ -101,21 +101,12 @@ class OutFolder:
         json_files.replace_file(target, content)
 
     def _check(self, identity):
-        if self.path.exists() and not self.path.is_dir():
-            raise UserError(f"--out={self.path}: is a file; name a folder for the predictions")
-        if not self.path.exists():
-            return
-        there = sorted(x.name for x in self.path.iterdir() if not x.name.startswith("."))
+        there = out_folder.names_in(self.path, "the predictions")
         if MARKER not in there:
-            # the rest is what a run leaves that was killed before its first picture
-            others = [name for name in there if name not in (RECORDS, f"{MARKER}.tmp")]
-            if others:
-                more = f" and {len(others) - 3} more" if len(others) > 3 else ""
-                raise UserError(
-                    f"--out={self.path}: holds other things ({', '.join(others[:3])}{more}); name a"
-                    " new or an empty folder"
-                )
-            return
+            # what a run leaves that was killed before its first picture, and hidden files
+            left = (RECORDS, f"{MARKER}.tmp")
+            others = [name for name in there if name not in left and not name.startswith(".")]
+            return out_folder.refuse_others(self.path, others)
         remedy = "remove the folder, or name another --out"
         found = json_files.read(self.path / MARKER, remedy, keys=tuple(_MUST_AGREE))
         for key, word in _MUST_AGREE.items():

@@ -12,11 +12,10 @@ for each kind. labelIds is the one to pack.
 """
 
 import concurrent.futures
-import io
 
 import numpy as np
-from PIL import Image
 
+from dajax.engine import png_files
 from dajax.errors import UserError
 from dajax.ops.pictures import colored
 from dajax.predict.legend import overlay
@@ -85,9 +84,7 @@ class SegmenterOutput:
             "labelIds": lambda: self._ids[classes],
             "overlay": lambda: overlay(image, classes, self._palette, self._trained.class_names),
         }[kind]()
-        encoded = io.BytesIO()
-        Image.fromarray(drawn).save(encoded, format="PNG")
-        self._out.write(file_of(kind, name), encoded.getvalue())
+        self._out.write(file_of(kind, name), png_files.encoded(drawn))
 
     def finish(self, records):
         """Every file is there already."""

@@ -2,8 +2,7 @@
 
 import pathlib
 
-from dajax.engine import json_files
-from dajax.errors import UserError
+from dajax.engine import json_files, out_folder
 
 MARKER = "analysis.json"
 VERSION = 1
@@ -21,17 +20,9 @@ class ReportFolder:
 
     def __init__(self, path):
         self.path, self._before = pathlib.Path(path), []
-        if self.path.exists() and not self.path.is_dir():
-            raise UserError(f"--out={self.path}: is a file; name a folder for the report")
-        there = sorted(x.name for x in self.path.iterdir()) if self.path.is_dir() else []
-        if not there:
-            return
+        there = out_folder.names_in(self.path, "the report")
         if MARKER not in there:
-            more = f" and {len(there) - 3} more" if len(there) > 3 else ""
-            raise UserError(
-                f"--out={self.path}: holds other things ({', '.join(there[:3])}{more}); name a new"
-                " or an empty folder"
-            )
+            return out_folder.refuse_others(self.path, there)
         remedy = "remove the folder, or name another --out"
         found = json_files.read(self.path / MARKER, remedy, keys=("version", "files"))
         self._before = [name for name in found["files"] if self._is_below(name)]

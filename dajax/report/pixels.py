@@ -7,6 +7,7 @@ from dajax.analysis.html import Picture, Section, Table, Text
 from dajax.analysis.pixel_labels import Quality, bicl_labels, class_counts
 from dajax.analysis.samples import some_rows
 from dajax.analysis.similarity_maps import pixel_inside, similarity_map
+from dajax.methods.segmentation.bicl import LOWEST_SCORE
 from dajax.ops.prototypes import domain_bias
 from dajax.ops.pseudo_labels import fraction_threshold
 from dajax.ops.resize import resize_nearest_legacy
@@ -15,8 +16,6 @@ from dajax.report.seen import SEED, pixel_outputs
 from dajax.tasks.segmentation.feed import PSEUDO_LABELS
 from data_pipeline.segmentation import pseudo_label_files
 
-# The least possible score of a dynamic label, as in methods/segmentation/bicl.py.
-_LOWEST_SCORE = {"cosine": -1, "probability": 0}
 _LEAST_SHARE = 0.02  # of an image's pixels, of a class to choose a pixel from, ours
 _TRIED = 40  # images that a pair with a common class is looked for in
 
@@ -122,7 +121,7 @@ def _qualities(context, network):
     bias = domain_bias(*(extra[name] for name in names)) * config.dynamic.calibrate
     threshold = config.dynamic.threshold
     if config.dynamic.share:
-        lowest = _LOWEST_SCORE[config.dynamic.score]
+        lowest = LOWEST_SCORE[config.dynamic.score]
         share = config.dynamic.share
         threshold = fraction_threshold(extra["scores"], fraction=share, lowest=lowest)
     found = {}

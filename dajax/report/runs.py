@@ -5,14 +5,11 @@ import functools
 import pathlib
 from typing import Any
 
-from dajax import label_free, tasks
+from dajax import label_free, methods, tasks
 from dajax.engine import checkpoint, fingerprints, json_files, log, rounds
 from dajax.errors import UserError
-from dajax.open_workdir import open_workdir
+from dajax.open_workdir import REMEDY, open_workdir
 from data_pipeline.errors import DataError
-
-_REMEDY = "run.py with the --workdir and --config of that run says how it is mended"
-NO_NETWORK = "pseudo_labels"  # the method whose stages hand on the network of the stage before
 
 
 class LeftOut(Exception):
@@ -70,9 +67,9 @@ class Run:
         newest = open_workdir(workdir)  # says whatever is wrong with the workdir
         self.config = newest.config if config is None else config
         self.class_names = newest.class_names
-        self.dataset = json_files.read(self.workdir / "dataset.json", _REMEDY)
+        self.dataset = json_files.read(self.workdir / "dataset.json", REMEDY)
         path = self.workdir / "results.json"
-        self.results = json_files.read(path, _REMEDY) if path.exists() else {}
+        self.results = json_files.read(path, REMEDY) if path.exists() else {}
         found = [self._stage(name) for name in newest.config.stages]
         self.stages = [stage for stage in found if stage.snapshots or stage.result is not None]
 
@@ -84,7 +81,7 @@ class Run:
             label=f"{self.label}: {name}" if self.label else name,
             config=self.config[name],
             directory=directory,
-            result=json_files.read(path, _REMEDY, keys=("step",)) if path.exists() else None,
+            result=json_files.read(path, REMEDY, keys=("step",)) if path.exists() else None,
             metrics=log.read_metrics(directory / "metrics.jsonl"),
             snapshots=checkpoint.steps(directory / "checkpoints"),
         )
@@ -102,8 +99,14 @@ class Run:
     def networks(self):
         """The stages that have a network of their own to look at."""
         return [
-            stage for stage in self.stages if stage.snapshots and stage.config.method != NO_NETWORK
+            stage
+            for stage in self.stages
+            if stage.snapshots and hasattr(self._method_of(stage), "train_step")
         ]
+
+    def _method_of(self, stage):
+        key = f"config.{stage.name}.method"
+        return methods.get(stage.config.method, self.task, key)
 
     @functools.cached_property
     def _opened(self):

@@ -1,12 +1,10 @@
 """The sections of a report in a notebook."""
 
-import io
-
 import numpy as np
-from PIL import Image
 
 from dajax.analysis import figures, html
 from dajax.analysis.html import Picture, Row, Text
+from dajax.engine import png_files
 from dajax.report.runs import LeftOut
 
 SCREEN_DPI = 100  # of figures in a notebook, ours: they are stored in its file
@@ -51,9 +49,7 @@ def png_of(figure, dpi=figures.DPI):
     """The bytes of the PNG file of a matplotlib Figure or of uint8 [H, W, 3]."""
     if not isinstance(figure, np.ndarray):
         return figures.encoded(figure, "png", dpi)
-    content = io.BytesIO()
-    Image.fromarray(figure).save(content, format="PNG")
-    return content.getvalue()
+    return png_files.encoded(figure)
 
 
 def picture_width(figure):

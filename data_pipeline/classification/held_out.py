@@ -9,7 +9,7 @@ import numpy as np
 
 from data_pipeline.classification.image_set import ImageSet
 from data_pipeline.errors import DataError
-from data_pipeline.sampling import make_key, permuted
+from data_pipeline.sampling import make_key, random_subset
 
 
 def split(images: ImageSet, share: float, seed: int) -> tuple[ImageSet, ImageSet]:
@@ -36,9 +36,8 @@ def split(images: ImageSet, share: float, seed: int) -> tuple[ImageSet, ImageSet
             f"config.data.held_out={share:g}: {held_out} of the {count} images of {images.name};"
             " expected at least one image in either part"
         )
-    chosen = permuted(np.arange(held_out), count, make_key(seed, "held out"))
     is_held_out = np.zeros(count, bool)
-    is_held_out[chosen] = True
+    is_held_out[random_subset(count, held_out, make_key(seed, "held out"))] = True
     apart = _part(images, is_held_out)
     # what the reader left out is said once
     apart = dataclasses.replace(apart, name=f"{images.name} (held out)", left_out=())
@@ -63,7 +62,7 @@ def split_source(images: ImageSet, share: float, key: str) -> tuple[ImageSet, Im
         count = int(len(rows) * share)
         if count:
             order = make_key(0, "held out source", str(number))  # 0: the same in every run
-            is_held_out[rows[permuted(np.arange(count), len(rows), order)]] = True
+            is_held_out[rows[random_subset(len(rows), count, order)]] = True
     if not is_held_out.any():
         raise DataError(
             f"{key}={share:g}: no class of {images.name} has enough images to hold one out; choose"

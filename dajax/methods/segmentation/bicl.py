@@ -75,7 +75,7 @@ KNOWN = {
     "priority": ("dynamic", "static"),
     "dynamic.score": ("cosine", "probability"),
 }
-LOWEST_SCORE = {"cosine": -1, "probability": 0}
+LOWEST_SCORE = {"cosine": -1, "probability": 0}  # of a dynamic label
 
 
 def check(config, model):

@@ -4,8 +4,6 @@ anything is spent on training. See dajax.tasks for what the functions are asked.
 
 import os
 
-import numpy as np
-
 from dajax import console
 from dajax.errors import UserError
 from dajax.tasks.common import (
@@ -18,11 +16,11 @@ from data_pipeline.appearance import Appearance
 from data_pipeline.check.official import describe_other_count
 from data_pipeline.check.start_checks import segmentation_problems
 from data_pipeline.errors import DataError, printable
-from data_pipeline.sampling import make_key, permuted
 from data_pipeline.scenes import sets as scenes
 from data_pipeline.segmentation import class_csv, pseudo_label_files
 from data_pipeline.segmentation import readers as seg_readers
 from data_pipeline.segmentation import transforms as seg_transforms
+from data_pipeline.segmentation.held_out import split_source
 
 HELD_OUT_KEY = "config.evaluation.source_held_out"
 CLASSES_FILE = "classes.csv"  # in a workdir
@@ -68,18 +66,8 @@ def _without_held_out(config, source):
     share = config.evaluation.source_held_out
     if not share:
         return source, ()
-    count = len(source)
-    held_out = round(count * share)
-    if not 0 < held_out < count:
-        raise UserError(
-            f"{HELD_OUT_KEY}={share:g}: {held_out} of the {count} images of {source.name}; expected"
-            " at least one image in either part"
-        )
-    # 0: the same in every run
-    chosen = permuted(np.arange(held_out), count, make_key(0, "held out source"))
-    kept = np.setdiff1d(np.arange(count), chosen)
-    apart = source.chosen(np.sort(chosen), f"{source.name} (held out)")
-    return source.chosen(kept, source.name), (apart,)
+    kept, apart = split_source(source, share, HELD_OUT_KEY)
+    return kept, (apart,)
 
 
 def _strong_view(config):

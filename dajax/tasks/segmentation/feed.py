@@ -7,8 +7,6 @@ oracle stage.
 
 import dataclasses
 
-import numpy as np
-
 from dajax import console
 from dajax.errors import UserError
 from dajax.tasks.feed import BaseFeed
@@ -248,7 +246,7 @@ class SegFeed(BaseFeed):
             "evaluation": self._evaluation_set.without_labels(),
         }[which]
         key = sampling.make_key(0, "sample", which)
-        rows = np.sort(sampling.permuted(np.arange(min(count, len(images))), len(images), key))
+        rows = sampling.random_subset(len(images), count, key)
         chosen = images.chosen(rows, images.name)
         return self._evaluation_pass(chosen, batch_size, with_labels=chosen.has_labels)
 

@@ -60,7 +60,7 @@ class Pixels:
         entropies, means, densities = (np.concatenate(part) for part in self._parts)
         mean = means.mean(0)
         entropy = entropies.mean()
-        spread = -(mean * np.log(np.maximum(mean, np.finfo(np.float32).tiny))).sum()
+        spread = float(selection.entropy_of(jnp.asarray(mean, jnp.float32)))
         return {"entropy": entropy, "im": spread - entropy, "snd": densities.mean()}
 
 
