@@ -150,6 +150,7 @@ RANGES = {
     # Thresholds, shares and means.
     **dict.fromkeys(("max_distance", "eps", "stop_thresholds"), NOT_NEGATIVE),
     "update_fraction": POSITIVE,
+    "max_share": FRACTION,
     "dynamic.threshold": Range(-1, 1),  # of a cosine
     **dict.fromkeys(
         (

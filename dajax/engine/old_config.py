@@ -41,7 +41,11 @@ _ADDED_TO_SETS = {
     "segmentation": {"image_name": "NAME", "label_name": "NAME"},
 }
 _ADDED_TO_STAGES = {"classification": {}, "segmentation": {"norm_affine": ""}}
-_ADDED_TO_CLUSTERING = {"clustering.drop_contradicted": False, "clustering.min_agreement": 0.0}
+_ADDED_TO_CLUSTERING = {
+    "clustering.drop_contradicted": False,
+    "clustering.min_agreement": 0.0,
+    "class_aware.max_share": 1.0,
+}
 _ADDED_BY_METHOD = {
     "adaptsegnet": {"class_balanced": False},
     "bicl": {"dynamic.share": 0.0, "when_worse": "warn"},

@@ -10,6 +10,7 @@ default the script leaves alone.
 import pytest
 import recipes
 
+from dajax.ops.class_blocks import batch_sizes
 from dajax.recipes.base import tllib
 
 PHOTOS = "root=DIR,weights=FILE.pth"
@@ -350,11 +351,16 @@ def test_from_random_weights_cans_rows_are_held_back_and_averaged(recipe):
             assert row.teacher.momentum == 0.99
 
 
+@pytest.mark.parametrize("argument", [None, "folder,root=DIR,source=A,target=C"])
 @pytest.mark.parametrize("recipe", ["can", "mscan", "compare_cls"])
-def test_on_the_digits_the_loss_between_classes_weighs_as_for_the_authors(recipe):
+def test_from_random_weights_the_loss_between_classes_weighs_as_for_the_authors(recipe, argument):
     """(C - 1) / (K - 1) against the loss within classes: 9 / 30 on Office-31, 5 / 11 on VisDA."""
-    config = recipes.get_config(recipe, None)
+    if argument and recipe == "mscan":
+        argument = argument.replace("source=A", "source=A+B")
+    config = recipes.get_config(recipe, argument)
     for row in (config[name] for name in config.stages if config[name].method in ("can", "mscan")):
-        sizes, num_classes = row.class_aware, 10
-        assert 9 / 30 <= (sizes.num_classes - 1) / (num_classes - 1) <= 5 / 11
-        assert sizes.source_per_class == sizes.target_per_class == 8
+        for num_classes in (10, 12, 31):
+            sizes = batch_sizes(row.class_aware, num_classes)
+            assert 9 / 30 <= (sizes.classes - 1) / (num_classes - 1) <= 5 / 11
+            assert sizes.source_per_class == sizes.target_per_class
+            assert 30 <= sizes.classes * sizes.target_per_class <= 32

@@ -26,7 +26,7 @@ BATCH, STEPS = 10, 25  # within an epoch of 30 steps
 # them. Keys are fixed: it holds or it does not.
 BOUND = 0.28
 SETTINGS = ConfigDict(
-    dict(num_classes=5, source_per_class=2, target_per_class=2, update_fraction=1.0)
+    dict(num_classes=5, source_per_class=2, target_per_class=2, max_share=1.0, update_fraction=1.0)
 )
 
 

@@ -23,9 +23,7 @@ BEFORE = json.loads((tiny.ROOT / "tests" / "golden" / "configs_of_e85cdea.json")
 CANS = (
     "max_loops",
     "class_aware.update_fraction",
-    "class_aware.num_classes",
-    "class_aware.source_per_class",
-    "class_aware.target_per_class",
+    "class_aware.max_share",
     "teacher.momentum",
     "predict_with",
     "clustering.drop_contradicted",

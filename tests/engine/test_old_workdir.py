@@ -26,9 +26,7 @@ FLAGS = (
     "--config.can.class_aware.update_fraction=0.1",
     "--config.can.clustering.batch_size=256",
     # defaults of that version
-    "--config.can.class_aware.num_classes=10",
-    "--config.can.class_aware.source_per_class=3",
-    "--config.can.class_aware.target_per_class=3",
+    "--config.can.class_aware.max_share=1",
     "--config.can.teacher.momentum=0",
     "--config.can.predict_with=student",
     "--config.can.clustering.drop_contradicted=False",

@@ -52,7 +52,9 @@ def stage_config(name):
     if name == "cdan":
         config.randomized_dim = 7
     if "class_aware" in config:
-        config.class_aware.update(num_classes=3, source_per_class=2, target_per_class=2)
+        config.class_aware.update(
+            num_classes=3, source_per_class=2, target_per_class=2, max_share=1.0
+        )
     return config
 
 

@@ -280,7 +280,13 @@ def feed_cases(folder):
         devices=jax.devices()[:1] * 2,
     )
     settings = ConfigDict(
-        dict(num_classes=2, source_per_class=2, target_per_class=3, update_fraction=0.5)
+        dict(
+            num_classes=2,
+            source_per_class=2,
+            target_per_class=3,
+            max_share=1.0,
+            update_fraction=0.5,
+        )
     )
     sources, target = feed.class_aware(
         ("source0", "source1"),

@@ -113,7 +113,7 @@ def feed():
 
 
 SETTINGS = ConfigDict(
-    dict(num_classes=2, source_per_class=2, target_per_class=2, update_fraction=1.0)
+    dict(num_classes=2, source_per_class=2, target_per_class=2, max_share=1.0, update_fraction=1.0)
 )
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from dajax.methods import _step
 from dajax.models.apply import feature_width, init_network
+from dajax.ops.class_blocks import batch_sizes
 from dajax.ops.filtering import drop_contradicted, filter_by_distance
 from dajax.parallel import gather
 from dajax.schedule import Schedule
@@ -60,7 +61,7 @@ def class_blocks(rows, num_blocks, per_class, axis_name):
     Args:
       rows: [R / devices, ...]; the whole batch has R >= num_blocks * per_class rows, class after
         class, the padding that the devices ask for last.
-      num_blocks: C, config.class_aware.num_classes.
+      num_blocks: C, of class_blocks.batch_sizes.
       per_class: n, rows of a class. It is not R // C: C rows of padding would make it n + 1.
 
     Returns:
@@ -85,7 +86,8 @@ def aligned_blocks(output, mask, per_class, config, axis_name):
       output: Output of this device's class-aware rows; mask: bool, of the same rows.
       per_class: n, of this domain.
     """
-    size = config.class_aware.num_classes, per_class, axis_name
+    num_blocks = batch_sizes(config.class_aware, output.logits.shape[-1]).classes
+    size = num_blocks, per_class, axis_name
     layers = output.features, jax.nn.softmax(output.logits)
     return [class_blocks(x, *size) for x in layers], class_blocks(mask, *size)
 

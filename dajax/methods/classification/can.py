@@ -26,6 +26,7 @@ from dajax.methods.classification import _cluster_passes
 from dajax.methods.classification import _clustering_loop as alternation
 from dajax.models.apply import forward_train, split_rng
 from dajax.ops import clustering
+from dajax.ops.class_blocks import batch_sizes
 from dajax.parallel import masked_mean, share
 
 TASK = "classification"
@@ -68,10 +69,10 @@ def train_step(state, batch, rng, *, config, model, axis_name=None):
 
     Args:
       batch: "source" with image [N, H, W, C], label [N], mask [N]; "class_source", "class_target"
-        with image [R, H, W, C] and mask [R], rows sorted into class_aware.num_classes blocks of
-        equal length (short classes padded and masked).
+        with image [R, H, W, C] and mask [R], rows sorted into blocks of equal length, one for
+        each class of the batch (short classes padded and masked).
     """
-    source, sizes = batch["source"], config.class_aware
+    source, sizes = batch["source"], batch_sizes(config.class_aware, model.num_classes)
 
     def loss_fn(params):
         output, stats = forward_train(

@@ -43,6 +43,7 @@ from dajax.methods.classification import _cluster_passes
 from dajax.methods.classification import _clustering_loop as alternation
 from dajax.models.apply import forward_train, split_rng
 from dajax.ops import clustering
+from dajax.ops.class_blocks import batch_sizes
 from dajax.ops.clustering_ensemble import RULES, ensemble_labels
 from dajax.ops.moving_average import moving_average, warmed_up
 from dajax.parallel import masked_mean, share, total
@@ -125,10 +126,11 @@ def train_step(state, batch, rng, *, config, model, axis_name=None):
 
     Args:
       batch: "source0" ... with image [N, H, W, C], label [N], mask [N]; "class_source0" ...,
-        "class_target" with image [R, H, W, C] and mask [R], rows in class_aware.num_classes blocks
-        of equal length, the same classes in the same order in all of them.
+        "class_target" with image [R, H, W, C] and mask [R], rows in blocks of equal length, one for
+        each class of the batch, the same classes in the same order in all of them.
     """
-    sources, sizes, target_norm_set = _sources(config), config.class_aware, config.target_bn
+    sources, target_norm_set = _sources(config), config.target_bn
+    sizes = batch_sizes(config.class_aware, model.num_classes)
     kernels = dict(
         kernel_num=config.cdd.kernel_num,
         kernel_mul=config.cdd.kernel_mul,

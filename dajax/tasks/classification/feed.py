@@ -11,6 +11,7 @@ import numpy as np
 
 from dajax import parallel
 from dajax.errors import UserError
+from dajax.ops.class_blocks import batch_sizes
 from dajax.tasks.feed import BaseFeed
 from data_pipeline import sampling
 from data_pipeline.classification.class_aware import ClassAwareSampler
@@ -94,13 +95,14 @@ class Feed(BaseFeed):
         return self._part(domain, rows, f"{domain} shuffled")
 
     def _class_aware_sampler(self, sources, target_labels, kept_classes, settings):
+        sizes = batch_sizes(settings, len(kept_classes))
         return ClassAwareSampler.from_labels(
             [self.sets[source].labels for source in sources],
             target_labels,
             kept_classes,
-            num_selected=settings.num_classes,
-            source_per_class=settings.source_per_class,
-            target_per_class=settings.target_per_class,
+            num_selected=sizes.classes,
+            source_per_class=sizes.source_per_class,
+            target_per_class=sizes.target_per_class,
             update_fraction=settings.update_fraction,
         )
 
@@ -121,8 +123,7 @@ class Feed(BaseFeed):
           sources: keys of `sets`, e.g. ("source",).
           target_labels: int32 [N_t] pseudo-labels, -1 for images that take no part.
           kept_classes: bool [K].
-          settings: num_classes (blocks in a batch), source_per_class, target_per_class,
-            update_fraction.
+          settings: update_fraction, and what ops.class_blocks.batch_sizes takes.
           first_step: the global step at which this loop began.
           name: distinguishes the random draws of this loop from any other's.
 
@@ -208,7 +209,7 @@ class Feed(BaseFeed):
         """
         images = self._held_out[number] if held_out else self.sets[f"source{number}"]
         key = sampling.make_key(0, "sample", str(number), str(held_out))
-        rows = np.sort(sampling.permuted(np.arange(min(count, len(images))), len(images), key))
+        rows = sampling.random_subset(len(images), count, key)
         return self._evaluation_pass(images, batch_size, rows)
 
     def _evaluation_pass(self, images, batch_size, chosen=None):

@@ -62,7 +62,10 @@ found = {}
 for num_blocks, per_class in json.loads(sys.argv[1]):
     config = can_config.get_config().can
     config.class_aware.update(
-        num_classes=num_blocks, source_per_class=per_class, target_per_class=per_class
+        num_classes=num_blocks,
+        source_per_class=per_class,
+        target_per_class=per_class,
+        max_share=1.0,
     )
     rng, count = np.random.default_rng(0), num_blocks * per_class
 

@@ -27,7 +27,9 @@ METHODS = {can: can_recipe.VARIANTS, mscan: mscan_recipe.VARIANTS}
 def stage(method, min_agreement):
     arg = cls_base.parse("digits", METHODS[method])
     config = can_recipe.stage(arg) if method is can else mscan_recipe.mscan_stage(arg, 1)
-    config.class_aware.update(num_classes=CLASSES, source_per_class=2, target_per_class=2)
+    config.class_aware.update(
+        num_classes=CLASSES, source_per_class=2, target_per_class=2, max_share=1.0
+    )
     config.update(batch_size=6)
     config.clustering.update(max_distance=1.0, min_agreement=min_agreement)
     return config

@@ -26,7 +26,7 @@ CLASSES, WIDTH, SOURCES = 4, 10, 2
 def stage(num_sources=SOURCES):
     arg = cls_base.parse("digits,bsa=batch", mscan_config.VARIANTS)
     config = mscan_config.mscan_stage(arg, num_sources)
-    config.class_aware.update(num_classes=3, source_per_class=2, target_per_class=2)
+    config.class_aware.update(num_classes=3, source_per_class=2, target_per_class=2, max_share=1.0)
     config.batch_size = 6
     return config
 

@@ -41,7 +41,9 @@ def distance_of_means(monkeypatch):
 
 def stage(over, **settings):
     config = recipe.mscan_stage(cls_base.parse(f"digits,bsa={over}", recipe.VARIANTS), SOURCES)
-    config.class_aware.update(num_classes=CLASSES, source_per_class=2, target_per_class=2)
+    config.class_aware.update(
+        num_classes=CLASSES, source_per_class=2, target_per_class=2, max_share=1.0
+    )
     config.update(settings)
     return config
 
