@@ -120,6 +120,7 @@ RANGES = {
     ),
     "momentum": DECAY,
     "bsa_momentum": DECAY,
+    "bsa_floor": POSITIVE,
     "min_agreement": FRACTION,
     "betas": DECAY,
     "dropout": DECAY,

@@ -88,6 +88,8 @@ def with_added_keys(tree):
             _add(stage, _ADDED_TO_EVERY_STAGE)
             if known:
                 _add(stage, _ADDED_TO_STAGES[known] | _ADDED_BY_METHOD.get(stage["method"], {}))
+                if str(stage.get("weighting")).startswith("bsa"):  # of mscan
+                    _add(stage, {"bsa_floor": 1e-6})
     return tree
 
 

@@ -17,8 +17,9 @@ slides leave some things open. Here, all ours:
                          the batches so far, a moving average of bsa_momentum (their plain mean
                          until 1 - 1 / their number reaches that). "bsa_source": the whole source,
                          measured at each clustering and kept until the next: evaluation mode, the
-                         source's own statistics, the views of the clustering. All are floored at
-                         1e-6. Without BSA: "uniform", 1 / E each, or "one".
+                         source's own statistics, the views of the clustering. In all of them a CE
+                         below bsa_floor counts as that (ours), so that sources which are all learnt
+                         pull alike. Without BSA: "uniform", 1 / E each, or "one".
   weight_stop_gradient   True: the weights are constants for the gradient. False is for "bsa": the
                          other two are no functions of this step alone.
   target_bn              E, the number of sources: there are E + 1 sets of normalisation parameters
@@ -51,7 +52,13 @@ from dajax.settings import SettingError, choice
 
 TASK = "classification"
 BATCH, AVERAGE, SOURCE = "bsa", "bsa_average", "bsa_source"
-WEIGHTINGS = {BATCH: (), AVERAGE: ("bsa_momentum",), SOURCE: (), "uniform": (), "one": ()}
+WEIGHTINGS = {
+    BATCH: ("bsa_floor",),
+    AVERAGE: ("bsa_floor", "bsa_momentum"),
+    SOURCE: ("bsa_floor",),
+    "uniform": (),
+    "one": (),
+}
 REMEMBERED = "bsa_ce"  # key of TrainState.extra with AVERAGE and SOURCE
 
 schedule = alternation.schedule
@@ -167,11 +174,7 @@ def train_step(state, batch, rng, *, config, model, axis_name=None):
         )
         ce = jnp.stack(ces)  # [E], this device's shares
         weighed = _weighed_by(total(ce, axis_name), state, config)
-        weights = source_weights(
-            weighed,
-            weighting=BATCH if config.weighting in (AVERAGE, SOURCE) else config.weighting,
-            stop_gradient=config.weight_stop_gradient,
-        )
+        weights = _weights(weighed, config)
         discrepancies = jnp.stack(
             [
                 cdd(
@@ -210,6 +213,14 @@ def _weighed_by(ce, state, config):
     # `step` batches came before this one; the first replaces the zeros of `init`.
     momentum = warmed_up(config.bsa_momentum, state.step)
     return moving_average(state.extra[REMEMBERED], ce, momentum)
+
+
+def _weights(cross_entropies, config):
+    """w_e, float32 [E], of float32 [E]."""
+    how = dict(weighting=config.weighting)
+    if WEIGHTINGS[config.weighting]:
+        how = dict(weighting="bsa", floor=config.bsa_floor)
+    return source_weights(cross_entropies, stop_gradient=config.weight_stop_gradient, **how)
 
 
 def _numbered(name, values):
@@ -259,7 +270,7 @@ def refresh(state, *, data, config, model):
     summary |= _numbered("source_ce", entropies)
     if config.weighting == SOURCE:
         extra[REMEMBERED] = jnp.asarray(entropies, jnp.float32)
-        weights = source_weights(extra[REMEMBERED], weighting=BATCH)
+        weights = _weights(extra[REMEMBERED], config)
         summary |= _numbered("weight", map(float, weights))
     return state.replace(extra=extra), summary, notes
 

@@ -19,6 +19,7 @@ from toy_classifier import Lookup
 from dajax import parallel
 from dajax.engine.checkpoint import Checkpoints
 from dajax.errors import UserError
+from dajax.losses.boundary_sensitive import FLOOR
 from dajax.methods import Sizes
 from dajax.methods.classification import mscan
 from dajax.recipes import mscan as recipe
@@ -40,11 +41,12 @@ def distance_of_means(monkeypatch):
 
 
 def stage(over, **settings):
+    """The recipe's stage, with the formula's floor where `settings` has no other."""
     config = recipe.mscan_stage(cls_base.parse(f"digits,bsa={over}", recipe.VARIANTS), SOURCES)
     config.class_aware.update(
         num_classes=CLASSES, source_per_class=2, target_per_class=2, max_share=1.0
     )
-    config.update(settings)
+    config.update(dict(bsa_floor=FLOOR) | settings)
     return config
 
 
@@ -170,10 +172,35 @@ def test_what_does_not_go_together_is_one_clear_line():
         recipe.get_config("bsa=mean")
 
 
+@pytest.mark.parametrize("over", OVER)
+def test_sources_that_are_all_learnt_pull_alike(over, golden):
+    """Cross-entropies below the floor count as the floor, in the weights alone."""
+    case = golden("can_bsa")["bsa"]
+    floor = float(np.sort(case["ce"])[-2])  # two of the three lie at it or below
+    config = stage(over, bsa_floor=floor)
+    state, logits = initial(config), np.zeros((EXAMPLES, CLASSES))
+    logits[:SOURCES] = logits_of(case["ce"])
+    if over == "source":
+        state.extra[mscan.REMEMBERED] = jnp.asarray(case["ce"])
+    _, metrics = step_of(config)(with_logits(state, logits), batch_of([[0], [1], [2]]), None)
+    assert_close(weights_in(metrics), inverse(np.maximum(case["ce"], floor)), 1e-5)
+    for e in range(SOURCES):
+        assert_close(metrics[f"ce{e}"], case["ce"][e], 1e-5)
+
+
+def test_the_published_variants_keep_the_slides_formula():
+    """What they do not say is ours; a network from random weights has another default."""
+    config = recipe.get_config("domainnet,root=DIR,target=clipart,weights=none").mscan
+    assert (config.weighting, config.bsa_floor) == ("bsa", 1e-6)
+    for argument in (None, "folder,root=DIR,source=A+B,target=C"):
+        config = recipe.get_config(argument).mscan
+        assert (config.weighting, config.bsa_floor) == ("bsa_average", 0.1)
+
+
 def test_the_recipe_names_what_it_weighs_by():
     for over, word in (("batch", "bsa"), ("average", "bsa_average"), ("source", "bsa_source")):
         config = recipe.get_config(f"bsa={over}")
         assert config.mscan.weighting == word and config.mscan_without_bsa.weighting == "uniform"
         assert ("bsa_momentum" in config.mscan) == (over == "average")
         assert "bsa_momentum" not in config.mscan_without_bsa
-        assert config.name.endswith(over) == (over != recipe.BSA)
+        assert config.name.endswith(over) == (over != recipe.FROM_SCRATCH)
