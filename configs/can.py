@@ -142,11 +142,13 @@ def can_from_source_only(arg):
     # folder a loop is a few steps, whose changes the normalisation statistics must keep up with:
     # a smaller rate, and a higher bar, so that the first loops adapt these statistics alone.
     is_digits = arg.variant == "digits"
-    # Of ten classes four a step, 8 images of each: so the loss between classes weighs against that
-    # within them about what it does for the authors, (C - 1) / (K - 1) = 9 / 30 on Office-31,
-    # 5 / 11 on VisDA-2017. With all ten it is 1, and a wrong first cluster may stay (ours;
-    # docs/methods/can.md).
-    config.class_aware.max_share = 0.4
+    if is_digits:
+        # Of ten classes four a step, 8 images of each: so the loss between classes weighs against
+        # that within them about what it does for the authors, (C - 1) / (K - 1) = 9 / 30 on
+        # Office-31, 5 / 11 on VisDA-2017. With all ten it is 1, and a wrong first cluster may stay.
+        # In the few steps that a small folder has, each class is needed in every one (ours;
+        # docs/methods/can.md).
+        config.class_aware.max_share = 0.4
     config.clustering.update(drop_contradicted=True, min_agreement=0.7 if is_digits else 0.8)
     # The last steps of a network from scratch swing by two points; the average of about a hundred
     # steps, of which a loop has 63, does not (ours).
