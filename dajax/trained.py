@@ -16,7 +16,7 @@ from dajax.models.apply import inference, segmenter_inference
 from dajax.ops.resize import largest_class, resize_bilinear
 from dajax.ops.windows import blended_classes
 from data_pipeline.classification import transforms as preprocess
-from data_pipeline.given import as_list, as_pixels
+from data_pipeline.given import as_list, as_pixels, check_batch_size
 from data_pipeline.preprocess import resize
 from data_pipeline.segmentation import transforms as seg_transforms
 
@@ -82,6 +82,7 @@ class TrainedClassifier(Trained):
         Raises:
           UserError: an unknown domain.
         """
+        check_batch_size(batch_size)
         target = self.config[self.stage].target_bn
         # of several sources
         domains = {"source": 0, "target": target} | {
@@ -109,8 +110,8 @@ class TrainedClassifier(Trained):
 
         Args:
           images: uint8 [N, H, W, C], or a list of N pictures of any sizes: uint8 [H, W, C] as read
-            from a file (RGB, or grey with C = 1), paths, PIL images. A single path or PIL image is
-            a list of one. Paths and PIL images become grey where the network takes grey, and are
+            from a file (RGB, or grey with C = 1), paths, PIL images. A single picture is a list of
+            one. Paths and PIL images become grey where the network takes grey, and are
             resized where it was trained on images of one size as they were.
           domain: whose normalisation statistics to use: "source", "target", or of several sources
             (MSCAN) "source0", "source1" ...
@@ -141,6 +142,7 @@ class TrainedSegmenter(Trained):
         """Of each batch (pictures uint8 [H, W, 3], what `run` makes of them once they are prepared:
         a tree of numpy arrays).
         """
+        check_batch_size(batch_size)
         variables = {"params": self.params, "batch_stats": self.batch_stats}
         images = as_list(images)
         for start in range(0, len(images), batch_size):
@@ -158,7 +160,7 @@ class TrainedSegmenter(Trained):
 
         Args:
           images: uint8 [N, H, W, 3], or a list of N pictures of any sizes: uint8 [H, W, 3] RGB,
-            paths, PIL images. A single path or PIL image is a list of one.
+            paths, PIL images. A single picture is a list of one.
           batch_size: images at a time.
           aggregation_alpha: PLCA's spatial aggregation at test time; the authors' share of it is
             0.5, and 0 is none.

@@ -177,8 +177,8 @@ def unreadable_file(path: str | os.PathLike, error: OSError) -> DataError:
     """What opening or reading a file has raised, as a line with a remedy for it."""
     if isinstance(error, FileNotFoundError):
         return DataError(
-            f"{path}: no such file; unpack the download again, or take it off the list that"
-            " names it"
+            f"{path}: no such file; unpack the download again, take it off the list that names it,"
+            " or correct the path"
         )
     return DataError(
         f"{path}: cannot be read: {error.strerror or error}; make it readable, replace or remove it"

@@ -12,17 +12,32 @@ from data_pipeline.errors import DataError
 
 
 def as_list(pictures: Any) -> Sequence[Any]:
-    """A single path or PIL image as a list of one; anything else as it is."""
-    return [pictures] if isinstance(pictures, (str, os.PathLike, Image.Image)) else pictures
+    """A single picture, a path, a PIL image or an array [H, W, C], as a list of one; anything else
+    as it is.
+
+    Raises: DataError for no picture at all.
+    """
+    is_array = hasattr(pictures, "shape") and len(pictures.shape) == 3
+    if is_array or isinstance(pictures, (str, os.PathLike, Image.Image)):
+        return [pictures]
+    if hasattr(pictures, "__len__") and not len(pictures):
+        raise DataError("images: there are none; expected one picture or more")
+    return pictures
+
+
+def check_batch_size(size: int):
+    """Raises: DataError for a number of pictures at a time that is none."""
+    if size < 1:
+        raise DataError(f"batch_size={size}: expected 1 or more pictures at a time")
 
 
 def as_pixels(picture: Any, channels: int = 3) -> np.ndarray:
     """One picture as a network's transform takes it.
 
     Args:
-      picture: a path, a PIL image, or uint8 [H, W, C], which is taken as it is.
-      channels: of the result of a path or PIL image: 3 for RGB, 1 for grey (PIL's luma, which
-        leaves grey values that are equal in all channels as they are).
+      picture: a path, a PIL image, or uint8 [H, W, C].
+      channels: of the result: 3 for RGB, 1 for grey (PIL's luma, which leaves grey values that are
+        equal in all channels as they are). An array that has them is taken as it is.
     Returns: uint8 [H, W, channels].
     Raises: DataError for a file or image that cannot be decoded, and a picture without pixels.
     """
@@ -33,7 +48,10 @@ def as_pixels(picture: Any, channels: int = 3) -> np.ndarray:
     elif hasattr(picture, "dtype") and hasattr(picture, "shape"):
         if 0 in picture.shape:
             raise DataError(f"an image is {picture.dtype} {list(picture.shape)}: it has no pixels")
-        return picture
+        is_other = picture.dtype == np.uint8 and picture.shape[2:] == (4 - channels,)
+        if not is_other:
+            return picture
+        pixels = np.repeat(picture, 3, axis=2) if channels == 3 else np.asarray(picture)
     else:
         raise DataError(
             f"an image is a {type(picture).__name__}; expected a path, a PIL image, or uint8 [H, W,"

@@ -37,7 +37,7 @@ def run(config, workdir, *, images, out, stage, window, folders, select):
         runtime=None if config is None else config.runtime,
     )
     if broken:
-        console.say(f"not predicted: {len(broken)}, the others are done:")
+        console.say(f"not predicted: {len(broken)}; what could be read is done:")
         for line in broken:
             console.say("  " + one_line(line))
     return not broken

@@ -205,6 +205,11 @@ def _write(workdir, name, overrides, tasks, runs):
     ]
     words = ["run.py", f"--config={name}", *overrides]
     words += [f"--tasks={tasks}"] if settings else []  # columns have but the ends of its keys
+    if not rows:
+        parts = [
+            "nothing was measured: the target has no labels. --mode=predict, with the folder of a"
+            " run as --workdir, has what it says of your images"
+        ]
     text = f"`{shlex.join(words)}`\n\n" + "\n\n".join(parts) + "\n"
     _replace(workdir / "table.md", text)
     _replace(

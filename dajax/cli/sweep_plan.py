@@ -92,18 +92,16 @@ def plan(name, seeds, tasks, overrides, workdir, default_seed):
     numbers = (default_seed,) if seeds is None else parse_seeds(seeds)
     if tasks is None:
         return [make_run("", seed, name, overrides, workdir / f"seed{seed}") for seed in numbers]
-    runs = [
-        make_run(
-            title,
-            seed,
-            recipe.with_argument(name, task.argument) if task.argument else name,
-            overrides,
-            workdir / f"{task.folder}-seed{seed}",
-            task.settings,
-        )
-        for title, task in sweep_tasks.parse(tasks).items()
-        for seed in numbers
-    ]
+    runs = []
+    for title, task in sweep_tasks.parse(tasks).items():
+        own = recipe.with_argument(name, task.argument) if task.argument else name
+        for seed in numbers:
+            folder = workdir / f"{task.folder}-seed{seed}"
+            try:
+                runs.append(make_run(title, seed, own, overrides, folder, task.settings))
+            except UserError as error:
+                words = ",".join([task.argument] * bool(task.argument) + [*task.settings])
+                raise UserError(f"--tasks, '{words}': {error}") from error
     _check_differ(runs)
     return runs
 

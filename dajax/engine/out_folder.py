@@ -17,6 +17,21 @@ def names_in(path, purpose):
     return sorted(entry.name for entry in path.iterdir()) if path.is_dir() else []
 
 
+def make(path):
+    """Makes the folder where it is absent.
+
+    Raises:
+      UserError: it cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"--out={path}: cannot be made ({error.strerror}); name a folder that this user may"
+            " write to"
+        ) from error
+
+
 def refuse_others(path, others):
     """
     Raises:

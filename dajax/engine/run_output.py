@@ -104,14 +104,15 @@ def how_chosen(chosen, select):
     return f"snapshots chosen without labels by {select}, {RULES[select].title}{rest}"
 
 
-def print_table(results, task, domains, workdir, chosen, further):
-    """Prints the stages side by side; without labels the command that predicts.
+def print_table(results, task, domains, workdir, chosen, further, select=LAST):
+    """Prints the stages side by side; without labels how to have predictions.
 
     Args:
       results: {stage: what its result.json holds}.
       domains: tasks.common.Domains.
       chosen: of `how_chosen`.
       further: what else is said of the results, "" for nothing.
+      select: which snapshots they are of, one of label_free.CHOICES.
     """
     further = [text for text in further if text]
     evaluated = {name: result for name, result in results.items() if is_measured(result)}
@@ -119,24 +120,26 @@ def print_table(results, task, domains, workdir, chosen, further):
     if not evaluated:
         for text in further:
             console.say(text + "\n")
+        several = f"all {len(results)} stages are" if len(results) > 1 else "the stage is"
         console.say(
-            f"all {len(results)} stages are finished; {domains.evaluation.name} has no labels, so"
-            " there is nothing to measure on. What the last one says of its images, as files:"
+            f"{several} finished; {domains.evaluation.name} has no labels, so there is nothing to"
+            " measure on. What the last stage says of its images: as files, in Python, and a report"
+            " of the run:"
         )
-        console.say(f"  {predict_command(workdir, image_folder(domains.evaluation))}")
+        images = image_folder(domains.evaluation) or "FOLDER"
+        rule = "" if select == LAST else f", select={select!r}"
+        chosen_by = [] if select == LAST else [f"--select={select}"]
+        out = [f"--images={images}", f"--out={workdir}-predictions"]
+        console.say(f"  {_command('predict', workdir, [*out, *chosen_by])}")
+        console.say(f"  dajax.load({str(workdir)!r}{rule}).predict(paths)")
+        console.say(f"  {_command('analyze', workdir, [])}")
         return
     console.say(task.table(evaluated, domains, chosen))
     for text in further:
         console.say("\n" * ("\n" in text) + text)
 
 
-def predict_command(workdir, images):
-    """The command that predicts some images with a run, as this process was called.
-
-    Args:
-      workdir: of the run.
-      images: their folder; None where they are no files.
-    """
+def _command(mode, workdir, words):
+    """A command on the run's workdir, as this process was called."""
     program = sys.orig_argv[: len(sys.orig_argv) - len(sys.argv) + 1]
-    words = [f"--workdir={workdir}", f"--images={images or 'FOLDER'}"]
-    return shlex.join([*program, "--mode=predict", *words, f"--out={workdir}-predictions"])
+    return shlex.join([*program, f"--mode={mode}", f"--workdir={workdir}", *words])

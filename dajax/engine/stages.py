@@ -116,7 +116,7 @@ def run(config, workdir, mode, select=LAST, print_config=False):
     results, remark = rounds.marked(results, config, content["rounds"])
     how = run_output.how_chosen(chosen, select)
     further = snapshots.table(picked, key, title)
-    run_output.print_table(results, task, domains, workdir, how, [remark, further])
+    run_output.print_table(results, task, domains, workdir, how, [remark, further], select)
 
 
 def _waiting(config, workdir):

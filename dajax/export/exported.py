@@ -13,7 +13,7 @@ from dajax.errors import UserError
 from dajax.export.contract import VERSION
 from dajax.export.stablehlo import CONTRACT, PROGRAM
 from dajax.ops.resize import resize_bilinear
-from data_pipeline.given import as_list, as_pixels
+from data_pipeline.given import as_list, as_pixels, check_batch_size
 from data_pipeline.preprocess import resize
 from data_pipeline.segmentation.transforms import RESAMPLING
 
@@ -48,6 +48,11 @@ class Exported:
         Raises:
           UserError: pictures of another type or size than the file takes.
         """
+        sizes = {np.shape(image) for image in images}
+        if len(sizes) > 1:
+            raise UserError(
+                f"pictures of {len(sizes)} sizes: a call takes those of one size; predict takes any"
+            )
         images = np.asarray(images)
         for image in images[:1]:
             self._check(image)
@@ -63,6 +68,7 @@ class Exported:
 
     def _rows(self, name, images, batch_size):
         """A row of the output `name` for each picture; all have one size."""
+        check_batch_size(batch_size)
         for start in range(0, len(images), batch_size):
             batch = np.stack(images[start : start + batch_size])
             # one shape, one compilation

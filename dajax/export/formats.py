@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
+from dajax.engine import out_folder
 from dajax.errors import UserError
 from dajax.export import contract, onnx, parity, program, savedmodel, stablehlo, torch_weights
 
@@ -91,7 +92,7 @@ def export(trained, name, out):
     check(name, out)
     made = program.build(trained, any_size=format_.ANY_SIZE)
     said = contract.describe(trained, made)
-    out.parent.mkdir(parents=True, exist_ok=True)
+    out_folder.make(out.parent)
     # beside it, under its own name: only what has passed stands at `out`
     folder = pathlib.Path(tempfile.mkdtemp(prefix=".export-", dir=out.parent))
     try:

@@ -65,7 +65,7 @@ class OutFolder:
     def __init__(self, path, identity):
         self.path = pathlib.Path(path)
         self._check(identity | {"version": VERSION})
-        self.path.mkdir(parents=True, exist_ok=True)
+        out_folder.make(self.path)
         self._file = open(self.path / RECORDS, "ab")
         try:
             self._lock()

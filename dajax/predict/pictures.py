@@ -77,7 +77,12 @@ class Listing:
 
     def describe(self):
         """A line for each reason why something is not read."""
-        return [f"images: {line}" for line in describe(self.left_out)]
+        lines = [f"images: {line}" for line in describe(self.left_out)]
+        if any(is_video(path) for left in self.left_out for path in left.paths):
+            lines.append(
+                "images: videos in a folder are left alone; name one itself, --images=FILE"
+            )
+        return lines
 
     def count(self):
         """The number of pictures; of videos what they promise."""
@@ -131,6 +136,11 @@ def list_pictures(text, out):
       DataError: a folder cannot be listed.
     """
     path, out = os.path.abspath(text), os.path.realpath(out)
+    if os.path.realpath(path) == out:
+        raise UserError(
+            f"--out={text}: is the folder of --images, and what lies in --out is no input; name"
+            " another"
+        )
     if os.path.isdir(path):
         files, left_out = _below(path, out)
         if not files:

@@ -3,11 +3,15 @@
 import json
 import math
 import re
+import statistics
 
 import jax
 
 from dajax.analysis.html import Section, Table, Text
+from dajax.engine import tensorboard
 from dajax.engine.config_check import flatten
+
+_THROUGHPUT = ("images_per_second", "data_wait_percent")  # of console.Progress
 
 
 def about(context):
@@ -72,6 +76,7 @@ def _stages(context):
         steps = stage.result["step"] if stage.result else (stage.snapshots or [0])[-1]
         size = config.batch_size if "batch_size" in config else None
         total, frozen = parameters.get(stage.label, (None, None))
+        speed, waited = (_median(stage.directory, name) for name in _THROUGHPUT)
         rows.append(
             [
                 stage.label,
@@ -81,12 +86,21 @@ def _stages(context):
                 steps,
                 size,
                 None if size is None else steps * size,
+                speed,
+                waited,
                 total,
                 frozen,
             ]
         )
     head = ["stage", "method", "begins with", "state", "steps", "batch", "steps x batch"]
-    return Table([*head, "parameters", "of them frozen"], rows, title="Stages and their cost")
+    head += ["images/s, median", "data wait %", "parameters", "of them frozen"]
+    return Table(head, rows, title="Stages and their cost")
+
+
+def _median(directory, name):
+    """Of a figure that the boards alone have; None where the event files are gone."""
+    values = tensorboard.read_scalars(directory, f"throughput/{name}")
+    return statistics.median(values) if values else None
 
 
 def _parameters(trained):

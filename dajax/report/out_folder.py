@@ -41,7 +41,7 @@ class ReportFolder:
         Raises:
           OSError: the folder cannot be written to.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
+        out_folder.make(self.path)
         # the old names stay in the marker until their files are gone
         names = sorted({*files, *self._before})
         json_files.write(self.path / MARKER, {"version": VERSION, "files": names, **about})

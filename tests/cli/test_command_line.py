@@ -309,8 +309,11 @@ def test_a_target_without_labels_trains_and_reports_no_accuracy(photos, tmp_path
     assert keys < next(row for row in rows if row["kind"] == "evaluation").keys()
     assert "target accuracy" not in result.stdout and "label_free" not in result.stdout
     # and what it names in the end can be pasted
-    program, file, *words = shlex.split(result.stdout.splitlines()[-1])
+    predict, loaded, report = result.stdout.splitlines()[-3:]
+    program, file, *words = shlex.split(predict)
     assert (program, file) == (sys.executable, "run.py") and words[0] == "--mode=predict"
     assert in_process.command_line(*words) == 0
+    assert loaded == f"  dajax.load('{tmp_path / 'run'}').predict(paths)"
+    assert shlex.split(report)[2:] == ["--mode=analyze", f"--workdir={tmp_path / 'run'}"]
     table = (tmp_path / "run-predictions" / "predictions.csv").read_text().splitlines()
     assert table[0] == "file,class,bag,cup,pen" and len(table) == 1 + 36

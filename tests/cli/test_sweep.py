@@ -288,6 +288,7 @@ def test_columns_that_would_be_called_the_same_have_their_whole_names():
         ("0", None, ("--config.seed=3",), "leave one of them out"),
         ("0", None, ("--config.can.cdd.wieght=3",), "wieght"),
         ("0", "digits;config.can.cdd.wieght=3", (), 'Did you mean "weight"'),
+        ("0", "digits;config.can.nix=3", (), "--tasks, '--config.can.nix=3': "),
         ("0", "config.can.cdd.weight=0;config.can.cdd.weight=x", (), "could not convert"),
         ("0", "config.can.cdd.weight=0;config.can.cdd.weight=-1", (), "expected at least 0"),
         ("0", "config.can.cdd.weight=1e-3;config.can.cdd.weight=0.001", (), "are the same run"),
@@ -564,6 +565,16 @@ def test_the_results_of_a_real_run_are_found_and_tabulated(tiny_run, tmp_path):
         "": ["seed 0", "mean ± std"],
         **{name: [f"{result['accuracy']:.1f}"] * 2 for name, result in stages.items()},
     }
+
+
+def test_runs_without_a_label_to_measure_by_have_no_table(fake, capfd):
+    folder, words = fake / "seed0", ("--config.stages=('can',)",)
+    (folder / "can").mkdir(parents=True)
+    (folder / "results.json").write_text("{}")
+    (folder / "can" / "result.json").write_text('{"step": 3, "label_free_entropy": 0.5}')
+    sweep.run(CAN, "0", None, words, fake, 0)
+    said = capfd.readouterr().out
+    assert "nothing was measured: the target has no labels" in said and "accuracy in %" not in said
 
 
 @pytest.mark.slow

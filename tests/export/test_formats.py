@@ -25,6 +25,7 @@ from dajax.errors import UserError
 from dajax.export import exported, formats, onnx, stablehlo, torch_weights
 from dajax.models.seg_weights import from_torch_segmenter
 from dajax.models.weights import from_torch_resnet
+from data_pipeline.errors import DataError
 
 TASKS = ("classification", "segmentation")
 
@@ -218,8 +219,13 @@ def test_pictures_that_a_file_does_not_take_are_named(tmp_path):
     contract["input"] = {"shape": [None, None, None, 1], "least_hw": [8, 8]}
     with pytest.raises(UserError, match="this file takes pictures of 8x8 or more"):
         network.predict([np.zeros((8, 7, 1), np.uint8)])
+    two_sizes = [good, np.zeros((9, 8, 1), np.uint8)]
     with pytest.raises(UserError, match="pictures of 2 sizes: this network resizes none"):
-        network.predict([good, np.zeros((9, 8, 1), np.uint8)])
+        network.predict(two_sizes)
+    with pytest.raises(UserError, match="pictures of 2 sizes: a call takes those of one size"):
+        network.outputs(two_sizes)
+    with pytest.raises(DataError, match="images: there are none"):
+        network.predict([])
 
 
 def test_another_file_is_not_opened(tmp_path, monkeypatch):

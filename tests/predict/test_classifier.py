@@ -88,7 +88,7 @@ def test_broken_files_are_listed_and_all_others_done(workdir, photos, tmp_path, 
     said = capsys.readouterr().out
     assert not is_whole and len(rows(tmp_path / "out")) == 10
     assert "stage source_only at step 12" in said
-    assert "\nnot predicted: 2, the others are done:\n  " in said
+    assert "\nnot predicted: 2; what could be read is done:\n  " in said
     assert (
         "broken.jpg: cannot be decoded" in said and "empty.png: cannot be decoded: the file" in said
     )
@@ -189,8 +189,10 @@ def test_load_takes_arrays_paths_and_pil_images(trained, target, photos):
     logits = trained.logits(given)
     assert logits.shape == (5, 10)
     np.testing.assert_array_equal(logits, np.tile(logits[:1], (5, 1)))
-    for one in (path, Image.open(path)):
+    for one in (path, Image.open(path), image):
         assert trained.predict(one).tolist() == [logits[0].argmax()]
+    colored = np.repeat(image, 3, axis=2)  # as a file with equal channels
+    np.testing.assert_array_equal(trained.logits(colored), logits[:1])
     assert trained.predict([Image.open(path).resize((90, 70))]).shape == (1,)
 
 
@@ -208,6 +210,13 @@ def test_load_takes_arrays_paths_and_pil_images(trained, target, photos):
 def test_what_is_no_picture_is_one_line(trained, image, says):
     with pytest.raises(DataError, match=says):
         trained.predict([image])
+
+
+def test_no_pictures_or_none_at_a_time_are_one_line(trained, target):
+    with pytest.raises(DataError, match="images: there are none; expected one picture or more"):
+        trained.predict([])
+    with pytest.raises(DataError, match="batch_size=0: expected 1 or more"):
+        trained.features(target.images[:2], batch_size=0)
 
 
 def test_the_command_line_predicts_with_a_workdir_alone(workdir, photos, tmp_path, capsys):

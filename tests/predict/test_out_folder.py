@@ -81,6 +81,8 @@ def test_a_folder_that_holds_other_things_is_left_alone(tmp_path):
     assert len(list(tmp_path.iterdir())) == 4
     with pytest.raises(UserError, match="a.txt: is a file; name a folder"):
         OutFolder(tmp_path / "a.txt", IDENTITY)
+    with pytest.raises(UserError, match="^--out=.*a.txt/x: cannot be made .Not a directory.; name"):
+        OutFolder(tmp_path / "a.txt" / "x", IDENTITY)
 
 
 def test_a_damaged_marker_is_one_line(tmp_path):

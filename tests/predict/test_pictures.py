@@ -68,6 +68,18 @@ def test_two_files_that_differ_in_their_ending_keep_it(photos, tmp_path):
     }
 
 
+def test_a_folder_cannot_be_input_and_output_at_once(photos):
+    with pytest.raises(UserError, match="^--out=.*: is the folder of --images"):
+        list_pictures(f"{photos}/", photos)
+
+
+def test_a_folder_with_a_video_says_how_videos_are_read(photos, tmp_path):
+    assert not any("videos" in line for line in list_pictures(str(photos), "out").describe())
+    (photos / "a.mp4").write_bytes(b"x")
+    lines = list_pictures(str(photos), tmp_path / "out").describe()
+    assert lines[-1] == "images: videos in a folder are left alone; name one itself, --images=FILE"
+
+
 @pytest.mark.parametrize(
     "name, says",
     [

@@ -77,7 +77,7 @@ def test_a_run_without_any_target_labels_trains_and_says_that_nothing_is_measure
     assert "own has no labels, so there is nothing to measure on" in said
     images, out = folders[1] / "images", f"{tmp_path / 'run'}-predictions"
     words = f"--mode=predict --workdir={tmp_path / 'run'} --images={images} --out={out}"
-    assert said.rstrip().endswith(words)
+    assert said.splitlines()[-3].endswith(words)
     assert in_process.command_line(*words.split()) == 0
     assert len(list((tmp_path / "run-predictions" / "labelIds").rglob("*.png"))) == 2
 
