@@ -138,7 +138,7 @@ def test_the_decay_is_judged_on_rows_that_were_held_back(monkeypatch):
     """In every fifth row the feature tells the domains apart the other way round than in those
     that a classifier is fitted to. The decays stand for weights 1 and -1.
     """
-    source = np.float32([[1], [-1], [-1], [-1], [-1]])
+    source = jnp.asarray([[1.0], [-1.0], [-1.0], [-1.0], [-1.0]])
     monkeypatch.setattr(selection, "_fit", lambda *given: (jnp.asarray([given[-1]]), 0.0))
     with jax.disable_jit():
         found = selection.density_ratios(source, -source, -source[:1], decays=(1.0, -1.0))

@@ -226,7 +226,7 @@ def bicl(tmp_path, monkeypatch):
     return kinds
 
 
-def test_kinds_of_labels_are_those_of_the_stage(bicl):
+def test_kinds_of_labels_are_those_of_the_stage(bicl, unchecked_types):
     """Static: three of six pixels, one of them wrong. Dynamic: the first pixel of each image; with
     calibration, which turns the second class by 45 degrees, the second one too.
     """
