@@ -5,6 +5,7 @@ figure stands where.
 import dataclasses
 import types
 
+import jax
 import numpy as np
 import pytest
 
@@ -231,7 +232,8 @@ def test_kinds_of_labels_are_those_of_the_stage(bicl, unchecked_types):
     calibration, which turns the second class by 45 degrees, the second one too.
     """
     third = 100 / 3
-    on, off = bicl(True), bicl(False)
+    with jax.numpy_dtype_promotion("standard"):  # as users have it
+        on, off = bicl(True), bicl(False)
     assert on["static"] == pytest.approx((50.0, 2 * third))
     assert on["dynamic, uncalibrated"] == pytest.approx((third, 100.0))
     assert on["dynamic, calibrated"] == pytest.approx((2 * third, 100.0))
