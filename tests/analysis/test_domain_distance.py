@@ -30,6 +30,13 @@ def test_the_distance_is_that_of_the_best_threshold_in_one_dimension():
     assert abs(proxy_a_distance(source, target, seed=1) - 1.0) < 0.15  # halves are random
 
 
+def test_many_features_of_few_alike_rows_do_not_tell_domains_apart():
+    """A plane separates any 20 rows of 40 features, and says nothing of the other halves."""
+    rng = np.random.default_rng(0)
+    source, target = rng.normal(size=(20, 40)), rng.normal(size=(20, 40))
+    assert abs(proxy_a_distance(source, target, seed=0)) < 1.0  # chance: a deviation is 0.45
+
+
 def test_scale_and_constant_features_do_not_matter():
     rng = np.random.default_rng(1)
     source, target = rng.normal(size=(60, 3)), rng.normal(0.7, 1, size=(60, 3))

@@ -26,6 +26,12 @@ def test_alike_features_are_near_and_one_seed_gives_one_picture():
     np.testing.assert_array_equal(points, embedding.tsne(two_groups(), seed=0))
 
 
+def test_the_lengths_of_features_do_not_matter():
+    rows = two_groups()[8:16]
+    scaled = rows * np.repeat([1.0, 64.0], 4)[:, None]  # a power of two rounds nothing
+    np.testing.assert_array_equal(embedding.tsne(scaled, seed=0), embedding.tsne(rows, seed=0))
+
+
 def test_features_without_spread_have_points_too():
     assert np.isfinite(embedding.tsne(np.ones((6, 3)), seed=0)).all()
 

@@ -20,6 +20,7 @@ import tiny
 
 from dajax.analysis import sweep_tables
 from dajax.cli import gpus, recipe, sweep, sweep_plan, sweep_pool, sweep_tasks
+from dajax.engine.signals import StopFlag
 from dajax.errors import StopRequested, UserError
 
 CAN = str(tiny.ROOT / "configs" / "can.py")
@@ -403,6 +404,27 @@ def test_two_runs_at_once_have_a_gpu_each_and_their_names_before_their_lines(
         assert f"run {n - 1}/2: max_loops={n} seed 0: finished" in said
     for name in ("table.md", "table.csv", "sweep.json"):
         assert (fake / "one" / name).read_bytes() == (fake / "two" / name).read_bytes()
+
+
+def test_a_gpu_goes_from_a_run_that_has_ended_to_the_next(monkeypatch):
+    class Ended:
+        output = None
+
+        def __init__(self, run, *_, gpu, **__):
+            self.run, self.gpu = run, gpu
+
+        def status(self):
+            return 0
+
+    monkeypatch.setattr(sweep_pool, "Child", Ended)
+    pool, given = sweep_pool.Pool(2, StopFlag(), ["GPU-a", "GPU-b"]), {}
+    for run in range(5):
+        if pool.is_full():
+            child, status = pool.next_end()
+            given[child.run] = child.gpu
+            assert status == 0
+        pool.start(run, "", (), None)
+    assert given == {0: "GPU-a", 1: "GPU-b", 2: "GPU-a"}
 
 
 def test_of_several_runs_at_once_one_that_fails_stops_no_other(fake, monkeypatch, capfd):

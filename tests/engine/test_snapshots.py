@@ -109,6 +109,11 @@ def test_a_rule_picks_its_best_of_the_kept_snapshots(finished, rule):
     assert (one.results is None) == (rule != "last")
 
 
+@pytest.mark.parametrize("rule, step", [("entropy", 4), ("im", 3), ("snd", 3), ("dev", 4)])
+def test_every_rule_picks_by_its_direction_and_of_equals_the_latest(rule, step):
+    assert label_free.pick({1: 0.3, 2: 0.1, 3: 0.3, 4: 0.1, 5: 0.2}, rule) == step
+
+
 def test_no_figure_that_labels_gave_is_looked_at(finished, tmp_path):
     workdir = shutil.copytree(finished[0], tmp_path / "run")
     path = workdir / "first" / "metrics.jsonl"
@@ -165,6 +170,18 @@ def test_without_labels_there_is_no_oracle(tmp_path):
     text = snapshots.table(found, "accuracy", "accuracy")
     assert "oracle" not in text and "accuracy" not in text and "(2)" in text
     assert snapshots.table({}, "accuracy", "accuracy") == ""
+
+
+def test_a_rule_that_some_evaluations_lack_is_not_in_the_table(tmp_path):
+    """An earlier dajax, which knew no such rule, has begun the run."""
+    (tmp_path / "a").mkdir()
+    rows = [{"step": k, "kind": "evaluation", "accuracy": 10.0 * k} for k in (1, 2, 3)]
+    for row in rows[1:]:
+        row["label_free_snd"] = 1.0 / row["step"]
+    (tmp_path / "a" / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = snapshots.picks(tmp_path, ["a"], "accuracy")
+    best = {"step": 3, "accuracy": 30.0}
+    assert found == {"a": {"evaluations": 3, "last": best, "oracle": best}}
 
 
 @pytest.mark.parametrize(

@@ -127,6 +127,21 @@ def test_throughput_is_that_of_the_steps_since_it_was_asked_for(monkeypatch):
     assert progress.throughput() == {}
 
 
+def test_evaluations_and_refreshes_are_no_time_of_the_steps(monkeypatch, capsys):
+    """And each says once that it is compiled first."""
+    paused, clock = [], iter([10.0, 13.0, 20.0, 24.0])
+    monkeypatch.setattr(train, "time", types.SimpleNamespace(monotonic=lambda: next(clock)))
+    loop = object.__new__(train._Loop)
+    loop.stage, loop.compiled = types.SimpleNamespace(name="can"), set()
+    loop.recorder = types.SimpleNamespace(drain=lambda: None)
+    loop.progress = types.SimpleNamespace(pause=paused.append)
+    for _ in range(2):
+        with loop._between_steps("evaluation"):
+            pass
+    assert paused == [3.0, 4.0]
+    assert capsys.readouterr().out == "can: compiling and running the first evaluation ...\n"
+
+
 def test_a_refresh_fits_the_terminal_and_breaks_between_figures(capsys):
     names = [f"a_figure_with_a_long_name_{i}_evaluation_only" for i in range(10)]
     console.say_list("can: refresh at step 28 in 1.6 s: ", [f"{name} 39.28" for name in names])

@@ -134,6 +134,17 @@ def test_ratios_are_those_of_two_gaussians():
     np.testing.assert_allclose(twice, found, atol=0.1)
 
 
+def test_the_decay_is_judged_on_rows_that_were_held_back(monkeypatch):
+    """In every fifth row the feature tells the domains apart the other way round than in those
+    that a classifier is fitted to. The decays stand for weights 1 and -1.
+    """
+    source = jnp.asarray([[1.0], [-1.0], [-1.0], [-1.0], [-1.0]])
+    monkeypatch.setattr(selection, "_fit", lambda *given: (jnp.asarray([given[-1]]), 0.0))
+    run = jax.jit(lambda *rows: selection.density_ratios(*rows, decays=(1.0, -1.0)))
+    found = run(source, -source, -source[:1])
+    np.testing.assert_allclose(np.log(found), [1.0], rtol=1e-5)
+
+
 def test_ratios_stay_finite_where_domains_lie_apart_and_where_features_are_constant():
     source, target = np.zeros((10, 3), np.float32), np.full((10, 3), 5, np.float32)
     target[:, 2] = source[:, 2] = 1
