@@ -339,7 +339,7 @@ def test_what_is_ours_in_can_is_off_where_a_network_is_pretrained(argument):
 
 @pytest.mark.parametrize("recipe", ["can", "mscan", "compare_cls"])
 def test_from_random_weights_cans_rows_are_held_back_and_averaged(recipe):
-    """Folders more carefully than the digits, for their loops are shorter (docs/methods/can.md), and
+    """Folders more carefully than the digits, for their loops are shorter (docs/methods/can.md);
     several sources as folders.
     """
     folder = f"folder,root=DIR,source=A{'+B' if recipe == 'mscan' else ''},target=C"

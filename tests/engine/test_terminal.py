@@ -26,6 +26,7 @@ from dajax.engine import (
     wandb_run,
 )
 from dajax.engine.recorder import Recorder
+from dajax.engine.tensorboard import read_scalars
 from dajax.errors import StopRequested, UserError
 from dajax.tasks.common import Evaluation
 from data_pipeline.segmentation.labels import CITYSCAPES
@@ -208,6 +209,18 @@ def test_tensorboard_has_classes_the_confusion_matrix_and_pictures_with_a_legend
         "kind": "evaluation",
         **{key: value for key, value in report.items() if key != "confusion"},
     }
+
+
+def test_numbers_of_the_boards_are_read_back_and_a_torn_end_is_skipped(tmp_path):
+    made = recorder(tmp_path)
+    for step, rate in ((8, 5.0), (16, 7.0)):
+        made.show(step, "throughput", {"images_per_second": rate, "data_wait_percent": 1.0})
+    made.close()
+    tag = "throughput/images_per_second"
+    assert read_scalars(tmp_path, tag) == [5.0, 7.0] and read_scalars(tmp_path / "no", tag) == []
+    (path,) = tmp_path.glob("events*")
+    path.write_bytes(path.read_bytes()[:-3])
+    assert read_scalars(tmp_path, tag) == [5.0]
 
 
 def test_a_segmentations_legend_has_its_classes_and_what_the_last_panel_means():
