@@ -110,7 +110,7 @@ def a_distance(context):
             rows[domain] = context.sample(network, domain).image_features
             if len(rows[domain]) < MIN_ROWS:
                 raise LeftOut(
-                    f"the {domain} has {len(rows[domain])} images, a held-out half needs {MIN_ROWS}"
+                    f"the {domain} has {len(rows[domain])} images; two halves need {MIN_ROWS}"
                 )
         values[network.label] = proxy_a_distance(*(rows[d] for d in DOMAINS), seed=SEED)
     what = "images" if context.task == "classification" else "images, means over their pixels,"
@@ -121,7 +121,8 @@ def a_distance(context):
         " wrongly have 0 too."
     )
     shown = {label: [value] for label, value in values.items()}
-    drawn = plots.bars(shown, context.colors, [""], ylabel="proxy A-distance")
+    name = next(iter(values)) if len(values) == 1 else ""  # several have a legend
+    drawn = plots.bars(shown, context.colors, [name], ylabel="proxy A-distance")
     caption = f"Proxy A-distance; {_SAMPLED.format(samples=context.samples)}."
     table = Table(["", "proxy A-distance"], [[k, v] for k, v in values.items()], digits=3)
     return Section("a-distance", "A-distance", [text, table, Picture("a_distance", drawn, caption)])
