@@ -84,6 +84,6 @@ def test_the_page_says_what_is_left_out_and_why(workdir, tmp_path, capsys):
     assert len(set(keys)) == len(keys) > 7, "anchors"
     for key in ("results", "scenes", "frequencies", "pixel-embedding", "centers", "about"):
         assert f'<section id="{key}">' in page, key
-    assert "the source has 4 images, a held-out half needs 10" in page
+    assert "the source has 4 images; two halves need 10" in page
     assert "left out: A-distance" in capsys.readouterr().out
     assert "#failures" not in page, "of a classifier alone"
