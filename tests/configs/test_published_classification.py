@@ -339,12 +339,9 @@ def test_what_is_ours_in_can_is_off_where_a_network_is_pretrained(argument):
 
 @pytest.mark.parametrize("recipe", ["can", "mscan", "compare_cls"])
 def test_from_random_weights_cans_rows_are_held_back_and_averaged(recipe):
-    """Folders more carefully than the digits, for their loops are shorter (docs/methods/can.md);
-    several sources as folders.
-    """
+    """Folders more carefully than the digits, for their loops are shorter (docs/methods/can.md)."""
     folder = f"folder,root=DIR,source=A{'+B' if recipe == 'mscan' else ''},target=C"
-    digits = (None, 0.8, 0.003) if recipe == "mscan" else (None, 0.7, 0.01)
-    for argument, bar, rate in (digits, (folder, 0.8, 0.003)):
+    for argument, bar, rate in ((None, 0.7, 0.01), (folder, 0.8, 0.003)):
         config = recipes.get_config(recipe, argument)
         rows = [config[name] for name in config.stages if config[name].method in ("can", "mscan")]
         assert len(rows) in (1, 3)
@@ -354,11 +351,11 @@ def test_from_random_weights_cans_rows_are_held_back_and_averaged(recipe):
             assert row.teacher.momentum == 0.99
 
 
-@pytest.mark.parametrize("recipe", ["can", "compare_cls"])
+@pytest.mark.parametrize("recipe", ["can", "mscan", "compare_cls"])
 def test_on_the_digits_the_loss_between_classes_weighs_as_for_the_authors(recipe):
     """(C - 1) / (K - 1) against the loss within classes: 9 / 30 on Office-31, 5 / 11 on VisDA."""
     config = recipes.get_config(recipe, None)
-    for row in (config[name] for name in config.stages if config[name].method == "can"):
+    for row in (config[name] for name in config.stages if config[name].method in ("can", "mscan")):
         for num_classes in (10, 12, 31):
             sizes = batch_sizes(row.class_aware, num_classes)
             assert 9 / 30 <= (sizes.classes - 1) / (num_classes - 1) <= 5 / 11

@@ -36,8 +36,7 @@ COMPARED, MSCANS = (
 CHANGED = {
     "can.py": {f"can.{key}" for key in CANS},
     "compare_cls.py": {f"{row}.{key}" for row in COMPARED for key in CANS},
-    "mscan.py": {f"{row}.{key}" for row in MSCANS for key in (*CANS, "optimizer.lr")}
-    - {f"{row}.class_aware.max_share" for row in MSCANS}
+    "mscan.py": {f"{row}.{key}" for row in MSCANS for key in CANS}
     | {f"mscan.{key}" for key in ("weighting", "bsa_floor", "bsa_momentum")},
     "cdan.py": {"model.head_init"},
     "dan.py": {"model.bottleneck_norm", "model.dropout", "model.head_init"},
