@@ -33,10 +33,8 @@ def open_workdir(workdir, stage=None, select=LAST):
     """
     workdir = pathlib.Path(workdir)
     if not (workdir / "config.json").exists():
-        raise UserError(
-            f"{workdir}: is no workdir of dajax (it has no config.json); pass the --workdir of"
-            " a run"
-        )
+        why = "it has no config.json" if workdir.exists() else "there is nothing of this name"
+        raise UserError(f"{workdir}: is no workdir of dajax ({why}); pass the --workdir of a run")
     stored = json_files.read(
         workdir / "config.json", REMEDY, keys=("stages", "task", "model", "data")
     )

@@ -4,6 +4,7 @@ pyplot is touched, so a notebook's or a script's own figures stay as they are.
 
 import functools
 import io
+import textwrap
 
 import numpy as np
 
@@ -15,6 +16,7 @@ INK, FAINT, GRID = "#1f2933", "#7b8794", "#e4e7eb"
 SERIES = ("#7b8794", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 SEQUENTIAL = "Blues"
 DPI = 160  # of PNG files
+LETTERS = 12  # of the style below, in an inch
 CSS_PIXELS = 92  # of a page for an inch of a figure, so that all figures have letters of one size
 _STYLE = {
     "font.size": 9.0,
@@ -88,6 +90,11 @@ def encoded(figure, kind, dpi=DPI):
     figure.savefig(content, format=kind, dpi=dpi, metadata=metadata)
     figure.set_layout_engine("none")  # it is laid out: a second file need not wait for that again
     return content.getvalue()
+
+
+def wrapped(text, inches):
+    """A long title or label in lines that fit into so many inches."""
+    return textwrap.fill(text, max(int(inches * LETTERS) - 6, 8))
 
 
 def css_width(figure):

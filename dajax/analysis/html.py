@@ -39,7 +39,7 @@ th, td { padding: 4px 14px 4px 0; text-align: left; vertical-align: top;
 thead th { color: var(--faint); font-weight: 600; white-space: nowrap; }
 tbody th { font-weight: 500; white-space: nowrap; }
 td.number, th.number { text-align: right; padding: 4px 12px; white-space: nowrap; }
-td.text { overflow-wrap: anywhere; }
+td.text { overflow-wrap: break-word; }
 figure { margin: 10px 0 18px; }
 figure img { max-width: 100%; height: auto; display: block; }
 figcaption { color: var(--soft); font-size: 13px; margin-top: 6px; max-width: 90ch; }

@@ -13,6 +13,7 @@ _NAMED_CLASSES = 40  # up to so many classes have their names at an axis
 _SMOOTH_FROM = 60  # points of a curve, from which its running mean is drawn over it
 _MARKERS = {"source": "o", "target": "x"}
 _DOMAIN_COLORS = {"source": figures.SERIES[2], "target": figures.SERIES[1]}
+_HANDLE = 6  # letters that the line before a legend's text and the gap after it take
 _SMOOTH_SHARE = 20  # the mean is over a 20th of the points
 
 
@@ -50,8 +51,11 @@ def _legend(figure, colors):
 
     if len(colors) > 1:
         handles = [Line2D([], [], color=color, linewidth=2) for color in colors.values()]
-        columns = max(min(len(colors), 6), 1)
-        figure.legend(handles, list(colors), loc="outside upper left", ncols=columns)
+        labels = [figures.wrapped(label, figure.get_figwidth()) for label in colors]
+        longest = max(len(line) for label in labels for line in label.splitlines())
+        room = int(figure.get_figwidth() * figures.LETTERS / (longest + _HANDLE))
+        columns = max(min(len(colors), 6, room), 1)
+        figure.legend(handles, labels, loc="outside upper left", ncols=columns)
 
 
 @figures.styled
@@ -70,7 +74,7 @@ def confusions(matrices, class_names):
         shares = 100 * counts / np.maximum(counts.sum(1, keepdims=True), 1)
         shares[counts.sum(1) == 0] = np.nan
         drawn = axis.imshow(shares, vmin=0, vmax=100, cmap=figures.SEQUENTIAL)
-        axis.set(title=title, xlabel="predicted", ylabel="true class")
+        axis.set(title=figures.wrapped(title, side), xlabel="predicted", ylabel="true class")
         axis.grid(False)
         _name_classes(axis.set_xticks, class_names, rotation=90)
         _name_classes(axis.set_yticks, class_names)
@@ -110,6 +114,8 @@ def bars(values, colors, names, *, ylabel, log=False):
     axis.set(ylabel=ylabel, xlim=(-0.55, len(places) - 0.45))
     if log:
         axis.set_yscale("log")
+        smallest = min((x for row in values.values() for x in row if x and x > 0), default=1)
+        axis.set_ylim(bottom=10 ** np.floor(np.log10(smallest)))  # so that lengths can be compared
     _name_classes(axis.set_xticks, names, rotation=60 if len(places) > 10 else 0)
     axis.grid(False, axis="x")
     _legend(figure, {label: colors[label] for label in values})
@@ -160,7 +166,7 @@ def scatter(panels, colors, class_names):
             settings = dict(marker=_MARKERS[domain], s=size, alpha=0.65, linewidths=0.8)
             settings |= {"edgecolors": "none"} if domain == "source" else {}
             axis.scatter(*points.T, c=shades, **settings)
-        axis.set(title=title, xticks=[], yticks=[])
+        axis.set(title=figures.wrapped(title, 4.3), xticks=[], yticks=[])
     domains = list(dict.fromkeys(domain for panel in panels.values() for domain in panel))
     handles = [
         Line2D(

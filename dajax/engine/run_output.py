@@ -129,7 +129,8 @@ def print_table(results, task, domains, workdir, chosen, further, select=LAST):
         images = image_folder(domains.evaluation) or "FOLDER"
         rule = "" if select == LAST else f", select={select!r}"
         chosen_by = [] if select == LAST else [f"--select={select}"]
-        out = [f"--images={images}", f"--out={workdir}-predictions"]
+        name = f"{workdir}-predictions" + ("" if select == LAST else f"-{select}")
+        out = [f"--images={images}", f"--out={name}"]
         console.say(f"  {_command('predict', workdir, [*out, *chosen_by])}")
         console.say(f"  dajax.load({str(workdir)!r}{rule}).predict(paths)")
         console.say(f"  {_command('analyze', workdir, [])}")

@@ -10,6 +10,7 @@ from dajax.engine import checkpoint, log
 from dajax.errors import UserError
 
 ORACLE = "oracle"
+COLUMNS = (*label_free.CHOICES, ORACLE)  # of a table of who chooses
 _HELD_OUT = "--config.evaluation.source_held_out=0.1"
 
 
@@ -118,15 +119,11 @@ def table(found, figure, title):
     """
     if not found:
         return ""
-    columns = [
-        who
-        for who in (*label_free.CHOICES, ORACLE)
-        if any(who in stage for stage in found.values())
-    ]
+    columns = [who for who in COLUMNS if any(who in stage for stage in found.values())]
     heads = [f"{who}*" if who == ORACLE else who for who in columns]
     rows = [["stage", "evaluations", *heads]]
     for name, stage in found.items():
-        cells = [_cell(stage.get(who), figure) for who in columns]
+        cells = [cell(stage.get(who), figure) for who in columns]
         rows.append([name, str(stage["evaluations"]), *cells])
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = [
@@ -145,7 +142,8 @@ def table(found, figure, title):
     return "\n".join([f"{head}, by who chooses among them", *lines, "; ".join(remarks)])
 
 
-def _cell(chosen, figure):
+def cell(chosen, figure):
+    """How a table shows a choice of `picks`, None for none: "97.6 (1008)", or the step alone."""
     if chosen is None:
         return "-"
     step = f"({chosen['step']})"

@@ -6,6 +6,7 @@ from dajax.report.runs import LeftOut
 # (title of what is left out, function of a Context -> Section, or None where it does not apply)
 SECTIONS = (
     ("Results", training.results),
+    ("Snapshots chosen without labels", training.choices),
     ("Predictions on the target", predictions.scenes),
     ("Confusion matrices", training.confusion),
     ("Failures", predictions.failures),

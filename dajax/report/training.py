@@ -3,6 +3,7 @@
 from dajax.analysis import curves, plots
 from dajax.analysis import report as tables
 from dajax.analysis.html import Picture, Row, Section, Table, Text
+from dajax.engine import run_output, snapshots
 from dajax.report.runs import LeftOut
 
 _FIRST, _LAST = ("loss",), ("grad_norm", "learning_rate")  # names of figures, in a picture of all
@@ -16,7 +17,9 @@ def measured(context):
     """
     found = {stage.label: stage.result for stage in context.stages if stage.is_measured}
     if not found:
-        raise LeftOut("nothing was measured: the target has no labels, or no stage is finished")
+        is_finished = any(stage.result is not None for stage in context.stages)
+        why = "the target has no labels" if is_finished else "no stage is finished"
+        raise LeftOut(f"nothing was measured: {why}")
     return found
 
 
@@ -51,6 +54,36 @@ def results(context):
     return Section("results", "Results", blocks)
 
 
+def choices(context):
+    """Section: of each stage the last step, what each rule without labels picks of its evaluations,
+    and the oracle; None where no stage was evaluated twice.
+    """
+    tables_of = []
+    for run in context.runs:
+        key, title = run_output.headline_figure(run.config)
+        found = snapshots.picks(run.workdir, [stage.name for stage in run.stages], key)
+        if not found:
+            continue
+        who = [x for x in snapshots.COLUMNS if any(x in picked for picked in found.values())]
+        rows = [
+            [name, picked["evaluations"], *(snapshots.cell(picked.get(x), key) for x in who)]
+            for name, picked in found.items()
+        ]
+        heads = [f"{x}*" if x == snapshots.ORACLE else x for x in who]
+        head = f"{title} in % (step)" if snapshots.ORACLE in who else "step"
+        named = f"{run.label}: {head}" if run.label else head
+        tables_of.append(Table(["stage", "evaluations", *heads], rows, title=named))
+    if not tables_of:
+        return None
+    text = Text(
+        "Of the evaluations of a stage: the last, and those that rules without labels pick. The"
+        " lowest is picked by entropy and by dev, weighted validation on the source; the highest by"
+        " im, information maximisation, and snd, neighbourhood density. * The oracle is the best by"
+        " the target's labels, a bound that no choice may be made by."
+    )
+    return Section("choices", "Snapshots chosen without labels", [text, *tables_of])
+
+
 def confusion(context):
     """Section: confusion matrices."""
     matrices = {
@@ -70,7 +103,9 @@ def losses(context):
     """Section: what was logged while training."""
     panels, constant = _panels(context.stages, "train")
     if not panels:
-        raise LeftOut("metrics.jsonl holds no training steps")
+        raise LeftOut(
+            "no stage has logged two training steps (--config.runtime.log_every=N logs every N-th)"
+        )
     drawn = plots.lines(panels, context.colors)
     caption = (
         "Figures of the training steps; strong lines are running means where there are many steps."

@@ -32,3 +32,24 @@ def test_the_star_stands_on_the_chosen_pixel():
     assert not of_target.lines
     for axis in drawn.axes[2:4]:
         assert axis.images[0].get_clim() == (-2.0, 2.0), "one scale around zero"
+
+
+def test_long_names_are_broken_and_stay_within_the_figure():
+    names = [f"source_only.optimizer.lr=0.0{i}-seed0: source_only" for i in (1, 2)]
+    shown = {name: [0.5] for name in names}
+    drawn = plots.bars(shown, dict(zip(names, "rb", strict=True)), [""], ylabel="distance")
+    drawn.draw_without_rendering()
+    (legend,) = drawn.legends
+    box = legend.get_window_extent()
+    assert box.x1 <= drawn.bbox.x1 and box.y1 <= drawn.bbox.y1
+    shown = ["".join(text.get_text().split()) for text in legend.get_texts()]
+    assert shown == [name.replace(" ", "") for name in names]
+    matrices = dict.fromkeys(names, np.eye(2, dtype=int))
+    axes = plots.confusions(matrices, ("a", "b")).axes[:2]
+    assert all("\n" in axis.get_title(loc="left") for axis in axes)
+
+
+def test_bars_on_a_logarithmic_axis_stand_on_a_whole_power_of_ten():
+    shown = {"source": [0.3, None, 20.0], "target": [5.0, 0.0, float("nan")]}
+    drawn = plots.bars(shown, {"source": "r", "target": "b"}, "abc", ylabel="%", log=True)
+    assert drawn.axes[0].get_ylim()[0] == 0.1

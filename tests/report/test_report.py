@@ -143,6 +143,20 @@ def test_gone_data_leave_out_what_needs_them_and_say_so(context, monkeypatch):
     assert made[0](context).key == "results", "tables need no images"
 
 
+def test_the_page_has_what_the_rules_without_labels_pick(report):
+    workdir, out, said = report
+    page = (out / "report.html").read_text()
+    section = page[page.index('<section id="choices">') :].partition("</section>")[0]
+    stored = json.loads((workdir / "results.json").read_text())["snapshots"]
+    assert stored
+    for name, picked in stored.items():
+        assert f"<th>{name}</th>" in section
+        for who in ("last", "entropy", "oracle"):
+            found = picked[who]
+            assert f">{found['accuracy']:.1f} ({found['step']})<" in section
+    assert "<th>oracle*</th>" in section.replace(' class="text"', "").replace(' class="number"', "")
+
+
 def test_without_labels_what_needs_them_is_left_out(context, monkeypatch):
     domains = context.runs[0].domains
     bare = dataclasses.replace(domains, evaluation=domains.evaluation.without_labels())
