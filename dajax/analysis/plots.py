@@ -74,7 +74,7 @@ def confusions(matrices, class_names):
         shares = 100 * counts / np.maximum(counts.sum(1, keepdims=True), 1)
         shares[counts.sum(1) == 0] = np.nan
         drawn = axis.imshow(shares, vmin=0, vmax=100, cmap=figures.SEQUENTIAL)
-        axis.set(title=figures.wrapped(title, side), xlabel="predicted", ylabel="true class")
+        axis.set(title=figures.wrapped(title, 0.85 * side), xlabel="predicted", ylabel="true class")
         axis.grid(False)
         _name_classes(axis.set_xticks, class_names, rotation=90)
         _name_classes(axis.set_yticks, class_names)
