@@ -1,4 +1,4 @@
-"""Pictures of a segmentation for people: image | prediction | label | error."""
+"""Pictures of a segmentation for people: image | prediction, and | label | error."""
 
 import numpy as np
 
@@ -34,22 +34,20 @@ def error_map(
 def panels(
     image: UInt8[np.ndarray, "H W 3"],
     prediction: UInt8[np.ndarray, "H W"],
-    label: UInt8[np.ndarray, "H W"],
+    label: UInt8[np.ndarray, "H W"] | None,
     palette: UInt8[np.ndarray, "K 3"],
-) -> UInt8[np.ndarray, "H 4*W+6 3"]:
-    """image | prediction | label | error side by side, each of the label's size.
+) -> UInt8[np.ndarray, "H wide 3"]:
+    """image | prediction | label | error side by side, without a label the first two.
 
     Args:
-      image: uint8 [H, W, 3]. prediction, label: uint8 [H, W] train ids. palette: uint8 [K, 3].
+      image: uint8 [H, W, 3]. prediction, label: uint8 [H, W] train ids; the label or None.
+        palette: uint8 [K, 3].
 
     Returns:
-      uint8 [H, 4 W + 6, 3], panels two white pixels apart.
+      uint8 [H, 4 W + 6, 3], or [H, 2 W + 2, 3]: panels two white pixels apart.
     """
-    parts = [
-        image,
-        colored(prediction, palette),
-        colored(label, palette),
-        error_map(prediction, label),
-    ]
+    parts = [image, colored(prediction, palette)]
+    if label is not None:
+        parts += [colored(label, palette), error_map(prediction, label)]
     gap = np.full((image.shape[0], 2, 3), 255, np.uint8)
     return np.concatenate([piece for part in parts for piece in (part, gap)][:-1], axis=1)

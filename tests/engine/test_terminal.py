@@ -224,8 +224,10 @@ def test_numbers_of_the_boards_are_read_back_and_a_torn_end_is_skipped(tmp_path)
 
 
 def test_a_segmentations_legend_has_its_classes_and_what_the_last_panel_means():
-    data = types.SimpleNamespace(class_names=CITYSCAPES.class_names, space=CITYSCAPES)
-    entries = tasks.get("segmentation").legend_of_pictures(data)
+    known = dict(class_names=CITYSCAPES.class_names, space=CITYSCAPES)
+    legend_of = tasks.get("segmentation").legend_of_pictures
+    assert len(legend_of(types.SimpleNamespace(has_evaluation_labels=False, **known))) == 19
+    entries = legend_of(types.SimpleNamespace(has_evaluation_labels=True, **known))
     assert [text for text, _ in entries[:2]] == ["road", "sidewalk"] and len(entries) == 19 + 3
     assert tuple(entries[0][1]) == (128, 64, 128) and ("wrong", (220, 40, 40)) in entries
 

@@ -121,3 +121,5 @@ def test_the_picture_shows_what_is_right_wrong_and_not_counted():
     np.testing.assert_array_equal(picture[1, 8], (0, 0, 0))
     np.testing.assert_array_equal(picture[0, 12:], [RIGHT, WRONG])
     np.testing.assert_array_equal(picture[1, 12], NOT_COUNTED)
+    without_label = panels(image, np.array([[0, 1], [1, 0]], np.uint8), None, palette)
+    np.testing.assert_array_equal(without_label, picture[:, :6])

@@ -73,6 +73,11 @@ def test_a_run_without_any_target_labels_trains_and_says_that_nothing_is_measure
     in_process.run(config, tmp_path / "run")
     for found in results_of(tmp_path / "run").values():
         assert all(key == "step" or key.startswith("label_free_") for key in found)
+    pictures = list((tmp_path / "run").glob("*/pictures/*.png"))
+    assert pictures
+    for path in pictures:  # image and prediction, two pixels apart
+        with Image.open(path) as picture:
+            assert picture.width % 2 == 0 and picture.width < 3 * picture.height * 48 / 36
     said = capsys.readouterr().out
     assert "own has no labels, so there is nothing to measure on" in said
     images, out = folders[1] / "images", f"{tmp_path / 'run'}-predictions"

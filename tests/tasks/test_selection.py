@@ -176,3 +176,34 @@ def test_a_segmenters_target_goes_through_its_own_statistics(weighed, monkeypatc
     risk_of_segmenter(monkeypatch, target_bn=1)
     assert weighed["target"].min() == 100.0
     assert weighed["source"].max() == weighed["held_out"].max() == 1.0
+
+
+def test_unlabelled_images_have_pictures_of_their_predictions_without_padding(monkeypatch):
+    """Two images in batches of two whose second is padded; the first picture alone is asked for,
+    then more than there are.
+    """
+    shown = np.arange(2 * 4 * 6 * 3, dtype=np.uint8).reshape(2, 4, 6, 3)
+    palette = np.array([[9, 8, 7], [1, 2, 3]], np.uint8)
+
+    def batches(size):
+        for index in range(2):
+            scores = np.zeros((2, 2, 3, 2), np.float32)
+            scores[..., index] = 1.0  # image i is of class i
+            yield {"image": scores, "mask": np.array([True, False]), "index": np.array([index, -1])}
+
+    data = types.SimpleNamespace(
+        devices=(),
+        evaluation_images=batches,
+        evaluation_image=lambda index: shown[index],
+        space=types.SimpleNamespace(palette=palette),
+    )
+    monkeypatch.setattr(of_segmenters, "_scores", lambda *_: lambda _, images: images)
+    settings = dict(data=data, model=None, norm_set=0, batch_size=2, align_corners=True)
+    for asked, names in ((1, ["0000"]), (9, ["0000", "0001"])):
+        pixels = of_segmenters.Pixels()
+        pictures = of_segmenters.run_without_labels({}, pixels, num_pictures=asked, **settings)
+        assert list(pictures) == names
+        assert all(len(part) == 2 and len(part[0]) == 1 for part in pixels._parts)
+        for index, picture in enumerate(pictures.values()):
+            half = picture.shape[1] // 2
+            assert (picture[:, half + 1 :] == palette[index]).all()

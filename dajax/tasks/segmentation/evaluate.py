@@ -95,7 +95,7 @@ def evaluate_segmenter(
         total += np.asarray(counts).sum(0, dtype=np.int64)
         for row in np.flatnonzero(batch["mask"])[: num_pictures - len(pictures)]:
             index, label = int(batch["index"][row]), batch["label"][row].astype(np.uint8)
-            pictures[f"{index:04d}"] = _picture(
+            pictures[f"{index:04d}"] = picture_of(
                 data.evaluation_image(index),
                 np.asarray(predictions[row]),
                 label,
@@ -104,15 +104,21 @@ def evaluate_segmenter(
     return iou_report(total, data.class_names, subsets) | {"confusion": total.tolist()}, pictures
 
 
-def _picture(image, prediction, label, palette):
-    """Image, prediction and label side by side, each as wide as _PANEL_WIDTHS allows."""
+def picture_of(image, prediction, label, palette):
+    """Image, prediction and, where it is not None, label side by side, each as wide as
+    _PANEL_WIDTHS allows: uint8 [H, wide, 3].
+    """
     narrowest, widest = _PANEL_WIDTHS
-    new_width = min(max(label.shape[1], narrowest), widest)
-    height, width = round(label.shape[0] * new_width / label.shape[1]), new_width
+    new_width = min(max(prediction.shape[1], narrowest), widest)
+    height, width = round(prediction.shape[0] * new_width / prediction.shape[1]), new_width
+
+    def resized(classes):
+        made = Image.fromarray(classes).resize((width, height), Image.Resampling.NEAREST)
+        return np.asarray(made)
+
     image = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR)
-    maps = [Image.fromarray(classes) for classes in (prediction, label)]
-    maps = [np.asarray(x.resize((width, height), Image.Resampling.NEAREST)) for x in maps]
-    return panels(np.asarray(image), *maps, palette)
+    label = None if label is None else resized(label)
+    return panels(np.asarray(image), resized(prediction), label, palette)
 
 
 def pseudo_label_quality(data):

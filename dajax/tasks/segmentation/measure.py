@@ -51,15 +51,17 @@ def evaluate(state, *, data, model, config, stage_config):
         batch_size=config.runtime.eval_batch_size,
     )
     if not data.has_evaluation_labels:
-        run_without_labels(
+        pictures = run_without_labels(
             variables,
             pixels,
             data=data,
             model=model,
             norm_set=stage_config.target_bn,
             batch_size=config.runtime.eval_batch_size,
+            align_corners=settings.align_corners,
+            num_pictures=settings.num_pictures,
         )
-        return Evaluation(figures := without_labels(), label_free_headline(figures))
+        return Evaluation(figures := without_labels(), label_free_headline(figures), pictures)
     plain = Protocol(stage_config.target_bn, settings.align_corners)
     shared = dict(
         data=data,

@@ -13,6 +13,8 @@ from dajax.label_free import key_of
 from dajax.models.apply import forward, predict_scores
 from dajax.ops import selection
 from dajax.ops.labels import IGNORED
+from dajax.ops.resize import largest_class
+from dajax.tasks.segmentation.evaluate import picture_of
 
 # Pixels of an image among which its density is measured: eval_siment of SND's authors
 # (AdaptSegNet/run_all.py), who draw them anew each time.
@@ -72,11 +74,26 @@ def _scores(model, norm_set, devices):
     return parallel.compile_map(run, devices)
 
 
-def run_without_labels(variables, pixels, *, data, model, norm_set, batch_size):
-    """Gives the scores of every evaluation image to `pixels`, where there are no labels."""
-    run = _scores(model, norm_set, tuple(data.devices))
+def run_without_labels(
+    variables, pixels, *, data, model, norm_set, batch_size, align_corners, num_pictures
+):
+    """Gives the scores of every evaluation image to `pixels`, where there are no labels.
+
+    Returns:
+      {name: uint8 [H, wide, 3]}, the first num_pictures images beside their predictions.
+    """
+    run, pictures = _scores(model, norm_set, tuple(data.devices)), {}
     for batch in data.evaluation_images(batch_size):
-        pixels.add(run(variables, batch["image"]), batch["mask"], batch["index"])
+        scores = run(variables, batch["image"])
+        pixels.add(scores, batch["mask"], batch["index"])
+        for row in np.flatnonzero(batch["mask"])[: num_pictures - len(pictures)]:
+            index = int(batch["index"][row])
+            image = data.evaluation_image(index)
+            classes = largest_class(
+                np.asarray(scores[row]), image.shape[:2], align_corners=align_corners
+            )
+            pictures[f"{index:04d}"] = picture_of(image, classes, None, data.space.palette)
+    return pictures
 
 
 def label_free_figures(pixels, variables, *, data, model, target_bn, batch_size):

@@ -55,8 +55,10 @@ def make_feed(domains, config, name, *, directory, devices, check_stop):
 
 
 def legend_of_pictures(data):
-    """See dajax.tasks: every class, and the colours of the last panel."""
+    """See dajax.tasks: every class, and the colours of the last panel, where there are labels."""
     classes = [*zip(data.class_names, data.space.palette, strict=True)]
+    if not data.has_evaluation_labels:
+        return classes
     errors = [("error map: right", RIGHT), ("wrong", WRONG), ("not counted", NOT_COUNTED)]
     return classes + errors
 
