@@ -1,7 +1,7 @@
 """What a class-aware batch consists of (CAN, Kang et al. 2019)."""
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class BatchSizes(NamedTuple):
@@ -14,7 +14,7 @@ class BatchSizes(NamedTuple):
     target_per_class: int
 
 
-def batch_sizes(settings, num_classes: int) -> BatchSizes:
+def batch_sizes(settings: Any, num_classes: int) -> BatchSizes:
     """What a batch consists of for a data set of so many classes.
 
     With C of K classes in a batch the loss between classes weighs (C - 1) / (K - 1) against that
@@ -22,10 +22,10 @@ def batch_sizes(settings, num_classes: int) -> BatchSizes:
     31 and 6 of 12).
 
     Args:
-      settings: num_classes, source_per_class, target_per_class, and max_share, of the K classes:
-        where num_classes are more than that, the batch has max_share * K of them, rounded and two
-        at least, and as many more images of each as keep its size about the same. 1.0 changes
-        nothing: num_classes that are more than K are padding.
+      settings: ConfigDict with num_classes, source_per_class, target_per_class, and max_share, of
+        the K classes: where num_classes are more than that, the batch has max_share * K of them,
+        rounded and two at least, and as many more images of each as keep its size about the same.
+        1.0 changes nothing: num_classes that are more than K are padding.
       num_classes: K.
     """
     wanted = settings.num_classes

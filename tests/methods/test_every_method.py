@@ -293,10 +293,10 @@ def test_two_steps_change_what_they_should_and_nothing_else(trained):
     momentum = {name for name in before if "trace" in name}
     assert after["step"] == 2 and "step" in changed
     remembered = {name for name in changed if name.startswith("extra/")}
-    assert not remembered or method in (
-        "spcl",
-        "bicl",
-    ), "only a refresh changes what other methods remember"
+    averages = {"mscan": {"extra/bsa_ce"}}.get(method, set())
+    assert remembered <= averages or method in ("spcl", "bicl"), (
+        "only a refresh changes what other methods remember"
+    )
     if method == "adabn":
         assert changed == {"step"} | stats, "AdaBN trains nothing"
     else:
