@@ -32,7 +32,7 @@ FLOORS = {
     ),
     "data_pipeline": (
         {"errors", "sampling", "png_chunks"},
-        {"files", "preprocess", "stream"},
+        {"files", "held_out", "preprocess", "stream"},
         {"pixels", "appearance"},
         {"decode"},
         {"given"},

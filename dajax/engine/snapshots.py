@@ -10,7 +10,6 @@ from dajax.engine import checkpoint, log
 from dajax.errors import UserError
 
 ORACLE = "oracle"
-COLUMNS = (*label_free.CHOICES, ORACLE)  # of a table of who chooses
 _HELD_OUT = "--config.evaluation.source_held_out=0.1"
 
 
@@ -119,12 +118,8 @@ def table(found, figure, title):
     """
     if not found:
         return ""
-    columns = [who for who in COLUMNS if any(who in stage for stage in found.values())]
-    heads = [f"{who}*" if who == ORACLE else who for who in columns]
-    rows = [["stage", "evaluations", *heads]]
-    for name, stage in found.items():
-        cells = [cell(stage.get(who), figure) for who in columns]
-        rows.append([name, str(stage["evaluations"]), *cells])
+    columns, head, cells = cells_of(found, figure, title)
+    rows = [[str(cell) for cell in row] for row in cells]
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = [
         "  ".join(
@@ -137,13 +132,31 @@ def table(found, figure, title):
     remarks = [f"chosen without labels: {', '.join(rules)}"] if rules else []
     if ORACLE in columns:
         remarks.append("* the best by the target's labels, a bound that no choice may be made by")
-    is_measured = ORACLE in columns
-    head = f"{title} in % (step) of each stage's evaluations" if is_measured else "steps"
-    return "\n".join([f"{head}, by who chooses among them", *lines, "; ".join(remarks)])
+    told = f"{head} of each stage's evaluations, by who chooses among them"
+    return "\n".join([told, *lines, "; ".join(remarks)])
 
 
-def cell(chosen, figure):
-    """How a table shows a choice of `picks`, None for none: "97.6 (1008)", or the step alone."""
+def cells_of(found, figure, title):
+    """What `picks` has found as a table; arguments as of `table`.
+
+    Returns:
+      (who chooses, in order; what a cell is, "accuracy in % (step)"; rows of cells, the heads
+      first).
+    """
+    columns = [
+        who
+        for who in (*label_free.CHOICES, ORACLE)
+        if any(who in stage for stage in found.values())
+    ]
+    heads = [f"{who}*" if who == ORACLE else who for who in columns]
+    rows = [["stage", "evaluations", *heads]]
+    for name, stage in found.items():
+        cells = [_cell(stage.get(who), figure) for who in columns]
+        rows.append([name, stage["evaluations"], *cells])
+    return columns, f"{title} in % (step)" if ORACLE in columns else "steps", rows
+
+
+def _cell(chosen, figure):
     if chosen is None:
         return "-"
     step = f"({chosen['step']})"

@@ -100,13 +100,13 @@ class TensorBoard:
             self._writer.add_event(event)
 
 
-def read_scalars(directory, tag):
-    """The numbers of a stage's event files under a tag, such as "throughput/images_per_second", in
-    the order of writing; [] where there are none. What a killed run has left unfinished is skipped.
+def read_scalars(directory, prefix):
+    """{name: [numbers in the order of writing]} of a stage's event files under "prefix/name", as
+    TensorBoard.scalars writes them. What a killed run has left unfinished is skipped.
 
     Read here, since tensorboard's own reader loads TensorFlow where that is installed.
     """
-    values = []
+    found = {}
     for path in sorted(directory.glob(_FILES)):
         content, begin = path.read_bytes(), 0
         # a record: its length, 4 bytes of a checksum, itself, 4 bytes of another
@@ -117,8 +117,11 @@ def read_scalars(directory, tag):
             if begin > len(content):
                 break
             summary = event_pb2.Event.FromString(record).summary
-            values += [value.simple_value for value in summary.value if value.tag == tag]
-    return values
+            for value in summary.value:
+                before, _, name = value.tag.partition("/")
+                if before == prefix:
+                    found.setdefault(name, []).append(value.simple_value)
+    return found
 
 
 def _cut(path, length):

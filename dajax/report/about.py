@@ -76,7 +76,7 @@ def _stages(context):
         steps = stage.result["step"] if stage.result else (stage.snapshots or [0])[-1]
         size = config.batch_size if "batch_size" in config else None
         total, frozen = parameters.get(stage.label, (None, None))
-        speed, waited = (_median(stage.directory, name) for name in _THROUGHPUT)
+        speed, waited = _throughput(stage.directory)
         rows.append(
             [
                 stage.label,
@@ -97,10 +97,12 @@ def _stages(context):
     return Table(head, rows, title="Stages and their cost")
 
 
-def _median(directory, name):
-    """Of a figure that the boards alone have; None where the event files are gone."""
-    values = tensorboard.read_scalars(directory, f"throughput/{name}")
-    return statistics.median(values) if values else None
+def _throughput(directory):
+    """Medians of images a second and of the share of waiting, which the boards alone have; None
+    where the event files are gone.
+    """
+    found = tensorboard.read_scalars(directory, "throughput")
+    return [statistics.median(found[name]) if name in found else None for name in _THROUGHPUT]
 
 
 def _parameters(trained):

@@ -64,15 +64,8 @@ def choices(context):
         found = snapshots.picks(run.workdir, [stage.name for stage in run.stages], key)
         if not found:
             continue
-        who = [x for x in snapshots.COLUMNS if any(x in picked for picked in found.values())]
-        rows = [
-            [name, picked["evaluations"], *(snapshots.cell(picked.get(x), key) for x in who)]
-            for name, picked in found.items()
-        ]
-        heads = [f"{x}*" if x == snapshots.ORACLE else x for x in who]
-        head = f"{title} in % (step)" if snapshots.ORACLE in who else "step"
-        named = f"{run.label}: {head}" if run.label else head
-        tables_of.append(Table(["stage", "evaluations", *heads], rows, title=named))
+        _, told, (head, *rows) = snapshots.cells_of(found, key, title)
+        tables_of.append(Table(head, rows, title=f"{run.label}: {told}" if run.label else told))
     if not tables_of:
         return None
     text = Text(

@@ -9,6 +9,7 @@ import numpy as np
 
 from data_pipeline.classification.image_set import ImageSet
 from data_pipeline.errors import DataError
+from data_pipeline.held_out import held_out_rows
 from data_pipeline.sampling import make_key, random_subset
 
 
@@ -29,15 +30,10 @@ def split(images: ImageSet, share: float, seed: int) -> tuple[ImageSet, ImageSet
             f"config.data.held_out={share:g}: {images.name} has no labels to measure with; leave it"
             " out, or sort its images into a folder for each class"
         )
-    count = len(images)
-    held_out = round(count * share)
-    if not 0 < held_out < count:
-        raise DataError(
-            f"config.data.held_out={share:g}: {held_out} of the {count} images of {images.name};"
-            " expected at least one image in either part"
-        )
-    is_held_out = np.zeros(count, bool)
-    is_held_out[random_subset(count, held_out, make_key(seed, "held out"))] = True
+    order = make_key(seed, "held out")
+    where = dict(key="config.data.held_out", name=images.name)
+    is_held_out = np.zeros(len(images), bool)
+    is_held_out[held_out_rows(len(images), share, order, **where)] = True
     apart = _part(images, is_held_out)
     # what the reader left out is said once
     apart = dataclasses.replace(apart, name=f"{images.name} (held out)", left_out=())

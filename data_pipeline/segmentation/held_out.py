@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from data_pipeline.errors import DataError
-from data_pipeline.sampling import make_key, random_subset
+from data_pipeline.held_out import held_out_rows
+from data_pipeline.sampling import make_key
 from data_pipeline.segmentation.segmentation_set import SegmentationSet
 
 
@@ -18,14 +18,7 @@ def split_source(
       key: what the user has set, for messages.
     Raises: DataError where one of the two parts would be empty.
     """
-    count = len(images)
-    held_out = round(count * share)
-    if not 0 < held_out < count:
-        raise DataError(
-            f"{key}={share:g}: {held_out} of the {count} images of {images.name}; expected at least"
-            " one image in either part"
-        )
-    # 0: the same in every run
-    chosen = random_subset(count, held_out, make_key(0, "held out source"))
-    kept = np.setdiff1d(np.arange(count), chosen)
+    order = make_key(0, "held out source")  # 0: the same in every run
+    chosen = held_out_rows(len(images), share, order, key=key, name=images.name)
+    kept = np.setdiff1d(np.arange(len(images)), chosen)
     return images.chosen(kept, images.name), images.chosen(chosen, f"{images.name} (held out)")

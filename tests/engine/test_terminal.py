@@ -216,11 +216,14 @@ def test_numbers_of_the_boards_are_read_back_and_a_torn_end_is_skipped(tmp_path)
     for step, rate in ((8, 5.0), (16, 7.0)):
         made.show(step, "throughput", {"images_per_second": rate, "data_wait_percent": 1.0})
     made.close()
-    tag = "throughput/images_per_second"
-    assert read_scalars(tmp_path, tag) == [5.0, 7.0] and read_scalars(tmp_path / "no", tag) == []
+    assert read_scalars(tmp_path, "train") == read_scalars(tmp_path / "no", "throughput") == {}
+    assert read_scalars(tmp_path, "throughput") == {
+        "images_per_second": [5.0, 7.0],
+        "data_wait_percent": [1.0, 1.0],
+    }
     (path,) = tmp_path.glob("events*")
     path.write_bytes(path.read_bytes()[:-3])
-    assert read_scalars(tmp_path, tag) == [5.0]
+    assert read_scalars(tmp_path, "throughput")["images_per_second"] == [5.0]
 
 
 def test_a_segmentations_legend_has_its_classes_and_what_the_last_panel_means():
