@@ -12,6 +12,14 @@ from tqdm import tqdm
 
 from dajax.errors import StopRequested
 
+_is_silent = False
+
+
+def be_silent():
+    """From now on nothing here speaks: of several processes of a run the first one does."""
+    global _is_silent
+    _is_silent = True
+
 
 def say(text=""):
     """One line to the terminal, above a progress bar if there is one.
@@ -20,6 +28,8 @@ def say(text=""):
       StopRequested: nobody reads standard output any more (`| head`), or the disk of a log file is
         full; the run then stops as it does for a signal, with everything saved.
     """
+    if _is_silent:
+        return
     try:
         tqdm.write(str(text), file=sys.stdout)
         sys.stdout.flush()
@@ -88,7 +98,7 @@ class Progress:
         self._last, self._taken = (step, 0.0, 0.0), None
         self._bar = (
             tqdm(desc=name, initial=step, unit="step", dynamic_ncols=True, leave=False)
-            if sys.stderr.isatty()
+            if _has_bar()
             else None
         )
 
@@ -154,7 +164,7 @@ class Counter:
         """So many of so many are done."""
         if self._bar is None:
             self._bar = tqdm(
-                desc=self._name, dynamic_ncols=True, leave=False, disable=not sys.stderr.isatty()
+                desc=self._name, dynamic_ncols=True, leave=False, disable=not _has_bar()
             )
             if self._bar.disable:
                 say(f"{self._name}: {total} to do")
@@ -166,6 +176,10 @@ class Counter:
         if self._bar is not None:
             self._bar.close()
             say(f"{self._name}: {self._total} in {time.monotonic() - self._begin:.1f} s")
+
+
+def _has_bar():
+    return sys.stderr.isatty() and not _is_silent
 
 
 def _clock(seconds):

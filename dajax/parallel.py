@@ -77,11 +77,12 @@ def total(tree: PyTree, axis_name: str | None = None) -> PyTree:
 
 
 def devices(requested: int) -> list[jax.Device]:
-    """The devices to train on: the first `requested` local ones, all of them when 0.
+    """The devices to train on: the first `requested` of this process, all of them when 0; where a
+    run has several processes, those of each of them, process after process.
 
     Raises:
-      UserError: more devices asked for than the machine has, or JAX finds none of the kind that
-        JAX_PLATFORMS asks for.
+      UserError: more devices asked for than the machine has, JAX finds none of the kind that
+        JAX_PLATFORMS asks for, or the processes have different numbers of them.
     """
     found = _local_devices()
     if requested > len(found):
@@ -89,7 +90,26 @@ def devices(requested: int) -> list[jax.Device]:
         raise UserError(
             f"config.runtime.devices={requested}: {has}; ask for at most that, or 0 for all"
         )
-    return found[: requested or None]
+    chosen = found[: requested or None]
+    if jax.process_count() == 1:
+        return chosen
+    of_each = [
+        sorted((d for d in jax.devices() if d.process_index == process), key=lambda d: d.id)
+        for process in range(jax.process_count())
+    ]
+    counts = [len(of_one[: requested or None]) for of_one in of_each]
+    if len(set(counts)) > 1:
+        raise UserError(
+            f"config.runtime.devices={requested}: the processes have {counts} devices; each needs"
+            " as many as the others: ask for a number that all of them have"
+        )
+    return [device for of_one in of_each for device in of_one[: requested or None]]
+
+
+def local(devices_: Sequence[jax.Device]) -> list[jax.Device]:
+    """Those of the devices that belong to this process."""
+    own = jax.process_index()
+    return [device for device in devices_ if device.process_index == own]
 
 
 def _local_devices():
@@ -137,8 +157,9 @@ def compile_train_step(step: Callable, devices_: Sequence[jax.Device]) -> Callab
       devices_: from `devices`.
 
     Returns:
-      f(state, batch, rng) with batch leaves [N, ...], N divisible by the number of devices.
-        f.lower(state, batch, rng) is that of jax.jit.
+      f(state, batch, rng) with batch leaves [N, ...], this process's share of the rows of the whole
+        batch, N divisible by the number of its devices. f.lower(state, batch, rng) is that of
+        jax.jit.
     """
     if len(devices_) == 1:
         return jax.jit(functools.partial(step, axis_name=None), donate_argnums=0)
@@ -151,11 +172,12 @@ def compile_train_step(step: Callable, devices_: Sequence[jax.Device]) -> Callab
         devices=devices_,
     )
 
-    everywhere = NamedSharding(Mesh(np.array(devices_), (AXIS,)), PartitionSpec())
+    own = local(devices_)
+    everywhere = NamedSharding(Mesh(np.array(own), (AXIS,)), PartitionSpec())
 
     def replicate(state):
-        """The state as the step returns it, on every device; with any other placement the step
-        would be compiled a second time.
+        """The state as the step returns it, on every device of this process; with any other
+        placement the step would be compiled a second time.
         """
         first = jax.tree.leaves(state)[0]
         return (
@@ -165,25 +187,37 @@ def compile_train_step(step: Callable, devices_: Sequence[jax.Device]) -> Callab
         )
 
     def call(state, batch, rng):
-        return mapped(replicate(state), _split(batch, len(devices_)), rng)
+        return in_order(mapped(replicate(state), _split(batch, len(own)), rng))
 
     call.lower = lambda state, batch, rng: mapped.lower(
-        replicate(state), _split(batch, len(devices_)), rng
+        replicate(state), _split(batch, len(own)), rng
     )
     return call
 
 
+def in_order(tree: PyTree) -> PyTree:
+    """The results of a program in which devices of several processes speak with each other: on CPUs
+    once they are there. Two such programs under way at once, which JAX allows there, mix up their
+    messages; accelerators run one after the other.
+    """
+    if jax.process_count() > 1 and jax.default_backend() == "cpu":
+        jax.block_until_ready(tree)
+    return tree
+
+
 def compile_map(function: Callable, devices_: Sequence[jax.Device]) -> Callable:
-    """`function(variables, batch) -> tree of [N, ...]` compiled over `devices_`.
+    """`function(variables, batch) -> tree of [N, ...]` compiled over those of `devices_` that
+    belong to this process.
 
     Each device computes its rows alone, and the rows come back in batch order.
     """
-    if len(devices_) == 1:
+    own = local(devices_)
+    if len(own) == 1:
         return jax.jit(function)
-    mapped = jax.pmap(function, in_axes=(None, 0), devices=devices_)
+    mapped = jax.pmap(function, in_axes=(None, 0), devices=own)
 
     def call(variables, batch):
-        out = mapped(variables, _split(batch, len(devices_)))
+        out = mapped(variables, _split(batch, len(own)))
         return jax.tree.map(lambda leaf: leaf.reshape((-1,) + leaf.shape[2:]), out)
 
     return call

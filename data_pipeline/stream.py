@@ -24,7 +24,7 @@ import dataclasses
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 # Both are read when TensorFlow is loaded. The first hides its notes and keeps its errors. The
 # second spares a note that no log level hides, and sums whose order (so last bits) would depend on
@@ -113,13 +113,13 @@ _running: set[_Pipeline] = set()
 
 
 class BatchStream(Iterator):
-    """The batches of the steps [start, stop). A context manager; closed after its last batch.
+    """So many batches, one after the other. A context manager; closed after its last batch.
 
     Args:
-      make_dataset: Closing -> tf.data.Dataset, an element a step. Its Python functions return at
-        once, with anything, when closing.is_asked. Not called for no steps.
-      start, stop: steps.
-      redo: (first step, last step + 1) -> None. Does the work of these steps in Python. tf.data
+      make_dataset: Closing -> tf.data.Dataset, an element a batch. Its Python functions return at
+        once, with anything, when closing.is_asked. Not called for no batches.
+      count: of the batches.
+      redo: (first batch, last batch + 1) -> None. Does the work of these batches in Python. tf.data
         reports an error of one of its threads as a text; the work is then done again, so that the
         error is raised as itself.
       prefetch: batches that tf.data prepares ahead. The error may be in any of them.
@@ -128,29 +128,28 @@ class BatchStream(Iterator):
     def __init__(
         self,
         make_dataset: Callable[[Closing], tf.data.Dataset],
-        start: int,
-        stop: int,
+        count: int,
         redo: Callable[[int, int], None],
         prefetch: int,
     ):
         self._closing, self._pipeline = Closing(), None
-        self._step, self._stop, self._redo, self._prefetch = start, stop, redo, prefetch
+        self._next, self._count, self._redo, self._prefetch = 0, count, redo, prefetch
         _close_forgotten()
-        if start < stop:
+        if count:
             self._pipeline = _Pipeline(make_dataset(self._closing), self._closing)
             _running.add(self._pipeline)
 
     def __next__(self) -> dict[str, Any]:
-        if self._pipeline is None or self._step >= self._stop:
+        if self._pipeline is None or self._next >= self._count:
             self.close()
             raise StopIteration
         try:
             batch = next(self._pipeline.iterator)
         except tf.errors.OpError:
             self.close()
-            self._redo(self._step, min(self._step + self._prefetch + 1, self._stop))
+            self._redo(self._next, min(self._next + self._prefetch + 1, self._count))
             raise
-        self._step += 1
+        self._next += 1
         return batch
 
     def close(self):
@@ -230,9 +229,10 @@ class PartReader(Protocol):
     def signature(self, num_rows: int) -> dict[str, tf.TensorSpec]:
         """Shapes and types of what `choose` returns, num_rows rows of each."""
 
-    def choose(self, step: int, rows: np.ndarray) -> dict[str, np.ndarray]:
-        """What Python decides about a step whose rows are int64 [R]: their random numbers, and what
-        lies in memory. Raises: DataError for rows that cannot be.
+    def choose(self, step: int, rows: np.ndarray, own: slice) -> dict[str, np.ndarray]:
+        """What Python decides about the rows `own` of a step whose rows are int64 [R]: their random
+        numbers, which depend on their places among all, and what lies in memory. Raises: DataError
+        for rows that cannot be.
         """
 
     def load(self, row: dict[str, tf.Tensor], closing: Closing) -> dict[str, tf.Tensor]:
@@ -245,30 +245,71 @@ class PartReader(Protocol):
         """The work of `load` on every row that `choose` returned, in Python, for what it raises."""
 
 
+class Share(NamedTuple):
+    """What one process reads of a stream, where several share a run: number `index` of `count`
+    parts.
+
+    Attributes:
+      of_steps: False for a part of the rows of every step, which `count` must divide: training.
+        True for every `count`-th step, whole: a pass over a set, whose batches are independent of
+        each other.
+    """
+
+    index: int = 0
+    count: int = 1
+    of_steps: bool = False
+
+    def steps(self, start, stop):
+        """The steps of [start, stop) that are read: a range."""
+        return range(start + self.index, stop, self.count) if self.of_steps else range(start, stop)
+
+    def rows(self, number):
+        """Which of so many rows of a step are read: a slice."""
+        if self.of_steps:
+            return slice(0, number)
+        size = number // self.count
+        return slice(self.index * size, (self.index + 1) * size)
+
+
+ALL = Share()
+
+
 def stream_of(
-    readers: Mapping[str, PartReader], start: int, stop: int, prefetch: int
+    readers: Mapping[str, PartReader], start: int, stop: int, prefetch: int, share: Share = ALL
 ) -> BatchStream:
-    """A stream of the steps [start, stop): name -> what the part's reader has finished."""
-    is_empty = start >= stop
-    counts = {} if is_empty else {n: len(reader.part.rows(start)) for n, reader in readers.items()}
+    """A stream of the steps [start, stop): name -> what the part's reader has finished.
+
+    Args:
+      share: what of it is read.
+    Raises: DataError when the rows of a step cannot be shared so.
+    """
+    steps = share.steps(start, stop)
+    counts = {name: len(r.part.rows(start)) for name, r in readers.items()} if steps else {}
+    for name, number in counts.items():
+        if not share.of_steps and number % share.count:
+            raise DataError(
+                f"part {name!r}: {number} rows a step do not divide over {share.count} processes"
+            )
 
     def make_dataset(closing):
         parts = {
-            name: _part_dataset(reader, range(start, stop), counts[name], closing)
+            name: _part_dataset(reader, steps, counts[name], share, closing)
             for name, reader in readers.items()
         }
         return tf.data.Dataset.zip(parts).prefetch(prefetch).with_options(_options())
 
     def redo(first, last):
-        for step in range(first, last):
+        for step in steps[first:last]:
             for name, reader in readers.items():
-                reader.redo(chosen(reader, step, counts[name]))
+                reader.redo(chosen(reader, step, counts[name], share))
 
-    return BatchStream(make_dataset, start, stop, redo, prefetch)
+    return BatchStream(make_dataset, len(steps), redo, prefetch)
 
 
-def chosen(reader: PartReader, step: int, num_rows: int) -> dict[str, np.ndarray]:
-    """What a reader chooses for a step.
+def chosen(
+    reader: PartReader, step: int, num_rows: int, share: Share = ALL
+) -> dict[str, np.ndarray]:
+    """What a reader chooses for the share's rows of a step.
 
     Raises: DataError when the step has more or fewer rows than num_rows, those of the first step.
     """
@@ -279,25 +320,26 @@ def chosen(reader: PartReader, step: int, num_rows: int) -> dict[str, np.ndarray
             f"{part.image_set.name}: {len(rows)} rows at step {step}, {num_rows} before; pad"
             " with -1"
         )
-    return reader.choose(step, rows)
+    return reader.choose(step, rows, share.rows(num_rows))
 
 
-def _part_dataset(reader, steps, num_rows, closing):
+def _part_dataset(reader, steps, num_rows, share, closing):
     """A dataset of one part's dicts, one element a step."""
+    num_read = len(range(num_rows)[share.rows(num_rows)])
 
     def choices():
         for step in steps:
             if closing.is_asked:
                 return
-            yield chosen(reader, step, num_rows)
+            yield chosen(reader, step, num_rows, share)
 
     def load(row):
         return reader.load(row, closing)
 
-    dataset = tf.data.Dataset.from_generator(choices, output_signature=reader.signature(num_rows))
+    dataset = tf.data.Dataset.from_generator(choices, output_signature=reader.signature(num_read))
     if reader.reads_files:
         dataset = dataset.unbatch().map(_traced_as_it_is(load), num_parallel_calls=_THREADS)
-        dataset = dataset.batch(num_rows, drop_remainder=True)
+        dataset = dataset.batch(num_read, drop_remainder=True)
     # Two at a time: more would only hold more whole batches.
     return dataset.map(_traced_as_it_is(reader.finish), num_parallel_calls=2)
 

@@ -14,10 +14,11 @@ import tiny
 # its own room. Rooms of one floor do not know each other.
 FLOORS = {
     "dajax": (
-        {"errors", "typing"},
+        {"errors", "typing", "process_watch"},
         {"settings", "label_free"},
         {"state", "schedule", "optim", "parallel"},
         {"console", "ops"},
+        {"processes"},
         {"analysis"},
         {"losses", "models"},
         {"methods"},

@@ -63,6 +63,12 @@ def base(name):
                 wandb="",  # a project of Weights & Biases, "PROJECT" or "ENTITY/PROJECT"; "": none
                 # "10:15": jax.profiler's trace of these steps of each stage, below STAGE/profile
                 profile="",
+                # Several processes that train as one (docs/devices.md): HOST:PORT of the first,
+                # how many there are and this one's number; or "auto", from SLURM, Open MPI or
+                # Kubernetes; or "", one process.
+                coordinator="",
+                num_processes=0,
+                process_id=0,
             ),
         )
     )

@@ -32,7 +32,9 @@ def versions():
 
 def describe_devices(devices):
     """E.g. "4 x cpu (cpu)"."""
-    return f"{len(devices)} x {devices[0].device_kind} ({jax.default_backend()})"
+    found = len({device.process_index for device in devices})
+    shared = f" of {found} processes" if found > 1 else ""
+    return f"{len(devices)} x {devices[0].device_kind} ({jax.default_backend()}){shared}"
 
 
 def describe_parameters(params, frozen):

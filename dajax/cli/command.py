@@ -137,6 +137,7 @@ def _parse_flags(argv):
             raise flags.Error(
                 "--config: get_config of that file gives no ConfigDict; see configs/base/common.py"
             )
+        _check_processes()
         if _is_sweep() and _MODE.value != "train":
             raise flags.Error(
                 f"--seeds and --tasks are for training; leave them out with --mode={_MODE.value}"
@@ -171,6 +172,17 @@ def _check_flags_of_modes():
         if flags.FLAGS[name].value is not None:
             modes = " or ".join(f"--mode={mode}" for mode in _OF_MODE if name in _OF_MODE[mode])
             raise flags.Error(f"--{name} is for {modes}; leave it out")
+
+
+def _check_processes():
+    """Raises flags.Error where several processes are asked to share what one has to do."""
+    coordinator = "" if _CONFIG.value is None else _CONFIG.value.runtime.coordinator
+    what = "--seeds and --tasks" if _is_sweep() else f"--mode={_MODE.value}"
+    if coordinator and (_is_sweep() or _MODE.value not in ("train", "eval")):
+        raise flags.Error(
+            f"config.runtime.coordinator='{coordinator}' is for a training run and for --mode=eval;"
+            f" with {what} leave it out"
+        )
 
 
 def _is_sweep():
@@ -219,6 +231,7 @@ def _run(config, workdir):
             f"JAX does not take a variable of the environment: {error}; correct or unset it"
         ) from error
 
+    from dajax import processes
     from dajax.cli import analyze, check_data, export, predict
     from dajax.engine import stage_checks, stages
 
@@ -243,7 +256,8 @@ def _run(config, workdir):
         jax.config.update("jax_num_cpu_devices", config.runtime.devices)
     if _MODE.value == "check_data":
         sys.exit(0 if check_data.run(config) else 1)
-    stages.run(config, workdir, _MODE.value, _SELECT.value or LAST, _PRINT_CONFIG.value)
+    with processes.joined(config.runtime, failures.describe):
+        stages.run(config, workdir, _MODE.value, _SELECT.value or LAST, _PRINT_CONFIG.value)
 
 
 def _sweep(config, workdir):
@@ -262,7 +276,15 @@ def _fail(error, line=None):
     """
     if _DEBUG.value if flags.FLAGS.is_parsed() else "--debug" in sys.argv:
         traceback.print_exception(error)
-    sys.exit(f"error: {failures.describe(error) if line is None else failures.one_line(line)}")
+    message = f"error: {failures.describe(error) if line is None else failures.one_line(line)}"
+    if _is_one_of_several():  # JAX would wait for the others, which are told and end as well
+        print(message, file=sys.stderr, flush=True)
+        os._exit(1)
+    sys.exit(message)
+
+
+def _is_one_of_several():
+    return "dajax.processes" in sys.modules and sys.modules["dajax.processes"].count() > 1
 
 
 def run():

@@ -6,6 +6,7 @@ it.
 import os
 import sys
 
+import jax
 import orbax.checkpoint as ocp
 
 from dajax.engine import checksums, storage
@@ -31,10 +32,24 @@ def write(folder, tree, meta):
         state=ocp.args.StandardSave(tree),
         meta=ocp.args.JsonSave({_HAS_CHECKSUMS: checksums.NAME} | meta),
     )
-    with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as orbax:
+    with _orbax() as orbax:
         orbax.save(folder, args=args, force=True)
     checksums.write(folder)
     sync(folder)
+
+
+def _orbax():
+    """Orbax, which works for this process alone: where a run has several, only one writes, and
+    Orbax would wait for the others.
+    """
+    own = jax.process_index()
+    alone = ocp.options.MultiprocessingOptions(primary_host=own, active_processes={own})
+    handler = ocp.CompositeCheckpointHandler(
+        composite_options=ocp.CompositeOptions(multiprocessing_options=alone),
+        state=ocp.StandardCheckpointHandler(multiprocessing_options=alone),
+        meta=ocp.JsonCheckpointHandler(multiprocessing_options=alone),
+    )
+    return ocp.Checkpointer(handler, multiprocessing_options=alone)
 
 
 def read(folder):
@@ -50,7 +65,7 @@ def read(folder):
     is_verified = verify(folder)
     _WithoutLateCallbacks.install()
     try:
-        with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as orbax:
+        with _orbax() as orbax:
             args = ocp.args.Composite(state=ocp.args.StandardRestore(), meta=ocp.args.JsonRestore())
             restored = orbax.restore(folder, args=args)
         tree, meta, step = restored["state"], dict(restored["meta"]), int(restored["state"]["step"])

@@ -7,6 +7,7 @@ fingerprints.py says whether they are the same.
 import json
 import re
 
+from dajax import processes
 from dajax.engine import json_files
 from dajax.engine.old_config import with_added_keys
 from dajax.engine.other_workdir import is_path
@@ -140,7 +141,7 @@ def forget_unless_begun(workdir):
     A config.json that is none of dajax stays, for check_config to refuse.
     """
     path = workdir / "config.json"
-    if not path.exists() or is_begun(workdir):
+    if not processes.is_first() or not path.exists() or is_begun(workdir):
         return
     try:
         json_files.parse(path.read_bytes(), keys=("stages", "task", "model", "data", FREE_KEY))

@@ -96,6 +96,8 @@ RANGES = {
     **dict.fromkeys(
         (
             "devices",
+            "num_processes",
+            "process_id",
             "evaluate_every",
             "horizon_steps",
             "warmup_steps",

@@ -5,6 +5,7 @@ line that names it.
 import json
 import os
 
+from dajax import processes
 from dajax.errors import UserError
 
 
@@ -55,7 +56,11 @@ def parse(data, keys=()):
 
 
 def write(path, content):
-    """Writes a JSON file whole or not at all: to a neighbour first, then renamed over `path`."""
+    """Writes a JSON file whole or not at all: to a neighbour first, then renamed over `path`. Of
+    several processes of a run the first one does.
+    """
+    if not processes.is_first():
+        return
     replace_file(path, (json.dumps(content, indent=2) + "\n").encode())
 
 

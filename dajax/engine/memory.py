@@ -2,7 +2,7 @@
 
 import os
 
-from dajax import console
+from dajax import console, parallel
 
 _MIB, _GIB = 2**20, 2**30
 
@@ -46,6 +46,7 @@ def _text(size):
 
 def _available(devices):
     """(bytes for one device, what has them). CPU devices share the machine's."""
+    devices = parallel.local(devices)
     stats = devices[0].memory_stats()
     if stats and "bytes_limit" in stats:
         return stats["bytes_limit"], devices[0].device_kind

@@ -9,8 +9,14 @@ _ADDED_TO_MODEL = {
     "classification": {"bottleneck_norm": True, "dropout": 0.0, "head_init": "kaiming"},
     "segmentation": {},
 }
-# Of runtime: what is shown beside training.
-_ADDED_TO_EVERY_RUN = {"runtime.wandb": "", "runtime.profile": ""}
+# Of runtime: what is shown beside training, and by how many processes it is done.
+_ADDED_TO_EVERY_RUN = {
+    "runtime.wandb": "",
+    "runtime.profile": "",
+    "runtime.coordinator": "",
+    "runtime.num_processes": 0,
+    "runtime.process_id": 0,
+}
 # What is measured beside training; an old run trains as before.
 _ADDED_TO_RUN = {
     "classification": {

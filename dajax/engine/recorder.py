@@ -93,6 +93,31 @@ class Recorder:
         self.board.close()
 
 
+class FollowingRecorder(Recorder):
+    """Of the processes that do not write: their figures are those of the first one, and are looked
+    at for what ends the run.
+    """
+
+    def __init__(self, stage):
+        self._stage, self._pending, self.latest = stage, [], {}
+
+    def write(self, step, kind, figures):
+        """Writes nothing."""
+
+    def show(self, step, kind, figures):
+        """Shows nothing."""
+
+    def evaluation(self, step, evaluation):
+        """Shows nothing."""
+
+    def lengths(self):
+        """There are no files."""
+        return {}
+
+    def close(self):
+        """There is nothing to close."""
+
+
 def _numbers(figures, before=""):
     """(name, number) of every plain number, of those in dicts as "iou/road"."""
     for name, value in figures.items():

@@ -5,7 +5,7 @@ Judged without a label of the target, by what the task's `view_agreement` measur
 round has a key `when_worse`; its verdict stands in <workdir>/STAGE/round.json.
 """
 
-from dajax import console
+from dajax import console, processes
 from dajax.engine import json_files, teacher
 from dajax.errors import UserError
 from dajax.settings import choice, part_of_config
@@ -48,10 +48,10 @@ def conclude(stage, state):
     """
     path = stage.directory / FILE
     is_judged = KEY in stage.stage_config and stage.config.evaluation.agreement_batches
-    if not is_judged or path.exists():
+    if not is_judged or processes.from_first_object(path.exists):
         return
     try:
-        start = stage.initial_state()
+        start = stage.starting_state()
     except UserError as error:  # what it began with was moved since; the round itself is whole
         console.say(f"{stage.name}: not compared with what it began with ({error})")
         return

@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 
+from dajax import process_watch
 from dajax.errors import StopRequested
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -14,18 +15,43 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _listening = []
 
 
+def _alone(number):
+    return number
+
+
 class StopFlag:
     """Turns SIGTERM and Ctrl-C into a flag that the loop reads between steps; a second Ctrl-C
     interrupts at once.
+
+    Several processes of a run stop at the same step: each calls the same checks in the same order,
+    and `agree` tells whether any of them has got a signal.
+
+    Args:
+      agree: this process's signal or 0 -> that of any process or 0, see processes.agreed.
+      agree_later: the same, which may answer a few calls later and does not wait, see
+        processes.Agreement.
     """
 
-    def __init__(self):
+    def __init__(self, agree=_alone, agree_later=_alone):
         self.signal, self.is_idle = None, False
+        self._agree, self._agree_later = agree, agree_later
+
+    @property
+    def is_asked(self):
+        """Whether this process has got a signal."""
+        return self.signal is not None
 
     def check(self):
-        """Raises StopRequested when a signal has come."""
-        if self.signal is not None:
-            raise StopRequested(self.signal)
+        """Raises StopRequested when a signal has come, to whichever process."""
+        self._raise(self._agree(self.signal or 0))
+
+    def check_between_steps(self):
+        """The same, without waiting for what the devices are at."""
+        self._raise(self._agree_later(self.signal or 0))
+
+    def _raise(self, number):
+        if number:
+            raise StopRequested(number)
 
     def _handle(self, number, _):
         if self.signal is not None and number == signal.SIGINT:
@@ -96,6 +122,7 @@ def _end(number):
         f"stopped by {signal.Signals(number).name}, with nothing unsaved; to continue, run the same"
         " command again\n"
     )
+    process_watch.tell(line.strip(), 128 + number)
     with contextlib.suppress(OSError):  # standard output may be closed
         os.write(1, line.encode())
     os._exit(128 + number)

@@ -5,11 +5,12 @@ stage names one.
 import dataclasses
 import json
 import pathlib
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from dajax import console, parallel, tasks
+from dajax import console, parallel, processes, tasks
 from dajax.analysis import report
 from dajax.engine import (
     checkpoint,
@@ -54,6 +55,35 @@ def run(config, workdir, mode, select=LAST, print_config=False):
       StopRequested: stopped by a signal; everything is saved.
     """
     workdir = pathlib.Path(workdir)
+    stop = StopFlag(processes.agreed, processes.Agreement())
+    with processes.first_before_others("the workdir is open"):
+        run_ = _open(config, workdir, mode, select, print_config, stop)
+    if mode == "train":
+        with wandb_run.begun(config, workdir) as tracker, stop.listening():
+            tracked = [
+                dataclasses.replace(stage, trackers=tracker.of_stage(stage.name))
+                for stage in run_.stages
+            ]
+            results = {stage.name: _train(stage) for stage in tracked}
+    else:
+        results = {stage.name: _evaluate(stage, run_.chosen[stage.name]) for stage in run_.stages}
+    if processes.is_first():
+        _conclude(config, workdir, mode, select, run_, results)
+
+
+class _Open(NamedTuple):
+    """A run whose config, data and workdir have passed all checks; `chosen` is of mode "eval"."""
+
+    stages: list
+    chosen: dict
+    domains: Any
+    devices: list
+
+
+def _open(config, workdir, mode, select, print_config, stop):
+    """Checks everything that can be checked before the first step, and writes down with what the
+    workdir is begun: an _Open.
+    """
     devices = parallel.devices(config.runtime.devices)
     check_batches(config, len(devices))
     if mode == "train":
@@ -76,14 +106,12 @@ def run(config, workdir, mode, select=LAST, print_config=False):
     init_from.check_classes(origins, domains.class_names)
     if mode == "train":
         _check_weights(config, workdir, places)
-        if hasattr(task, "write_classes"):
+        if hasattr(task, "write_classes") and processes.is_first():
             task.write_classes(domains, workdir)
     data_lines = task.describe(config, domains)
     run_output.print_header(config, workdir, devices, data_lines, print_config)
     for key, (there, now) in places.items():
         console.say(f"moved: config.{key} was {there}, is {now}")
-
-    stop = StopFlag()
     stages = [
         _make_stage(config, name, workdir, devices, task, domains, stop, origins.get(name))
         for name in config.stages
@@ -91,14 +119,11 @@ def run(config, workdir, mode, select=LAST, print_config=False):
     if mode == "train":
         remember(config, workdir)
         init_from.remember(origins, config, workdir)
-        with wandb_run.begun(config, workdir) as tracker, stop.listening():
-            tracked = [
-                dataclasses.replace(stage, trackers=tracker.of_stage(stage.name))
-                for stage in stages
-            ]
-            results = {stage.name: _train(stage) for stage in tracked}
-    else:
-        results = {stage.name: _evaluate(stage, chosen[stage.name]) for stage in stages}
+    return _Open(stages, chosen, domains, devices)
+
+
+def _conclude(config, workdir, mode, select, run_, results):
+    """Writes the results of all stages, and prints them as a table."""
     key, title = run_output.headline_figure(config)
     picked = snapshots.picks(workdir, config.stages, key)
     content = {
@@ -110,13 +135,13 @@ def run(config, workdir, mode, select=LAST, print_config=False):
         "config": json.loads(config.to_json()),
         "versions": report.versions(),
         "environment": environment.numerics(),
-        "devices": report.describe_devices(devices),
+        "devices": report.describe_devices(run_.devices),
     }
     run_output.write_results(workdir, mode, content)
     results, remark = rounds.marked(results, config, content["rounds"])
-    how = run_output.how_chosen(chosen, select)
-    further = snapshots.table(picked, key, title)
-    run_output.print_table(results, task, domains, workdir, how, [remark, further], select)
+    how = run_output.how_chosen(run_.chosen, select)
+    further, task = snapshots.table(picked, key, title), tasks.get(config.task)
+    run_output.print_table(results, task, run_.domains, workdir, how, [remark, further], select)
 
 
 def _waiting(config, workdir):
@@ -145,7 +170,16 @@ def _has_checkpoint(directory):
 
 
 def _prepare(workdir):
-    """Creates the workdir and makes sure that it can be written to, before hours are spent."""
+    """Creates the workdir and makes sure that it can be written to, before hours are spent. The
+    processes that do not write make sure that they see the first one's.
+    """
+    if not processes.is_first():
+        if not (workdir / "config.json").exists():
+            raise UserError(
+                f"--workdir={workdir}: does not hold what the first process has written there; it"
+                " must lie on a file system that all processes see"
+            )
+        return
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         probe = workdir / ".writable"
@@ -163,9 +197,7 @@ def _make_stage(config, name, workdir, devices, task, domains, stop, origin):
     method = method_of(config, name)
     with part_of_config(f"config.{name}"):
         model = task.build_model(config, stage_config, domains)
-    data = task.make_feed(
-        domains, config, name, directory=directory, devices=devices, check_stop=stop.check
-    )
+    data = task.make_feed(domains, config, name, directory=directory, devices=devices, stop=stop)
     sizes = Sizes(
         source=len(domains.source),
         target=len(domains.target),
@@ -214,17 +246,26 @@ def _make_stage(config, name, workdir, devices, task, domains, stop, origin):
 def _train(stage):
     """The result of a stage, trained now or found finished."""
     path = stage.directory / "result.json"
-    if path.exists():
-        result = _read_result(stage, path)
-        if result is not None and not _must_be_mended(stage, result["step"]):
-            console.say(f"{stage.name}: already finished")
-            return result
+    result = processes.from_first_object(lambda: _finished_result(stage, path))
+    if result is not None:
+        console.say(f"{stage.name}: already finished")
+        return result
     stage.stop.idle()  # what the stages before have made is saved
     state, evaluation = fit(stage)
     stage.stop.busy()
     rounds.conclude(stage, state)
     result = {"step": int(state.step), **(evaluation or {})}
     json_files.write(path, result)
+    return result
+
+
+def _finished_result(stage, path):
+    """What a finished stage has left, or None where it is to be trained."""
+    if not path.exists():
+        return None
+    result = _read_result(stage, path)
+    if result is None or _must_be_mended(stage, result["step"]):
+        return None
     return result
 
 

@@ -13,11 +13,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from dajax import console, parallel
+from dajax import console, parallel, processes
 from dajax.engine import log, memory, teacher
 from dajax.engine.checkpoint import Checkpoints
 from dajax.engine.profiling import Profile
-from dajax.engine.recorder import Recorder, not_finite
+from dajax.engine.recorder import FollowingRecorder, Recorder, not_finite
 from dajax.engine.signals import StopFlag
 from dajax.errors import StopRequested, UserError
 from dajax.schedule import fixed_length
@@ -54,6 +54,24 @@ class Stage:
     stop: StopFlag
     trackers: tuple = ()
 
+    def starting_state(self):
+        """`initial_state` as the first process finds it, in every process.
+
+        Raises:
+          UserError: what the stage begins with is not there, or does not fit.
+        """
+        if processes.count() == 1:
+            return self.initial_state()
+        state, problem = _zeros(self.random_state), ""
+        if processes.is_first():
+            try:
+                state = self.initial_state()
+            except UserError as error:
+                problem = str(error)
+        if problem := processes.from_first_object(lambda: problem):
+            raise UserError(problem)
+        return processes.from_first(state)
+
     def schedule(self, state):
         """Where the stage stands."""
         if hasattr(self.method, "schedule"):
@@ -79,6 +97,11 @@ class Stage:
                 (step // self.stage_config.evaluate_every + 1) * self.stage_config.evaluate_every
             )
         return min(ends)
+
+
+def _zeros(make_state):
+    """A state of the same shapes, of zeros."""
+    return jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), jax.eval_shape(make_state))
 
 
 _MAX_TERMS = 10  # figures of a refresh on the terminal; the file has all
@@ -118,28 +141,46 @@ def fit(stage):
       UserError: a non-finite loss, a full disk, data that cannot be read.
     """
     runtime = stage.config.runtime
+    if not processes.is_first():
+        return _run(stage, None, FollowingRecorder(stage), *_begin(stage, None))
     with Checkpoints(
         stage.directory / "checkpoints", runtime.keep_checkpoints, runtime.keep_every
     ) as checkpoints:
-        if checkpoints.latest_step() is None:
-            state = stage.initial_state()
-            meta = {"metrics_bytes": 0, "event_bytes": {}, "evaluated_at": 0, "report": None}
-        else:
-            state, saved = checkpoints.restore(jax.eval_shape(stage.random_state), _META_TYPES)
-            # a checkpoint of the version before knows nothing of event files
-            meta = {"event_bytes": None} | saved
-            console.say(f"{stage.name}: continues at step {int(state.step)}")
+        state, meta = _begin(stage, checkpoints)
         recorder = Recorder(stage, int(state.step), meta)
-        loop = _Loop(stage, checkpoints, recorder, state, meta)
-        try:
-            loop.run()
-        finally:
-            recorder.close()
+        return _run(stage, checkpoints, recorder, state, meta)
+
+
+def _begin(stage, checkpoints):
+    """(state, meta) from which the stage goes on: the first process's, which alone has checkpoints
+    and looks at them.
+    """
+    has_saved = processes.from_first_object(lambda: checkpoints.latest_step() is not None)
+    if not has_saved:
+        meta = {"metrics_bytes": 0, "event_bytes": {}, "evaluated_at": 0, "report": None}
+        return stage.starting_state(), meta
+    state, saved = _zeros(stage.random_state), {}
+    if processes.is_first():
+        state, saved = checkpoints.restore(jax.eval_shape(stage.random_state), _META_TYPES)
+    state, saved = processes.from_first(state), processes.from_first_object(lambda: saved)
+    console.say(f"{stage.name}: continues at step {int(state.step)}")
+    # a checkpoint of the version before knows nothing of event files
+    return state, {"event_bytes": None} | saved
+
+
+def _run(stage, checkpoints, recorder, state, meta):
+    loop = _Loop(stage, checkpoints, recorder, state, meta)
+    try:
+        loop.run()
+    finally:
+        recorder.close()
     return loop.state, loop.meta["report"]
 
 
 class _Loop:
-    """One call of `fit`: the state, where its files are, and what the last checkpoint knows."""
+    """One call of `fit`: the state, where its files are, and what the last checkpoint knows.
+    `checkpoints` is None in a process that does not write.
+    """
 
     def __init__(self, stage, checkpoints, recorder, state, meta):
         self.stage = stage
@@ -154,7 +195,7 @@ class _Loop:
         self.progress = None
         self.profile = Profile(
             stage.name,
-            stage.config.runtime.profile,
+            stage.config.runtime.profile if processes.is_first() else "",
             stage.directory / "profile",
             int(state.step),
         )
@@ -177,7 +218,8 @@ class _Loop:
                     self.segment(step, stage.next_boundary(step, where), where.last_step)
         except StopRequested:
             self.save()
-            self.checkpoints.wait()
+            if self.checkpoints is not None:
+                self.checkpoints.wait()
             raise
         finally:
             if self.progress is not None:
@@ -204,7 +246,7 @@ class _Loop:
                     stage.name, self.train_step, (self.state, batch, self.rng), stage.data.devices
                 )
                 stage.stop.busy()  # until here a signal has nothing to wait for
-                rows = sum(len(part["mask"]) for part in batch.values())
+                rows = sum(len(part["mask"]) for part in batch.values()) * processes.count()
                 self.progress = console.Progress(
                     stage.name, start, rows, stage.config.runtime.report_seconds
                 )
@@ -214,7 +256,7 @@ class _Loop:
             self.progress.update(step, last_step, waited, self.recorder.latest)
             if step % stage.config.runtime.log_every == 0:
                 self.recorder.show(step, "throughput", self.progress.throughput())
-            stage.stop.check()
+            stage.stop.check_between_steps()
             runtime = stage.config.runtime
             is_kept = runtime.keep_every and step % runtime.keep_every == 0
             if (step % runtime.checkpoint_every == 0 or is_kept) and step != stop:
@@ -266,6 +308,10 @@ class _Loop:
                 self.state, data=stage.data, config=stage.stage_config, model=stage.model
             )
             self.state = teacher.keep(self.state, refreshed, stage.stage_config)
+            # what each process computes alone, of the same numbers, may differ in its last bits
+            self.state = processes.from_first(self.state)
+            if not processes.is_first():
+                return
             summary = stage.task.judge_refresh(self.state, data=stage.data) | summary
             warnings = stage.task.warn_of_refresh(
                 summary, log.earlier_refreshes(stage.directory, stage.data), data=stage.data
@@ -282,7 +328,7 @@ class _Loop:
                 console.say_wrapped(f"{stage.name}: {note}")
 
     def save(self):
-        """A checkpoint of this very step, unless there is one already.
+        """A checkpoint of this very step, unless there is one already; the first process writes it.
 
         Raises:
           UserError: the disk is full, or what would be saved is not finite.
@@ -291,9 +337,10 @@ class _Loop:
         step = int(self.state.step)
         if step == self.saved_at:
             return
-        self._check_finite(step)
-        self.meta = self.meta | self.recorder.lengths()
-        self.checkpoints.save(self.state, self.meta)
+        if self.checkpoints is not None:
+            self._check_finite(step)
+            self.meta = self.meta | self.recorder.lengths()
+            self.checkpoints.save(self.state, self.meta)
         self.saved_at = step
 
     def _check_finite(self, step):

@@ -8,6 +8,7 @@ import json
 
 from PIL import Image
 
+from dajax import processes
 from dajax.engine import json_files
 from dajax.errors import StopRequested, UserError
 
@@ -28,7 +29,8 @@ def check(config):
 
 
 class WandbRun:
-    """The run of a workdir; without a project it does nothing.
+    """The run of a workdir; without a project it does nothing, nor in a process that does not
+    write.
 
     Args:
       config: ConfigDict. Its runtime.wandb is "PROJECT", "ENTITY/PROJECT" or "".
@@ -40,7 +42,7 @@ class WandbRun:
 
     def __init__(self, config, workdir):
         self._run, project = None, config.runtime.wandb
-        if not project:
+        if not project or not processes.is_first():
             return
         import wandb
 

@@ -23,7 +23,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dajax import parallel
+from dajax import parallel, processes
 from dajax.methods import _step
 from dajax.models.apply import init_network, predict_scores
 from dajax.models.statistics import predict_scores_by_image, reestimate_statistics
@@ -121,10 +121,12 @@ def refresh(state, *, data, config, model):
             variables, data=data, model=model, norm_set=norm_set, **estimation
         )
     count = _compiled_histogram(model, predict, config.keep_every if is_top else 1, devices)
-    histogram = 0
+    histogram = None
     for batch in data.target_pass(config.batch_size):
         rows = count(variables, {key: batch[key] for key in ("image", "mask")})
-        histogram = histogram + np.asarray(rows).sum(0, dtype=np.int64)  # [K, B]
+        found = np.asarray(rows).sum(0, dtype=np.int64)  # [K, B]
+        histogram = found if histogram is None else histogram + found
+    (histogram,) = processes.total(histogram)
     if is_top:
         thresholds = top_thresholds(histogram, fraction=config.share, never=tuple(config.never))
     else:
@@ -141,7 +143,7 @@ def refresh(state, *, data, config, model):
             made = label(
                 {"network": variables, "thresholds": thresholds}, {"image": batch["image"]}
             )
-            yield from np.asarray(made)[batch["mask"]]
+            yield from zip(real.tolist(), np.asarray(made)[batch["mask"]], strict=True)
 
     origin = {"rule": config.rule, "thresholds": thresholds.tolist()}
     data.write_pseudo_labels(labels(), origin)

@@ -35,7 +35,7 @@ def reestimate_statistics(variables, *, data, model, norm_set, batch_size, num_b
     batch_size = parallel.round_up(batch_size, data.devices)
     part = data.shuffled("target", batch_size)
     move, batch_stats = _compiled_estimation(model, norm_set), variables["batch_stats"]
-    for number, batch in enumerate(data.steps({"target": part}, 0, num_batches)):
+    for number, batch in enumerate(data.whole_steps({"target": part}, 0, num_batches)):
         batch_stats = move(
             variables["params"],
             batch_stats,

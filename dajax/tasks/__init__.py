@@ -14,7 +14,7 @@ problems(config, domains, *, files=True, training=True) -> [str]
 write_classes(domains, workdir)
     In segmentation: writes what the classes' ids and colours are into the workdir, for whoever
     predicts with it where the data are not.
-make_feed(domains, config, name, *, directory, devices, check_stop) -> tasks.feed.BaseFeed
+make_feed(domains, config, name, *, directory, devices, stop) -> tasks.feed.BaseFeed
     What the methods of stage `name` ask for their batches; `directory` is the stage's.
 build_model(config, stage_config, domains) -> Flax module
 load_pretrained(config, state) -> TrainState

@@ -6,9 +6,21 @@ import abc
 import contextlib
 import dataclasses
 
-from dajax import parallel
+from dajax import parallel, processes
 from dajax.errors import UserError
 from data_pipeline import sampling
+
+
+class NeverStops:
+    """A stop flag for whoever cannot be asked to stop, see engine.signals.StopFlag."""
+
+    is_asked = False
+
+    def check(self):
+        """Raises nothing."""
+
+
+NEVER = NeverStops()
 
 
 class BaseFeed(abc.ABC):
@@ -24,7 +36,7 @@ class BaseFeed(abc.ABC):
       stage: its name, so that every stage draws other batches.
       devices: that batches are made for; passes over a set are padded to a multiple of their
         number.
-      check_stop: called between two batches of a pass over a set; may raise StopRequested.
+      stop: engine.signals.StopFlag, which is looked at between two batches of a pass over a set.
       held_out: labelled source sets that no stage trains on, or ().
 
     Attributes:
@@ -44,13 +56,13 @@ class BaseFeed(abc.ABC):
         seed,
         stage,
         devices,
-        check_stop,
+        stop,
         held_out=(),
     ):
         self.sets, self.devices = sets, devices
         self._evaluation_set, self._transforms = evaluation, transforms
         self._strong_view, self._held_out = strong_view, tuple(held_out)
-        self._seed, self._stage, self._check_stop = seed, stage, check_stop
+        self._seed, self._stage, self._stop = seed, stage, stop
 
     @abc.abstractmethod
     def _pipeline(self):
@@ -95,9 +107,21 @@ class BaseFeed(abc.ABC):
 
     def steps(self, parts, start, stop):
         """Batches of the steps [start, stop): a stream, to be closed, of {part name: {"image",
-        "mask"}} in numpy, with "label", "index" and "strong_image" where the part asks for them.
+        "mask"}} in numpy, with "label", "index" and "strong_image" where the part asks for them. Of
+        several processes each has its share of the rows.
+        """
+        share = self._pipeline().Share(processes.index(), processes.count())
+        return self._pipeline().batches(parts, start, stop, share=share)
+
+    def whole_steps(self, parts, start, stop):
+        """The same with all rows of every step in every process: for a few batches of which each
+        process computes the same thing.
         """
         return self._pipeline().batches(parts, start, stop)
+
+    def _share_of_pass(self):
+        """What of a pass over a set this process reads."""
+        return self._pipeline().Share(processes.index(), processes.count(), of_steps=True)
 
     def _key(self, *names):
         return sampling.make_key(self._seed, self._stage, *names)
@@ -121,10 +145,15 @@ class BaseFeed(abc.ABC):
     def _stopping(self, batches):
         """The batches, which are closed after the last one and when the run is asked to stop.
 
+        Several processes have different batches of a pass, and perhaps one more than another. They
+        agree at its end whether one of them has broken off.
+
         Raises:
-          StopRequested: between two batches.
+          StopRequested: after the last batch, or instead of one.
         """
         with contextlib.closing(batches):
             for batch in batches:
-                self._check_stop()
+                if self._stop.is_asked:
+                    break
                 yield batch
+        self._stop.check()

@@ -18,7 +18,7 @@ from data_pipeline.classification.transforms import (
 from data_pipeline.classification.warp import warp_and_normalise
 from data_pipeline.errors import DataError
 from data_pipeline.sampling import subkey, uniforms
-from data_pipeline.stream import BatchStream, num_columns, stream_of, tf
+from data_pipeline.stream import ALL, BatchStream, Share, num_columns, stream_of, tf
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,7 +33,9 @@ class Part(stream.Part):
     strong_view: Transform | None = None
 
 
-def batches(parts: Mapping[str, Part], start: int, stop: int, prefetch: int = 2) -> BatchStream:
+def batches(
+    parts: Mapping[str, Part], start: int, stop: int, prefetch: int = 2, share: Share = ALL
+) -> BatchStream:
     """The batch of each step in [start, stop), one after the other.
 
     Close the stream when you break off, or use it in a `with`.
@@ -42,6 +44,7 @@ def batches(parts: Mapping[str, Part], start: int, stop: int, prefetch: int = 2)
       parts: name -> Part.
       start, stop: steps.
       prefetch: batches that are prepared ahead.
+      share: what of it is read.
     Yields: name -> {"image": float32 [R, h, w, C], "mask": bool [R]}, and
 
         "label": int32 [R]                      for a part with labels
@@ -58,7 +61,7 @@ def batches(parts: Mapping[str, Part], start: int, stop: int, prefetch: int = 2)
         for view in _views(part):
             check_set(part.image_set, view.transform, f"part {name!r}: {part.image_set.name}")
     readers = {name: Reader(part) for name, part in parts.items()}
-    return stream_of(readers, start, stop, prefetch)
+    return stream_of(readers, start, stop, prefetch, share)
 
 
 class _View(NamedTuple):
@@ -100,10 +103,11 @@ class Reader:
             signature["label"] = tf.TensorSpec((num_rows,), tf.int32)
         return signature
 
-    def choose(self, step, rows):
+    def choose(self, step, rows, own):
+        total, rows = len(rows), rows[own]
         chosen, some_rows = {"index": rows.astype(np.int32)}, np.maximum(rows, 0)
         for view in self._views:
-            numbers = uniforms(step, len(rows), num_columns(view.transform), view.key)
+            numbers = uniforms(step, total, num_columns(view.transform), view.key)[own]
             chosen[view.uniforms] = numbers
             if not self.reads_files:
                 images = self.part.image_set.images

@@ -13,7 +13,7 @@ from data_pipeline.sampling import make_key, subkey, uniforms
 from data_pipeline.segmentation.labels import IGNORED
 from data_pipeline.segmentation.segmentation_set import SegmentationSet, image_size_hw
 from data_pipeline.segmentation.transforms import SegTransform, apply, apply_two_views
-from data_pipeline.stream import BatchStream, num_columns, padded, stream_of, tf
+from data_pipeline.stream import ALL, BatchStream, Share, num_columns, padded, stream_of, tf
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +32,9 @@ class SegPart(stream.Part):
     keep_label_size: bool = False
 
 
-def batches(parts: Mapping[str, SegPart], start: int, stop: int, prefetch: int = 2) -> BatchStream:
+def batches(
+    parts: Mapping[str, SegPart], start: int, stop: int, prefetch: int = 2, share: Share = ALL
+) -> BatchStream:
     """The batch of each step in [start, stop), one after the other.
 
     Close the stream when you break off, or use it in a `with`.
@@ -41,6 +43,7 @@ def batches(parts: Mapping[str, SegPart], start: int, stop: int, prefetch: int =
       parts: name -> SegPart.
       start, stop: steps.
       prefetch: batches that are prepared ahead.
+      share: what of it is read.
     Yields: name -> {"image": float32 [R, h, w, 3], "mask": bool [R]}, and
 
         "label": int32 [R, H, W], train ids     for a part with labels
@@ -55,15 +58,19 @@ def batches(parts: Mapping[str, SegPart], start: int, stop: int, prefetch: int =
     for name, part in parts.items():
         part.check_labels(name)
     readers = {name: Reader(part) for name, part in parts.items()}
-    return stream_of(readers, start, stop, prefetch)
+    return stream_of(readers, start, stop, prefetch, share)
 
 
 def evaluation_batches(
-    image_set: SegmentationSet, transform: SegTransform, batch_size: int, with_labels: bool = True
+    image_set: SegmentationSet,
+    transform: SegTransform,
+    batch_size: int,
+    with_labels: bool = True,
+    share: Share = ALL,
 ) -> Iterator[dict]:
     """Every image once, in order, with its label at its own size.
 
-    Consecutive images that differ in size go into different batches.
+    Consecutive images that differ in size go into different batches. `share` is of steps.
 
     Yields: {"image", "mask", "index"} as `batches`, and "label" with_labels; batch_size rows each,
       the last of a size padded and masked.
@@ -77,13 +84,13 @@ def evaluation_batches(
         with_labels=with_labels,
         keep_label_size=True,
     )
-    return _images_of(batches({"images": part}, 0, len(plan)))
+    return _images_of(batches({"images": part}, 0, len(plan), share=share))
 
 
 def one_pass(
-    image_set: SegmentationSet, transform: SegTransform, batch_size: int
+    image_set: SegmentationSet, transform: SegTransform, batch_size: int, share: Share = ALL
 ) -> Iterator[dict]:
-    """Every image once, in order, with its label as training sees it.
+    """Every image once, in order, with its label as training sees it. `share` is of steps.
 
     Yields: {"image", "label", "mask", "index"} as `batches`, batch_size rows each, the last padded
       and masked.
@@ -97,7 +104,7 @@ def one_pass(
         key=make_key(0, "pass"),
         with_labels=True,
     )
-    return _images_of(batches({"images": part}, 0, len(rows)))
+    return _images_of(batches({"images": part}, 0, len(rows), share=share))
 
 
 def _images_of(stream) -> Iterator[dict]:
@@ -149,7 +156,7 @@ class Reader:
             signature["strong_uniforms"] = tf.TensorSpec(shape, tf.float32)
         return signature
 
-    def choose(self, step, rows):
+    def choose(self, step, rows, own):
         """See stream.PartReader. "load" is the row to read: a padded row reads the first row of
         the step that is none, because it needs an image of that size.
         """
@@ -171,7 +178,7 @@ class Reader:
             columns = part.strong_view.num_uniforms
             strong_key = int(subkey(part.key, 0))
             chosen["strong_uniforms"] = uniforms(step, num_rows, columns, strong_key)
-        return chosen
+        return {key: values[own] for key, values in chosen.items()}
 
     def load(self, row, closing):
         names = self._images + ["label"] * self.part.with_labels

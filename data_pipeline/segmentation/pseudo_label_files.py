@@ -13,6 +13,7 @@ and what a killed process left is written anew. `read` returns the set of images
 in place of any others.
 """
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -27,7 +28,7 @@ from PIL import Image
 from data_pipeline.errors import DataError
 from data_pipeline.segmentation.class_csv import write_classes
 from data_pipeline.segmentation.id_png import read_ids
-from data_pipeline.segmentation.labels import IGNORED, LabelSpace, train_id_space
+from data_pipeline.segmentation.labels import IGNORED, train_id_space
 from data_pipeline.segmentation.segmentation_set import SegmentationSet, image_size_hw
 
 VERSION = 1
@@ -56,28 +57,84 @@ def write(
       image, there are more or fewer labels than images, or the folder cannot be written. Then
         nothing is under root.
     """
+    begin(root)
+    write_some(root, image_set, enumerate(labels), progress=progress)
+    return finish(root, image_set, origin=origin)
+
+
+def begin(root: str | os.PathLike) -> None:
+    """Makes the unfinished folder, which `write_some` fills and `finish` renames. Several processes
+    fill one together: one of them begins and finishes it.
+
+    Raises: DataError as `write`.
+    """
     root = _absolute(root)
-    try:
+    with _told(root):
         if root.exists() and (not root.is_dir() or any(root.iterdir())):
             raise DataError(
                 f"{root}: holds files already; choose a new folder for the pseudo-labels, or remove"
                 " this one"
             )
-        unfinished = root.parent / f".{root.name}.unfinished"
+        unfinished = _unfinished(root)
         if unfinished.exists():  # left by a process that was killed
             shutil.rmtree(unfinished)
         (unfinished / "labels").mkdir(parents=True)
-        space = train_id_space(image_set.space)
-        _write_labels(unfinished, image_set, labels, space, progress)
-        write_classes(unfinished / "classes.csv", space)
+
+
+def write_some(
+    root: str | os.PathLike,
+    image_set: SegmentationSet,
+    labels: Iterable[tuple[int, np.ndarray]],
+    *,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> None:
+    """Writes labels into the folder that was begun.
+
+    Args:
+      labels: (number of the image in its set, its label), see `write`.
+    Raises: DataError as `write`, but for labels that are missing.
+    """
+    root = _absolute(root)
+    with _told(root):
+        _write_labels(_unfinished(root), image_set, labels, progress)
+
+
+def finish(
+    root: str | os.PathLike, image_set: SegmentationSet, *, origin: Mapping[str, Any]
+) -> SegmentationSet:
+    """Gives the folder that was begun and filled its name, and returns what `read` does.
+
+    Raises: DataError as `write`.
+    """
+    root = _absolute(root)
+    unfinished, names = _unfinished(root), _label_names(image_set)
+    written = sum((unfinished / "labels" / name).exists() for name in names)
+    if written < len(names):
+        raise DataError(
+            f"{image_set.name}: {written:,} pseudo-labels for {len(names):,} images; expected one"
+            " each"
+        )
+    with _told(root):
+        write_classes(unfinished / "classes.csv", train_id_space(image_set.space))
         (unfinished / MARKER).write_text(json.dumps(_record(image_set, origin), indent=1) + "\n")
         os.rename(unfinished, root)  # over an empty folder too
+    return _with_labels(root, image_set)
+
+
+@contextlib.contextmanager
+def _told(root):
+    """What the file system says, as a DataError."""
+    try:
+        yield
     except OSError as error:
         raise DataError(
             f"{root}: cannot write the pseudo-labels there: {error}; choose a folder that you may"
             " write"
         ) from error
-    return _with_labels(root, image_set)
+
+
+def _unfinished(root):
+    return root.parent / f".{root.name}.unfinished"
 
 
 def is_finished(
@@ -175,37 +232,33 @@ def check_names(image_set: SegmentationSet) -> None:
     _label_names(image_set)
 
 
-def _write_labels(folder, image_set, labels, space: LabelSpace, progress):
-    names, palette, done = _label_names(image_set), _palette(space), 0
-    for label in labels:
-        if done == len(names):
+def _write_labels(folder, image_set, labels, progress):
+    space = train_id_space(image_set.space)
+    names, palette = _label_names(image_set), _palette(space)
+    for done, (number, label) in enumerate(labels, 1):
+        if number >= len(names):
             raise DataError(
                 f"{image_set.name}: more pseudo-labels than its {len(names):,} images; expected one"
                 " each"
             )
         label = np.asarray(label)
-        image_hw = image_size_hw(image_set.image_paths[done])
+        image_hw = image_size_hw(image_set.image_paths[number])
         if label.shape != image_hw:
             raise DataError(
-                f"{image_set.describe(done)}: a pseudo-label of shape {label.shape} for an image of"
-                f" {image_hw}; resize the logits to it"
+                f"{image_set.describe(number)}: a pseudo-label of shape {label.shape} for an image"
+                f" of {image_hw}; resize the logits to it"
             )
         if not np.isin(label, [entry.id for entry in space.classes]).all():
             raise DataError(
-                f"{image_set.describe(done)}: pseudo-labels {np.unique(label).tolist()}; expected"
+                f"{image_set.describe(number)}: pseudo-labels {np.unique(label).tolist()}; expected"
                 f" 0..{space.num_classes - 1} and {IGNORED}"
             )
         picture = Image.fromarray(label.astype(np.uint8))
         picture.putpalette(palette)
-        path = folder / "labels" / names[done]
+        path = folder / "labels" / names[number]
         path.parent.mkdir(parents=True, exist_ok=True)
         picture.save(path)
-        done += 1
         progress(done, len(names))
-    if done < len(names):
-        raise DataError(
-            f"{image_set.name}: {done:,} pseudo-labels for {len(names):,} images; expected one each"
-        )
 
 
 def _palette(space) -> list[int]:

@@ -16,6 +16,7 @@ import pytest
 import seg_files
 import stopped_run
 
+from dajax.engine.signals import StopFlag
 from dajax.errors import StopRequested
 from dajax.tasks.classification.feed import Feed
 from dajax.tasks.common import Domains
@@ -111,8 +112,10 @@ def test_an_error_closes_the_stream_and_names_the_file(folder, tmp_path):
         assert list(batches) == [] and not stream._running
 
 
-def check_stop():
-    raise StopRequested(signal.SIGTERM)
+def stopped():
+    flag = StopFlag()
+    flag.signal = signal.SIGTERM
+    return flag
 
 
 def test_a_pass_that_is_stopped_is_closed(folder):
@@ -127,7 +130,7 @@ def test_a_pass_that_is_stopped_is_closed(folder):
         seed=0,
         stage="x",
         devices=jax.devices()[:1],
-        check_stop=check_stop,
+        stop=stopped(),
     )
     frames = stopped_run.read_domain(seg_files.own(folder))
     transform = stopped_run.SegTransform(
@@ -148,7 +151,7 @@ def test_a_pass_that_is_stopped_is_closed(folder):
         directory=pathlib.Path(folder),
         devices=jax.devices()[:1],
         is_oracle=False,
-        check_stop=check_stop,
+        stop=stopped(),
     )
     for open_pass in (
         lambda: feed.sequence("target", 4, views="eval", name="x"),

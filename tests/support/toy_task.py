@@ -72,7 +72,7 @@ class _Set:
 
 
 class _Feed:
-    def __init__(self, domains, config, name, *, directory, devices, check_stop):
+    def __init__(self, domains, config, name, *, directory, devices, stop):
         self.devices, self._seed, self.stage = devices, config.seed, name
         self.sets = {"source": types.SimpleNamespace(class_names=domains.class_names)}
 

@@ -20,6 +20,7 @@ from dajax.recipes.base import segmentation as seg_base
 from dajax.state import TrainState
 from dajax.tasks.classification import setup as classification
 from dajax.tasks.classification.feed import Feed
+from dajax.tasks.feed import NEVER
 from dajax.tasks.segmentation import setup as segmentation
 from data_pipeline.classification.image_set import ImageSet
 from data_pipeline.classification.transforms import apply_evaluation, from_config
@@ -188,7 +189,7 @@ def make_seg_feed(config, domains, tmp_path):
         "stage",
         directory=tmp_path,
         devices=jax.devices()[:1],
-        check_stop=lambda: None,
+        stop=NEVER,
     )
 
 

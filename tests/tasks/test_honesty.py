@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 from dajax.errors import UserError
 from dajax.tasks.classification.feed import Feed
 from dajax.tasks.common import Domains
+from dajax.tasks.feed import NEVER
 from dajax.tasks.segmentation import setup as segmentation
 from dajax.tasks.segmentation.feed import SegFeed
 from data_pipeline.classification.image_set import ImageSet
@@ -302,7 +303,7 @@ def test_only_supervised_training_on_the_target_is_an_oracle(
         "stage",
         directory=tmp_path,
         devices=jax.devices()[:1],
-        check_stop=lambda: None,
+        stop=NEVER,
     )
     assert ("target" in made._labelled) == is_oracle
 

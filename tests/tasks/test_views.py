@@ -14,6 +14,7 @@ from dajax.errors import UserError
 from dajax.methods.classification import source_only
 from dajax.recipes import can, clan
 from dajax.tasks.classification import setup as classification
+from dajax.tasks.feed import NEVER
 from dajax.tasks.segmentation import setup as segmentation
 from data_pipeline.errors import DataError
 
@@ -50,7 +51,7 @@ def feed_of(task, config, stage, devices=1):
         stage,
         directory=None,
         devices=jax.devices()[:devices],
-        check_stop=lambda: None,
+        stop=NEVER,
     )
 
 

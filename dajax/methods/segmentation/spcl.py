@@ -29,6 +29,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dajax import processes
 from dajax.losses.prototype_contrast import prototype_contrast
 from dajax.losses.segmentation import cross_entropy_map, valid_pixels
 from dajax.methods import _step
@@ -139,7 +140,7 @@ def refresh(state, *, data, config, model):
             np.asarray(x) for x in (output.features, model.prediction_logits(output))
         )
         carry = add(carry, features, logits, batch["label"], batch["mask"])
-    prototypes, known = proto.class_means(*carry[:2])
+    prototypes, known = proto.class_means(*processes.total(*(carry or (None, None))[:2]))
     lacking = [name for name, has in zip(data.class_names, known, strict=True) if not has]
     notes = []
     if lacking:

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dajax import processes
 from dajax.models.apply import inference
 from dajax.ops.metrics import classification_report, confusion_matrix
 
@@ -36,15 +37,16 @@ def evaluate_classifier(state, *, data, model, stage_config, batch_size, outputs
     variables = {"params": state.params, "batch_stats": state.batch_stats}
     if not data.has_evaluation_labels:
         for batch in data.evaluation_images(batch_size) if outputs is not None else ():
-            outputs.add(predict(variables, batch["image"]), batch["mask"])
+            outputs.add(predict(variables, batch["image"]), batch["mask"], batch["index"])
         return None
     confusion = jnp.zeros((model.num_classes, model.num_classes), jnp.int32)
     for batch in data.evaluation(batch_size):
         output = predict(variables, batch["image"])
         if outputs is not None:
-            outputs.add(output, batch["mask"])
+            outputs.add(output, batch["mask"], batch["index"])
         logits = np.asarray(output.logits)
         confusion = _count(confusion, batch["label"], logits, batch["mask"], model.num_classes)
+    confusion = jnp.asarray(processes.total(confusion)[0])
     report = classification_report(confusion, data.sets["source"].class_names)
     return report | {"confusion": np.asarray(confusion).tolist()}
 

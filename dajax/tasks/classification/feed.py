@@ -12,7 +12,7 @@ import numpy as np
 from dajax import parallel
 from dajax.errors import UserError
 from dajax.ops.class_blocks import batch_sizes
-from dajax.tasks.feed import BaseFeed
+from dajax.tasks.feed import NEVER, BaseFeed
 from data_pipeline import sampling
 from data_pipeline.classification.class_aware import ClassAwareSampler
 from data_pipeline.classification.image_set import merged
@@ -26,7 +26,7 @@ class Feed(BaseFeed):
       target: the ImageSet to adapt to; its labels are taken away for training.
       evaluation: the ImageSet that figures are measured on.
       transforms: {"train": Transform, "eval": Transform}.
-      seed, stage, devices, check_stop: see BaseFeed.
+      seed, stage, devices, stop: see BaseFeed.
       strong_view: Transform of the second view of an image, or None.
       held_out: of each source the labelled ImageSet that is not trained on, or ().
 
@@ -45,7 +45,7 @@ class Feed(BaseFeed):
         seed,
         stage,
         devices,
-        check_stop=lambda: None,
+        stop=NEVER,
         strong_view=None,
         held_out=(),
     ):
@@ -59,7 +59,7 @@ class Feed(BaseFeed):
             seed=seed,
             stage=stage,
             devices=devices,
-            check_stop=check_stop,
+            stop=stop,
             held_out=held_out,
         )
         self._target_labels = target.labels
@@ -156,15 +156,15 @@ class Feed(BaseFeed):
         ]
         return parts[:-1], parts[-1]
 
-    def _one_pass(self, part, count, batch_size):
+    def _one_pass(self, part, count, batch_size, share):
         steps = sampling.num_sequential_steps(count, batch_size)
-        with self.steps({"images": part}, 0, steps) as stream:
-            for batch in stream:
-                self._check_stop()
-                yield batch["images"]
+        stream = self._pipeline().batches({"images": part}, 0, steps, share=share)
+        for batch in self._stopping(stream):
+            yield batch["images"]
 
     def sequence(self, domain, batch_size, *, views, name):
-        """Every image of a domain once, in order, in masked batches of equal size.
+        """Every image of a domain once, in order, in masked batches of equal size; of several
+        processes each has some of the batches.
 
         Args:
           domain: a key of `sets`; the target comes without labels.
@@ -181,10 +181,11 @@ class Feed(BaseFeed):
             return sampling.sequential_rows(step, size, count)
 
         part = self._part(domain, rows, name, views=views, with_index=True)
-        return self._one_pass(part, count, size)
+        return self._one_pass(part, count, size, self._share_of_pass())
 
     def evaluation(self, batch_size):
-        """Every image of the evaluation set once with its label, evaluation view. For evaluate.py.
+        """Every image of the evaluation set once with its label, evaluation view; of several
+        processes each has some of the batches. For evaluate.py.
 
         Raises:
           UserError: the target has no labels.
@@ -192,15 +193,16 @@ class Feed(BaseFeed):
         images = self._evaluation_set
         if not images.has_labels:
             raise UserError(f"{images.name}: has no labels, so there is nothing to evaluate on")
-        return self._evaluation_pass(images, batch_size)
+        return self._evaluation_pass(images, batch_size, self._share_of_pass())
 
     def evaluation_images(self, batch_size):
-        """Every image of the evaluation set once without its label, evaluation view."""
-        return self._evaluation_pass(self._evaluation_set.without_labels(), batch_size)
+        """The same without labels."""
+        images = self._evaluation_set.without_labels()
+        return self._evaluation_pass(images, batch_size, self._share_of_pass())
 
     def source_sample(self, number, count, batch_size, *, held_out):
-        """At most `count` images of a source, the same at every call, with their labels, evaluation
-        view.
+        """At most `count` images of a source, the same at every call and in every process, with
+        their labels, evaluation view.
 
         Args:
           number: of the source.
@@ -210,9 +212,9 @@ class Feed(BaseFeed):
         images = self._held_out[number] if held_out else self.sets[f"source{number}"]
         key = sampling.make_key(0, "sample", str(number), str(held_out))
         rows = sampling.random_subset(len(images), count, key)
-        return self._evaluation_pass(images, batch_size, rows)
+        return self._evaluation_pass(images, batch_size, self._pipeline().ALL, rows)
 
-    def _evaluation_pass(self, images, batch_size, chosen=None):
+    def _evaluation_pass(self, images, batch_size, share, chosen=None):
         """The images of a set, or those of the rows `chosen`, once in order; with labels where the
         set has some.
         """
@@ -228,8 +230,9 @@ class Feed(BaseFeed):
             transform=self._transforms["eval"],
             key=self._key("evaluation"),
             with_labels=images.has_labels,
+            with_index=True,
         )
-        return self._one_pass(part, count, size)
+        return self._one_pass(part, count, size, share)
 
     @property
     def evaluation_labels(self):

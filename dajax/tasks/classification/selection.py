@@ -5,6 +5,7 @@ ops.selection, from the outputs that the evaluation has computed anyway.
 import jax
 import numpy as np
 
+from dajax import processes
 from dajax.analysis.samples import some_rows
 from dajax.label_free import key_of
 from dajax.models.apply import inference
@@ -36,26 +37,40 @@ class Outputs:
 
     Args:
       with_features: whether features are collected too.
+      is_shared: whether each process has some of the batches, and not all of them.
     """
 
-    def __init__(self, with_features=False):
+    def __init__(self, with_features=False, is_shared=True):
+        self._is_shared = is_shared
         self._with_features, self._logits, self._features = with_features, [], []
+        self._places = []
 
-    def add(self, output, mask):
-        """Output of the network for a batch; mask bool [N], rows that are images."""
+    def add(self, output, mask, index):
+        """Adds the network's output for a batch.
+
+        Args:
+          mask: bool [N], rows that are images; index: int32 [N], their numbers in the set.
+        """
         self._logits.append(np.asarray(output.logits, np.float32)[mask])
         if self._with_features:
             self._features.append(np.asarray(output.features, np.float32)[mask])
+        self._places.append(index[mask])
 
     @property
     def logits(self):
         """Float32 [N, K]."""
-        return np.concatenate(self._logits)
+        return self._of_all(self._logits)
 
     @property
     def features(self):
         """Float32 [N, D]."""
-        return np.concatenate(self._features)
+        return self._of_all(self._features)
+
+    def _of_all(self, rows):
+        if self._is_shared:
+            places = np.concatenate([np.zeros(0, np.int32), *self._places])
+            return processes.rows_of_all(np.concatenate(rows) if rows else None, places)
+        return np.concatenate(rows)
 
 
 def label_free_figures(outputs, variables, *, data, model, stage_config, batch_size):
@@ -80,14 +95,14 @@ def _dev(outputs, variables, data, model, stage_config, batch_size):
     """DEV's risk, with the error of each held-out image as its loss, as in the authors' code."""
 
     def run(held_out):
-        seen, labels = Outputs(with_features=True), []
+        seen, labels = Outputs(with_features=True, is_shared=False), []
         for number in range(data.num_sources):
             # a domain's own statistics where the network has such
             norm_set = number if stage_config.target_bn > 1 else 0
             predict = inference(model, norm_set, data.devices)
             share = MAX_DOMAIN_ROWS // data.num_sources
             for batch in data.source_sample(number, share, batch_size, held_out=held_out):
-                seen.add(predict(variables, batch["image"]), batch["mask"])
+                seen.add(predict(variables, batch["image"]), batch["mask"], batch["index"])
                 labels.append(batch["label"][batch["mask"]])
         return seen, np.concatenate(labels)
 

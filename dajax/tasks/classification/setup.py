@@ -30,7 +30,7 @@ __all__ = (
 )
 
 
-def make_feed(domains, config, name, *, directory, devices, check_stop):
+def make_feed(domains, config, name, *, directory, devices, stop):
     """See dajax.tasks."""
     del directory
     return Feed(
@@ -41,7 +41,7 @@ def make_feed(domains, config, name, *, directory, devices, check_stop):
         seed=config.seed,
         stage=name,
         devices=devices,
-        check_stop=check_stop,
+        stop=stop,
         strong_view=domains.strong_view,
         held_out=domains.held_out,
     )

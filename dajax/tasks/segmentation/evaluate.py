@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
-from dajax import parallel
+from dajax import parallel, processes
 from dajax.models.apply import predict_scores
 from dajax.ops.metrics import confusion_matrix, iou_report
 from dajax.ops.pictures import panels
@@ -101,6 +101,7 @@ def evaluate_segmenter(
                 label,
                 data.space.palette,
             )
+    (total,) = processes.total(total)
     return iou_report(total, data.class_names, subsets) | {"confusion": total.tolist()}, pictures
 
 

@@ -7,9 +7,9 @@ oracle stage.
 
 import dataclasses
 
-from dajax import console
+from dajax import console, processes
 from dajax.errors import UserError
-from dajax.tasks.feed import BaseFeed
+from dajax.tasks.feed import NEVER, BaseFeed
 from data_pipeline import sampling
 from data_pipeline.segmentation import class_balanced, pseudo_label_files
 from data_pipeline.segmentation.segmentation_set import image_size_hw
@@ -22,7 +22,7 @@ class SegFeed(BaseFeed):
 
     Args:
       domains: tasks.common.Domains; transforms "source", "target" and "evaluation".
-      seed, stage, devices, check_stop: see BaseFeed.
+      seed, stage, devices, stop: see BaseFeed.
       directory: of the stage; pseudo-labels lie in it, or in that of another stage beside it.
       is_oracle: this stage may train on the target's labels.
       earlier_rounds: stages that made the pseudo-labels of the rounds before, oldest first.
@@ -43,7 +43,7 @@ class SegFeed(BaseFeed):
         devices,
         is_oracle,
         earlier_rounds=(),
-        check_stop=lambda: None,
+        stop=NEVER,
     ):
         super().__init__(
             sets={"source": domains.source, "target": domains.target.without_labels()},
@@ -53,7 +53,7 @@ class SegFeed(BaseFeed):
             seed=seed,
             stage=stage,
             devices=devices,
-            check_stop=check_stop,
+            stop=stop,
             held_out=domains.held_out,
         )
         self._labelled = {"source": domains.source}
@@ -117,9 +117,9 @@ class SegFeed(BaseFeed):
         images = self._labelled["source"]
         part = self._shuffled(images, "source", batch_size, 1, with_labels=True)
         counter = console.Counter(f"{self._stage}: looking for the classes of each source image")
-        present = class_balanced.classes_present(
-            images, cache=self._directory.parent / "source_classes.json", progress=counter.update
-        )
+        cache = self._directory.parent / "source_classes.json"
+        with processes.first_before_others("classes of the source"):
+            present = class_balanced.classes_present(images, cache=cache, progress=counter.update)
         counter.close()
         key = self._key("source", "class balanced")
         return dataclasses.replace(
@@ -154,22 +154,25 @@ class SegFeed(BaseFeed):
 
     def source_pass(self, batch_size):
         """Every source image once as training sees it, without augmentation: {"image", "label",
-        "mask", "index"}.
+        "mask", "index"}. As in every pass over a set, of several processes each has some of the
+        batches.
         """
         images, transform = self._labelled["source"], self._transforms["source"].for_evaluation()
-        one_pass = self._pipeline().one_pass
-        return self._stopping(one_pass(images, transform, self._round_up(batch_size)))
+        size, share = self._round_up(batch_size), self._share_of_pass()
+        return self._stopping(self._pipeline().one_pass(images, transform, size, share))
 
     def target_pass(self, batch_size):
         """Every target training image once as evaluation sees it, images of one size a batch:
         {"image", "mask", "index"}.
         """
-        return self._evaluation_pass(self.sets["target"], batch_size, with_labels=False)
+        return self._evaluation_pass(self.sets["target"], batch_size, self._share_of_pass())
 
-    def _evaluation_pass(self, images, batch_size, with_labels):
+    def _evaluation_pass(self, images, batch_size, share):
+        """With labels where the set has some."""
         evaluation_batches, size = self._pipeline().evaluation_batches, self._round_up(batch_size)
         transform = self._transforms["evaluation"]
-        return self._stopping(evaluation_batches(images, transform, size, with_labels))
+        batches = evaluation_batches(images, transform, size, images.has_labels, share)
+        return self._stopping(batches)
 
     def target_size(self, index):
         """(H, W) of a target training image on disk, the size of its labels."""
@@ -179,16 +182,30 @@ class SegFeed(BaseFeed):
         """Writes labels below the stage's directory; a folder that is finished stays as it is.
 
         Args:
-          labels: one uint8 [H, W] for each target training image, in order; an iterable.
+          labels: (number of the image, uint8 [H, W]) for each target training image of which this
+            process has the batch; an iterable.
           origin: what the labels were made from, see pseudo_label_files.write.
         """
-        folder = self._directory / PSEUDO_LABELS
-        if pseudo_label_files.is_finished(folder, self.sets["target"], origin=origin):
+        folder, target = self._directory / PSEUDO_LABELS, self.sets["target"]
+
+        def is_finished():
+            return pseudo_label_files.is_finished(folder, target, origin=origin)
+
+        if processes.from_first_object(is_finished):
             return
         counter = console.Counter(f"{self._stage}: pseudo-labels")
-        pseudo_label_files.write(
-            folder, self.sets["target"], labels, origin=origin, progress=counter.update
-        )
+
+        def progress(done, total):  # the others have done about as many
+            counter.update(min(done * processes.count(), total), total)
+
+        with processes.first_before_others("pseudo-labels are begun"):
+            if processes.is_first():
+                pseudo_label_files.begin(folder)
+        pseudo_label_files.write_some(folder, target, labels, progress=progress)
+        processes.meet("pseudo-labels are written")
+        with processes.first_before_others("pseudo-labels are finished"):
+            if processes.is_first():
+                pseudo_label_files.finish(folder, target, origin=origin)
         counter.close()
 
     def pseudo_labels_of_two_rounds(self):
@@ -226,15 +243,16 @@ class SegFeed(BaseFeed):
         Raises:
           StopRequested: between two batches, when the run has been asked to stop.
         """
-        return self._evaluation_pass(self._evaluation_set, batch_size, with_labels=True)
+        return self._evaluation_pass(self._evaluation_set, batch_size, self._share_of_pass())
 
     def evaluation_images(self, batch_size):
         """The same without labels: {"image", "mask", "index"}."""
         images = self._evaluation_set.without_labels()
-        return self._evaluation_pass(images, batch_size, with_labels=False)
+        return self._evaluation_pass(images, batch_size, self._share_of_pass())
 
     def sample(self, which, count, batch_size):
-        """At most `count` images as evaluation sees them, the same at every call.
+        """At most `count` images as evaluation sees them, the same at every call and in every
+        process.
 
         Args:
           which: "source", "held_out", source images that no stage trains on, or "evaluation"; the
@@ -248,7 +266,7 @@ class SegFeed(BaseFeed):
         key = sampling.make_key(0, "sample", which)
         rows = sampling.random_subset(len(images), count, key)
         chosen = images.chosen(rows, images.name)
-        return self._evaluation_pass(chosen, batch_size, with_labels=chosen.has_labels)
+        return self._evaluation_pass(chosen, batch_size, self._pipeline().ALL)
 
     def evaluation_image(self, index):
         """One evaluation image as it is on disk, uint8 [H, W, 3], for pictures."""

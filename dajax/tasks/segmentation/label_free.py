@@ -112,7 +112,7 @@ def mirrored_agreement(variables, *, data, model, norm_set, batch_size, num_batc
     """
     count, total = _compiled(model, norm_set), np.zeros((model.num_classes,) * 2, np.int64)
     part = data.shuffled("target", parallel.round_up(batch_size, data.devices))
-    for batch in data.steps({"target": part}, 0, num_batches):
+    for batch in data.whole_steps({"target": part}, 0, num_batches):
         rows = {key: batch["target"][key] for key in ("image", "mask")}
         total += np.asarray(count(variables, rows), np.int64)
     ious = iou_report(total, data.class_names, {})["iou"].values()

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dajax import parallel
+from dajax import parallel, processes
 from dajax.label_free import key_of
 from dajax.models.apply import forward, predict_scores
 from dajax.ops import selection
@@ -41,7 +41,7 @@ class Pixels:
     """The figures of a pass over images, batch by batch; labels never come here."""
 
     def __init__(self):
-        self._entropies, self._means, self._densities = [], [], []
+        self._entropies, self._means, self._densities, self._places = [], [], [], []
 
     def add(self, scores, mask, index):
         """Scores float [N, h, w, K] at the network's stride; mask bool [N] and index int32 [N] of
@@ -52,6 +52,7 @@ class Pixels:
         found = (np.asarray(x, np.float64)[mask] for x in _image_figures(scores, picks))
         for images, parts in zip(found, self._parts, strict=True):
             parts.append(images)
+        self._places.append(index[mask])
 
     @property
     def _parts(self):
@@ -59,7 +60,11 @@ class Pixels:
 
     def figures(self):
         """{rule: float} over all images, of which each counts as much; without "dev"."""
-        entropies, means, densities = (np.concatenate(part) for part in self._parts)
+        places = np.concatenate([np.zeros(0, np.int32), *self._places])
+        entropies, means, densities = (
+            processes.rows_of_all(np.concatenate(part) if part else None, places)
+            for part in self._parts
+        )
         mean = means.mean(0)
         entropy = entropies.mean()
         spread = float(selection.entropy_of(jnp.asarray(mean, jnp.float32)))

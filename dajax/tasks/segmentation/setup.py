@@ -40,7 +40,7 @@ __all__ = (
 )
 
 
-def make_feed(domains, config, name, *, directory, devices, check_stop):
+def make_feed(domains, config, name, *, directory, devices, stop):
     """See dajax.tasks."""
     return SegFeed(
         domains,
@@ -50,7 +50,7 @@ def make_feed(domains, config, name, *, directory, devices, check_stop):
         devices=devices,
         is_oracle=is_oracle(config[name]),
         earlier_rounds=_earlier_rounds(config, name),
-        check_stop=check_stop,
+        stop=stop,
     )
 
 

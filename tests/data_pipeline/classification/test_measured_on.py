@@ -8,6 +8,7 @@ import recipes
 from photo_files import write_images
 
 from dajax import tasks
+from dajax.tasks.feed import NEVER
 from data_pipeline import DataError, load_domains
 from data_pipeline.classification import held_out
 from data_pipeline.classification.image_set import ImageSet
@@ -116,7 +117,7 @@ def test_the_feed_adapts_to_the_rest_and_measures_on_what_is_held_out(root):
     task, config = tasks.get("classification"), config_of(root, held_out=0.2)
     domains = task.open_data(config)
     feed = task.make_feed(
-        domains, config, "can", directory=None, devices=jax.devices()[:1], check_stop=lambda: None
+        domains, config, "can", directory=None, devices=jax.devices()[:1], stop=NEVER
     )
     assert len(feed.sets["target"]) == 16 == len(feed.evaluation_labels)
     assert not feed.sets["target"].has_labels
