@@ -91,6 +91,11 @@ class Watch:
         self._is_over = True
         self._send({"bye": True})
 
+    def close(self):
+        """Closes the port; connections stay."""
+        if self._server is not None:
+            self._server.close()
+
     def _send(self, message):
         content = (json.dumps(message) + "\n").encode()
         for peer in list(self._peers):
@@ -102,7 +107,10 @@ class Watch:
 
     def _accept(self):
         while True:
-            connection, _ = self._server.accept()
+            try:
+                connection, _ = self._server.accept()
+            except OSError:  # closed
+                return
             connection.settimeout(_CONNECT_SECONDS)
             self._in_thread(self._greet, connection)
 

@@ -58,10 +58,13 @@ def prose(path):
 
 
 def commands_of(path):
-    """The single commands of a page, as lists of words: fenced as sh, or indented."""
+    """The single commands of a page, as lists of words: fenced as sh, or indented; of scripts,
+    fenced as bash, those of run.py.
+    """
+    scripts = "\n".join(blocks(path, "bash"))
+    found = [["python", *shlex.split(x)] for x in re.findall(r'python (run\.py [^"&\n]*)', scripts)]
     lines = [line for block in blocks(path, "sh") for line in block.splitlines()]
     lines += re.findall(r"^    (\S*(?:python3?|pip|dajax) .*)$", prose(path), re.M)
-    found = []
     for line in lines:
         for part in line.split(" #")[0].split("&&"):
             words = shlex.split(part)

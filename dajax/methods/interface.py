@@ -94,6 +94,9 @@ class Method(Protocol):
     ) -> tuple[TrainState, dict[str, float], list[str]]:
         """(the new state, figures for the log, lines that the user should read). On the host:
         clustering, pseudo-labels.
+
+        Of several processes each calls it, and in a pass over a set each sees some of the batches:
+        dajax.processes.total adds up what they have found.
         """
 
 

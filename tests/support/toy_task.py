@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from dajax import tasks
+from dajax import processes, tasks
 from dajax.engine import stage_checks
 from dajax.parallel import total
 from dajax.recipes.base import common as base
@@ -77,9 +77,11 @@ class _Feed:
         self.sets = {"source": types.SimpleNamespace(class_names=domains.class_names)}
 
     def steps(self, plan, start, stop):
+        size = ROWS // processes.count()
+        own = slice(processes.index() * size, (processes.index() + 1) * size)
         for step in range(start, stop):
-            draws = np.random.default_rng((self._seed, step)).normal(size=ROWS)
-            yield {"rows": {"x": draws.astype(np.float32), "mask": np.ones(ROWS, bool)}}
+            draws = np.random.default_rng((self._seed, step)).normal(size=ROWS)[own]
+            yield {"rows": {"x": draws.astype(np.float32), "mask": np.ones(size, bool)}}
 
 
 def _open_data(config):
