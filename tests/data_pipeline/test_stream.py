@@ -65,7 +65,7 @@ def test_a_forgotten_stream_is_closed_when_the_next_one_is_made(folder):
     del holder
     gc.collect()
     assert forgotten.closing.is_asked and forgotten in stream._running
-    stream.BatchStream(None, 0, 0, None, 0)
+    stream.BatchStream(None, 0, None, 0)
     assert forgotten.iterator is None and not stream._running
 
 
@@ -110,6 +110,34 @@ def test_an_error_closes_the_stream_and_names_the_file(folder, tmp_path):
         with pytest.raises(DataError, match=r"\d+.png: 20000x20000 pixels"):
             next(batches)
         assert list(batches) == [] and not stream._running
+
+
+@pytest.mark.parametrize("open_one", [stopped_run.photo_stream, stopped_run.frame_stream])
+def test_the_shares_of_a_step_are_its_rows(folder, open_one):
+    """Each with its own random numbers, whoever reads it: views included."""
+    whole = list(open_one(folder, 3))
+    shares = [list(open_one(folder, 3, stream.Share(index, 2))) for index in range(2)]
+    assert len(whole) == len(shares[0]) == len(shares[1]) == 3
+    for step, batch in enumerate(whole):
+        for part, leaves in batch.items():
+            for name, rows in leaves.items():
+                halves = [share[step][part][name] for share in shares]
+                np.testing.assert_array_equal(np.concatenate(halves), rows, err_msg=name)
+
+
+def test_a_share_of_steps_has_them_whole(folder):
+    whole = list(stopped_run.photo_stream(folder, 5))
+    for index, steps in ((0, [0, 3]), (1, [1, 4]), (2, [2])):
+        share = stream.Share(index, 3, of_steps=True)
+        found = list(stopped_run.photo_stream(folder, 5, share))
+        assert len(found) == len(steps)
+        for batch, step in zip(found, steps, strict=True):
+            np.testing.assert_array_equal(batch["a"]["image"], whole[step]["a"]["image"])
+
+
+def test_rows_that_cannot_be_shared_are_one_line(folder):
+    with pytest.raises(DataError, match="'a': 16 rows a step do not divide over 3 processes"):
+        stopped_run.photo_stream(folder, 5, stream.Share(0, 3))
 
 
 def stopped():

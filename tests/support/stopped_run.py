@@ -18,6 +18,7 @@ from data_pipeline.classification.transforms import Transform
 from data_pipeline.segmentation import pipeline as seg_pipeline
 from data_pipeline.segmentation.readers import read_domain
 from data_pipeline.segmentation.transforms import SegTransform
+from data_pipeline.stream import ALL
 
 ENDLESS = 10**6  # steps
 
@@ -32,16 +33,16 @@ class Holder:
 HALF = (0.5, 0.5, 0.5)
 
 
-def photo_stream(root):
+def photo_stream(root, stop=ENDLESS, share=ALL):
     transform = Transform((96, 96), HALF, HALF, resize_hw=(128, 128), crop="random", flip=True)
     images = read_folder(root, "photos")
     part = pipeline.Part(
         images, lambda step: sampling.random_rows(step, 16, len(images), 1), transform, 1, True
     )
-    return pipeline.batches({"a": part, "b": part}, 0, ENDLESS)
+    return pipeline.batches({"a": part, "b": part}, 0, stop, share=share)
 
 
-def frame_stream(root):
+def frame_stream(root, stop=ENDLESS, share=ALL):
     frames = read_domain(dict(dataset="own", root=root, classes="classes.csv"))
     transform = SegTransform(
         (64, 64),
@@ -59,7 +60,7 @@ def frame_stream(root):
     part = seg_pipeline.SegPart(
         frames, lambda step: sampling.random_rows(step, 4, len(frames), 1), transform, 1, True
     )
-    return seg_pipeline.batches({"a": part}, 0, ENDLESS)
+    return seg_pipeline.batches({"a": part}, 0, stop, share=share)
 
 
 def main():

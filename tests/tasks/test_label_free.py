@@ -98,7 +98,7 @@ def agreement(model, images, mask):
         class_names=NAMES,
         devices=jax.devices()[:1],
         shuffled=lambda domain, size: domain,
-        steps=lambda parts, start, stop: iter([parts and {"target": part}] * (stop - start)),
+        whole_steps=lambda parts, start, stop: iter([parts and {"target": part}] * (stop - start)),
     )
     variables = {"params": {"segmenter": {}}, "batch_stats": {"segmenter": {}}}
     settings = dict(norm_set=0, batch_size=2, num_batches=2)

@@ -40,8 +40,9 @@ def test_a_classifiers_figures_are_of_every_image_once_without_padding():
     row has one row like it among its neighbours.
     """
     outputs, (a, b) = of_classifiers.Outputs(), ([99.0, 0.0], [0.0, 99.0])
-    outputs.add(classifier_output([a, b, a]), np.array([True, True, True]))
-    outputs.add(classifier_output([b, [0.0, 0.0], [0.0, 0.0]]), np.array([True, False, False]))
+    outputs.add(classifier_output([a, b, a]), np.array([True, True, True]), np.arange(3))
+    padded = classifier_output([b, [0.0, 0.0], [0.0, 0.0]])
+    outputs.add(padded, np.array([True, False, False]), np.array([3, -1, -1]))
     assert outputs.logits.tolist() == [a, b, a, b]
     data = types.SimpleNamespace(has_source_held_out=False)
     settings = dict(data=data, model=None, stage_config=None, batch_size=3)
@@ -60,7 +61,8 @@ class Held:
         image = np.full((3, 1), 10 * number + held_out, np.float32)
         # of the last source both held-out labels are right; the third row is padding
         label = np.array([0, number == 0, 1], np.int32)
-        yield {"image": image, "label": label, "mask": np.array([True, True, False])}
+        mask, index = np.array([True, True, False]), np.array([0, 1, -1])
+        yield {"image": image, "label": label, "mask": mask, "index": index}
 
 
 def risk_of_classifier(monkeypatch, target_bn):
@@ -74,7 +76,7 @@ def risk_of_classifier(monkeypatch, target_bn):
     monkeypatch.setattr(of_classifiers, "inference", inference)
     monkeypatch.setattr(of_classifiers, "_figures", lambda logits, some: {})
     outputs = of_classifiers.Outputs(with_features=True)
-    outputs.add(classifier_output([[-5.0], [-6.0]]), np.array([True, False]))
+    outputs.add(classifier_output([[-5.0], [-6.0]]), np.array([True, False]), np.array([0, -1]))
     settings = dict(model=None, stage_config=types.SimpleNamespace(target_bn=target_bn))
     return of_classifiers.label_free_figures(outputs, {}, data=Held(), batch_size=3, **settings)
 
