@@ -44,7 +44,7 @@ def all_states(workdir):
 @pytest.mark.parametrize("steps", [2, 4])
 def test_stopped_after_any_step_it_ends_with_the_same_bits(straight, monkeypatch, tmp_path, steps):
     """Within the first stage and within the second; the flag is what a signal raises."""
-    checked, check = [], StopFlag.check
+    checked, check = [], StopFlag.check_between_steps
 
     def stop(self):
         checked.append(self)
@@ -66,7 +66,7 @@ def test_stopped_after_any_step_it_ends_with_the_same_bits(straight, monkeypatch
         return run
 
     monkeypatch.setattr(train, "compile_step", counting)
-    monkeypatch.setattr(StopFlag, "check", stop)
+    monkeypatch.setattr(StopFlag, "check_between_steps", stop)
     with pytest.raises(StopRequested):
         in_process.run(two_stages(), tmp_path)
     assert trained == steps and checked

@@ -379,4 +379,7 @@ def test_workdirs_of_before_have_the_new_keys_off():
         "devices": 2,
         "wandb": "",
         "profile": "",
+        "coordinator": "",
+        "num_processes": 0,
+        "process_id": 0,
     }
