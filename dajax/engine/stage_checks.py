@@ -2,7 +2,7 @@
 
 import json
 
-from dajax import parallel, tasks
+from dajax import parallel, processes, tasks
 from dajax.analysis import sweep_tables
 from dajax.engine import config_ranges, locations, other_workdir, rounds, teacher
 from dajax.engine.config_check import flatten
@@ -62,6 +62,26 @@ def _check_labels_from(config, name, before):
                 f"config.{name}.labels_from='{maker}' is no stage before it that makes"
                 f" pseudo-labels; such stages: {', '.join(makers) or 'none'}"
             )
+
+
+def check_alike(config):
+    """Checks that all processes of a run were started with one config, but for their numbers.
+
+    Raises:
+      UserError: in a process whose config is not the first one's, naming the keys.
+    """
+    own = flatten(json.loads(config.to_json()))
+    first = processes.from_first_object(lambda: own)
+    differing = [
+        f"{key}={first.get(key, 'absent')} there, {own.get(key, 'absent')} here"
+        for key in sorted(own.keys() | first.keys())
+        if key != "runtime.process_id" and own.get(key, "absent") != first.get(key, "absent")
+    ]
+    if differing:
+        raise UserError(
+            f"the first process was started with another config: {', '.join(differing[:6])}; start"
+            " all with the same command, but for config.runtime.process_id"
+        )
 
 
 def method_of(config, name):

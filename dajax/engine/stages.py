@@ -31,7 +31,7 @@ from dajax.engine.config_check import (
 )
 from dajax.engine.fingerprints import check_data, check_weights
 from dajax.engine.signals import StopFlag
-from dajax.engine.stage_checks import check_batches, method_of
+from dajax.engine.stage_checks import check_alike, check_batches, method_of
 from dajax.engine.train import Stage, fit
 from dajax.errors import UserError
 from dajax.label_free import LAST
@@ -55,6 +55,7 @@ def run(config, workdir, mode, select=LAST, print_config=False):
       StopRequested: stopped by a signal; everything is saved.
     """
     workdir = pathlib.Path(workdir)
+    check_alike(config)
     stop = StopFlag(processes.agreed, processes.Agreement())
     with processes.first_before_others("the workdir is open"):
         run_ = _open(config, workdir, mode, select, print_config, stop)

@@ -15,7 +15,7 @@ import toy_task
 from ml_collections import ConfigDict
 
 from dajax import process_watch, processes
-from dajax.engine import stages
+from dajax.engine import stage_checks, stages
 from dajax.errors import UserError
 
 CAN = {
@@ -230,6 +230,16 @@ def test_without_a_cluster_auto_says_what_to_give():
     with pytest.raises(UserError, match="coordinator=HOST:PORT, num_processes and process_id"):
         with processes.joined(runtime(coordinator="auto")):
             pass
+
+
+def test_another_config_than_the_firsts_is_one_line(monkeypatch):
+    first = {"seed": 3, "stages": ["first"], "runtime.process_id": 0}
+    monkeypatch.setattr(processes, "from_first_object", lambda make: make() | first)
+    config = toy_task.config(**{"stages": ("first",), "seed": 3, "runtime.process_id": 1})
+    stage_checks.check_alike(config)
+    config.seed = 4
+    with pytest.raises(UserError, match="first process.* seed=3 there, 4 here; start all with"):
+        stage_checks.check_alike(config)
 
 
 def test_one_process_is_the_identity():
