@@ -11,7 +11,9 @@ In a run of one process every word here is the identity and costs nothing.
 import collections
 import contextlib
 import json
+import os
 import socket
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -28,6 +30,7 @@ AUTO = "auto"  # config.runtime.coordinator: where the cluster's environment say
 # what the operating system sees; this is for a machine that loses its power. JAX's own 100 would
 # miss the minute that docs/devices.md promises.
 _HEARTBEAT_SECONDS = 40
+_JOIN_SECONDS = 300  # for all processes to come; JAX's default
 # Bytes that travel at a time; as many from each process stand on every device. Ours.
 _PIECE_BYTES = 16 * 2**20
 
@@ -118,24 +121,73 @@ def _initialize(runtime):
     # its handler of SIGTERM would take the place of dajax.engine.signals
     jax.config.update("jax_enable_preemption_service", False)
     arguments = dict(
-        coordinator_address=runtime.coordinator,
-        num_processes=runtime.num_processes,
-        process_id=runtime.process_id,
-        cluster_detection_method="deactivate",
+        initialization_timeout=_JOIN_SECONDS, heartbeat_timeout_seconds=_HEARTBEAT_SECONDS
     )
-    if runtime.coordinator == AUTO:
-        arguments = {}
-    try:
-        jax.distributed.initialize(heartbeat_timeout_seconds=_HEARTBEAT_SECONDS, **arguments)
-    except (RuntimeError, ValueError, OSError) as error:
-        raise UserError(_why_not_joined(runtime, error)) from error
+    if runtime.coordinator != AUTO:
+        _check_address(runtime)
+        arguments |= dict(
+            coordinator_address=runtime.coordinator,
+            num_processes=runtime.num_processes,
+            process_id=runtime.process_id,
+            cluster_detection_method="deactivate",
+        )
+    with _not_for_ever(runtime):
+        try:
+            jax.distributed.initialize(**arguments)
+        except (RuntimeError, ValueError, OSError) as error:
+            raise UserError(_why_not_joined(runtime, str(error))) from error
     _index, _count = jax.process_index(), jax.process_count()
     if not is_first():
         console.be_silent()
 
 
-def _why_not_joined(runtime, error):
-    reason = str(error).strip().partition("\n")[0].rstrip(".")
+def _check_address(runtime):
+    """Raises UserError where the coordinator's host has no address, or its port is taken: JAX would
+    abort with a stack of C++.
+    """
+    host, _, port = runtime.coordinator.rpartition(":")
+    key = f"config.runtime.coordinator='{runtime.coordinator}'"
+    try:
+        socket.getaddrinfo(host, int(port))
+    except OSError as error:
+        raise UserError(
+            f"{key}: {host} has no address on {socket.gethostname()} ({error.strerror}); give the"
+            " first process's machine as all others know it"
+        ) from error
+    if runtime.process_id == 0:
+        try:
+            socket.create_server(("", int(port))).close()
+        except OSError as error:
+            raise UserError(
+                f"{key}: port {port} cannot be opened on {socket.gethostname()} ({error.strerror});"
+                " choose another one, or end the process that has it"
+            ) from error
+
+
+@contextlib.contextmanager
+def _not_for_ever(runtime):
+    """Ends the process with a line where the others have not come in time, a moment before JAX
+    would abort.
+    """
+
+    def end():
+        line = _why_not_joined(runtime, f"{_JOIN_SECONDS} seconds have passed")
+        os.write(2, f"error: {line}\n".encode())
+        os._exit(1)
+
+    if runtime.process_id == 0:
+        console.say(f"waiting for the other processes, {_JOIN_SECONDS} seconds at most ...")
+    timer = threading.Timer(_JOIN_SECONDS - 2, end)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _why_not_joined(runtime, reason):
+    reason = reason.strip().partition("\n")[0].rstrip(".")
     if runtime.coordinator == AUTO:
         return (
             f"config.runtime.coordinator='{AUTO}': nothing of a cluster to start from ({reason});"

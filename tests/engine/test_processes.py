@@ -5,12 +5,15 @@ no process that waits for a dead one.
 import pathlib
 import signal
 import socket
+import subprocess
+import sys
 import time
 
 import in_process
 import joined
 import numpy as np
 import pytest
+import tiny
 import toy_task
 from ml_collections import ConfigDict
 
@@ -224,6 +227,35 @@ def runtime(**changes):
 def test_keys_that_do_not_fit_together_are_one_line(changes, said):
     with pytest.raises(UserError, match=said):
         processes.check(runtime(**changes))
+
+
+def test_others_that_do_not_come_are_not_waited_for_for_ever():
+    program = (
+        "import sys; from ml_collections import ConfigDict; from dajax import processes;"
+        "processes._JOIN_SECONDS = 4; address = sys.argv[1];"
+        "own = dict(coordinator=address, num_processes=2, process_id=0);"
+        "processes.joined(ConfigDict(own)).__enter__()"
+    )
+    address = f"127.0.0.1:{joined.free_port()}"
+    ended = subprocess.run(
+        [sys.executable, "-c", program, address],
+        cwd=tiny.ROOT,
+        env=tiny.environment(),
+        capture_output=True,
+        text=True,
+    )
+    assert ended.returncode == 1 and "waiting for the other processes" in ended.stdout
+    (line,) = ended.stderr.strip().splitlines()
+    assert "process 0 of 2" in line and "4 seconds have passed" in line and address in line
+
+
+def test_a_coordinator_that_cannot_be_is_one_line():
+    with socket.create_server(("", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(UserError, match="cannot be opened.*in use.*choose another one"):
+            processes._check_address(runtime(coordinator=address, num_processes=2))
+    with pytest.raises(UserError, match="no.such.host.invalid has no address"):
+        processes._check_address(runtime(coordinator="no.such.host.invalid:1", num_processes=2))
 
 
 def test_without_a_cluster_auto_says_what_to_give():
