@@ -12,6 +12,7 @@ import collections
 import contextlib
 import json
 import os
+import signal
 import socket
 import threading
 from collections.abc import Callable
@@ -107,8 +108,11 @@ def joined(runtime, describe: Callable[[BaseException], str] = str):
     try:
         yield
         meet("end")
-    except StopRequested:  # all have agreed on it
-        watch.end()
+    except StopRequested as stop:
+        if stop.signal == signal.SIGPIPE:  # the first one's alone, see dajax.console
+            watch.tell("nobody reads what it prints; everything so far is saved", 128 + stop.signal)
+        else:  # all have agreed on it
+            watch.end()
         raise
     except BaseException as error:
         watch.tell(describe(error), 1)
