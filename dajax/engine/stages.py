@@ -2,6 +2,7 @@
 stage names one.
 """
 
+import contextlib
 import dataclasses
 import json
 import pathlib
@@ -15,6 +16,7 @@ from dajax.analysis import report
 from dajax.engine import (
     checkpoint,
     environment,
+    folder_lock,
     init_from,
     json_files,
     log,
@@ -51,7 +53,8 @@ def run(config, workdir, mode, select=LAST, print_config=False):
       print_config: every setting is printed.
 
     Raises:
-      UserError, data_pipeline DataError: a mistake that the user can mend.
+      UserError, data_pipeline DataError: a mistake that the user can mend, or another process
+        trains in the workdir.
       StopRequested: stopped by a signal; everything is saved.
     """
     workdir = pathlib.Path(workdir)
@@ -89,6 +92,14 @@ def _open(config, workdir, mode, select, print_config, stop):
     check_batches(config, len(devices))
     if mode == "train":
         wandb_run.check(config)
+    # an evaluation reads what is there, of a run under way too, and writes one file of its own
+    with folder_lock.owned(workdir) if mode == "train" else contextlib.nullcontext():
+        _run(config, workdir, mode, devices, select, print_config)
+
+
+def _run(config, workdir, mode, devices, select, print_config):
+    """`run` in a workdir that is this process's own."""
+    if mode == "train":
         _prepare(workdir)
         forget_unless_begun(workdir)
     elif not (workdir / "config.json").exists():
