@@ -175,10 +175,14 @@ class FolderLock:
         owner = Owner(socket.gethostname(), _boot(), _numbering(), os.getpid(), "", now)
         owner = dataclasses.replace(owner, started=_started(owner.pid))
         self._record = (json.dumps(dataclasses.asdict(owner)) + "\n").encode()
-        file.truncate(0)
-        file.write(self._record)
-        file.flush()
-        os.fsync(file.fileno())
+        try:
+            file.truncate(0)
+            file.write(self._record)
+            file.flush()
+            os.fsync(file.fileno())
+        except OSError:  # a full disk: nothing half written is left
+            self.path.unlink()
+            raise
         self._file = file
         threading.Thread(target=self._renew, name="folder_lock", daemon=True).start()
 

@@ -1,20 +1,10 @@
 """The runs that faults are tried on, each with what it comes to undisturbed."""
 
 import os
-import pathlib
 
 import forked_runs
 import pytest
-import tiny
-from kills import Subject
-
-RECIPE = pathlib.Path(tiny.ROOT, "tests", "support", "toy_recipe.py")
-
-
-def toy_words(workdir, *flags):
-    """What follows run.py."""
-    cache = f"--config.runtime.compilation_cache={tiny.CACHE}"
-    return [f"--config={RECIPE}", f"--workdir={workdir}", cache, *flags]
+from kills import Subject, toy_words
 
 
 @pytest.fixture(scope="session")

@@ -12,25 +12,11 @@ import os
 import pytest
 import tiny
 import tiny_seg
-from kills import Subject
+from kills import SPCL, Subject
 
 SEED = int(os.environ.get("DAJAX_FAULT_SEED", "0"))
 CHAIN = 5  # kills of one run
 CAN = ("--config.can.max_loops=2",)
-# warm-up, pseudo-labels, prototypes, and a round that is compared with what it began with
-SPCL = (
-    "--config.stages=('warm_up','warm_up_labels','spcl','self_training')",
-    "--config.warm_up.init_from=",
-    "--config.warm_up.steps=3",
-    "--config.spcl.steps=3",
-    "--config.self_training.init_from=spcl",
-    "--config.self_training.labels_from=warm_up_labels",
-    "--config.self_training.steps=3",
-    "--config.warm_up.adversarial.width=8",
-    "--config.runtime.checkpoint_every=2",
-    "--config.evaluation.reestimate_batches=0",
-    "--config.evaluation.num_pictures=1",
-)
 
 
 def test_killed_at_a_handful_of_moments_it_ends_with_the_same_bits(toy):

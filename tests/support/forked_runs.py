@@ -36,14 +36,15 @@ class Server:
     Args:
       subject: "real", recipes as they are; "flat", with networks of two dense layers and of one
         residual block, which are traced in a third of the time; "toy", toy_recipe.
+      prefix: words before the command, ("unshare", ...).
     """
 
-    def __init__(self, subject="real"):
-        self._subject = subject
+    def __init__(self, subject="real", prefix=()):
+        self._subject, self._prefix = subject, prefix
 
     def __enter__(self):
         self._process = subprocess.Popen(
-            [sys.executable, __file__, self._subject],
+            [*self._prefix, sys.executable, __file__, self._subject],
             cwd=ROOT,
             # numpy's library of linear algebra begins threads as it is imported
             env=os.environ | {"JAX_PLATFORMS": "cpu", "OPENBLAS_NUM_THREADS": "1"},
@@ -70,9 +71,16 @@ class Server:
           Outcome.
         """
         request = {"words": list(words), "workdir": str(workdir), **fault}
+        return Outcome(**self._answer(request))
+
+    def shell(self, command):
+        """A command where the server is."""
+        assert self._answer({"shell": command}) == 0, command
+
+    def _answer(self, request):
         self._process.stdin.write(json.dumps(request) + "\n")
         self._process.stdin.flush()
-        return Outcome(**json.loads(self._process.stdout.readline()))
+        return json.loads(self._process.stdout.readline())
 
 
 class Outcome:
@@ -103,7 +111,11 @@ def _serve():
     answers = os.fdopen(os.dup(1), "w")
     for line in sys.stdin:
         request = json.loads(line)
-        answers.write(json.dumps(_watch(*_begin(request), request)) + "\n")
+        if "shell" in request:
+            answer = subprocess.call(request["shell"], shell=True, stdout=2)
+        else:
+            answer = _watch(*_begin(request), request)
+        answers.write(json.dumps(answer) + "\n")
         answers.flush()
 
 

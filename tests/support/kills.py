@@ -5,7 +5,24 @@ import random
 import shutil
 
 import same_outcome
+import tiny
 
+_TOY = tiny.ROOT / "tests" / "support" / "toy_recipe.py"
+
+# warm-up, pseudo-labels, prototypes, and a round that is compared with what it began with
+SPCL = (
+    "--config.stages=('warm_up','warm_up_labels','spcl','self_training')",
+    "--config.warm_up.init_from=",
+    "--config.warm_up.steps=3",
+    "--config.spcl.steps=3",
+    "--config.self_training.init_from=spcl",
+    "--config.self_training.labels_from=warm_up_labels",
+    "--config.self_training.steps=3",
+    "--config.warm_up.adversarial.width=8",
+    "--config.runtime.checkpoint_every=2",
+    "--config.evaluation.reestimate_batches=0",
+    "--config.evaluation.num_pictures=1",
+)
 # What stands for the moment's work in a report, by (stage, work); see kind_of.
 _KINDS = {
     "compile": "compilation",
@@ -17,6 +34,12 @@ _KINDS = {
     "results": "final table",
     "table": "final table",
 }
+
+
+def toy_words(workdir, *flags):
+    """What follows run.py for a run of toy_recipe."""
+    cache = f"--config.runtime.compilation_cache={tiny.CACHE}"
+    return [f"--config={_TOY}", f"--workdir={workdir}", cache, *flags]
 
 
 class Subject:
