@@ -44,9 +44,9 @@ def install():
 class _Feed(toy_task._Feed):
     earlier_rounds = ()
 
-    def __init__(self, *args, directory, check_stop, **kwargs):
-        super().__init__(*args, directory=directory, check_stop=check_stop, **kwargs)
-        self.directory, self.check_stop = directory, check_stop
+    def __init__(self, *args, directory, stop, **kwargs):
+        super().__init__(*args, directory=directory, stop=stop, **kwargs)
+        self.directory, self.check_stop = directory, stop.check
 
 
 def _schedule(state, *, config):
