@@ -99,7 +99,8 @@ class FolderLock:
         """
         while True:
             try:
-                file = open(self.path, "r+b", opener=_create)
+                # without a buffer, which would be written again, and fail again, as it closes
+                file = open(self.path, "r+b", buffering=0, opener=_create)
             except OSError as error:
                 raise _unwritable(self.path.parent, error) from error
             try:
@@ -178,7 +179,6 @@ class FolderLock:
         try:
             file.truncate(0)
             file.write(self._record)
-            file.flush()
             os.fsync(file.fileno())
         except OSError:  # a full disk: nothing half written is left
             self.path.unlink()
