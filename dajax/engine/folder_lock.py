@@ -178,7 +178,9 @@ class FolderLock:
         self._record = (json.dumps(dataclasses.asdict(owner)) + "\n").encode()
         try:
             file.truncate(0)
-            file.write(self._record)
+            rest = self._record
+            while rest:
+                rest = rest[file.write(rest) :]
             os.fsync(file.fileno())
         except OSError:  # a full disk: nothing half written is left
             self.path.unlink()
