@@ -16,6 +16,9 @@ _AGAIN = "then run the same command again"
 _REMEDIES = {
     errno.ENOSPC: f"the disk is full: free some space, {_AGAIN}",
     errno.EDQUOT: f"your quota is used up: free some space, {_AGAIN}",
+    errno.EFBIG: (
+        f"files may not become that long here: raise the limit (ulimit -f unlimited), {_AGAIN}"
+    ),
     errno.EACCES: f"give this user the right to it, or choose another place, {_AGAIN}",
     errno.EPERM: f"give this user the right to it, or choose another place, {_AGAIN}",
     errno.EROFS: "it lies on a read-only file system: choose another place",

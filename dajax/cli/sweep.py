@@ -6,7 +6,6 @@ finished and resumes what is not.
 """
 
 import contextlib
-import fcntl
 import os
 import pathlib
 import shlex
@@ -18,6 +17,7 @@ from dajax.analysis import sweep_tables
 from dajax.cli import gpus, sweep_plan
 from dajax.cli.sweep_pool import Pool
 from dajax.engine import json_files
+from dajax.engine.folder_lock import FolderLock
 from dajax.engine.signals import StopFlag
 from dajax.errors import StopRequested, UserError
 
@@ -156,34 +156,21 @@ def report_failures(failures, runs):
 
 @contextlib.contextmanager
 def _locked(folder, stop):
-    """Holds `folder`/.lock, and waits for it where another sweep, or the run that a killed one
+    """Holds the folder's lock, and waits for it where another sweep, or the run that a killed one
     left, has it.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = open(folder / ".lock", "w")
-    except OSError as error:
-        raise UserError(
-            f"--workdir={folder}: cannot be written to ({error.strerror}); choose another --workdir"
-        ) from error
-    with lock:
-        if not _try_lock(lock):
+    with FolderLock(folder, stop.check) as lock:
+        holder = lock.take()
+        if holder is not None:
             console.say(
-                f"another sweep is at work in {folder}, or a run that it left; waiting for it to"
-                " end (Ctrl-C gives up)"
+                f"another sweep is at work in {folder}, or a run that it left ({holder}); waiting"
+                " for it to end (Ctrl-C gives up)"
             )
-            while not _try_lock(lock):
-                stop.check()
-                time.sleep(_POLL_SECONDS)
+        while holder is not None:
+            stop.check()
+            time.sleep(_POLL_SECONDS)
+            holder = lock.take()
         yield lock
-
-
-def _try_lock(lock):
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _write(workdir, name, overrides, tasks, runs):

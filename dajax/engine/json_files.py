@@ -2,6 +2,7 @@
 line that names it.
 """
 
+import contextlib
 import json
 import os
 
@@ -65,10 +66,21 @@ def write(path, content):
 
 
 def replace_file(path, content):
-    """Gives a file other bytes: to a neighbour first, then renamed over `path`."""
+    """Gives a file other bytes: to a neighbour first, then renamed over `path`.
+
+    Raises:
+      OSError: it cannot be written; names the file. What is half written, which may be what fills
+        the disk, is gone.
+    """
     temporary = path.with_name(path.name + ".tmp")
-    with open(temporary, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    try:
+        with open(temporary, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        error.filename = error.filename or str(path)  # the system names none where it writes
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise

@@ -2,9 +2,11 @@
 stage names one.
 """
 
+import contextlib
 import dataclasses
 import json
 import pathlib
+import shutil
 from typing import Any, NamedTuple
 
 import jax
@@ -15,6 +17,7 @@ from dajax.analysis import report
 from dajax.engine import (
     checkpoint,
     environment,
+    folder_lock,
     init_from,
     json_files,
     log,
@@ -51,14 +54,21 @@ def run(config, workdir, mode, select=LAST, print_config=False):
       print_config: every setting is printed.
 
     Raises:
-      UserError, data_pipeline DataError: a mistake that the user can mend.
+      UserError, data_pipeline DataError: a mistake that the user can mend, or another process
+        trains in the workdir.
       StopRequested: stopped by a signal; everything is saved.
     """
     workdir = pathlib.Path(workdir)
     check_alike(config)
     stop = StopFlag(processes.agreed, processes.Agreement())
-    with processes.first_before_others("the workdir is open"):
-        run_ = _open(config, workdir, mode, select, print_config, stop)
+    with contextlib.ExitStack() as held:
+        with processes.first_before_others("the workdir is open"):
+            run_ = _open(config, workdir, mode, select, print_config, stop, held)
+        _run(config, workdir, mode, select, run_, stop)
+
+
+def _run(config, workdir, mode, select, run_, stop):
+    """`run` in a workdir that has been opened."""
     if mode == "train":
         with wandb_run.begun(config, workdir) as tracker, stop.listening():
             tracked = [
@@ -81,14 +91,17 @@ class _Open(NamedTuple):
     devices: list
 
 
-def _open(config, workdir, mode, select, print_config, stop):
+def _open(config, workdir, mode, select, print_config, stop, held):
     """Checks everything that can be checked before the first step, and writes down with what the
-    workdir is begun: an _Open.
+    workdir is begun: an _Open. The workdir is this run's own for as long as the ExitStack `held`.
     """
     devices = parallel.devices(config.runtime.devices)
     check_batches(config, len(devices))
     if mode == "train":
         wandb_run.check(config)
+        # an evaluation reads what is there, of a run under way too, and writes a file of its own
+        if processes.is_first():
+            held.enter_context(folder_lock.owned(workdir))
         _prepare(workdir)
         forget_unless_begun(workdir)
     elif not (workdir / "config.json").exists():
@@ -267,6 +280,10 @@ def _finished_result(stage, path):
     result = _read_result(stage, path)
     if result is None or _must_be_mended(stage, result["step"]):
         return None
+    if _must_label_again(stage):
+        path.unlink()
+        shutil.rmtree(stage.directory / "checkpoints", ignore_errors=True)
+        return None
     return result
 
 
@@ -313,6 +330,24 @@ def _must_be_mended(stage, last_step):
     return (
         bool(checkpoint.steps(directory)) and checkpoint.newest_whole_step(directory) != last_step
     )
+
+
+def _must_label_again(stage):
+    """Whether the pseudo-labels of a finished stage are gone or damaged and a stage is still to be
+    trained on them; says so.
+    """
+    workdir, config = stage.directory.parent, stage.config
+    heirs = [
+        name
+        for name in config.stages
+        if "labels_from" in config[name]
+        and config[name].labels_from == stage.name
+        and not (workdir / name / "result.json").exists()
+    ]
+    problem = stage.data.problem_of_pseudo_labels() if heirs else None
+    if problem is not None:
+        console.say(f"{problem}; {stage.name} makes its pseudo-labels again")
+    return problem is not None
 
 
 def _evaluate(stage, step):

@@ -8,7 +8,6 @@ any moment goes on where it stood.
 """
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
@@ -17,7 +16,7 @@ import pathlib
 import jax
 import numpy as np
 
-from dajax.engine import json_files, out_folder
+from dajax.engine import folder_lock, json_files, out_folder
 from dajax.errors import UserError
 
 MARKER, RECORDS = "predictions.json", "finished.jsonl"
@@ -119,15 +118,11 @@ class OutFolder:
 
     def _lock(self):
         """The system releases the lock when the process ends, however it ends."""
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if folder_lock.try_lock(self._file) is False:
             raise UserError(
                 f"--out={self.path}: another process is writing its predictions there; wait for it,"
                 " or name another --out"
-            ) from None
-        except OSError:  # a file system without locks
-            return
+            )
 
     def _read(self):
         """The whole lines of finished.jsonl, the last one of a picture; a torn end is cut off."""

@@ -33,6 +33,8 @@ from data_pipeline.segmentation.segmentation_set import SegmentationSet, image_s
 
 VERSION = 1
 MARKER = "pseudo_labels.json"
+# PNG specification, 5.2 and 11.2.5: the signature, and the chunk that ends a file.
+_PNG_BEGIN, _PNG_END = b"\x89PNG\r\n\x1a\n", b"\0\0\0\0IEND\xaeB`\x82"
 
 
 def write(
@@ -188,6 +190,33 @@ def read(
     if not is_finished(root, image_set, origin=origin):
         raise DataError(f"{_absolute(root)}: no pseudo-labels; run the stage that makes them first")
     return _with_labels(_absolute(root), image_set)
+
+
+def problem(
+    root: str | os.PathLike, image_set: SegmentationSet, *, origin: Mapping[str, Any] | None = None
+) -> str | None:
+    """Why the pseudo-labels of these images cannot be used as they are: none, others, a file that
+    is gone, emptied, zeroed or cut; None where there is no reason. Looks at the begin and the end
+    of each file; what lies between, the checksums of the PNG format vouch for when it is read.
+    """
+    try:
+        made = read(root, image_set, origin=origin)
+    except DataError as error:
+        return str(error).partition(";")[0]
+    for path in made.label_paths:
+        with open(path, "rb") as file:
+            head = file.read(len(_PNG_BEGIN))
+            file.seek(max(os.fstat(file.fileno()).st_size - len(_PNG_END), 0))
+            if (head, file.read()) != (_PNG_BEGIN, _PNG_END):
+                return f"{path}: this pseudo-label is damaged"
+    return None
+
+
+def discard(root: str | os.PathLike) -> None:
+    """Removes a folder of pseudo-labels, damaged or whole; of anything else it is left alone."""
+    root = _absolute(root)
+    if (root / MARKER).exists():
+        shutil.rmtree(root)
 
 
 def _absolute(root) -> pathlib.Path:

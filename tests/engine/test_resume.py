@@ -59,7 +59,8 @@ def sizes(workdir):
     }
 
 
-@pytest.mark.parametrize("kills", [2, pytest.param(10, marks=pytest.mark.slow)])
+@pytest.mark.slow  # of the default suite: tests/faults/test_kills.py
+@pytest.mark.parametrize("kills", [2, 10])
 def test_killed_again_and_again_it_ends_with_the_same_bits(tiny_run, tmp_path, kills):
     workdir, moments = tmp_path / "run", random.Random(kills)
     for _ in range(kills):

@@ -503,3 +503,30 @@ def test_figures_of_an_evaluation_that_cannot_be_written_are_in_the_table(
     )
     with pytest.raises(OSError):
         run_output.write_results(tmp_path, "train", {"stages": {}})
+
+
+@pytest.mark.parametrize("problem", [None, "labels/a.png: this pseudo-label is damaged"])
+@pytest.mark.parametrize("is_heir_finished", [False, True])
+def test_damaged_pseudo_labels_are_made_again_for_a_stage_that_needs_them(
+    tmp_path, monkeypatch, capsys, problem, is_heir_finished
+):
+    stage = finished_stage(tmp_path, b'{"step": 1}', has_checkpoint=True)
+    stage.config.update(
+        {"stages": ("can", "heir"), "heir": {"init_from": "", "labels_from": "can"}}
+    )
+    stage.data.problem_of_pseudo_labels = lambda: problem
+    if is_heir_finished:
+        (tmp_path / "heir").mkdir()
+        (tmp_path / "heir" / "result.json").write_text("{}")
+
+    def made_again(stage):
+        assert not (stage.directory / "checkpoints").exists(), "it begins anew"
+        return types.SimpleNamespace(step=1), None
+
+    monkeypatch.setattr(stages, "fit", made_again)
+    assert stages._train(stage) == {"step": 1}
+    said = capsys.readouterr().out
+    if problem is None or is_heir_finished:
+        assert said == "can: already finished\n"
+    else:
+        assert said == f"{problem}; can makes its pseudo-labels again\n"

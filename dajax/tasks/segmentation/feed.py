@@ -179,7 +179,10 @@ class SegFeed(BaseFeed):
         return image_size_hw(self.sets["target"].image_paths[index])
 
     def write_pseudo_labels(self, labels, origin):
-        """Writes labels below the stage's directory; a folder that is finished stays as it is.
+        """Writes labels below the stage's directory; those of the same origin that are whole stay.
+
+        Others are what a run has left that was killed before it saved this stage, perhaps on other
+        devices, whose thresholds differ in their last bits; or they are damaged.
 
         Args:
           labels: (number of the image, uint8 [H, W]) for each target training image of which this
@@ -189,7 +192,7 @@ class SegFeed(BaseFeed):
         folder, target = self._directory / PSEUDO_LABELS, self.sets["target"]
 
         def is_finished():
-            return pseudo_label_files.is_finished(folder, target, origin=origin)
+            return pseudo_label_files.problem(folder, target, origin=origin) is None
 
         if processes.from_first_object(is_finished):
             return
@@ -200,6 +203,7 @@ class SegFeed(BaseFeed):
 
         with processes.first_before_others("pseudo-labels are begun"):
             if processes.is_first():
+                pseudo_label_files.discard(folder)
                 pseudo_label_files.begin(folder)
         pseudo_label_files.write_some(folder, target, labels, progress=progress)
         processes.meet("pseudo-labels are written")
@@ -207,6 +211,11 @@ class SegFeed(BaseFeed):
             if processes.is_first():
                 pseudo_label_files.finish(folder, target, origin=origin)
         counter.close()
+
+    def problem_of_pseudo_labels(self):
+        """Why the labels that this stage has made cannot be trained on; None where they can."""
+        folder = self._directory / PSEUDO_LABELS
+        return pseudo_label_files.problem(folder, self.sets["target"])
 
     def pseudo_labels_of_two_rounds(self):
         """(this stage's pseudo-label, that of the round before or None) of every target training

@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import json
+import pathlib
 
 import numpy as np
 import pytest
@@ -239,3 +240,38 @@ def test_the_space_of_train_ids_maps_every_id_to_itself():
     assert set(np.flatnonzero(space.is_known)) == {*range(19), IGNORED}
     assert train_id_space(space).class_names == CITYSCAPES.class_names
     assert json.dumps(space.classes)
+
+
+@pytest.mark.parametrize(
+    "damage, says",
+    [
+        (lambda path: path.unlink(), "this pseudo-label is gone"),
+        (lambda path: path.write_bytes(b""), "this pseudo-label is damaged"),
+        (lambda path: path.write_bytes(path.read_bytes()[:-20]), "this pseudo-label is damaged"),
+        (lambda path: path.write_bytes(bytes(200)), "this pseudo-label is damaged"),
+    ],
+    ids=["gone", "emptied", "cut", "zeroed"],
+)
+def test_a_damaged_label_is_found_before_it_is_decoded(target, tmp_path, damage, says):
+    made = files.write(tmp_path / "p", target, some_labels(), origin=ORIGIN)
+    assert files.problem(tmp_path / "p", target, origin=ORIGIN) is None
+    path = pathlib.Path(made.label_paths[1])
+    damage(path)
+    assert files.problem(tmp_path / "p", target) == f"{path}: {says}"
+    files.discard(tmp_path / "p")
+    assert files.problem(tmp_path / "p", target) == f"{tmp_path / 'p'}: no pseudo-labels"
+
+
+def test_others_and_a_damaged_record_are_problems_and_other_folders_are_left_alone(
+    target, tmp_path
+):
+    files.write(tmp_path / "p", target, some_labels(), origin=ORIGIN)
+    other = files.problem(tmp_path / "p", target, origin=ORIGIN | {"rule": "another"})
+    assert "other pseudo-labels (origin" in other
+    (tmp_path / "p" / files.MARKER).write_text("{")
+    assert "pseudo_labels.json: cannot be read" in files.problem(tmp_path / "p", target)
+    (tmp_path / "q").mkdir()
+    (tmp_path / "q" / "mine").write_text("")
+    files.discard(tmp_path / "q")
+    assert (tmp_path / "q" / "mine").exists()
+    assert "it is no folder of pseudo-labels" in files.problem(tmp_path / "q", target)
