@@ -213,6 +213,11 @@ def steps(directory):
     return sorted(int(name) for name in names if name.isdecimal() and name == str(int(name)))
 
 
+def exists(directory):
+    """Whether a stage's directory has a checkpoint."""
+    return bool(steps(pathlib.Path(directory) / "checkpoints"))
+
+
 def newest_whole_step(directory):
     """Step of the newest checkpoint that is whole, or None; says nothing."""
     for step in reversed(steps(directory)):

@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import json
 import pathlib
-import shutil
 from typing import Any, NamedTuple
 
 import jax
@@ -17,6 +16,7 @@ from dajax.analysis import report
 from dajax.engine import (
     checkpoint,
     environment,
+    finished,
     folder_lock,
     init_from,
     json_files,
@@ -163,7 +163,7 @@ def _waiting(config, workdir):
     return [
         name
         for name in config.stages
-        if not (workdir / name / "result.json").exists() and not _has_checkpoint(workdir / name)
+        if not (workdir / name / "result.json").exists() and not checkpoint.exists(workdir / name)
     ]
 
 
@@ -177,10 +177,6 @@ def _check_weights(config, workdir, places):
     check_weights(
         config.model.weights, workdir, is_needed=is_needed, is_begun=is_begun, places=places
     )
-
-
-def _has_checkpoint(directory):
-    return bool(checkpoint.steps(directory / "checkpoints"))
 
 
 def _prepare(workdir):
@@ -260,7 +256,7 @@ def _make_stage(config, name, workdir, devices, task, domains, stop, origin):
 def _train(stage):
     """The result of a stage, trained now or found finished."""
     path = stage.directory / "result.json"
-    result = processes.from_first_object(lambda: _finished_result(stage, path))
+    result = processes.from_first_object(lambda: finished.result_of(stage, path))
     if result is not None:
         console.say(f"{stage.name}: already finished")
         return result
@@ -271,83 +267,6 @@ def _train(stage):
     result = {"step": int(state.step), **(evaluation or {})}
     json_files.write(path, result)
     return result
-
-
-def _finished_result(stage, path):
-    """What a finished stage has left, or None where it is to be trained."""
-    if not path.exists():
-        return None
-    result = _read_result(stage, path)
-    if result is None or _must_be_mended(stage, result["step"]):
-        return None
-    if _must_label_again(stage):
-        path.unlink()
-        shutil.rmtree(stage.directory / "checkpoints", ignore_errors=True)
-        return None
-    return result
-
-
-def _read_result(stage, path):
-    """What result.json holds; None where it is damaged and the checkpoint, which knows the same
-    figures, is there.
-
-    Raises:
-      UserError: it is damaged, and there is no checkpoint.
-    """
-    try:
-        result = json_files.parse(path.read_bytes(), keys=("step",))
-        stage.task.check_result(result, stage.data.sets["source"].class_names)
-        return result
-    except (OSError, ValueError) as error:
-        problem = f"{path}: is damaged ({error})"
-        if _has_checkpoint(stage.directory):
-            console.say(f"{problem}; its figures are taken from the checkpoint again")
-            return None
-        raise UserError(
-            f"{problem}, and there is no checkpoint to take its figures from; remove it, and the"
-            " stage is trained again"
-        ) from error
-
-
-def _must_be_mended(stage, last_step):
-    """Whether a finished stage's last checkpoint is damaged and a stage is still to begin with it;
-    an older one would be another start.
-    """
-    workdir = stage.directory.parent
-    begins_with = {name: stage.config[name].init_from for name in stage.config.stages}
-    heirs = [
-        name
-        for name, start in begins_with.items()
-        if start in begins_with and rounds.kept_of(workdir, start) == stage.name
-    ]
-    if all(
-        (workdir / name / "result.json").exists()
-        or checkpoint.steps(workdir / name / "checkpoints")
-        for name in heirs
-    ):
-        return False
-    directory = stage.directory / "checkpoints"
-    return (
-        bool(checkpoint.steps(directory)) and checkpoint.newest_whole_step(directory) != last_step
-    )
-
-
-def _must_label_again(stage):
-    """Whether the pseudo-labels of a finished stage are gone or damaged and a stage is still to be
-    trained on them; says so.
-    """
-    workdir, config = stage.directory.parent, stage.config
-    heirs = [
-        name
-        for name in config.stages
-        if "labels_from" in config[name]
-        and config[name].labels_from == stage.name
-        and not (workdir / name / "result.json").exists()
-    ]
-    problem = stage.data.problem_of_pseudo_labels() if heirs else None
-    if problem is not None:
-        console.say(f"{problem}; {stage.name} makes its pseudo-labels again")
-    return problem is not None
 
 
 def _evaluate(stage, step):
