@@ -3,8 +3,8 @@ memory (see classification.kept_images for those that do). Several runs and proc
 
 A file holds the pixels that a resize has made of an image, behind them their CRC-32. Its name is a
 hash of what they depend on: the image's absolute path, its size in bytes and the time of its last
-change; the size that it is resized to, PIL's filter, and whether a JPEG may be decoded at a smaller
-scale. So a changed image, or another transform, finds nothing. What is random happens afterwards,
+change; the size that it is resized to, PIL's filter and version, and whether a JPEG may be decoded
+at a smaller scale. So a changed image, or another transform, finds nothing. What is random happens afterwards,
 on the same pixels: a batch is the same with and without.
 
 THE BOUND. What is there stays; once the folder is full nothing is added, since of images that come
@@ -21,6 +21,7 @@ import zlib
 from collections.abc import Callable
 
 import numpy as np
+import PIL
 
 _VERSION = 1  # of what a file holds
 _CHANNELS = 3
@@ -105,6 +106,7 @@ def key_of(path: str, size_hw: tuple[int, int], resample: int, is_draft: bool) -
         return None
     parts = (
         _VERSION,
+        PIL.__version__,  # whose decoders and resize may change
         os.path.abspath(path),
         found.st_size,
         found.st_mtime_ns,
