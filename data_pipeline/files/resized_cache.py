@@ -4,8 +4,8 @@ memory (see classification.kept_images for those that do). Several runs and proc
 A file holds the pixels that a resize has made of an image, behind them their CRC-32. Its name is a
 hash of what they depend on: the image's absolute path, its size in bytes and the time of its last
 change; the size that it is resized to, PIL's filter and version, and whether a JPEG may be decoded
-at a smaller scale. So a changed image, or another transform, finds nothing. What is random happens afterwards,
-on the same pixels: a batch is the same with and without.
+at a smaller scale. So a changed image, or another transform, finds nothing. What is random happens
+afterwards, on the same pixels: a batch is the same with and without.
 
 THE BOUND. What is there stays; once the folder is full nothing is added, since of images that come
 in random order none is worth more than another. Each process counts the folder when it opens it and
