@@ -217,6 +217,9 @@ def compile_map(function: Callable, devices_: Sequence[jax.Device]) -> Callable:
     mapped = jax.pmap(function, in_axes=(None, 0), devices=own)
 
     def call(variables, batch):
+        # On the host: pmap would take an array that lies on the devices already, as another call
+        # has left it, to be without the axis of devices.
+        batch = jax.tree.map(np.asarray, batch)
         out = mapped(variables, _split(batch, len(own)))
         return jax.tree.map(lambda leaf: leaf.reshape((-1,) + leaf.shape[2:]), out)
 
