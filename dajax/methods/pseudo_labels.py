@@ -129,7 +129,8 @@ def refresh(state, *, data, config, model):
     for batch in data.target_pass(config.batch_size):
         image_hw = batch["image"].shape[1:3]
         count = _compiled_histogram(image_hw, config.keep_every if is_top else 1, devices)
-        rows = count({}, {"logits": predict(variables, batch["image"]), "mask": batch["mask"]})
+        found = {"logits": predict(variables, batch["image"]), "mask": batch["mask"]}
+        rows = count(parallel.NO_VARIABLES, found)
         found = np.asarray(rows).sum(0, dtype=np.int64)  # [K, B]
         histogram = found if histogram is None else histogram + found
     (histogram,) = processes.total(histogram)

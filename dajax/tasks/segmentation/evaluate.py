@@ -83,7 +83,7 @@ def evaluate_segmenter(
             scores.shape[1:3], sizes, room_hw, align_corners=protocol.align_corners
         )
         rows = {"scores": scores, "label": batch["label"], "mask": batch["mask"]}
-        counts, predictions = count({}, rows | matrices)
+        counts, predictions = count(parallel.NO_VARIABLES, rows | matrices)
         if pixels is not None:
             pixels.add(scores, batch["mask"], batch["index"])
         # 500 frames of 2 megapixels come near to int32's end
