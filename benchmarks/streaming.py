@@ -52,17 +52,15 @@ class Frames:
             colours = np.random.default_rng(0).normal(0.0, 60.0, (19, 3))
             image = (colours[labels] + rng.normal(0.0, 20.0, (*labels.shape, 3))).astype(np.float32)
             index = np.arange(first, first + batch_size)
-            yield {"image": image, "label": labels, "mask": index < self.count, "index": index}
+            size = np.full((batch_size, 2), SIZE_HW, np.int32)
+            batch = {"image": image, "label": labels, "size_hw": size, "room_hw": size}
+            yield batch | {"mask": index < self.count, "index": index}
 
     target_pass = source_pass
 
-    def target_size(self, index):
-        del index
-        return SIZE_HW
-
     def write_pseudo_labels(self, labels, origin):
         del origin
-        for label in labels:
+        for _, label in labels:
             self.labelled += int((label < 255).sum())
 
 

@@ -19,6 +19,8 @@ from dajax.errors import UserError
 from dajax.typing import AnyArray, Array, Bool, Float, Int, PyTree, Shaped
 
 AXIS = "devices"
+# Of compile_map: pmap gives the axes of an empty tree to the leaves that follow it.
+NO_VARIABLES = np.zeros((), np.float32)
 
 
 def masked_mean(
@@ -209,7 +211,8 @@ def compile_map(function: Callable, devices_: Sequence[jax.Device]) -> Callable:
     """`function(variables, batch) -> tree of [N, ...]` compiled over those of `devices_` that
     belong to this process.
 
-    Each device computes its rows alone, and the rows come back in batch order.
+    Each device computes its rows alone, and the rows come back in batch order. `variables` is not
+    empty: NO_VARIABLES where a function has none.
     """
     own = local(devices_)
     if len(own) == 1:

@@ -59,6 +59,10 @@ def base(name):
                 # Sets of photos that fit in so much memory together, the smallest first, are
                 # decoded once; 0 for none. Office-31 takes 770 MiB at 256 pixels. Ours.
                 keep_images_mib=1024.0,
+                # Gigabytes (10**9 bytes) of decoded and resized images on disk, in cache_dir, for
+                # sets that do not fit in memory; 0 for none. Runs may share the folder.
+                cache_gb=0.0,
+                cache_dir="~/.cache/dajax/images",
                 compilation_cache="~/.cache/dajax/xla",  # "" turns it off
                 wandb="",  # a project of Weights & Biases, "PROJECT" or "ENTITY/PROJECT"; "": none
                 # "10:15": jax.profiler's trace of these steps of each stage, below STAGE/profile
@@ -124,7 +128,9 @@ def folder(root, source, target, *, resize, crop, dataset="folder"):
         root=root,
         source=source,
         target=target,
-        **(measured_on if dataset == "folder" else {}),
+        # Photos of 4 megapixels or more are decoded at a smaller scale where twice the size that
+        # they are resized to is left; published sets are decoded in full.
+        **(measured_on | dict(draft=True) if dataset == "folder" else {}),
         transform=dict(
             size=(crop, crop),
             resize=(resize, resize),

@@ -186,6 +186,7 @@ def _own_domains(arg):
         source=own(arg.source),
         target=own(arg.target),
         evaluation=own(arg.evaluation or arg.target),
+        draft=True,  # of large photos, see base/common.py
     )
 
 

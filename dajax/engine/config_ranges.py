@@ -115,7 +115,7 @@ RANGES = {
     ),
     **dict.fromkeys(("seed", "held_out_seed"), SEED),
     **dict.fromkeys(("held_out", "source_held_out"), DECAY),
-    **dict.fromkeys(("report_seconds", "keep_images_mib"), NOT_NEGATIVE),
+    **dict.fromkeys(("report_seconds", "keep_images_mib", "cache_gb"), NOT_NEGATIVE),
     # Optimisers. A rate of 0 is legal: a stage that moves nothing.
     **dict.fromkeys(
         ("lr", "weight_decay", "lr_multipliers", "power", "alpha", "beta"), NOT_NEGATIVE

@@ -16,6 +16,8 @@ _ADDED_TO_EVERY_RUN = {
     "runtime.coordinator": "",
     "runtime.num_processes": 0,
     "runtime.process_id": 0,
+    "runtime.cache_gb": 0.0,
+    "runtime.cache_dir": "~/.cache/dajax/images",
 }
 # What is measured beside training; an old run trains as before.
 _ADDED_TO_RUN = {
@@ -41,7 +43,7 @@ _ADDED_TO_VIEWS = {
     "invert": 0.0,
     "erase": {"probability": 0.0, "area": [0.02, 0.33], "ratio": [0.3, 3.3]},
 }
-_ADDED_TO_FOLDERS = {"evaluation": "", "held_out": 0.0, "held_out_seed": 0}
+_ADDED_TO_FOLDERS = {"evaluation": "", "held_out": 0.0, "held_out_seed": 0, "draft": False}
 _ADDED_TO_SETS = {
     "classification": {},
     "segmentation": {"image_name": "NAME", "label_name": "NAME"},
@@ -87,6 +89,8 @@ def with_added_keys(tree):
         _add_views(data.get("transform"))
         if data.get("dataset") == "folder":
             _add(data, _ADDED_TO_FOLDERS)
+        if isinstance(data.get("source"), dict) and data["source"].get("dataset") == "own":
+            _add(data, {"draft": False})
         for role in ("source", "target", "evaluation") if known else ():
             _add(data.get(role), _ADDED_TO_SETS[known])
     for stage in tree.values():

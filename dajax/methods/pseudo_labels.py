@@ -31,10 +31,11 @@ from dajax.ops.pseudo_labels import (
     confidence_histogram,
     confident_labels,
     quantile_thresholds,
-    static_labels,
+    static_labels_by_rank,
+    static_rank,
     top_thresholds,
 )
-from dajax.ops.resize import resize_bilinear
+from dajax.ops.resize import interpolations, resize_bilinear, resize_into
 from dajax.schedule import Schedule
 from dajax.settings import choice
 from dajax.state import TrainState
@@ -66,11 +67,11 @@ def schedule(state, **_):
 
 
 @functools.lru_cache(maxsize=16)
-def _compiled_histogram(model, predict, keep_every, devices):
-    def count(variables, batch):
-        probabilities = _probabilities(predict, variables, batch, batch["image"].shape[1:3])
+def _compiled_histogram(image_hw, keep_every, devices):
+    def count(_, batch):
+        probabilities = jax.nn.softmax(resize_bilinear(batch["logits"], image_hw))
         mask = _step.pixel_mask(batch["mask"], probabilities.shape[:3])
-        settings = dict(num_classes=model.num_classes, keep_every=keep_every)
+        settings = dict(num_classes=probabilities.shape[-1], keep_every=keep_every)
         rows = probabilities.max(-1), probabilities.argmax(-1).astype(jnp.int32), mask
         # [N, K, B]
         return jax.lax.map(
@@ -81,31 +82,35 @@ def _compiled_histogram(model, predict, keep_every, devices):
 
 
 @functools.lru_cache(maxsize=16)
-def _compiled_labels(predict, size_hw, image_share, devices):
-    def label(variables, batch):
-        probabilities = _probabilities(predict, variables["network"], batch, size_hw)
-        if image_share is None:
-            return confident_labels(probabilities, variables["thresholds"]).astype(jnp.uint8)
-        labels, *_ = static_labels(
-            probabilities, variables["thresholds"], image_fraction=image_share
-        )
-        return labels.astype(jnp.uint8)
+def _compiled_labels(is_top, devices):
+    """Of one image after the other, so that one is in memory at its own size, which is data."""
+
+    def label(thresholds, batch):
+        def label_image(row):
+            resized = resize_into(row["logits"], row["along_height"], row["along_width"])
+            probabilities = jax.nn.softmax(resized)
+            if not is_top:
+                return confident_labels(probabilities, thresholds).astype(jnp.uint8)
+            is_inside = [
+                jnp.arange(side) < row["size_hw"][axis]
+                for axis, side in enumerate(resized.shape[:2])
+            ]
+            mask = is_inside[0][:, None] & is_inside[1][None]
+            labels, *_ = static_labels_by_rank(
+                probabilities[None], thresholds, mask[None], row["rank"][None]
+            )
+            return labels[0].astype(jnp.uint8)
+
+        return jax.lax.map(label_image, batch)
 
     return parallel.compile_map(label, devices)
 
 
-def _probabilities(predict, variables, batch, size_hw):
-    """float32 [N, H, W, K]: logits brought to the size (corners aligned), then their softmax."""
-    return jax.nn.softmax(resize_bilinear(predict(variables, batch["image"]), size_hw))
-
-
 @functools.lru_cache(maxsize=16)
-def _predict(model, norm_set, statistics):
-    """f(variables, images) -> scores; one object for each choice, since it is a key of the compiled
-    functions above.
-    """
+def _predict(model, norm_set, statistics, devices):
+    """f(variables, images) -> logits at the network's stride."""
     predict = predict_scores_by_image if statistics == "image" else predict_scores
-    return functools.partial(predict, model, norm_set=norm_set)
+    return parallel.compile_map(functools.partial(predict, model, norm_set=norm_set), devices)
 
 
 def refresh(state, *, data, config, model):
@@ -114,16 +119,18 @@ def refresh(state, *, data, config, model):
     """
     variables = {"params": state.params, "batch_stats": state.batch_stats}
     devices, is_top, norm_set = tuple(data.devices), config.rule == "top", config.target_bn
-    predict = _predict(model, norm_set, config.statistics)
+    predict = _predict(model, norm_set, config.statistics, devices)
     if config.statistics == "reestimated":
         estimation = dict(batch_size=config.batch_size, num_batches=config.reestimate_batches)
         variables = reestimate_statistics(
             variables, data=data, model=model, norm_set=norm_set, **estimation
         )
-    count = _compiled_histogram(model, predict, config.keep_every if is_top else 1, devices)
     histogram = None
     for batch in data.target_pass(config.batch_size):
-        rows = count(variables, {key: batch[key] for key in ("image", "mask")})
+        image_hw = batch["image"].shape[1:3]
+        count = _compiled_histogram(image_hw, config.keep_every if is_top else 1, devices)
+        found = {"logits": predict(variables, batch["image"]), "mask": batch["mask"]}
+        rows = count(parallel.NO_VARIABLES, found)
         found = np.asarray(rows).sum(0, dtype=np.int64)  # [K, B]
         histogram = found if histogram is None else histogram + found
     (histogram,) = processes.total(histogram)
@@ -134,16 +141,18 @@ def refresh(state, *, data, config, model):
     thresholds = np.asarray(thresholds, np.float32)
 
     def labels():
+        label = _compiled_labels(is_top, devices)
         for batch in data.target_pass(config.batch_size):
-            real = batch["index"][batch["mask"]]
-            size_hw = data.target_size(int(real[0]))
-            label = _compiled_labels(
-                predict, size_hw, config.image_share if is_top else None, devices
-            )
-            made = label(
-                {"network": variables, "thresholds": thresholds}, {"image": batch["image"]}
-            )
-            yield from zip(real.tolist(), np.asarray(made)[batch["mask"]], strict=True)
+            logits, sizes = predict(variables, batch["image"]), batch["size_hw"]
+            room_hw = batch["room_hw"][0].tolist()
+            rows = {"logits": logits} | interpolations(logits.shape[1:3], sizes, room_hw)
+            if is_top:
+                ranks = [static_rank(int(h * w), config.image_share) for h, w in sizes]
+                rows |= {"size_hw": sizes, "rank": np.int32(ranks)}
+            made = np.asarray(label(thresholds, rows))
+            for row in np.flatnonzero(batch["mask"]):
+                height, width = sizes[row]
+                yield int(batch["index"][row]), made[row, :height, :width]
 
     origin = {"rule": config.rule, "thresholds": thresholds.tolist()}
     data.write_pseudo_labels(labels(), origin)

@@ -199,12 +199,17 @@ def inference(model, norm_set, devices=None):
 
 
 @functools.lru_cache(maxsize=32)
-def segmenter_inference(model, norm_set, aggregation_alpha):
+def _compiled_segmenter(model, norm_set, aggregation_alpha, devices):
+    settings = dict(norm_set=norm_set, aggregation_alpha=aggregation_alpha)
+    return parallel.compile_map(functools.partial(predict_scores, model, **settings), devices)
+
+
+def segmenter_inference(model, norm_set, aggregation_alpha=0.0, devices=None):
     """f({"params", "batch_stats"}, images [N, H, W, 3]) -> float32 [N, h, w, K], see
-    prediction_scores; it is compiled once, for the default device.
+    prediction_scores; it is compiled once per size of the images.
+
+    Args:
+      devices: the rows are split over these; None: the default device.
     """
-    return jax.jit(
-        functools.partial(
-            predict_scores, model, norm_set=norm_set, aggregation_alpha=aggregation_alpha
-        )
-    )
+    devices = tuple(devices or jax.local_devices()[:1])
+    return _compiled_segmenter(model, norm_set, aggregation_alpha, devices)

@@ -231,12 +231,40 @@ def static_labels(
     Returns:
       (int32 [N, H, W], bool [N, H, W] by threshold, bool [N, H, W] by rank in the image).
     """
+    shape = probabilities.shape[:3]
+    rank = static_rank(shape[1] * shape[2], image_fraction)
+    return static_labels_by_rank(
+        probabilities, thresholds, jnp.ones(shape, bool), jnp.full(shape[:1], rank)
+    )
+
+
+def static_rank(num_pixels: int, image_fraction: float) -> int:
+    """How many of an image's pixels are at most as confident as the one that static_labels
+    compares with: num_pixels - int(image_fraction * num_pixels), at most num_pixels - 1.
+    """
+    return min(num_pixels - int(image_fraction * num_pixels), num_pixels - 1)
+
+
+def static_labels_by_rank(
+    probabilities: Float[Array, "N H W K"],
+    thresholds: Float[Array, " K"],
+    mask: Bool[Array, "N H W"],
+    rank: Int[AnyArray, " N"],
+) -> tuple[Int[Array, "N H W"], Bool[Array, "N H W"], Bool[Array, "N H W"]]:
+    """static_labels of images of several sizes, each in the corner of an array.
+
+    Args:
+      probabilities, thresholds: as there.
+      mask: bool [N, H, W], the pixels of each image; what is returned for others means nothing.
+      rank: int32 [N], static_rank of each image.
+    """
     best, predictions = probabilities.max(-1), jnp.argmax(probabilities, -1).astype(jnp.int32)
     by_threshold = (probabilities >= thresholds.reshape(1, 1, 1, -1)).any(-1)
-    num_pixels = best.shape[1] * best.shape[2]
-    ascending = jnp.sort(best.reshape(best.shape[0], -1), axis=1)
-    limit = ascending[:, min(num_pixels - int(image_fraction * num_pixels), num_pixels - 1)]
-    by_rank = best > limit[:, None, None]
+    # below any probability, so that they come first
+    counted = jnp.where(mask, best, -1.0).reshape(best.shape[0], -1)
+    place = (~mask).reshape(counted.shape).sum(1).astype(jnp.int32) + rank
+    limit = jnp.take_along_axis(jnp.sort(counted, axis=1), place[:, None], 1)  # [N, 1]
+    by_rank = best > limit[:, :, None]
     return jnp.where(by_threshold | by_rank, predictions, IGNORED), by_threshold, by_rank
 
 

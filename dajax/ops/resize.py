@@ -3,12 +3,13 @@ aligned corners, and nearest without half-pixel centres; and the largest class o
 """
 
 import functools
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dajax.typing import AnyArray, Array, Float, Shaped, UInt8
+from dajax.typing import AnyArray, Array, Float, Integer, Shaped, UInt8
 
 # Of resized scores at once, ours: a frame of Cityscapes (2048x1024, 19 classes, 159 MB) is one
 # piece, as it is in the evaluation.
@@ -28,6 +29,63 @@ def _interpolation(size, new_size, align_corners):
     weights[rows, below] = 1.0 - fraction
     weights[rows, np.minimum(below + 1, size - 1)] += fraction
     return weights.astype(np.float32)
+
+
+@functools.lru_cache(maxsize=64)
+def _padded_interpolation(size, new_size, room, align_corners):
+    """_interpolation with rows of zeros behind it: float32 [room, size]."""
+    weights = _interpolation(size, new_size, align_corners)
+    return np.pad(weights, ((0, room - new_size), (0, 0)))
+
+
+def interpolations(
+    hw: tuple[int, int],
+    sizes: Integer[np.ndarray, "N 2"],
+    room_hw: Sequence[int],
+    *,
+    align_corners: bool = True,
+) -> dict[str, Float[np.ndarray, "N room size"]]:
+    """What resize_into takes, for N maps that are brought to a size each.
+
+    Args:
+      hw: of every map.
+      sizes: height and width that each is brought to.
+      room_hw: at least as large as each of those.
+      align_corners: see resize_bilinear.
+
+    Returns:
+      {"along_height": float32 [N, H, h], "along_width": float32 [N, W, w]}.
+    """
+    made = {"along_height": [], "along_width": []}
+    for axis, matrices in enumerate(made.values()):
+        for size in sizes[:, axis].tolist():
+            matrices.append(
+                _padded_interpolation(hw[axis], size, int(room_hw[axis]), align_corners)
+            )
+    return {name: np.stack(matrices) for name, matrices in made.items()}
+
+
+def resize_into(
+    x: Float[Array, "h w C"],
+    along_height: Float[AnyArray, "H h"],
+    along_width: Float[AnyArray, "W w"],
+) -> Float[Array, "H W C"]:
+    """resize_bilinear of one map, whose new size the matrices say: they are data, so one program
+    serves all sizes that fit into H x W. Beyond the new size there are zeros.
+
+    The values are those of resize_bilinear but for float32's rounding: a matrix product of another
+    shape may round a sum of two otherwise (2e-6 of logits up to 10).
+
+    Args:
+      x: float [h, w, C].
+      along_height, along_width: from `interpolations`.
+
+    Returns:
+      [H, W, C] of x's dtype, computed in float32.
+    """
+    exact = dict(precision=jax.lax.Precision.HIGHEST)  # as in resize_bilinear
+    y = jnp.einsum("Ww,hwc->hWc", along_width, x.astype(jnp.float32), **exact)
+    return jnp.einsum("Hh,hWc->HWc", along_height, y, **exact).astype(x.dtype)
 
 
 def resize_bilinear(

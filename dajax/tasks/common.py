@@ -7,6 +7,7 @@ from typing import Any
 
 from dajax.label_free import is_measured, key_of
 from data_pipeline.files.folder_scan import describe
+from data_pipeline.files.resized_cache import ResizedCache
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,6 +45,20 @@ def strong_view_settings(config):
     views of an image need it.
     """
     return config.data.strong_view if "strong_view" in config.data else None
+
+
+def with_fast_reading(config, sets):
+    """The sets (ImageSet or SegmentationSet) with a cache of resized images where config.runtime
+    has one, and drafts of large photos where the recipe allows them: config.data.draft, which only
+    own folders have.
+    """
+    draft = bool(config.data.draft) if "draft" in config.data else False
+    runtime, cache = config.runtime, None
+    if runtime.cache_gb:
+        cache = ResizedCache(runtime.cache_dir, int(runtime.cache_gb * 1e9))
+    # a set that serves twice stays one object
+    made = {id(one): dataclasses.replace(one, draft=draft, cache=cache) for one in sets}
+    return [made[id(one)] for one in sets]
 
 
 def image_folder(images):

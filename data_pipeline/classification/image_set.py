@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from data_pipeline.classification.kept_images import NothingKept
 from data_pipeline.decode import Picture, decode_picture, describe_error, read_picture
@@ -15,6 +16,7 @@ from data_pipeline.errors import DataError
 from data_pipeline.files.file_sizes import add_sizes
 from data_pipeline.files.folder_scan import LeftOut, gathered
 from data_pipeline.files.names import normal
+from data_pipeline.files.resized_cache import ResizedCache, found_or_made
 from data_pipeline.preprocess import resize
 
 _KINDS = ("images", "paths", "records")
@@ -52,6 +54,9 @@ class ImageSet:
         folders that is an error.
       left_out: files that its reader saw and does not use.
       kept: a place for each image, decoded and resized (see kept_images), or None.
+      draft: whether a large JPEG may be decoded at a smaller scale before it is resized, see
+        decode.read_picture; never in a published set.
+      cache: ResizedCache of the resized images of `paths`, or None.
     Raises: DataError when these do not fit together, and for a set without images.
     """
 
@@ -64,6 +69,8 @@ class ImageSet:
     listed: Listed | None = None
     left_out: tuple[LeftOut, ...] = ()
     kept: Sequence[Any] | None = None
+    draft: bool = False
+    cache: ResizedCache | None = None
 
     def __post_init__(self):
         given = [kind for kind in _KINDS if getattr(self, kind) is not None]
@@ -123,26 +130,43 @@ class ImageSet:
         return self.images[index] if self.images is not None else self.read_picture(index).pixels
 
     def resized(
-        self, index: int, size_hw: tuple[int, int], read: Callable[[], np.ndarray]
+        self,
+        index: int,
+        size_hw: tuple[int, int],
+        read: Callable[[tuple[int, int] | None], np.ndarray],
     ) -> np.ndarray:
         """One image brought to a size (see preprocess.resize), uint8 [h, w, C]; from its place in
-        memory where it is kept, read-only then.
+        memory, or from the cache, where it is there, read-only then.
 
         Args:
-          read: gives the image, as `read` does; called where it is not in its place.
+          read: gives the image, for the size that it is needed at or None, see read_picture; called
+            where it is in neither.
         """
         place = None if self.kept is None else self.kept[index]
         found = None if place is None else place.find(size_hw)
         if found is None:
-            found = resize(read(), size_hw)
+            found = self._resized_from_file(index, size_hw, read)
             if place is not None:
                 place.put(found)
         return found
 
-    def read_picture(self, index: int) -> Picture:
-        """One image of a file or record, with what was done to its pixels. Raises as `read`."""
+    def _resized_from_file(self, index, size_hw, read):
+        def make():
+            return resize(read(size_hw if self.draft else None), size_hw)
+
+        if self.cache is None or self.paths is None:
+            return make()
+        resample = int(Image.Resampling.BICUBIC)  # of preprocess.resize
+        return found_or_made(self.cache, self.paths[index], size_hw, resample, self.draft, make)
+
+    def read_picture(self, index: int, needed_hw: tuple[int, int] | None = None) -> Picture:
+        """One image of a file or record, with what was done to its pixels. Raises as `read`.
+
+        Args:
+          needed_hw: of a file, see decode.read_picture; None for all of its pixels.
+        """
         if self.paths is not None:
-            return read_picture(self.paths[index])
+            return read_picture(self.paths[index], needed_hw)
         return decode_picture(self._record(index), self.describe(index))
 
     def _record(self, index: int) -> bytes:
@@ -261,4 +285,6 @@ def merged(sets: Sequence[ImageSet]) -> ImageSet:
         **{first.kind: join(parts)},
         left_out=left_out,
         kept=_Chained(kept) if are_kept else None,
+        draft=all(one.draft for one in sets),
+        cache=first.cache,
     )

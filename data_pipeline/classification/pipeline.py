@@ -136,11 +136,11 @@ class Reader:
         if row < 0:
             return [np.zeros(self._shape(view), np.uint8) for view in self._views]
         images = self.part.image_set
-        read = functools.cache(lambda: images.read(row))
+        read = functools.cache(lambda needed_hw: images.read_picture(row, needed_hw).pixels)
         changed = []
         for view, of_view in zip(self._views, numbers, strict=True):
             size_hw = view.transform.resize_hw
-            image = read() if size_hw is None else images.resized(row, size_hw, read)
+            image = read(None) if size_hw is None else images.resized(row, size_hw, read)
             try:
                 # A copy: TensorFlow may work in the memory that it is given.
                 changed.append(np.array(change_resized(image, of_view, view.transform)))

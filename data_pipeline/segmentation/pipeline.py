@@ -9,11 +9,32 @@ from data_pipeline import stream
 from data_pipeline.appearance import Appearance
 from data_pipeline.decode import read_image
 from data_pipeline.errors import DataError
+from data_pipeline.files.resized_cache import found_or_made
+from data_pipeline.preprocess import resize
 from data_pipeline.sampling import make_key, subkey, uniforms
+from data_pipeline.segmentation.label_sizes import Plan, in_room, own_sizes, plan_of
 from data_pipeline.segmentation.labels import IGNORED
-from data_pipeline.segmentation.segmentation_set import SegmentationSet, image_size_hw
-from data_pipeline.segmentation.transforms import SegTransform, apply, apply_two_views
+from data_pipeline.segmentation.segmentation_set import SegmentationSet
+from data_pipeline.segmentation.transforms import (
+    RESAMPLING,
+    SegTransform,
+    apply,
+    apply_two_views,
+)
 from data_pipeline.stream import ALL, BatchStream, Share, num_columns, padded, stream_of, tf
+
+
+@dataclasses.dataclass(frozen=True)
+class OwnSizes:
+    """That labels keep the size that they have on disk, for evaluation.
+
+    Attributes:
+      sizes: int32 [N, 2], height and width of each label of the set, or of each image.
+      plan: a Plan for each step.
+    """
+
+    sizes: np.ndarray
+    plan: tuple[Plan, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,13 +44,13 @@ class SegPart(stream.Part):
 
     strong_view: colours and sharpness of the second view, which shares resize, crop and flip with
       the first, so that labels made on one fit the other.
-    keep_label_size: labels as they are on disk, for evaluation; all of one step must have one size.
+    own_sizes: OwnSizes, for evaluation; None for labels that the transform resizes.
     """
 
     image_set: SegmentationSet
     transform: SegTransform
     strong_view: Appearance | None = None
-    keep_label_size: bool = False
+    own_sizes: OwnSizes | None = None
 
 
 def batches(
@@ -68,21 +89,26 @@ def evaluation_batches(
     with_labels: bool = True,
     share: Share = ALL,
 ) -> Iterator[dict]:
-    """Every image once, in order, with its label at its own size.
+    """Every image once, in order, with its label at its own size. `share` is of steps.
 
-    Consecutive images that differ in size go into different batches. `share` is of steps.
+    Yields: {"image", "mask", "index"} as `batches`, batch_size rows each, the last padded and
+      masked; and
 
-    Yields: {"image", "mask", "index"} as `batches`, and "label" with_labels; batch_size rows each,
-      the last of a size padded and masked.
+        "size_hw": int32 [R, 2]    height and width of the label, of an image without labels
+        "room_hw": int32 [R, 2]    all rows alike, at least as large as each of those: one of a few
+                                   sizes, see label_sizes.plan_of
+        "label": int32 [R, H, W]   with_labels: of room_hw; the label is in the upper left corner,
+                                   255 beyond it
     """
-    plan = list(_rows_of_one_size(image_set, batch_size))
+    sizes = own_sizes(image_set, with_labels)
+    plan = tuple(plan_of(sizes, batch_size))
     part = SegPart(
         image_set=image_set,
-        rows=lambda step: plan[step],
+        rows=lambda step: plan[step].rows,
         transform=transform,
         key=make_key(0, "evaluation"),
         with_labels=with_labels,
-        keep_label_size=True,
+        own_sizes=OwnSizes(sizes, plan),
     )
     return _images_of(batches({"images": part}, 0, len(plan), share=share))
 
@@ -114,22 +140,6 @@ def _images_of(stream) -> Iterator[dict]:
             yield batch["images"]
 
 
-def _rows_of_one_size(image_set, batch_size):
-    """int64 [batch_size] rows with -1 for padding.
-
-    Sizes are read from the headers of the images, whose size the labels have.
-    """
-    rows, size = [], None
-    for index, path in enumerate(image_set.image_paths):
-        found = image_size_hw(path)
-        if rows and (found != size or len(rows) == batch_size):
-            yield padded(rows, batch_size)
-            rows = []
-        size = found
-        rows.append(index)
-    yield padded(rows, batch_size)
-
-
 class Reader:
     """See stream.PartReader."""
 
@@ -142,6 +152,8 @@ class Reader:
         if part.strong_view is not None:
             self._images.append("strong_image")
             self._drawn.append("strong_uniforms")
+        if part.own_sizes is not None:
+            self._drawn.append("room_hw")
 
     def signature(self, num_rows):
         columns = num_columns(self.part.transform)
@@ -154,11 +166,14 @@ class Reader:
         if self.part.strong_view is not None:
             shape = (num_rows, self.part.strong_view.num_uniforms)
             signature["strong_uniforms"] = tf.TensorSpec(shape, tf.float32)
+        if self.part.own_sizes is not None:
+            for name in ("size_hw", "room_hw"):
+                signature[name] = tf.TensorSpec((num_rows, 2), tf.int32)
         return signature
 
     def choose(self, step, rows, own):
         """See stream.PartReader. "load" is the row to read: a padded row reads the first row of
-        the step that is none, because it needs an image of that size.
+        the step that is none.
         """
         part, num_rows = self.part, len(rows)
         if rows.max() < 0:
@@ -178,6 +193,10 @@ class Reader:
             columns = part.strong_view.num_uniforms
             strong_key = int(subkey(part.key, 0))
             chosen["strong_uniforms"] = uniforms(step, num_rows, columns, strong_key)
+        if part.own_sizes is not None:
+            chosen["size_hw"] = part.own_sizes.sizes[chosen["load"]]
+            room_hw = part.own_sizes.plan[step].room_hw
+            chosen["room_hw"] = np.tile(np.int32(room_hw), (num_rows, 1))
         return {key: values[own] for key, values in chosen.items()}
 
     def load(self, row, closing):
@@ -185,8 +204,8 @@ class Reader:
         shapes = [(None, None) if name == "label" else (None, None, 3) for name in names]
         nothing = [np.zeros((1, 1, 3)[: len(shape)], np.uint8) for shape in shapes]
 
-        def load_one(index, *numbers):
-            return nothing if closing.is_asked else self._load(index, *numbers)
+        def load_one(index, *drawn):
+            return nothing if closing.is_asked else self._load(index, *drawn)
 
         arguments = [row["load"], *(row[name] for name in self._drawn)]
         arrays = tf.numpy_function(load_one, arguments, [tf.uint8] * len(names))
@@ -195,24 +214,54 @@ class Reader:
         arrays = [tf.ensure_shape(array, shape) for array, shape in known]
         return row | dict(zip(names, arrays, strict=True))
 
-    def _load(self, index, numbers, batch_uniform, strong_numbers=None):
+    def _load(self, index, *drawn):
         """Decodes one image (and label) and applies the transform: the images, uint8 [h, w, 3]
         each, then the label, uint8 [H, W], for a part with labels.
         """
         part, images = self.part, self.part.image_set
-        image = read_image(images.image_paths[index], plain_png=_decode_png)
+        drawn = dict(zip(self._drawn, drawn, strict=True))
+        numbers, batch_uniform = drawn["uniforms"], drawn["batch_uniform"]
+        image = self._read_image(index, batch_uniform)
         label = images.read_label(index) if part.with_labels else None
-        moving_label = None if part.keep_label_size else label
+        moving_label = label if part.own_sizes is None else None
         arguments = image, moving_label, numbers, batch_uniform, part.transform
         try:
             if part.strong_view is None:
                 *views, moved_label = apply(*arguments)
             else:
-                *views, moved_label = apply_two_views(*arguments, part.strong_view, strong_numbers)
+                strong = part.strong_view, drawn["strong_uniforms"]
+                *views, moved_label = apply_two_views(*arguments, *strong)
         except DataError as error:
             raise DataError(f"{images.describe(index)}: {error}") from error
-        labels = [label if part.keep_label_size else moved_label] if part.with_labels else []
+        labels = [moved_label] if part.with_labels else []
+        if labels and part.own_sizes is not None:
+            labels = [in_room(label, tuple(drawn["room_hw"]))]
         return [np.ascontiguousarray(array) for array in views + labels]
+
+    def _read_image(self, index, batch_uniform):
+        """One image, uint8 [H, W, 3]. Where the whole frame is resized, and a draft or the cache is
+        allowed, it may have the resize behind it, or have been decoded at a smaller scale.
+        """
+        transform, images = self.part.transform, self.part.image_set
+        path, needed_hw = images.image_paths[index], transform.whole_frame_hw(batch_uniform)
+        is_draft = images.draft and needed_hw is not None
+        is_cached = images.cache is not None and needed_hw is not None
+
+        def read():
+            wanted = needed_hw if is_draft else None
+            return read_image(path, plain_png=_decode_png, needed_hw=wanted)
+
+        if not is_cached:
+            return read()
+        resample = RESAMPLING[transform.resize]
+        return found_or_made(
+            images.cache,
+            path,
+            needed_hw,
+            int(resample),
+            is_draft,
+            lambda: resize(read(), needed_hw, resample),
+        )
 
     def finish(self, batch):
         mask = batch["index"] >= 0
@@ -224,6 +273,8 @@ class Reader:
         if self.part.with_labels:
             labels = tf.cast(batch["label"], tf.int32)
             finished["label"] = tf.where(mask[:, None, None], labels, IGNORED)
+        if self.part.own_sizes is not None:
+            finished |= {"size_hw": batch["size_hw"], "room_hw": batch["room_hw"]}
         return finished
 
     def redo(self, chosen):

@@ -12,6 +12,7 @@ from data_pipeline.errors import DataError
 from data_pipeline.files.file_sizes import add_sizes
 from data_pipeline.files.folder_scan import LeftOut
 from data_pipeline.files.names import normal
+from data_pipeline.files.resized_cache import ResizedCache
 from data_pipeline.segmentation.labels import LabelSpace, map_ids
 
 
@@ -31,6 +32,9 @@ class SegmentationSet:
       label_scale: size of a label over that of its image, where the two are published so; such a
         label keeps its size.
       label_hw: path -> (height, width) of a label, from the head of its file.
+      draft: whether a large JPEG may be decoded at a smaller scale before it is resized, see
+        decode.read_picture; never in a published set, and never a label.
+      cache: ResizedCache of the resized images, or None.
     Raises: DataError when the set is empty or the numbers of images and labels differ.
     """
 
@@ -43,6 +47,8 @@ class SegmentationSet:
     left_out: tuple[LeftOut, ...] = ()
     label_scale: float = 1.0
     label_hw: Callable[[str], tuple[int, int]] = image_size_hw
+    draft: bool = False
+    cache: ResizedCache | None = None
 
     def __post_init__(self):
         if not self.image_paths:

@@ -127,6 +127,13 @@ class SegTransform:
         if self._crops:
             _check_crop(_rescaled_hw(image_hw, np.float32(0), self), self)
 
+    def whole_frame_hw(self, batch_uniform: float) -> tuple[int, int] | None:
+        """The size that the resize brings a whole frame to, before anything else; None where the
+        size of the frame, or its pixels, decide what comes first (a crop, jitter before it).
+        """
+        is_first = not (self.color_jitter and self.color_jitter.before_geometry)
+        return None if self._crops or not is_first else self.image_hw(batch_uniform)
+
     def image_hw(self, batch_uniform: float) -> tuple[int, int]:
         """Size of the images of a batch, given its random number in [0, 1)."""
         for bound, factor in self.image_scales:

@@ -254,7 +254,8 @@ def test_no_part_of_a_segmentation_step_leads_to_the_targets_labels(drawn, tmp_p
         "balanced",
         "pseudo",
     }
-    assert all(set(batch) == {"image", "mask", "index"} for batch in feed.target_pass(2))
+    keys = {"image", "mask", "index", "size_hw", "room_hw"}
+    assert all(set(batch) == keys for batch in feed.target_pass(2))
 
 
 def test_training_on_the_targets_labels_is_refused_but_to_an_oracle(drawn, tmp_path):

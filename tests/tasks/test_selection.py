@@ -154,7 +154,9 @@ class Frames:
         if which == "evaluation":
             yield batch
         else:
-            yield batch | {"label": np.stack([LABEL, LABEL]).astype(np.uint8)}
+            # the label has the upper left corner of its array
+            label = np.pad(LABEL, ((0, 3), (0, 1)), constant_values=9).astype(np.uint8)
+            yield batch | {"label": np.stack([label] * 2), "size_hw": np.int32([LABEL.shape] * 2)}
 
 
 def risk_of_segmenter(monkeypatch, target_bn):
@@ -199,7 +201,9 @@ def test_unlabelled_images_have_pictures_of_their_predictions_without_padding(mo
         evaluation_image=lambda index: shown[index],
         space=types.SimpleNamespace(palette=palette),
     )
-    monkeypatch.setattr(of_segmenters, "_scores", lambda *_: lambda _, images: images)
+    monkeypatch.setattr(
+        of_segmenters, "segmenter_inference", lambda *_, devices: lambda _, images: images
+    )
     settings = dict(data=data, model=None, norm_set=0, batch_size=2, align_corners=True)
     for asked, names in ((1, ["0000"]), (9, ["0000", "0001"])):
         pixels = of_segmenters.Pixels()

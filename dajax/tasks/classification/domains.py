@@ -10,6 +10,7 @@ from dajax.tasks.common import (
     left_out_lines,
     small_set_lines,
     strong_view_settings,
+    with_fast_reading,
 )
 from data_pipeline import sources
 from data_pipeline.check.check_images import classes_without_images, listed_twice
@@ -28,7 +29,8 @@ MAX_CLASSES_LISTED = 31  # at the head of a run; Office-31 has so many, DomainNe
 
 def open_data(config):
     """See dajax.tasks."""
-    opened, held_out = _without_held_out(config, sources.load_domains(config.data))
+    opened = _with_fast_reading(config, sources.load_domains(config.data))
+    opened, held_out = _without_held_out(config, opened)
     transform = make_transform(config.data.transform)
     strong_view = _strong_view(config, transform.size_hw)
     sizes_hw = [transform.resize_hw, *([] if strong_view is None else [strong_view.resize_hw])]
@@ -49,6 +51,13 @@ def open_data(config):
         class_names=tuple(source.class_names),
         strong_view=strong_view,
     )
+
+
+def _with_fast_reading(config, opened):
+    *kept, target, evaluation = with_fast_reading(
+        config, [*opened.sources, opened.target, opened.evaluation]
+    )
+    return sources.Opened(tuple(kept), target, evaluation)
 
 
 def _without_held_out(config, opened):

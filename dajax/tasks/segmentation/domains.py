@@ -11,6 +11,7 @@ from dajax.tasks.common import (
     left_out_lines,
     small_set_lines,
     strong_view_settings,
+    with_fast_reading,
 )
 from data_pipeline.appearance import Appearance
 from data_pipeline.check.official import describe_other_count
@@ -33,6 +34,7 @@ def open_data(config):
         role: seg_readers.read_domain(domain, f"config.data.{role}")
         for role, domain in _domain_configs(config).items()
     }
+    sets = dict(zip(sets, with_fast_reading(config, [*sets.values()]), strict=True))
     names = {role: tuple(images.class_names) for role, images in sets.items()}
     for role in ("target", "evaluation"):
         if names[role] != names["source"]:

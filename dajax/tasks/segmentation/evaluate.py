@@ -11,10 +11,10 @@ import numpy as np
 from PIL import Image
 
 from dajax import parallel, processes
-from dajax.models.apply import predict_scores
+from dajax.models.apply import segmenter_inference
 from dajax.ops.metrics import confusion_matrix, iou_report
 from dajax.ops.pictures import panels
-from dajax.ops.resize import resize_bilinear
+from dajax.ops.resize import interpolations, resize_into
 
 # pixels; a panel of Cityscapes at full size would be 2048, one of the scenes a stamp
 _PANEL_WIDTHS = (256, 512)
@@ -36,28 +36,17 @@ class Protocol:
 
 
 @functools.lru_cache(maxsize=32)
-def _compiled(model, protocol, label_hw, devices, with_scores):
-    def count(variables, batch):
-        scores = predict_scores(
-            model,
-            variables,
-            batch["image"],
-            norm_set=protocol.norm_set,
-            aggregation_alpha=protocol.aggregation_alpha,
-        )
-        # [N, H, W]
-        prediction = jnp.argmax(
-            resize_bilinear(scores, label_hw, align_corners=protocol.align_corners), axis=-1
-        ).astype(jnp.int32)
-        mask = jnp.broadcast_to(batch["mask"][:, None, None], prediction.shape)
-        # [N, K, K]
-        counts = jax.vmap(lambda *row: confusion_matrix(*row, model.num_classes))(
-            batch["label"], prediction, mask
-        )
-        found = counts, prediction.astype(jnp.uint8)
-        return (*found, scores) if with_scores else found
+def _compiled_count(num_classes, devices):
+    """Of one image after the other, so that one is in memory at its label's size."""
 
-    return parallel.compile_map(count, devices)
+    def count_image(row):
+        resized = resize_into(row["scores"], row["along_height"], row["along_width"])
+        prediction = jnp.argmax(resized, axis=-1).astype(jnp.int32)  # [H, W]
+        mask = jnp.broadcast_to(row["mask"], prediction.shape)
+        counts = confusion_matrix(row["label"], prediction, mask, num_classes)
+        return counts, prediction.astype(jnp.uint8)
+
+    return parallel.compile_map(lambda _, batch: jax.lax.map(count_image, batch), devices)
 
 
 def evaluate_segmenter(
@@ -67,7 +56,8 @@ def evaluate_segmenter(
 
     Scores are brought to the label's size (bilinear) and the class is their argmax, as
     evaluate_cityscapes.py of AdaptSegNet and CLAN does: a 1024x512 input against labels of
-    2048x1024.
+    2048x1024. The network is one program; the sizes of the labels concern a second one, in which
+    they are data, see ops.resize.resize_into.
 
     Args:
       variables: {"params", "batch_stats"} by network, as in TrainState.
@@ -83,22 +73,27 @@ def evaluate_segmenter(
       (report of ops.metrics.iou_report with "confusion", {name: uint8 [H, W, 3]} pictures).
     """
     total, pictures = np.zeros((model.num_classes,) * 2, np.int64), {}
+    devices = tuple(data.devices)
+    run = segmenter_inference(model, protocol.norm_set, protocol.aggregation_alpha, devices)
+    count = _compiled_count(model.num_classes, devices)
     for batch in data.evaluation(batch_size):
-        label_hw, with_scores = tuple(batch["label"].shape[1:]), pixels is not None
-        run = _compiled(model, protocol, label_hw, tuple(data.devices), with_scores)
-        counts, predictions, *scores = run(
-            variables, {key: batch[key] for key in ("image", "label", "mask")}
+        scores = run(variables, batch["image"])
+        sizes, room_hw = batch["size_hw"], batch["label"].shape[1:]
+        matrices = interpolations(
+            scores.shape[1:3], sizes, room_hw, align_corners=protocol.align_corners
         )
-        if with_scores:
-            pixels.add(*scores, batch["mask"], batch["index"])
+        rows = {"scores": scores, "label": batch["label"], "mask": batch["mask"]}
+        counts, predictions = count(parallel.NO_VARIABLES, rows | matrices)
+        if pixels is not None:
+            pixels.add(scores, batch["mask"], batch["index"])
         # 500 frames of 2 megapixels come near to int32's end
         total += np.asarray(counts).sum(0, dtype=np.int64)
         for row in np.flatnonzero(batch["mask"])[: num_pictures - len(pictures)]:
-            index, label = int(batch["index"][row]), batch["label"][row].astype(np.uint8)
+            index, (height, width) = int(batch["index"][row]), sizes[row]
             pictures[f"{index:04d}"] = picture_of(
                 data.evaluation_image(index),
-                np.asarray(predictions[row]),
-                label,
+                np.asarray(predictions[row])[:height, :width],
+                batch["label"][row, :height, :width].astype(np.uint8),
                 data.space.palette,
             )
     (total,) = processes.total(total)

@@ -12,7 +12,6 @@ from dajax.errors import UserError
 from dajax.tasks.feed import NEVER, BaseFeed
 from data_pipeline import sampling
 from data_pipeline.segmentation import class_balanced, pseudo_label_files
-from data_pipeline.segmentation.segmentation_set import image_size_hw
 
 PSEUDO_LABELS = "pseudo_labels"  # folder below a stage's directory
 
@@ -162,8 +161,8 @@ class SegFeed(BaseFeed):
         return self._stopping(self._pipeline().one_pass(images, transform, size, share))
 
     def target_pass(self, batch_size):
-        """Every target training image once as evaluation sees it, images of one size a batch:
-        {"image", "mask", "index"}.
+        """Every target training image once as evaluation sees it: {"image", "mask", "index"}, and
+        "size_hw" and "room_hw" of the images on disk, see segmentation.pipeline.evaluation_batches.
         """
         return self._evaluation_pass(self.sets["target"], batch_size, self._share_of_pass())
 
@@ -173,10 +172,6 @@ class SegFeed(BaseFeed):
         transform = self._transforms["evaluation"]
         batches = evaluation_batches(images, transform, size, images.has_labels, share)
         return self._stopping(batches)
-
-    def target_size(self, index):
-        """(H, W) of a target training image on disk, the size of its labels."""
-        return image_size_hw(self.sets["target"].image_paths[index])
 
     def write_pseudo_labels(self, labels, origin):
         """Writes labels below the stage's directory; those of the same origin that are whole stay.
@@ -246,8 +241,9 @@ class SegFeed(BaseFeed):
         )
 
     def evaluation(self, batch_size):
-        """Every evaluation image once, {"image", "label", "mask", "index"}, all labels of a batch
-        of one size, their own.
+        """Every evaluation image once, {"image", "label", "mask", "index"}, each label in the upper
+        left corner of room for all of the batch; and "size_hw" and "room_hw", see
+        segmentation.pipeline.evaluation_batches.
 
         Raises:
           StopRequested: between two batches, when the run has been asked to stop.
@@ -255,7 +251,7 @@ class SegFeed(BaseFeed):
         return self._evaluation_pass(self._evaluation_set, batch_size, self._share_of_pass())
 
     def evaluation_images(self, batch_size):
-        """The same without labels: {"image", "mask", "index"}."""
+        """The same without labels; the sizes are those of the images."""
         images = self._evaluation_set.without_labels()
         return self._evaluation_pass(images, batch_size, self._share_of_pass())
 
@@ -265,7 +261,7 @@ class SegFeed(BaseFeed):
 
         Args:
           which: "source", "held_out", source images that no stage trains on, or "evaluation"; the
-            first two with labels, {"image", "label", "mask", "index"}, the last without.
+            first two with labels, the last without; keys as of `evaluation`.
         """
         images = {
             "source": self._labelled["source"],

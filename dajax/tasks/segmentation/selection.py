@@ -10,7 +10,7 @@ import numpy as np
 
 from dajax import parallel, processes
 from dajax.label_free import key_of
-from dajax.models.apply import forward, predict_scores
+from dajax.models.apply import forward, segmenter_inference
 from dajax.ops import selection
 from dajax.ops.labels import IGNORED
 from dajax.ops.resize import largest_class
@@ -71,14 +71,6 @@ class Pixels:
         return {"entropy": entropy, "im": spread - entropy, "snd": densities.mean()}
 
 
-@functools.lru_cache(maxsize=16)
-def _scores(model, norm_set, devices):
-    def run(variables, images):
-        return predict_scores(model, variables, images, norm_set=norm_set)
-
-    return parallel.compile_map(run, devices)
-
-
 def run_without_labels(
     variables, pixels, *, data, model, norm_set, batch_size, align_corners, num_pictures
 ):
@@ -87,7 +79,7 @@ def run_without_labels(
     Returns:
       {name: uint8 [H, wide, 3]}, the first num_pictures images beside their predictions.
     """
-    run, pictures = _scores(model, norm_set, tuple(data.devices)), {}
+    run, pictures = segmenter_inference(model, norm_set, devices=data.devices), {}
     for batch in data.evaluation_images(batch_size):
         scores = run(variables, batch["image"])
         pixels.add(scores, batch["mask"], batch["index"])
@@ -149,7 +141,7 @@ def _sample(variables, which, *, norm_set, data, model, batch_size):
         counted = np.broadcast_to(batch["mask"][:, None], picks.shape)
         truth = predicted
         if "label" in batch:
-            height, width = batch["label"].shape[1:]
+            height, width = batch["size_hw"].T[:, :, None]  # [N, 1] each
             y, x = picks // w, picks % w
             truth = batch["label"][
                 np.arange(len(picks))[:, None],

@@ -110,7 +110,12 @@ def test_evaluation_shows_every_image_once_with_its_label_at_its_own_size(images
         for row in range(4):
             if batch["mask"][row]:
                 seen.append(batch["index"][row])
-                np.testing.assert_array_equal(batch["label"][row], images.read_label(seen[-1]))
+                label = images.read_label(seen[-1])
+                height, width = batch["size_hw"][row]
+                assert label.shape == (height, width)
+                np.testing.assert_array_equal(batch["label"][row, :height, :width], label)
+                assert (batch["label"][row, height:] == 255).all()
+                assert (batch["label"][row, :, width:] == 255).all()
             else:
                 assert (
                     not batch["image"][row].any()
