@@ -53,6 +53,7 @@ RECIPES = (
     ("can", f"domainnet,{PHOTOS},source=real,target=clipart"),
     ("mscan", f"domainnet,{PHOTOS},target=clipart"),
 )
+_UNIMPORTANT = ("optimizer", "init_from", "labels_from")
 CLASSES = {"office31": 31, "visda2017": 12, "domainnet": 345}
 
 
@@ -62,7 +63,6 @@ class Shapes:
     Args:
       config: of a run.
       num_classes: K.
-      domains: sources, as class-aware batches are drawn of each.
     """
 
     def __init__(self, config, num_classes):
@@ -94,15 +94,13 @@ class Shapes:
     def with_pseudo_labels(self, batch_size, _labels_from, transform="target"):
         return self._images(batch_size, transform, with_labels=True)
 
-    def with_strong_view(self, part):
-        return part | {"strong_image": part["image"]}
-
     def class_aware(self, sources, _target_labels, _kept_classes, settings, **_):
         sizes = batch_sizes(settings, self._num_classes)
         source, target = (
             self._images(sizes.classes * count, "source", with_labels=True)
             for count in (sizes.source_per_class, sizes.target_per_class)
         )
+        del target["label"]
         return [source for _ in sources], target
 
 
@@ -154,8 +152,9 @@ def plan(config, name):
 
 
 def cases(only):
-    """(recipe, what is special of it, config, stage) of every published recipe whose name or
-    argument contains `only`.
+    """(what is special of the recipe, config, stage) of every published recipe whose name or
+    argument contains `only`. Of stages that differ in their optimiser and their start alone, such
+    as BiCL's rounds, the first stands for all.
     """
     for recipe, argument in RECIPES:
         words = [word for word in argument.split(",") if "DIR" not in word and "none" not in word]
@@ -163,8 +162,12 @@ def cases(only):
         if only not in title:
             continue
         config = importlib.import_module(f"dajax.recipes.{recipe}").get_config(argument)
+        seen = []
         for name in config.stages:
-            if hasattr(METHODS[config[name].method], "train_step"):
+            settings = config[name].to_dict()
+            same = {key: settings[key] for key in settings if key not in _UNIMPORTANT}
+            if hasattr(METHODS[config[name].method], "train_step") and same not in seen:
+                seen.append(same)
                 yield title, config, name
 
 

@@ -65,7 +65,8 @@ def network(arg):
         train_norm_affine=True, head_bias=False, head_init="torch"
     )
     if arg.source_set:
-        # ours: 4 + 4 crops take 30 GiB without, where the authors have two GPUs of 32 GB
+        # ours: a micro-batch of 4 + 4 crops takes 20 GiB so, and 30 without (benchmarks/
+        # memory_plans.py); the authors share it between two GPUs of 32 GB
         model["remat"] = "layer3"
     return model
 
