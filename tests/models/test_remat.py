@@ -2,6 +2,8 @@
 and of the blocks that config.model.remat names their inputs. The values are the same.
 """
 
+import json
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,6 +13,8 @@ from deeplab_settings import RESNET101, SMALL, VGG16
 from ml_collections import ConfigDict
 
 from dajax import parallel
+from dajax.engine.config_check import check_config
+from dajax.engine.old_config import with_added_keys
 from dajax.errors import UserError
 from dajax.models.build import build_model
 from dajax.models.deeplab import build_segmenter
@@ -166,6 +170,18 @@ def test_the_key_reaches_both_tasks_networks():
     config.model.remat = "layer4"  # the small network has three
     with pytest.raises(UserError, match="config.model.remat='layer4': unknown"):
         build_model(config.model, config.can, num_classes=10)
+
+
+def test_a_run_goes_on_with_another_value_and_an_old_workdir_keeps_everything(tmp_path):
+    config = clan.get_config()
+    check_config(config, tmp_path)
+    config.model.remat = "all"
+    assert check_config(config, tmp_path) == {}
+    stored = json.loads((tmp_path / "config.json").read_text())
+    del stored["model"]["remat"]
+    assert with_added_keys(stored)["model"]["remat"] == "none"
+    (tmp_path / "config.json").write_text(json.dumps(stored))
+    assert check_config(config, tmp_path) == {}
 
 
 def test_only_plcas_published_recipe_computes_anything_twice():
