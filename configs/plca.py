@@ -61,9 +61,14 @@ def network(arg):
     """DeepLab-v2 of the authors' repository: trained normalisation, a head without bias at torch's
     default initialisation.
     """
-    return deeplab.network(arg.backbone, "single", arg.weights, size_hw=arg.size_hw) | dict(
+    model = deeplab.network(arg.backbone, "single", arg.weights, size_hw=arg.size_hw) | dict(
         train_norm_affine=True, head_bias=False, head_init="torch"
     )
+    if arg.source_set:
+        # ours: a micro-batch of 4 + 4 crops takes 20 GiB so, and 30 without (benchmarks/
+        # memory_plans.py); the authors share it between two GPUs of 32 GB
+        model["remat"] = "layer3"
+    return model
 
 
 def frames(arg):

@@ -21,6 +21,9 @@ from dajax.typing import AnyArray, Array, Bool, Float, Int, PyTree, Shaped
 AXIS = "devices"
 # Of compile_map: pmap gives the axes of an empty tree to the leaves that follow it.
 NO_VARIABLES = np.zeros((), np.float32)
+# XLA's CPU compiler orders a program so that much can run at a time: both forward passes of a step
+# before either backward pass. The other order takes half of the memory and computes the same bits.
+_IN_LITTLE_MEMORY = {"xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"}
 
 
 def masked_mean(
@@ -164,7 +167,11 @@ def compile_train_step(step: Callable, devices_: Sequence[jax.Device]) -> Callab
         jax.jit.
     """
     if len(devices_) == 1:
-        return jax.jit(functools.partial(step, axis_name=None), donate_argnums=0)
+        return jax.jit(
+            functools.partial(step, axis_name=None),
+            donate_argnums=0,
+            compiler_options=_IN_LITTLE_MEMORY if devices_[0].platform == "cpu" else None,
+        )
     mapped = jax.pmap(
         functools.partial(step, axis_name=AXIS),
         axis_name=AXIS,

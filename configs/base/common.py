@@ -36,6 +36,7 @@ def base(name):
                 head_widths=(),  # of hidden layers in the head; CAN has none
                 dropout=0.0,  # of the bottleneck and of the head's hidden layers
                 head_init="kaiming",  # CAN's (model/model.py); "torch": torch.nn.Linear's own
+                remat="none",  # see base/segmentation.py, REMAT
             ),
             data=digits(),
             # Every stage is measured twice: with its BN statistics as trained, and with statistics

@@ -40,6 +40,7 @@ def network(backbone, heads, weights, *, aspp_branches=4, size_hw=()):
         norm="train",
         train_norm_affine=False,
         dtype="float32",
+        remat=seg_base.REMAT,
         **seg_base.weights_file(weights),
     )
 

@@ -124,6 +124,12 @@ def segmentation(name, *, model, data):
     return config
 
 
+# config.model.remat: the stages of a ResNet that the gradient computes a second time, block by
+# block, so that only the blocks' inputs are kept: "none", "all", or "layer3+layer4". It takes time,
+# spares memory and changes nothing but rounding, so it may differ between two calls on a workdir.
+REMAT = "none"
+
+
 def weights_file(path):
     """Keys of config.model: a torch or safetensors file, "" for none. Of the file the heads can be
     left out, and it may lack entries.
@@ -162,6 +168,7 @@ def small_network(heads):
         norm="train",
         train_norm_affine=True,
         dtype="float32",
+        remat=REMAT,
         **weights_file(""),
     )
 

@@ -16,8 +16,9 @@ from dajax.errors import UserError
 # Everything under this key may differ between two calls on one workdir: it changes what is printed
 # and kept, not what is computed.
 FREE_KEY = "runtime"
-# How often a stage is evaluated, neither: a batch is a function of its step alone.
-_FREE = re.compile(r"[^.]+\.evaluate_every")
+# How often a stage is evaluated, neither: a batch is a function of its step alone. What a gradient
+# keeps and what it computes again differs in rounding alone, as another number of devices does.
+_FREE = re.compile(r"[^.]+\.evaluate_every|model\.remat")
 # These say where something lies; dataset.json, weights.json and init_from.json say what it is.
 PLACES = re.compile(
     r"data\.((source|target|evaluation|scenes)\.)?root|data\.download|model\.weights"

@@ -25,19 +25,28 @@ def report(name, step, arguments, devices):
     stats = compiled.memory_analysis()
     if stats is None:  # a backend that does not tell
         return
-    held = stats.argument_size_in_bytes + stats.output_size_in_bytes - stats.alias_size_in_bytes
-    needed, available, where = held + stats.temp_size_in_bytes, *_available(devices)
+    kept, (available, where) = held(stats), _available(devices)
+    needed = kept + stats.temp_size_in_bytes
     console.say(
         f"{name}: a step needs {_text(needed)} of memory on each device (parameters, optimiser and"
-        f" batch {_text(held)}, working memory {_text(stats.temp_size_in_bytes)}); {where} has"
+        f" batch {_text(kept)}, working memory {_text(stats.temp_size_in_bytes)}); {where} has"
         f" {_text(available)} for each"
     )
     if needed > available:
         console.say(
             f"{name}: WARNING: that is more than there is, and the first step will probably fail."
-            f" Make config.{name}.batch_size or the images smaller, use more devices, or"
-            " config.model.dtype=bfloat16"
+            f" Set config.model.remat=all, make config.{name}.batch_size or the images smaller, use"
+            " more devices, or config.model.dtype=bfloat16"
         )
+
+
+def held(stats):
+    """Bytes of what a call takes and gives, counted once where the one is donated to the other.
+
+    Args:
+      stats: jax's CompiledMemoryStats.
+    """
+    return stats.argument_size_in_bytes + stats.output_size_in_bytes - stats.alias_size_in_bytes
 
 
 def _text(size):

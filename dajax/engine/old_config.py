@@ -6,8 +6,13 @@ import json
 # Key by key, the value that does what the version before did.
 _ADDED_TO_EVERY_STAGE = {"teacher": {"momentum": 0.0}, "predict_with": "student"}
 _ADDED_TO_MODEL = {
-    "classification": {"bottleneck_norm": True, "dropout": 0.0, "head_init": "kaiming"},
-    "segmentation": {},
+    "classification": {
+        "bottleneck_norm": True,
+        "dropout": 0.0,
+        "head_init": "kaiming",
+        "remat": "none",
+    },
+    "segmentation": {"remat": "none"},
 }
 # Of runtime: what is shown beside training, and by how many processes it is done.
 _ADDED_TO_EVERY_RUN = {

@@ -14,8 +14,12 @@ from dajax.errors import UserError
 
 # jax2onnx follows a batch of any size through a network, and no height and width.
 ANY_SIZE = False
-# Calls of a function: the parameter that holds it. jit and, as in relu, custom derivatives.
-_CALLS = {primitives.jit_p: "jaxpr", primitives.custom_jvp_call_p: "call_jaxpr"}
+# Calls of a function: the parameter that holds it. jit and, as in both relus, custom derivatives.
+_CALLS = {
+    primitives.jit_p: "jaxpr",
+    primitives.custom_jvp_call_p: "call_jaxpr",
+    primitives.custom_vjp_call_p: "call_jaxpr",
+}
 _OUTPUTS = ("classes", "probabilities", "logits")
 # The extra "onnx" of pyproject.toml.
 REQUIREMENTS = ("jax2onnx>=0.13.0", "onnxruntime>=1.32.0")

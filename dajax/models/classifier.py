@@ -7,7 +7,7 @@ import jax
 
 from dajax.models.layers import Dropout, head_init, torch_bias_init, torch_init
 from dajax.models.norm import DomainBatchNorm
-from dajax.models.resnet import ResNet, resnet50, resnet101, resnet_small
+from dajax.models.resnet import ResNet, remat_stages, resnet50, resnet101, resnet_small
 from dajax.settings import choice
 
 BACKBONES = ("resnet_small", "resnet50", "resnet101")
@@ -22,6 +22,7 @@ SETTINGS = (
     "head_widths",
     "dropout",
     "head_init",
+    "remat",
 )
 
 
@@ -162,6 +163,8 @@ def build_classifier(config_model, num_classes, num_domains, *, stop_gradient_af
     """
     _check_settings(config_model)
     settings = {"num_domains": num_domains, "stop_gradient_after": stop_gradient_after}
+    stages = [f"layer{i + 1}" for i in range(3 if config_model.backbone == "resnet_small" else 4)]
+    settings["remat"] = remat_stages(config_model, tuple(stages))
     if config_model.backbone == "resnet_small":
         backbone = resnet_small(widths=tuple(config_model.widths), **settings)
     else:

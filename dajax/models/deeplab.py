@@ -13,7 +13,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from dajax.models.aspp import ASPP, KERNEL_INITS, SegOutput
-from dajax.models.resnet import NORMS, ResNet, resnet50, resnet101
+from dajax.models.resnet import NORMS, ResNet, remat_stages, resnet50, resnet101
 from dajax.models.vgg import VGG, FCN8s
 from dajax.settings import choice
 
@@ -21,6 +21,7 @@ BACKBONES = ("resnet101", "resnet50", "vgg16", "vgg16_fcn8s", "resnet_small")
 TOPOLOGIES = ("caffe", "torchvision")
 HEADS = ("single", "multi", "twin")
 DTYPES = ("float32", "bfloat16")
+RESNET_STAGES = ("layer1", "layer2", "layer3", "layer4")  # of all dilated ResNets
 
 
 class DeepLab(nn.Module):
@@ -114,8 +115,9 @@ def build_segmenter(config_model, num_classes, num_domains):
     Args:
       config_model: `backbone`, one of BACKBONES; `heads`, one of HEADS; `aspp_rates`;
         `aspp_branches`, 4, or 2 as in AdaptSegNet's released code; `head_bias`; `head_init`, one of
-        KERNEL_INITS; `dtype`, one of DTYPES; and of ResNets `topology`, one of TOPOLOGIES; `norm`,
-        one of NORMS; `train_norm_affine`; `widths`, a width per stage, read by resnet_small only.
+        KERNEL_INITS; `dtype`, one of DTYPES; `remat`, see resnet.remat_stages; and of ResNets
+        `topology`, one of TOPOLOGIES; `norm`, one of NORMS; `train_norm_affine`; `widths`, a width
+        per stage, read by resnet_small only.
       num_classes: K.
       num_domains: sets of normalisation parameters and statistics.
 
@@ -143,6 +145,7 @@ def build_segmenter(config_model, num_classes, num_domains):
             f"aspp_branches={branches} of {len(rates)} aspp_rates {tuple(rates)}: set it from 1 to"
             f" {len(rates)}"
         )
+    remat = remat_stages(config_model, () if name.startswith("vgg16") else RESNET_STAGES)
     if name.startswith("vgg16") and heads != "single":
         raise ValueError(
             f"heads='{heads}' on {name}: its authors have one head, set heads='single' or choose a"
@@ -151,7 +154,7 @@ def build_segmenter(config_model, num_classes, num_domains):
     if name == "vgg16_fcn8s":
         return FCN8s(num_classes, dtype=config_model.dtype)
     return DeepLab(
-        VGG() if name == "vgg16" else _dilated_resnet(name, config_model, num_domains),
+        VGG() if name == "vgg16" else _dilated_resnet(name, config_model, num_domains, remat),
         num_classes,
         heads=heads,
         aspp_rates=tuple(rates),
@@ -162,12 +165,13 @@ def build_segmenter(config_model, num_classes, num_domains):
     )
 
 
-def _dilated_resnet(name, config_model, num_domains):
+def _dilated_resnet(name, config_model, num_domains, remat):
     is_caffe = config_model.topology == "caffe"
     settings = {
         "num_domains": num_domains,
         "norm": config_model.norm,
         "train_norm_affine": config_model.train_norm_affine,
+        "remat": remat,
     }
     if name == "resnet_small":
         return resnet_small_dilated(widths=tuple(config_model.widths), **settings)

@@ -2,6 +2,7 @@
 several devices and padded batches.
 """
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -83,25 +84,98 @@ class DomainBatchNorm(nn.Module):
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, shape)
         running_var = self.variable("batch_stats", "var", jnp.ones, shape)
 
-        mean, var = running_mean.value[mode.norm_set], running_var.value[mode.norm_set]  # [C], [C]
-        if mode.train and not self.frozen and not self.is_initializing():
-            batch_mean, batch_var, count = _batch_statistics(x, mode.mask, mode.axis_name)
-            unbiased = batch_var * count / jnp.maximum(count - 1.0, 1.0)
-            new_mean = jnp.where(count > 0, mean + self.momentum * (batch_mean - mean), mean)
-            # A single position has no unbiased variance.
-            new_var = jnp.where(count > 1, var + self.momentum * (unbiased - var), var)
-            running_mean.value = running_mean.value.at[mode.norm_set].set(new_mean)
-            running_var.value = running_var.value.at[mode.norm_set].set(new_var)
-            # Where no row counts, var = 0 would multiply by 1 / sqrt(epsilon) in each of a hundred
-            # layers: infinity, and NaN gradients.
-            mean = jnp.where(count > 0, batch_mean, mean)
-            var = jnp.where(count > 0, batch_var, var)
+        chosen = mode.norm_set
+        running = running_mean.value[chosen], running_var.value[chosen]  # [C], [C]
+        if self.frozen or not mode.train or self.is_initializing():
+            return _affine(x, *running, scale[chosen], bias[chosen], self.epsilon)
+        if mode.mask is not None and mode.mask.shape != x.shape[:1]:
+            raise ValueError(
+                f"the mask {mode.mask.shape} must have one entry for each row of {x.shape}"
+            )
+        mask = jnp.ones(x.shape[:1], bool) if mode.mask is None else mode.mask
+        y, batch_mean, batch_var, count = _normalized(
+            x, mask, *running, scale[chosen], bias[chosen], mode.axis_name, self.epsilon
+        )
+        unbiased = batch_var * count / jnp.maximum(count - 1.0, 1.0)
+        mean, var = running
+        new_mean = jnp.where(count > 0, mean + self.momentum * (batch_mean - mean), mean)
+        # A single position has no unbiased variance.
+        new_var = jnp.where(count > 1, var + self.momentum * (unbiased - var), var)
+        running_mean.value = running_mean.value.at[chosen].set(new_mean)
+        running_var.value = running_var.value.at[chosen].set(new_var)
+        return y
 
-        over_rows = (1,) * (x.ndim - 1) + (-1,)
-        gain = scale[mode.norm_set] * jax.lax.rsqrt(var + self.epsilon)  # [C]
-        shift = bias[mode.norm_set]  # [C]
-        y = (x.astype(jnp.float32) - mean.reshape(over_rows)) * gain.reshape(over_rows)
-        return (y + shift.reshape(over_rows)).astype(x.dtype)
+
+def _over_rows(x, values):
+    """[C] shaped to be broadcast over all axes of x but the last."""
+    return values.reshape((1,) * (x.ndim - 1) + (-1,))
+
+
+def _affine(x, mean, var, scale, bias, epsilon):
+    """x normalised by a mean and a variance, in float32, and typed like x."""
+    gain = scale * jax.lax.rsqrt(var + epsilon)  # [C]
+    y = (x.astype(jnp.float32) - _over_rows(x, mean)) * _over_rows(x, gain)
+    return (y + _over_rows(x, bias)).astype(x.dtype)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(6, 7))
+def _normalized(x, mask, running_mean, running_var, scale, bias, axis_name, epsilon):
+    """x normalised by the statistics of the rows in `mask` over all devices.
+
+    Its gradient keeps x, in its own type, and numbers of shape [C]. That of the same lines by
+    automatic differentiation would keep x, a centred copy and a masked one, in float32 each.
+
+    Args:
+      x: float [N, ..., C].
+      mask: bool [N].
+      running_mean, running_var, scale, bias: float32 [C]; the running ones normalise where no row
+        counts on any device.
+
+    Returns:
+      (shaped and typed like x; mean [C], biased variance [C] and number of positions that count, a
+        scalar, float32, zeros where none counts. No gradient flows through these).
+    """
+    return _normalized_forward(x, mask, running_mean, running_var, scale, bias, axis_name, epsilon)[
+        0
+    ]
+
+
+def _normalized_forward(x, mask, running_mean, running_var, scale, bias, axis_name, epsilon):
+    batch_mean, batch_var, count = _batch_statistics(x, mask, axis_name)
+    # Where no row counts, var = 0 would multiply by 1 / sqrt(epsilon) in each of a hundred layers:
+    # infinity, and NaN gradients.
+    mean = jnp.where(count > 0, batch_mean, running_mean)
+    var = jnp.where(count > 0, batch_var, running_var)
+    y = _affine(x, mean, var, scale, bias, epsilon)
+    return (y, batch_mean, batch_var, count), (x, mask, mean, var, count, scale)
+
+
+def _normalized_backward(axis_name, epsilon, saved, cotangents):
+    x, mask, mean, var, count, scale = saved
+    grad, centred = cotangents[0].astype(jnp.float32), x.astype(jnp.float32) - _over_rows(x, mean)
+    axes = tuple(range(x.ndim - 1))
+    bias_grad, gain_grad = grad.sum(axes), (grad * centred).sum(axes)  # this device's, [C]
+    inverse = jax.lax.rsqrt(var + epsilon)
+    gain, divisor = scale * inverse, jnp.maximum(count, 1.0)
+    # The statistics are of all devices, so that every device's loss depends on them.
+    to_mean, to_gain = _total((bias_grad, gain_grad), axis_name)
+    # what a row that counts gets through mean and variance, [N, C] and then [N, 1, ..., 1, C]
+    to_mean, to_var = (
+        jnp.where(mask[:, None], gain * total / divisor, 0.0).reshape(
+            mask.shape + (1,) * (x.ndim - 2) + (-1,)
+        )
+        for total in (to_mean, jnp.square(inverse) * to_gain)
+    )
+    x_grad = grad * _over_rows(x, gain) - (to_mean + centred * to_var)
+    none = jnp.zeros_like(mean)
+    return x_grad.astype(x.dtype), None, none, none, gain_grad * inverse, bias_grad
+
+
+_normalized.defvjp(_normalized_forward, _normalized_backward)
+
+
+def _total(values, axis_name):
+    return values if axis_name is None else jax.lax.psum(values, axis_name)
 
 
 def _batch_statistics(x, mask, axis_name):
@@ -112,28 +186,21 @@ def _batch_statistics(x, mask, axis_name):
 
     Args:
       x: float [N, ..., C].
-      mask: bool [N], or None for all rows.
+      mask: bool [N].
       axis_name: device axis, or None.
 
     Returns:
       (mean [C], variance [C], number of positions that count, a scalar), float32; zeros where none
         counts.
     """
-    x = x.astype(jnp.float32)
-    axes = tuple(range(x.ndim - 1))
-    if mask is None:
-        mask = jnp.ones(x.shape[:1], bool)
-    if mask.shape != x.shape[:1]:
-        raise ValueError(f"the mask {mask.shape} must have one entry for each row of {x.shape}")
-    counts = mask.reshape(mask.shape + (1,) * (x.ndim - 1))  # [N, 1, ..., 1]
+    x, inside = x.astype(jnp.float32), tuple(range(1, x.ndim - 1))
     positions = x[..., 0].size // x.shape[0]  # H * W
+    count = _total(mask.astype(jnp.float32).sum() * positions, axis_name)
 
-    def total(values):
-        return values if axis_name is None else jax.lax.psum(values, axis_name)
+    def mean_over_rows(values):
+        """Of [N, ..., C]; the mask meets a number for each row and channel, not each pixel."""
+        rows = jnp.where(mask[:, None], values.sum(inside), 0.0)  # [N, C]
+        return _total(rows.sum(0), axis_name) / jnp.maximum(count, 1.0)
 
-    count = total(mask.astype(jnp.float32).sum() * positions)
-    divisor = jnp.maximum(count, 1.0)
-    mean = total(jnp.where(counts, x, 0.0).sum(axes)) / divisor  # [C]
-    centred = jnp.where(counts, x - mean.reshape((1,) * (x.ndim - 1) + (-1,)), 0.0)
-    var = total(jnp.square(centred).sum(axes)) / divisor  # [C]
-    return mean, var, count
+    mean = mean_over_rows(x)
+    return mean, mean_over_rows(jnp.square(x - _over_rows(x, mean))), count

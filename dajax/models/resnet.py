@@ -8,8 +8,9 @@ from collections.abc import Callable
 import flax.linen as nn
 import jax
 
-from dajax.models.layers import Conv, add_relu, max_pool
+from dajax.models.layers import Conv, add_relu, max_pool, relu
 from dajax.models.norm import DomainBatchNorm
+from dajax.settings import SettingError
 
 BLOCKS = ("basic", "bottleneck")
 NORMS = ("train", "frozen", "frozen_no_eps")
@@ -50,17 +51,28 @@ class Block(nn.Module):
         around = {"padding": self.dilation, "dilation": self.dilation}
         if self.kind == "basic":
             y = Conv(self.width, 3, stride=self.stride, **around, name="conv1")(x)
-            y = nn.relu(norm("bn1", y))
+            y = relu(norm("bn1", y))
             y = norm("bn2", Conv(self.width, 3, **around, name="conv2")(y))
         else:
             first, second = (self.stride, 1) if self.stride_in_1x1 else (1, self.stride)
-            y = nn.relu(norm("bn1", Conv(self.width, 1, stride=first, name="conv1")(x)))
-            y = nn.relu(norm("bn2", Conv(self.width, 3, stride=second, **around, name="conv2")(y)))
+            y = relu(norm("bn1", Conv(self.width, 1, stride=first, name="conv1")(x)))
+            y = relu(norm("bn2", Conv(self.width, 3, stride=second, **around, name="conv2")(y)))
             y = norm("bn3", Conv(out_channels, 1, name="conv3")(y))
         if self.stride != 1 or x.shape[-1] != out_channels:
             x = Conv(out_channels, 1, stride=self.stride, name="downsample_conv")(x)
             x = norm("downsample_bn", x)
         return add_relu(x, y)
+
+
+def _run(block, x, mode, *, again):
+    """block(x, mode); `again`: of all that it computes only x is kept, and the gradient computes
+    the rest a second time.
+    """
+
+    def run(block, x):
+        return block(x, mode)
+
+    return (nn.remat(run) if again else run)(block, x)
 
 
 class ResNet(nn.Module):
@@ -88,6 +100,8 @@ class ResNet(nn.Module):
         AdaptSegNet and CLAN (requires_grad False).
       stop_gradient_after: a stage, e.g. "layer1": it and all before it get no gradient, while their
         running statistics still move (CAN's STOP_GRAD). None for no stop.
+      remat: names of stages. In training only the input of each of their blocks is kept for the
+        gradient, which computes the block a second time.
 
     Raises:
       ValueError: an unknown block, stem, stage or kind of normalisation; lists of different
@@ -108,6 +122,7 @@ class ResNet(nn.Module):
     norm: str = "train"
     train_norm_affine: bool = True
     stop_gradient_after: str | None = None
+    remat: tuple[str, ...] = ()
 
     def __post_init__(self):
         known = {
@@ -131,6 +146,11 @@ class ResNet(nn.Module):
             raise ValueError(
                 f"unknown stop_gradient_after '{self.stop_gradient_after}'; known:"
                 f" {', '.join(self.stage_names())}"
+            )
+        unknown = [name for name in self.remat if name not in self.stage_names()]
+        if unknown:
+            raise ValueError(
+                f"unknown stage '{unknown[0]}' in remat; known: {', '.join(self.stage_names())}"
             )
         super().__post_init__()
 
@@ -184,7 +204,7 @@ class ResNet(nn.Module):
             frozen=self.norm != "train",
             train_affine=self.train_norm_affine,
         )
-        x = nn.relu(norm(name="bn1")(x, mode))
+        x = relu(norm(name="bn1")(x, mode))
         if self.stem == "imagenet":
             x = max_pool(x, ceil_mode=self.ceil_pool)
         outputs = {"stem": x}
@@ -202,7 +222,7 @@ class ResNet(nn.Module):
                     norm,
                     name=f"{name}_{i}",
                 )
-                x = block(x, mode)
+                x = _run(block, x, mode, again=mode.train and name in self.remat)
             if name == self.stop_gradient_after:
                 x = jax.lax.stop_gradient(x)
             outputs[name] = x
@@ -213,6 +233,31 @@ class ResNet(nn.Module):
         the last stage's output.
         """
         return self.stage_outputs(images, mode)[self.stage_names()[-1]].mean((1, 2))
+
+
+def remat_stages(config_model, stages):
+    """The stages that config.model.remat names, a tuple for ResNet's `remat`.
+
+    Args:
+      config_model: `remat`, "none", "all", or stages joined by +, "layer3+layer4".
+      stages: of the network; () for one without residual blocks.
+
+    Raises:
+      SettingError: a stage that the network does not have.
+    """
+    value = config_model.remat
+    if value in ("none", "all"):
+        named = stages if value == "all" else ()
+        if named or value == "none":
+            return named
+    named = tuple(value.split("+"))
+    if not stages:
+        problem = f"{config_model.backbone} has no residual blocks to compute again; set it to"
+        raise SettingError("remat", value, f"{problem} 'none'")
+    if not set(named) <= set(stages):
+        known = f"none, all, or stages joined by +, of {', '.join(stages)}"
+        raise SettingError("remat", value, f"unknown; known: {known}")
+    return named
 
 
 def resnet50(**settings):

@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from dajax.models.aspp import SegOutput
-from dajax.models.layers import Conv, conv_init, torch_bias_init, torch_init
+from dajax.models.layers import Conv, conv_init, relu, torch_bias_init, torch_init
 from dajax.ops.resize import resize_bilinear
 
 # Configuration D of the paper: convolutions by their width, and poolings.
@@ -45,7 +45,7 @@ def _conv(
         bias_init=bias_init,
         name=name,
     )
-    return nn.relu(layer(x))
+    return relu(layer(x))
 
 
 def _fully_connected(features, x, name, *, kernel_size, dilation=1):

@@ -248,8 +248,8 @@ def test_a_config_of_another_version_is_refused_in_one_line():
     with pytest.raises(
         UserError,
         match=(
-            "config.model: bottleneck_norm, dropout, head_init missing: the config was written by"
-            " another version"
+            "config.model: bottleneck_norm, dropout, head_init, remat missing: the config was"
+            " written by another version"
         ),
     ):
         old = ConfigDict(

@@ -14,6 +14,7 @@ RESNET101 = dict(
     norm="train",
     train_norm_affine=False,
     dtype="float32",
+    remat="none",
 )
 VGG16 = RESNET101 | dict(backbone="vgg16", aspp_branches=2)  # as AdaptSegNet's DeeplabVGG
 SMALL = RESNET101 | dict(

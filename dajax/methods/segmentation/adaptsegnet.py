@@ -117,12 +117,13 @@ def train_step(state, batch, _rng, *, config, model, axis_name=None):
         terms = {name: both_domains(name) for name in discriminators}
         return sum(terms.values()), terms
 
-    # Two gradients instead of one of the sum: the source's activations are gone before the target's
-    # are made.
+    # Two gradients instead of one of the sum, and the second after the first: the source's
+    # activations are gone before the target's are made.
     own = state.params[model.network]
     (seg_loss, (seg, source_heads, stats)), seg_grads = jax.value_and_grad(
         supervised, has_aux=True
     )(own)
+    own, stats, seg_grads = jax.lax.optimization_barrier((own, stats, seg_grads))
     (adv_loss, (adv, target_heads, stats)), adv_grads = jax.value_and_grad(fooling, has_aux=True)(
         own, stats
     )

@@ -104,11 +104,12 @@ def train_step(state, batch, _rng, *, config, model, axis_name=None):
     # none (the paper).
     is_adaptive = state.step > config.warmup_steps if config.warmup_steps else jnp.ones((), bool)
 
-    # Two gradients instead of one of the sum: the source's activations are gone before the target's
-    # are made.
+    # Two gradients instead of one of the sum, and the second after the first: the source's
+    # activations are gone before the target's are made.
     (seg, (source_probabilities, stats)), seg_grads = jax.value_and_grad(_supervised, has_aux=True)(
         own, state.batch_stats, source, **passes
     )
+    own, stats, seg_grads = jax.lax.optimization_barrier((own, stats, seg_grads))
     (extra, aux), adv_grads = jax.value_and_grad(_fooling, has_aux=True)(
         own, stats, discriminator, target, fade, is_adaptive, **passes
     )
