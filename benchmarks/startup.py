@@ -63,7 +63,7 @@ def _quiet():
 
 
 def first_step(folder, recipe, stage, flags, is_cached):
-    """A run that is ended after its first step; `is_cached`: an earlier one has filled the cache."""
+    """A run that is ended after its first step; is_cached: an earlier one has filled the cache."""
     numbers = itertools.count()
 
     def run():
