@@ -21,6 +21,7 @@ groups that it lacks. Ends with 1 where contenders disagree or fail.
 """
 
 import argparse
+import os
 import pathlib
 import sys
 import tempfile
@@ -90,6 +91,11 @@ def main(argv=None):
         out = OutFile(args.out, machine.describe(), (*groups.DEFAULT, *groups.BY_NAME_ONLY))
     except ValueError as error:
         parser.error(str(error))
+    if (
+        args.quick
+    ):  # unoptimised code is enough to see whether it runs, and compiles in half the time
+        flags = os.environ.get("XLA_FLAGS", "")
+        os.environ["XLA_FLAGS"] = f"{flags} --xla_backend_optimization_level=0"
     wrong, absent = [], set()
     for name in names:
         if lacks := groups.lacking(name):
