@@ -15,7 +15,7 @@ from benchmarks.race import Prepared, jax_compiled, prepared_torch, torch_device
 from dajax.ops.host_arrays import aligned_empty
 
 TITLE = "PLCA's association and aggregation, blocked, dense and in torch"
-MINUTES = 4
+MINUTES = 3.5
 NEEDS = ()
 
 # a crop of 730 x 730 at output stride 8

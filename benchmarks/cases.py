@@ -80,7 +80,7 @@ def measure(group, case, *, is_quick):
             warm_up=case.warm_up,
             together=case.together,
         )
-    except EOFError:
+    except (EOFError, ConnectionError):  # it ended while it was waited for, or before
         return [], [f"{title}: a contender failed, see above"]
     first, rows, wrong = next(iter(results.values())), [], []
     for name, result in results.items():

@@ -22,9 +22,16 @@ def cases(folder, is_quick):
     del folder
     data = TINY if is_quick else FULL
     clustered = data | dict(separation=7.0)
-    kmeans = clustering.kmeans_case(
-        "k-means", clustered | dict(updates=2 if is_quick else 3), **HOW
-    )
+    updates = 2 if is_quick else 3
+    # of ResNet-18 or -34, a quarter of the width, and of ResNet-101
+    kmeans = [
+        clustering.kmeans_case(
+            f"k-means, {data['rows']:,} x {width}",
+            clustered | dict(width=width, updates=updates),
+            **HOW,
+        )
+        for width in (data["width"] // 4, data["width"])
+    ]
     ensembles = clustering.ensemble_cases(clustered, 512 if is_quick else 4096, **HOW)
     # twenty images a class and source
     sources = dict(sources=3, per_source=90) if is_quick else dict(sources=5, per_source=6900)
@@ -37,7 +44,7 @@ def cases(folder, is_quick):
         repeats=1,
         warm_up=False,
     )
-    return [kmeans, *ensembles, refresh]
+    return [*kmeans, *ensembles, refresh]
 
 
 def mscan_refresh(**settings):

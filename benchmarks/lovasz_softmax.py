@@ -13,7 +13,7 @@ from benchmarks.cases import Case, largest_difference
 from benchmarks.race import Prepared, jax_compiled, prepared_torch, torch_device
 
 TITLE = "Lovász-softmax, forward and backward, against torch and jnp.argsort"
-MINUTES = 1.5
+MINUTES = 1
 NEEDS = ()
 
 SIZE, QUICK_SIZE = 730, 64  # of the label, PLCA's crop

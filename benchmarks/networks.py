@@ -235,19 +235,25 @@ def adaptsegnet(blocks, weights, size_hw, dtype):
 
 
 def dajax_step(weights, blocks, size_hw, dtype="float32", steps=1):
-    """So many AdaptSegNet steps, one after the other, without a look at the figures between."""
+    """So many AdaptSegNet steps, one after the other, without a look at the figures between.
+
+    "flops": floating-point operations of them, as XLA counts them in the program before it is
+    optimised; a convolution of a GPU's own library would count as none.
+    """
     import jax
 
     step, state, batch, rng = adaptsegnet(blocks, weights, size_hw, dtype)
 
     def build_run():
-        compiled, held = step.lower(state, batch, rng).compile(), [state]
+        lowered, held = step.lower(state, batch, rng), [state]
+        compiled, flops = lowered.compile(), steps * lowered.cost_analysis()["flops"]
+        known = {"flops": flops} | planned_mib(compiled)
 
         def run():
             for _ in range(steps):
                 held[0], metrics = compiled(held[0], batch, rng)
             jax.block_until_ready(held[0])
-            return {"segmentation": metrics["segmentation"]} | planned_mib(compiled)
+            return {"segmentation": metrics["segmentation"]} | known
 
         return run
 
@@ -264,6 +270,7 @@ def torch_step(
     from benchmarks import torch_networks
 
     device = torch_device()
+    torch.backends.cudnn.benchmark = True  # on a GPU: the fastest of its convolutions, as XLA takes
     layout = torch.channels_last if channels_last else torch.contiguous_format
     with np.load(weights) as arrays:
         network = torch_networks.load(torch_networks.DeepLab(blocks, CLASSES), dict(arrays))

@@ -179,7 +179,7 @@ def race(contenders, settings, *, repeats, calls=1, warm_up=True, together=True)
       {name: Result}.
 
     Raises:
-      EOFError: a contender failed; its traceback is on the standard error.
+      EOFError, ConnectionError: a contender failed; its traceback is on the standard error.
     """
     if together:
         return _race(contenders, settings, repeats, calls, warm_up)
