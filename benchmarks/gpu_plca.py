@@ -14,7 +14,7 @@ TITLE = "PLCA's step at 730x730, 4 + 4, two micro-batches: memory and time on a 
 MINUTES = 8
 NEEDS = ("ml_collections",)
 
-QUICK_SIDE, QUICK_BATCH = 57, 1
+QUICK_SIDE, QUICK_BATCH = 33, 1
 RECIPE = "gta5_to_cityscapes,source_root=.,target_root=.,weights=none"
 
 
