@@ -1,61 +1,165 @@
-"""How fast shuffled batches of a folder's photos come, decoded each time and kept in memory.
+"""The classification input pipeline on JPEG photos: against decoding the same files and nothing
+else, and against a torch loader.
 
-  python benchmarks/photo_input.py --root=DIR --domain=amazon --size=64 --batches=100
-
-Wall seconds depend on what else the machine does; CPU seconds of the process hardly do.
+Photos are drawn first. "PIL": one thread a core, files to arrays; with `draft`, which decodes no
+larger than is needed. "dajax": the pipeline of training (resize to a square, random crop, half of
+the images mirrored, normalised) in shuffled batches, decoded each time; "dajax, kept": photos that
+stay in memory after the first pass (config.runtime.keep_images_mib), which is not measured. "PIL +
+torch": the same work, in one DataLoader process a core, whose memory is not counted.
 """
 
-import argparse
-import pathlib
-import sys
-import time
+from concurrent.futures import ThreadPoolExecutor
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+import numpy as np
 
-from data_pipeline.classification.folder import read_folder
-from data_pipeline.classification.kept_images import keep_small_sets
-from data_pipeline.classification.pipeline import Part, batches
-from data_pipeline.classification.transforms import Transform
-from data_pipeline.sampling import make_key, random_rows
+from benchmarks.cases import Case
+from benchmarks.frame_input import same_count, speed
+from benchmarks.machine import cores
+from benchmarks.race import Prepared
 
-BATCH = 64
+TITLE = "photos: the input pipeline against bare decoding and a PIL + torch loader"
+MINUTES = 1.5
+NEEDS = ("tensorflow",)
+
+BATCH = 16
+CROP, RESIZE = 224, 256  # CAN's and tllib's
+# {title: (width, height, photos on disk, images of a call)}: ImageNet's usual size, a phone's
+SIZES = {"640x480": (640, 480, 32, 1280), "4000x3000": (4000, 3000, 8, 16)}
+QUICK_SIZES = {"64x48": (64, 48, 4, 16)}
 
 
-def seconds(images, transform, first, num_batches):
-    """(wall, CPU) seconds of the batches that follow `first`."""
+def cases(folder, is_quick):
+    """See groups.py."""
+    contenders = {
+        "PIL": decode,
+        "PIL, draft": decode_small,
+        "dajax": dajax_pipeline,
+        "dajax, kept": dajax_kept,
+        "PIL + torch": torch_loader,
+    }
+    found = []
+    for title, (width, height, count, images) in (QUICK_SIZES if is_quick else SIZES).items():
+        root = folder / title
+        write_photos(root / "photos" / "things", (height, width), count)
+        settings = dict(root=str(root), images=images)
+        found.append(
+            Case(f"{title}, {images} images", contenders, settings, agree=same_count, remark=speed)
+        )
+    return found
+
+
+def write_photos(folder, size_hw, count):
+    """JPEGs of quality 90: large shapes, edges and some grain, as a photo has them."""
+    from PIL import Image
+
+    folder.mkdir(parents=True)
+    size, rng = size_hw[::-1], np.random.default_rng(0)
+    for i in range(count):
+        layers = []
+        for side, how, strength in ((6, "BICUBIC", 90), (40, "NEAREST", 25), (200, "BILINEAR", 8)):
+            small = rng.integers(0, 256, (side, side, 3), np.uint8)
+            large = Image.fromarray(small).resize(size, Image.Resampling[how])
+            layers.append(strength / 128 * (np.asarray(large, np.float32) - 128))
+        array = np.clip(128 + sum(layers), 0, 255).astype(np.uint8)
+        Image.fromarray(array).save(folder / f"{i:03}.jpg", quality=90)
+
+
+def photos(root):
+    """The ImageSet of the drawn photos."""
+    from data_pipeline.classification.folder import read_folder
+
+    return read_folder(root, "photos")
+
+
+def paths(root, images):
+    """Files of a call: all, again and again."""
+    import pathlib
+
+    files = sorted(pathlib.Path(root).rglob("*.jpg"))
+    return [files[i % len(files)] for i in range(images)]
+
+
+def decode(root, images, is_small=False):
+    from PIL import Image
+
+    pool, files = ThreadPoolExecutor(cores()), paths(root, images)
+
+    def one(path):
+        with Image.open(path) as file:
+            if is_small:
+                file.draft("RGB", (RESIZE, RESIZE))
+            return int(np.asarray(file)[0, 0].sum())
+
+    return Prepared(lambda: lambda: {"read": sum(1 for _ in pool.map(one, files))})
+
+
+def decode_small(root, images):
+    return decode(root, images, is_small=True)
+
+
+def dajax_pipeline(root, images, is_kept=False):
+    from data_pipeline.classification.kept_images import keep_small_sets
+    from data_pipeline.classification.pipeline import Part, batches
+    from data_pipeline.classification.transforms import Transform
+    from data_pipeline.sampling import make_key, random_rows
+
+    transform = Transform(
+        (CROP, CROP), (0.5,), (0.5,), resize_hw=(RESIZE, RESIZE), crop="random", flip=True
+    )
+    chosen = photos(root)
+    if is_kept:
+        (chosen,) = keep_small_sets([chosen], [transform.resize_hw], max_mib=float("inf"))
+    size = min(BATCH, len(chosen))
     part = Part(
-        images,
-        lambda step: random_rows(step, BATCH, len(images), make_key(0, "order")),
+        chosen,
+        lambda step: random_rows(step, size, len(chosen), make_key(0, "order")),
         transform,
         make_key(0, "views"),
         with_labels=False,
     )
-    wall, cpu = time.perf_counter(), time.process_time()
-    with batches({"photos": part}, first, first + num_batches) as stream:
-        for _ in stream:
-            pass
-    return time.perf_counter() - wall, time.process_time() - cpu
+
+    def run():
+        with batches({"photos": part}, 0, images // size) as stream:
+            return {"read": sum(len(batch["photos"]["mask"]) for batch in stream)}
+
+    return Prepared(lambda: run)
 
 
-def main(argv=None):
-    """Prints a line each for decoding every time, for the pass that fills, and for what follows."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--root", required=True, help="the folder that holds the domain")
-    parser.add_argument("--domain", required=True)
-    parser.add_argument("--size", type=int, default=64, help="pixels a side of the crop")
-    parser.add_argument("--batches", type=int, default=100, help=f"of {BATCH} images")
-    args = parser.parse_args(argv)
-    images, side = read_folder(args.root, args.domain), args.size * 8 // 7
-    transform = Transform(
-        (args.size, args.size), (0.5,), (0.5,), resize_hw=(side, side), crop="random", flip=True
+def dajax_kept(root, images):
+    return dajax_pipeline(root, images, is_kept=True)
+
+
+def torch_loader(root, images):
+    import torch
+    from torch.utils.data import DataLoader
+
+    torch.set_num_threads(1)
+    loader = DataLoader(
+        TorchPhotos(paths(root, images)),
+        batch_size=BATCH,
+        num_workers=cores(),
+        persistent_workers=True,
+        multiprocessing_context="fork",
     )
-    (kept,) = keep_small_sets([images], [transform.resize_hw], max_mib=float("inf"))
-    seconds(images, transform, 0, 2)  # what TensorFlow does once
-    for what, which in (("decoded", images), ("filling", kept), ("kept", kept)):
-        wall, cpu = seconds(which, transform, 0, args.batches)
-        count = BATCH * args.batches
-        print(f"{what:<8} {count / wall:8,.0f} images/s, {1e3 * cpu / count:.3f} CPU ms an image")
+    return Prepared(lambda: lambda: {"read": sum(len(batch) for batch in loader)})
 
 
-if __name__ == "__main__":
-    main()
+class TorchPhotos:
+    """A map-style data set for torch's DataLoader, after the pattern of the released loaders."""
+
+    def __init__(self, files):
+        self.files = files
+
+    def __len__(self):
+        return len(self.files)
+
+    def __getitem__(self, position):
+        from PIL import Image
+
+        rng = np.random.default_rng(position)
+        with Image.open(self.files[position]) as file:
+            photo = file.convert("RGB").resize((RESIZE, RESIZE), Image.Resampling.BILINEAR)
+        x, y = rng.integers(0, RESIZE - CROP + 1, 2)
+        image = np.asarray(photo.crop((x, y, x + CROP, y + CROP)), np.float32)
+        image = image[:, ::-1] if rng.random() < 0.5 else image
+        return np.ascontiguousarray(((image / 255 - 0.5) / 0.5).transpose(2, 0, 1))

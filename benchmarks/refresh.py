@@ -1,8 +1,7 @@
-"""MSCAN's refresh as a run does it, over images made on the way: where its time goes, and what it
-holds beyond the target's features.
+"""A contender: MSCAN's refresh as a run does it, over images made on the way, with where its time
+goes, and what it holds beyond the target's features.
 """
 
-import resource
 import time
 from typing import ClassVar
 
@@ -11,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks.harness import RSS_UNIT, Prepared
+from benchmarks.race import Prepared, status_mib
 from dajax.methods import Sizes
 from dajax.methods.classification import _clustering_loop as alternation
 from dajax.methods.classification import mscan
@@ -23,7 +22,6 @@ from dajax.tasks.classification.feed import Feed
 IMAGE_SHAPE = (8, 8, 3)
 # of the patterns of classes and domains, against noise of 1 a pixel
 CLASS_SPREAD, DOMAIN_SPREAD = 1.0, 0.3
-MIN_ACCURACY = 0.9  # of the target's classes after one refresh from random weights
 # What is timed, as the modules name it; the rest of the refresh is the filter and the sampler of
 # the next loop.
 PARTS = {
@@ -102,10 +100,6 @@ class SyntheticFeed(Feed):
             )
 
 
-def peak_mib():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / RSS_UNIT
-
-
 class Timed:
     """A function with the wall-clock and processor seconds of its calls, and the process's peak
     memory after the last, in MiB.
@@ -118,13 +112,13 @@ class Timed:
         started, cpu_started = time.perf_counter(), time.process_time()
         result = jax.block_until_ready(self.function(*args, **kwargs))
         self.measured[:2] += time.perf_counter() - started, time.process_time() - cpu_started
-        self.measured[2] = peak_mib()
+        self.measured[2] = status_mib("VmHWM")
         return result
 
 
 def prepare(rows, width, num_classes, sources, per_source, rule):
-    """The `mscan` stage of configs/mscan.py:domainnet, of so many target images, as a contender of
-    benchmarks/harness.py.
+    """The `mscan` stage of configs/mscan.py:domainnet, of so many target images, as a contender;
+    see race.py.
     """
     arg = cls_base.parse("domainnet,weights=none")
     config = recipe.mscan_stage(arg, sources)
@@ -137,7 +131,8 @@ def prepare(rows, width, num_classes, sources, per_source, rule):
         model=model,
         sizes=Sizes(source=sources * per_source, target=rows, num_sources=sources),
     )
-    before = peak_mib()
+    # their memory is taken while the refresh runs
+    before = status_mib("VmRSS") + rows * width * 4 / 2**20
     timed = {name: Timed(getattr(module, name)) for name, module in PARTS.items()}
     for name, module in PARTS.items():  # this process runs nothing else
         setattr(module, name, timed[name])
@@ -149,47 +144,3 @@ def prepare(rows, width, num_classes, sources, per_source, rule):
         return parts | {"accuracy": accuracy, "updates": summary["kmeans_updates"]}
 
     return Prepared(lambda: run, jax.devices()[0])
-
-
-def features_mib(settings):
-    return settings["rows"] * settings["width"] * 4 / 2**20
-
-
-def beyond_features(result, settings):
-    """A Result of `prepare` without the features in its peak."""
-    return result._replace(host_mib=result.host_mib - features_mib(settings))
-
-
-def agreement(ours, theirs):
-    """Nothing to compare with but the classes that the images were made of; and whether most are
-    found.
-    """
-    del theirs
-    return (
-        (
-            f"{float(ours['accuracy']):.2%} of the classes found; at most {int(ours['updates'])}"
-            " updates"
-        ),
-        bool(ours["accuracy"] > MIN_ACCURACY),
-    )
-
-
-def parts_table(result, settings):
-    """Where time and memory of one refresh go, as Markdown. The features count as a whole from the
-    first batch on.
-    """
-    lines = [
-        "",
-        "| part of the refresh | ms | CPU ms | peak so far, MiB beyond the features |",
-        "|---|---|---|---|",
-    ]
-    for name, (seconds, cpu_seconds, peak) in (
-        (key.removeprefix("part "), x)
-        for key, x in result.answer.items()
-        if key.startswith("part ")
-    ):
-        lines.append(
-            f"| {name} | {1e3 * seconds:.3g} | {1e3 * cpu_seconds:.3g} |"
-            f" {peak - features_mib(settings):.0f} |"
-        )
-    return "\n".join(lines)

@@ -1,37 +1,49 @@
 """Does the memory of prototypes and of pseudo-labels depend on the number of images? SPCL's code
 keeps every confidence, 18 GB for Cityscapes.
 
-    python benchmarks/streaming.py [--images 100 1000 3000] [--quick]
-
 The real refreshes, that of the `spcl` stage (prototypes of the whole source set) and of the
-`pseudo_labels` stage (both rules), over images made on the way; labels are counted and dropped,
-where a run writes files. "list": thresholds from a list of all confidences, as the authors' codes
-take them, with the same network. Each figure is of a process of its own: its peak beyond what it
-held before it compiled. No TensorFlow.
+`pseudo_labels` stage, over images made on the way; labels are counted and dropped,
+where a run writes files. "a list": thresholds from a list of all confidences, as the authors' codes
+take them, with the same network. Compilation included. No TensorFlow.
 """
 
-import argparse
 import functools
-import pathlib
-import sys
 
 import numpy as np
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+from benchmarks.cases import Case
+from benchmarks.race import Prepared
 
-from benchmarks.harness import Prepared, race
+TITLE = "memory of prototypes and pseudo-labels over 100 and 1,000 images"
+MINUTES = 1
+NEEDS = ("ml_collections",)
 
 SIZE_HW, BATCH = (64, 128), 4
+COUNTS, QUICK_COUNTS = (100, 1000), (4, 8)
 CASES = (
     "prototypes (spcl)",
     "thresholds and labels, rule quantile",
-    "thresholds and labels, rule top",
-    "thresholds, list",
+    "thresholds, a list",
 )
 
 
+def cases(folder, is_quick):
+    """See groups.py."""
+    del folder
+    counts = QUICK_COUNTS if is_quick else COUNTS
+    return [
+        Case(
+            title,
+            {f"{count:,} images": functools.partial(prepare, title, count) for count in counts},
+            repeats=1,
+            warm_up=False,
+        )
+        for title in CASES
+    ]
+
+
 class Frames:
-    """What a refresh asks of dajax.tasks.classification.feed.SegFeed, over images that are noise
+    """What a refresh asks of dajax.tasks.segmentation.feed.SegFeed, over images that are noise
     around a pattern of blocks.
     """
 
@@ -65,7 +77,7 @@ class Frames:
 
 
 def prepare(case, count):
-    """One case over so many images, as a contender of benchmarks/harness.py."""
+    """One case over so many images, as a contender."""
     import jax
 
     from dajax.methods import METHODS
@@ -75,7 +87,7 @@ def prepare(case, count):
 
     config = recipe.get_config("scenes")
     stage = config.spcl if case == CASES[0] else config.warm_up_labels
-    stage.rule = "top" if case == CASES[2] else "quantile"
+    stage.rule = "quantile"
     if case != CASES[0]:
         # their re-estimation takes the same 50 batches whatever the number of images
         stage.statistics = "running"
@@ -90,7 +102,7 @@ def prepare(case, count):
         config=stage,
         model=model,
     )
-    if case != CASES[3]:
+    if case != CASES[2]:
         return Prepared(
             lambda: lambda: method.refresh(state, data=data, config=stage, model=model)[1],
             devices[0],
@@ -109,43 +121,3 @@ def prepare(case, count):
         return {"threshold": np.median(confidences)}
 
     return Prepared(lambda: collect, devices[0])
-
-
-def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--images", type=int, nargs="+", default=[100, 1000, 3000])
-    parser.add_argument(
-        "--quick",
-        action="store_true",
-        help="4 and 8 images: does everything run? The figures mean nothing",
-    )
-    args = parser.parse_args()
-    counts = [4, 8] if args.quick else args.images
-    print(
-        f"peak memory in MiB beyond the start, and ms an image; {SIZE_HW[0]}x{SIZE_HW[1]}, the"
-        " small network of the scenes\n"
-    )
-    print(
-        "| | "
-        + " | ".join(f"{count:,} images" for count in counts)
-        + " | ms an image |\n"
-        + "|---" * (len(counts) + 2)
-        + "|"
-    )
-    for case in CASES:
-        results = [
-            race({case: functools.partial(prepare, case)}, {"count": count}, repeats=1, calls=1)[
-                case
-            ]
-            for count in counts
-        ]
-        cells = [f"{result.host_mib:.0f}" for result in results] + [
-            f"{1e3 * results[-1].seconds[0] / counts[-1]:.1f}"
-        ]
-        print(f"| {case} | " + " | ".join(cells) + " |")
-
-
-if __name__ == "__main__":
-    main()

@@ -3,7 +3,7 @@ with one head.
 
   python run.py --config=compare_seg                   about 15 minutes on two cores
   python run.py --config=compare_seg:own,source=DIR,target=DIR,size=96x128       own folders
-  python benchmarks/seeds_table.py scenes --seeds=3,4,5           a table over seeds
+  python docs/scripts/seeds_table.py scenes --seeds=3,4,5           a table over seeds
 
 Every method beside its step-matched control: the same network, steps, batches and passes with the
 target's loss at weight 0. CLAN has two heads and so another source-only network: configs/clan.py

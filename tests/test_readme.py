@@ -7,6 +7,7 @@ import importlib
 import json
 import pathlib
 import re
+import runpy
 import shlex
 import tomllib
 
@@ -16,6 +17,7 @@ import yaml
 from absl import flags
 from PIL import Image
 
+from benchmarks import groups as benchmark_groups
 from dajax import tasks
 from dajax.cli import command as command_line  # defines the flags
 from dajax.cli import recipe, sweep_plan
@@ -150,9 +152,13 @@ def test_other_commands_name_what_exists(words):
 def check_python(words):
     """Of a command that begins with python: a module, a line of code, or a script with flags."""
     if words[0] == "-m":
-        assert words[1] in ("venv", "pytest", "dajax", "pip"), words
+        assert words[1] in ("venv", "pytest", "dajax", "pip", "benchmarks"), words
         named = [word for word in words[2:] if word.startswith(("tests", "configs"))]
         assert all((tiny.ROOT / word.split("::")[0]).exists() for word in named), words
+        if words[1] == "benchmarks":
+            given = dict(word.removeprefix("--").partition("=")[::2] for word in words[2:])
+            assert given.keys() <= {"list", "only", "quick", "out"}, words
+            assert benchmark_groups.chosen(given.get("only")), words
     elif words[0] == "-c":
         compile(words[1], "-c", "exec")
     else:
@@ -162,8 +168,7 @@ def check_python(words):
         given = [word[2:].split("=")[0] for word in words[1:] if word.startswith("--")]
         assert set(given) <= known, f"{words}: the script has {sorted(known)}"
         if script.stem == "seeds_table":
-            tables = importlib.import_module("benchmarks.seeds_table").TABLES
-            assert words[1] in tables, words
+            assert words[1] in runpy.run_path(str(script))["TABLES"], words
 
 
 def check_pip(words):

@@ -37,7 +37,7 @@ def lovasz_softmax(
     two pixels with the same error the one of the class comes first, then the earlier one.
 
     On a CPU the sorts, one a class, take nearly all of the time: 0.6 s for 730x730 pixels of 19
-    classes on one core, where torch takes 1.4 s (benchmarks/lovasz.py, the gradient included).
+    classes on one core, where torch takes 1.4 s (benchmarks/lovasz_softmax.py, gradient included).
     One array of the size of the probabilities is kept for the gradient, and a second is temporary;
     all else takes some 40 bytes a pixel, since classes take turns.
 

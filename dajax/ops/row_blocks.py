@@ -19,7 +19,7 @@ from dajax.typing import Array, Float, Int, PyTree
 BLOCK_ROWS = 529
 # Matrices with more entries are not stored. Measured on a CPU with 2048 channels: storing is a
 # quarter faster at 44 x 44 pixels; at 92 x 92 it takes 1.6 times the time and 5 times the memory
-# (benchmarks/plca_ops.py).
+# (benchmarks/association.py).
 DENSE_MAX_ENTRIES = 4000 * 4000
 IMPLEMENTATIONS = ("auto", "dense", "blocked")
 

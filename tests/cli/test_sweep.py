@@ -555,7 +555,7 @@ def test_runs_of_another_config_are_refused_before_anything_runs(fake):
 
 
 def test_the_table_of_readme_is_a_sweep_with_titles(fake, monkeypatch, capfd):
-    monkeypatch.syspath_prepend(tiny.ROOT / "benchmarks")
+    monkeypatch.syspath_prepend(tiny.ROOT / "docs" / "scripts")
     import seeds_table
 
     monkeypatch.setattr(

@@ -1,15 +1,69 @@
-"""Contenders of the benchmarks of clusterings: dajax, numpy in chunks of rows, scikit-learn."""
+"""CAN's cosine k-means and MSCAN's ensemble of clusterings, against numpy in chunks of rows and
+scikit-learn.
+"""
 
 import numpy as np
 
-from benchmarks.harness import Prepared
+from benchmarks.cases import Case
+from benchmarks.race import Prepared, planned_mib
 from dajax.ops.host_arrays import aligned_empty
 
+TITLE = "cosine k-means and ensembles of clusterings, against numpy and scikit-learn"
+MINUTES = 1.5
+NEEDS = ("sklearn", "scipy")
+
+# `separation`: of the clusters, against noise of 1 along any direction. More, and scikit-learn
+# converges and stops before the last update; less, and so many rows lie on borders that the
+# rounding of float32 moves more than 1 - MIN_EQUAL_LABELS of them.
+KMEANS_CASES = {
+    # the target images; ResNet-101
+    "k-means, VisDA-2017, 55,388 x 2048, 12 classes": dict(
+        rows=55_388, width=2048, num_classes=12, separation=5.0, updates=5
+    )
+}
+QUICK_KMEANS_CASES = {
+    "k-means": dict(rows=3000, width=32, num_classes=5, separation=5.0, updates=2)
+}
+# a tenth of DomainNet; the group "domainnet" has all of it
+ENSEMBLE_DATA = dict(rows=60_000, width=512, num_classes=345, separation=7.0)
+QUICK_ENSEMBLE_DATA = dict(rows=3000, width=32, num_classes=9, separation=7.0)
+SKLEARN = "scikit-learn (Euclidean, rows of length 1)"
 # rows; the fastest of 256 ... 4096 and no chunks for numpy with OpenBLAS at both sizes of
-# can_ops.py
+# KMEANS_CASES and of domainnet.py
 NUMPY_CHUNK = 4096
 MIN_EQUAL_LABELS = 0.9999  # rows on the border between two clusters may fall either way
 MAX_DISTANCE_DIFFERENCE = 1e-5  # distances lie in [0, 1]; float32 on both sides
+
+
+def cases(folder, is_quick):
+    """See groups.py."""
+    del folder
+    kmeans = [
+        kmeans_case(title, settings)
+        for title, settings in (QUICK_KMEANS_CASES if is_quick else KMEANS_CASES).items()
+    ]
+    return kmeans + ensemble_cases(
+        QUICK_ENSEMBLE_DATA if is_quick else ENSEMBLE_DATA, 512 if is_quick else 4096
+    )
+
+
+def kmeans_case(title, settings, **how):
+    """The race of one size; scikit-learn measures another distance, so its labels may differ."""
+    return Case(title, KMEANS, settings, agree=labels_agreement, unchecked=(SKLEARN,), **how)
+
+
+def ensemble_cases(data, chunk_size, **how):
+    """One race a rule, of five clusterings."""
+    return [
+        Case(
+            f'ensemble of 5, rule "{rule}", {data["rows"]:,} x {data["width"]}',
+            ENSEMBLE,
+            data | dict(rule=rule, clusterings=5, chunk_size=chunk_size),
+            agree=labels_agreement,
+            **how,
+        )
+        for rule in ("mean", "vote")
+    ]
 
 
 def kmeans_data(rows, width, num_classes, separation):
@@ -42,10 +96,11 @@ def dajax_kmeans(rows, width, num_classes, separation, updates):
     def build():
         # below every move: never stops early
         compiled = cosine_kmeans.lower(features, centers, eps=-1.0, max_updates=updates).compile()
+        planned = planned_mib(compiled)
 
         def run():
             out = jax.block_until_ready(compiled(features, centers, eps=-1.0))
-            return {"labels": out.labels, "updates": out.num_updates}
+            return {"labels": out.labels, "updates": out.num_updates} | planned
 
         return run
 
@@ -132,10 +187,11 @@ def dajax_ensemble(rule, clusterings, chunk_size, **data):
         compiled = ensemble_labels.lower(
             features, centers, rule=rule, chunk_size=chunk_size
         ).compile()
+        planned = planned_mib(compiled)
 
         def run():
             labels, distances = jax.block_until_ready(compiled(features, centers))
-            return {"labels": labels, "distances": distances}
+            return {"labels": labels, "distances": distances} | planned
 
         return run
 
@@ -187,9 +243,5 @@ def labels_agreement(ours, theirs):
     return f"{remark}; {int(theirs['updates'])} updates", is_close
 
 
-KMEANS = {
-    "dajax": dajax_kmeans,
-    "numpy": numpy_kmeans,
-    "scikit-learn (Euclidean, rows of length 1)": sklearn_kmeans,
-}
-ENSEMBLE = {"dajax": dajax_ensemble, "numpy": numpy_ensemble}
+KMEANS = {"numpy": numpy_kmeans, "dajax": dajax_kmeans, SKLEARN: sklearn_kmeans}
+ENSEMBLE = {"numpy": numpy_ensemble, "dajax": dajax_ensemble}

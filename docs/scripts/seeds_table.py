@@ -1,13 +1,13 @@
 """The tables of docs/results: every row of a recipe over several seeds, mean +- standard deviation.
 
-  python benchmarks/seeds_table.py digits --seeds=3,4,5      about seven minutes a seed on two cores
-  python benchmarks/seeds_table.py compare --seeds=3,4,5          about twenty
-  python benchmarks/seeds_table.py mscan --seeds=3,4,5            about ten
-  python benchmarks/seeds_table.py scenes --seeds=3,4,5           about fifteen
-  python benchmarks/seeds_table.py clan --seeds=3,4,5             about ten
-  python benchmarks/seeds_table.py plca_ablations --seeds=3       about twenty-five
-  python benchmarks/seeds_table.py spcl --seeds=3                 about twenty
-  python benchmarks/seeds_table.py bicl --seeds=3                 about twenty
+  python docs/scripts/seeds_table.py digits --seeds=3,4,5    about seven minutes a seed on two cores
+  python docs/scripts/seeds_table.py compare --seeds=3,4,5          about twenty
+  python docs/scripts/seeds_table.py mscan --seeds=3,4,5            about ten
+  python docs/scripts/seeds_table.py scenes --seeds=3,4,5           about fifteen
+  python docs/scripts/seeds_table.py clan --seeds=3,4,5             about ten
+  python docs/scripts/seeds_table.py plca_ablations --seeds=3       about twenty-five
+  python docs/scripts/seeds_table.py spcl --seeds=3                 about twenty
+  python docs/scripts/seeds_table.py bicl --seeds=3                 about twenty
 
 A sweep (`run.py --seeds`, dajax/cli/sweep.py) with rows titled as there: once per seed, all
 rows of which start from the same source-only stage; skips what is finished, resumes what is not,
@@ -18,7 +18,7 @@ import argparse
 import pathlib
 import sys
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from dajax.analysis import sweep_tables

@@ -2,8 +2,8 @@
 
   python run.py --config=configs/can.py
   python run.py --config=configs/spcl.py
-  python benchmarks/readme_pictures.py --digits=runs/can-digits-seed0
-  python benchmarks/readme_pictures.py --scenes=runs/spcl-scenes-seed0
+  python docs/scripts/readme_pictures.py --digits=runs/can-digits-seed0
+  python docs/scripts/readme_pictures.py --scenes=runs/spcl-scenes-seed0
 
 Nothing is picked by its looks: the images are the first ones of each set. Both runs use the
 embedded data, so nothing is downloaded.
@@ -17,7 +17,7 @@ import matplotlib
 import numpy as np
 from PIL import Image
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 import dajax

@@ -1,37 +1,61 @@
-"""Images a second of the segmentation input pipeline: against decoding the same PNG files and
-nothing else, and against a torch loader.
+"""The segmentation input pipeline: against decoding the same PNG files and nothing else, and
+against a torch loader.
 
-    python benchmarks/seg_input.py [--root DIR --split train] [--images 32] [--repeats 3]
-        [--size 512x1024] [--quick]
-
-Every image comes with its label. Without --root, 2048x1024 frames of the embedded scenes are drawn
-first; DIR is a Cityscapes folder. All contenders may use all cores, each in processes of its own,
-repeats interleaved. "decode": PIL, one thread a core, files to arrays; "memory kept": with the
-allocator's settings of the pipeline (data_pipeline.stream.py). "dajax": the pipeline of training
+Every image comes with its label. Frames of 2048x1024 of the embedded scenes are drawn first. All
+contenders may use all cores. "PIL": one thread a core, files to arrays; "memory kept": with the
+allocator's settings of the pipeline (data_pipeline/stream.py). "dajax": the pipeline of training
 (ids checked and mapped, PIL's antialiased bicubic resize, half of the images mirrored, BGR minus
-the mean). "torch": the same work the way the released loaders do it, PIL in one DataLoader process
-a core.
-Without torch its line is left out: `pip install torch`.
+the mean). "PIL + torch": the same work the way the released loaders do it, in one DataLoader
+process a core, whose memory is not counted.
 """
 
-import argparse
-import importlib.util
-import os
-import pathlib
-import statistics
-import sys
-import tempfile
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+from benchmarks.cases import Case
+from benchmarks.machine import cores
+from benchmarks.race import Prepared
 
-from benchmarks.harness import Prepared, median_ratio, race
+TITLE = "frames: the input pipeline against bare decoding and a PIL + torch loader"
+MINUTES = 1
+NEEDS = ("tensorflow",)
 
 DRAWN = 8  # frames; a run goes over them again and again
-FRAME_HW = (1024, 2048)  # Cityscapes'
-CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+FRAME_HW, QUICK_FRAME_HW = (1024, 2048), (64, 128)  # Cityscapes'
+SIZE_HW, QUICK_SIZE_HW = (512, 1024), (32, 64)  # AdaptSegNet's target
+IMAGES, QUICK_IMAGES = 32, 4
+
+
+def cases(folder, is_quick):
+    """See groups.py."""
+    from data_pipeline.scenes import sets as scenes
+
+    frame_hw, size_hw = (QUICK_FRAME_HW, QUICK_SIZE_HW) if is_quick else (FRAME_HW, SIZE_HW)
+    images = QUICK_IMAGES if is_quick else IMAGES
+    scenes.write(str(folder), world="target", split="train", count=DRAWN, size_hw=frame_hw, seed=0)
+    contenders = {
+        "PIL": decode,
+        "PIL, memory kept": decode_with_memory_kept,
+        "dajax": dajax_pipeline,
+        "PIL + torch": torch_loader,
+    }
+    settings = dict(root=str(folder), split="train", images=images, size_hw=size_hw)
+    title = f"{frame_hw[1]}x{frame_hw[0]} to {size_hw[1]}x{size_hw[0]}, {images} images"
+    return [Case(title, contenders, settings, agree=same_count, remark=speed)]
+
+
+def same_count(ours, theirs):
+    """Whether both read as many images."""
+    return "", int(ours["read"]) == int(theirs["read"])
+
+
+def speed(name, result):
+    """Images a second and processor time of one, for the remark."""
+    del name
+    count, seconds = int(result.answer["read"]), float(np.median(result.seconds))
+    cpu = 1e3 * float(np.median(result.cpu_seconds)) / count
+    return f"{count / seconds:,.1f} images/s, {cpu:.3g} CPU ms an image"
 
 
 def frames(root, split):
@@ -62,7 +86,7 @@ def decode(root, split, images, size_hw):
     from PIL import Image
 
     chosen = frames(root, split)
-    pool = ThreadPoolExecutor(CORES)
+    pool = ThreadPoolExecutor(cores())
 
     def one(index):
         arrays = []
@@ -118,7 +142,7 @@ def torch_loader(root, split, images, size_hw):
     loader = DataLoader(
         dataset,
         batch_size=1,
-        num_workers=CORES,
+        num_workers=cores(),
         persistent_workers=True,
         multiprocessing_context="fork",
     )
@@ -156,62 +180,3 @@ class TorchFrames:
         if position % 2:
             image, label = image[:, ::-1], label[:, ::-1]
         return np.ascontiguousarray(image.transpose(2, 0, 1)), np.ascontiguousarray(label)
-
-
-def main():
-    """Command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--root", help="a Cityscapes folder; default: frames of the scenes, drawn for the purpose"
-    )
-    parser.add_argument("--split", default="train")
-    parser.add_argument("--images", type=int, default=32, help="in one measurement")
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--size", default="512x1024", help="height x width that training sees")
-    parser.add_argument(
-        "--quick",
-        action="store_true",
-        help="small frames: does everything run? The figures mean nothing",
-    )
-    args = parser.parse_args()
-    size_hw, frame_hw = tuple(int(side) for side in args.size.split("x")), FRAME_HW
-    if args.quick:
-        size_hw, frame_hw, args.images = (32, 64), (64, 128), 4
-    contenders = {
-        "dajax": dajax_pipeline,
-        "decode": decode,
-        "decode, memory kept": decode_with_memory_kept,
-    }
-    if importlib.util.find_spec("torch"):
-        contenders["torch"] = torch_loader
-    with tempfile.TemporaryDirectory() as folder:
-        if args.root is None:
-            from data_pipeline.scenes import sets as scenes
-
-            scenes.write(
-                folder, world="target", split=args.split, count=DRAWN, size_hw=frame_hw, seed=0
-            )
-        settings = dict(
-            root=args.root or folder, split=args.split, images=args.images, size_hw=size_hw
-        )
-        results = race(contenders, settings, repeats=args.repeats, calls=1)
-    print(
-        f"{args.images} images a measurement, {args.root or 'drawn frames'} at"
-        f" {size_hw[0]}x{size_hw[1]}; {CORES} CPU cores; median of {args.repeats} interleaved"
-        " repeats\n"
-    )
-    print("| contender | images/s | dajax / this | MiB |\n|---|---|---|---|")
-    for name, result in results.items():
-        if int(result.answer["read"]) != args.images:
-            raise SystemExit(f"{name} gave {result.answer['read']} of {args.images} images")
-        speed = args.images / statistics.median(result.seconds)
-        print(
-            f"| {name} | {speed:.1f} | {1 / median_ratio(results['dajax'], result):.2f} |"
-            f" {result.host_mib:.0f} |"
-        )
-
-
-if __name__ == "__main__":
-    main()

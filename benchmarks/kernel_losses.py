@@ -1,13 +1,55 @@
-"""Contenders of the benchmarks of kernel losses: CDD and the mean discrepancies, value and
-gradient, by dajax and by numpy with gradients by hand.
+"""CDD and the mean discrepancies of DAN, JAN and CAN's repository, value and gradient, against
+numpy with gradients by hand.
 """
+
+import functools
 
 import numpy as np
 
 from benchmarks import numpy_losses
-from benchmarks.harness import Prepared
+from benchmarks.cases import Case, largest_difference
+from benchmarks.race import Prepared, jax_compiled
 
-MAX_DIFFERENCE = 1e-4  # relative to the largest entry; float32 on both sides
+TITLE = "CDD and MMD, value and gradient, against numpy"
+MINUTES = 1.5
+NEEDS = ("threadpoolctl",)  # comes with scikit-learn
+
+# relative to the largest entry; float32 on both sides
+AGREE = functools.partial(largest_difference, tolerance=1e-4)
+KINDS = ("DAN, quadratic", "DAN, linear", "JAN, quadratic", "CAN's MMD", "CAN's JMMD")
+# {title: settings}: the class-aware batches of configs/can.py, pooled ResNet features and class
+# probabilities
+CDD_CASES = {
+    "CDD, VisDA-2017's batch": dict(num_classes=12, batch_classes=6, rows=10, widths=(2048, 12)),
+    "CDD, DomainNet's batch": dict(num_classes=345, batch_classes=10, rows=6, widths=(2048, 345)),
+}
+QUICK_CDD_CASES = {"CDD": dict(num_classes=4, batch_classes=2, rows=3, widths=(16, 4))}
+# 32: configs/dan.py, configs/jan.py; 512: where the work is in the products
+MMD_ROWS, QUICK_MMD_ROWS = (32, 512), (8,)
+MMD_WIDTHS, QUICK_MMD_WIDTHS = (2048, 345), (16, 9)  # DomainNet's
+
+
+def cases(folder, is_quick):
+    """See groups.py."""
+    del folder
+    rows, widths = (QUICK_MMD_ROWS, QUICK_MMD_WIDTHS) if is_quick else (MMD_ROWS, MMD_WIDTHS)
+    cdd = [
+        Case(title, CDD, settings, calls=20, repeats=5, agree=AGREE)
+        for title, settings in (QUICK_CDD_CASES if is_quick else CDD_CASES).items()
+    ]
+    mmd = [
+        Case(
+            f"{kind}, 2 x {count}",
+            MMD,
+            dict(kind=kind, rows=count, widths=widths),
+            calls=max(1, 640 // count),
+            repeats=5,
+            agree=AGREE,
+        )
+        for count in rows
+        for kind in KINDS
+    ]
+    return cdd + mmd
 
 
 def cdd_data(batch_classes, rows, widths):
@@ -22,7 +64,7 @@ def cdd_data(batch_classes, rows, widths):
 
 
 def loss_answer(value, *grads):
-    """As `loss_agreement` compares it; grads: lists, one array a layer."""
+    """As AGREE compares it; grads: lists, one array a layer."""
     return {"value": value} | {
         f"grad{i}": grad for i, grad in enumerate(grad for part in grads for grad in part)
     }
@@ -44,13 +86,9 @@ def dajax_cdd(num_classes, batch_classes, rows, widths):
         return cdd(*layers, mask, mask, num_classes=num_classes, **kernels).total
 
     def build():
-        value_and_grad = jax.jit(jax.value_and_grad(loss)).lower(layers).compile()
-
-        def run():
-            value, grads = jax.block_until_ready(value_and_grad(layers))
-            return loss_answer(value, *grads)
-
-        return run
+        return jax_compiled(
+            jax.value_and_grad(loss), (layers,), lambda out: loss_answer(out[0], *out[1])
+        )
 
     return Prepared(build, jax.devices()[0])
 
@@ -112,13 +150,7 @@ def dajax_mmd(kind, rows, widths):
         )
 
     def build():
-        value_and_grad = jax.jit(jax.value_and_grad(loss)).lower(layers).compile()
-
-        def run():
-            value, grads = jax.block_until_ready(value_and_grad(layers))
-            return loss_answer(value, grads)
-
-        return run
+        return jax_compiled(jax.value_and_grad(loss), (layers,), lambda out: loss_answer(*out))
 
     return Prepared(build, jax.devices()[0])
 
@@ -144,15 +176,5 @@ def numpy_mmd(kind, rows, widths):
     return Prepared(lambda: lambda: loss_answer(*numpy_losses.numpy_quadratic(layers, weights)))
 
 
-def loss_agreement(ours, theirs):
-    """The largest difference of any entry of the value or a gradient, over that array's largest
-    entry; and whether that will do.
-    """
-    worst = max(
-        float(np.abs(ours[key] - theirs[key]).max() / np.abs(ours[key]).max()) for key in ours
-    )
-    return f"differs by {worst:.0e}", worst <= MAX_DIFFERENCE
-
-
-CDD = {"dajax": dajax_cdd, "numpy": numpy_cdd}
-MMD = {"dajax": dajax_mmd, "numpy": numpy_mmd}
+CDD = {"numpy": numpy_cdd, "dajax": dajax_cdd}
+MMD = {"numpy": numpy_mmd, "dajax": dajax_mmd}

@@ -1,31 +1,39 @@
 """Lovász-softmax, forward and backward, against torch and against the usual way to write it in JAX.
 
-    python benchmarks/lovasz.py [--size 730] [--repeats 5] [--threads 0] [--quick]
-
 "given probabilities": the loss and its gradient with respect to [1, 730, 730, 19] probabilities.
 "from logits": also the bilinear up-sampling of 92 x 92 logits and the softmax, on the way there and
-back, the same work for all. "argsort": jnp.argsort of the errors, class after class. Each contender
-runs in a process of its own, repeats interleaved; the last column has the CPU seconds of a call,
-the median too, which a busy machine falsifies less than the time. Memory is the process's peak
-beyond its data. Without torch its line is left out: `pip install torch`.
+back, the same work for all. "jnp.argsort": of the errors, class after class.
 """
 
-import argparse
 import functools
-import importlib.util
-import os
-import pathlib
-import statistics
-import sys
 
 import numpy as np
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+from benchmarks.cases import Case, largest_difference
+from benchmarks.race import Prepared, jax_compiled, prepared_torch, torch_device
 
-from benchmarks.harness import Prepared, markdown_table, race, table_row
+TITLE = "Lovász-softmax, forward and backward, against torch and jnp.argsort"
+MINUTES = 1
+NEEDS = ()
 
+SIZE, QUICK_SIZE = 730, 64  # of the label, PLCA's crop
 CLASSES = 19
 VOID = 255
+
+
+def cases(folder, is_quick):
+    """See groups.py."""
+    del folder
+    size = QUICK_SIZE if is_quick else SIZE
+    return [
+        Case(
+            f"{title}, {size}x{size}",
+            {"torch": torch_loss, "dajax": dajax_loss, "jnp.argsort": argsort_loss},
+            dict(size=size, from_logits=from_logits),
+            agree=functools.partial(largest_difference, tolerance=1e-4),  # float32 in all
+        )
+        for title, from_logits in (("given probabilities", False), ("from logits", True))
+    ]
 
 
 def logits_and_labels(size):
@@ -81,28 +89,26 @@ def in_jax(size, from_logits, loss):
         def of(x):
             return loss(upsampled(x) if from_logits else x, labels, valid)
 
-        compiled = jax.jit(jax.value_and_grad(of)).lower(start).compile()
-        return lambda: {"loss": jax.block_until_ready(compiled(start))[0]}
+        return jax_compiled(jax.value_and_grad(of), (start,), lambda out: {"loss": out[0]})
 
     return Prepared(build, jax.devices()[0])
 
 
-def dajax_loss(size, from_logits, threads):
+def dajax_loss(size, from_logits):
     from dajax.losses.lovasz import lovasz_softmax
 
     return in_jax(size, from_logits, lovasz_softmax)
 
 
-def argsort_loss(size, from_logits, threads):
+def argsort_loss(size, from_logits):
     return in_jax(size, from_logits, argsort_lovasz)
 
 
-def torch_loss(size, from_logits, threads):
+def torch_loss(size, from_logits):
     import torch
     from torch.nn import functional
 
-    torch.set_num_threads(threads or torch.get_num_threads())
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch_device()
     logits, labels = logits_and_labels(size)
     logits = torch.from_numpy(logits.transpose(0, 3, 1, 2).copy()).to(device)
     labels = torch.from_numpy(labels.astype(np.int64)).to(device).flatten()
@@ -136,43 +142,4 @@ def torch_loss(size, from_logits, threads):
         value.backward()
         return {"loss": value.item()}
 
-    return Prepared(lambda: run)
-
-
-def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--size", type=int, default=730, help="height and width of the label; PLCA's crop"
-    )
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=0, help="of torch; 0 for its own choice")
-    parser.add_argument(
-        "--quick", action="store_true", help="64x64: does everything run? The times mean nothing"
-    )
-    args = parser.parse_args()
-    size = 64 if args.quick else args.size
-    contenders = {"dajax": dajax_loss, "argsort": argsort_loss}
-    if importlib.util.find_spec("torch"):
-        contenders["torch"] = torch_loss
-    measure = functools.partial(race, contenders, repeats=args.repeats, calls=1)
-    rows = []
-    for case, from_logits in (("given probabilities", False), ("from logits", True)):
-        results = measure(dict(size=size, from_logits=from_logits, threads=args.threads))
-        ours = results["dajax"]
-        for name, result in results.items():
-            remark = (
-                f"loss {float(result.answer['loss']):.6f}, CPU"
-                f" {statistics.median(result.cpu_seconds):.3g} s"
-            )
-            rows.append(table_row(f"{case}, {size}x{size}", name, result, ours, remark))
-    print(
-        f"dajax on {ours.device}; {os.cpu_count()} CPU cores; median of {args.repeats} interleaved"
-        " repeats\n"
-    )
-    print(markdown_table(rows))
-
-
-if __name__ == "__main__":
-    main()
+    return prepared_torch(run, device)

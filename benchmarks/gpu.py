@@ -1,0 +1,138 @@
+"""What issue 15 asks of a GPU: how near the AdaptSegNet step of DeepLab-v2 ResNet-101 at 512x1024
+comes to the card's own rate of matrix products, and how it compares with torch on the same card
+(channels_last, AMP, torch.compile).
+
+For one command of ten minutes. Without ml-collections on the machine its wheel will do, on
+PYTHONPATH; flax, optax and torch have to be there, TensorFlow need not:
+
+  PYTHONPATH=ml_collections-1.1.0-py3-none-any.whl python -m benchmarks --only=gpu
+  PYTHONPATH=ml_collections-1.1.0-py3-none-any.whl python -m benchmarks --only=gpu_plca
+"""
+
+import functools
+import time
+
+import numpy as np
+
+from benchmarks import networks
+from benchmarks.cases import Case
+from benchmarks.race import Prepared, prepared_torch, torch_device
+
+TITLE = "a GPU's bfloat16 products, and the AdaptSegNet step at 512x1024 against torch"
+MINUTES = 9
+NEEDS = ("ml_collections",)
+
+FRAME_HW = (512, 1024)  # AdaptSegNet's target
+STEPS = 10  # of a call, between which the host does not wait
+# sides of the matrices, and products of a call: 8192 is large enough to reach a card's own rate
+PRODUCT, PRODUCTS = 8192, 20
+QUICK_PRODUCT, QUICK_PRODUCTS = 128, 2
+
+
+def cases(folder, is_quick):
+    """See groups.py."""
+    side, count = (QUICK_PRODUCT, QUICK_PRODUCTS) if is_quick else (PRODUCT, PRODUCTS)
+    frame_hw = networks.QUICK_HW if is_quick else FRAME_HW
+    blocks = networks.QUICK_BLOCKS if is_quick else networks.RESNET101
+    segmenter = dict(kind="segmenter", blocks=blocks)
+    settings = dict(
+        weights=networks.weights_file(folder, **segmenter),
+        blocks=blocks,
+        size_hw=frame_hw,
+        steps=1 if is_quick else STEPS,
+    )
+    found = [
+        Case(
+            f"{count} bfloat16 products of {side}x{side}",
+            {"torch": torch_products, "jax": jax_products},
+            dict(side=side, count=count),
+            repeats=5,
+            remark=rate,
+        )
+    ]
+    fast = dict(dtype="bfloat16", channels_last=True)
+    for dtype, torch_settings in (("float32", {}), ("bfloat16", fast)):
+        contenders = {
+            "torch": functools.partial(networks.torch_step, **torch_settings),
+            "dajax": functools.partial(dajax_step, dtype=dtype, side=side, count=count),
+        }
+        if torch_settings:
+            compiled = functools.partial(networks.torch_step, **fast, is_compiled=True)
+            contenders = {"torch, torch.compile": compiled, **contenders}
+        title = f"{settings['steps']} AdaptSegNet steps, {frame_hw[0]}x{frame_hw[1]}, {dtype}"
+        found.append(Case(title, contenders, settings, remark=rate))
+    return found
+
+
+def rate(name, result):
+    """TFLOP/s, and its share of the rate of products in the same process."""
+    del name
+    if "flops" not in result.answer:
+        return ""
+    reached = float(result.answer["flops"]) / float(np.median(result.seconds))
+    said = f"{reached / 1e12:.4g} TFLOP/s"
+    if "product_rate" not in result.answer:
+        return said
+    return f"{said}, {reached / float(result.answer['product_rate']):.1%} of the products' rate"
+
+
+def jax_products(side, count):
+    import jax
+
+    run = _products(side, count)
+    return Prepared(lambda: lambda: run() | {"flops": 2.0 * side**3 * count}, jax.devices()[0])
+
+
+def _products(side, count):
+    """run() of so many products in a chain, compiled."""
+    import jax
+    import jax.numpy as jnp
+
+    matrix = jax.random.normal(jax.random.key(0), (side, side), jnp.bfloat16)
+
+    @jax.jit
+    def product(x):
+        return (x @ matrix) * jnp.bfloat16(side**-0.5)
+
+    jax.block_until_ready(product(matrix))
+
+    def run():
+        x = matrix
+        for _ in range(count):
+            x = product(x)
+        jax.block_until_ready(x)
+        return {}
+
+    return run
+
+
+def torch_products(side, count):
+    import torch
+
+    device = torch_device()
+    torch.manual_seed(0)
+    matrix = torch.randn(side, side, dtype=torch.bfloat16, device=device)
+
+    def run():
+        x = matrix
+        for _ in range(count):
+            x = (x @ matrix) * side**-0.5
+        x[0, 0].item()  # waits
+        return {"flops": 2.0 * side**3 * count}
+
+    return prepared_torch(run, device)
+
+
+def dajax_step(weights, blocks, size_hw, steps, dtype, side, count):
+    """networks.dajax_step, with the rate of bfloat16 products in the same process."""
+    prepared = networks.dajax_step(weights, blocks, size_hw, dtype, steps)
+
+    def build():
+        run, products = prepared.build(), _products(side, count)
+        products()
+        started = time.perf_counter()
+        products()
+        product_rate = 2.0 * side**3 * count / (time.perf_counter() - started)
+        return lambda: run() | {"product_rate": product_rate}
+
+    return prepared._replace(build=build)
