@@ -59,7 +59,7 @@ def test_reestimated_statistics_are_those_of_the_images_and_leave_parameters_alo
             assert domain == "target" and batch_size == 3
             return None
 
-        def steps(self, parts, start, stop):
+        def whole_steps(self, parts, start, stop):
             for _ in range(start, stop):
                 yield {
                     "target": {
