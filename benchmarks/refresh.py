@@ -95,7 +95,8 @@ class SyntheticFeed(Feed):
                 + self.class_patterns[labels]
                 + self.domain_patterns[domain]
             )
-            yield {"image": image, "mask": index < count} | (
+            mask = index < count
+            yield {"image": image, "mask": mask, "index": np.where(mask, index, -1)} | (
                 {} if domain == "target" else {"label": labels}
             )
 

@@ -382,4 +382,6 @@ def test_workdirs_of_before_have_the_new_keys_off():
         "coordinator": "",
         "num_processes": 0,
         "process_id": 0,
+        "cache_gb": 0.0,
+        "cache_dir": "~/.cache/dajax/images",
     }

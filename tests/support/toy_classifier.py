@@ -106,7 +106,8 @@ class ArrayFeed:
             chunk = rows[start : start + size]
             spare = size - len(chunk)
             mask = np.arange(size) < len(chunk)
-            batch = {"image": np.pad(chunk, ((0, spare), (0, 0))), "mask": mask}
+            index = np.where(mask, start + np.arange(size), -1).astype(np.int32)
+            batch = {"image": np.pad(chunk, ((0, spare), (0, 0))), "mask": mask, "index": index}
             if labels is not None:
                 own = labels[start : start + size]
                 batch["label"] = np.pad(own, (0, spare), constant_values=-1)

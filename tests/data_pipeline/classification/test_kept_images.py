@@ -59,9 +59,9 @@ def decoded(monkeypatch):
     """The files that have been decoded, in order."""
     paths, decode = [], image_sets.read_picture
 
-    def counted(path):
+    def counted(path, needed_hw=None):
         paths.append(path)
-        return decode(path)
+        return decode(path, needed_hw)
 
     monkeypatch.setattr(image_sets, "read_picture", counted)
     return paths
@@ -145,7 +145,7 @@ def test_the_smallest_sets_that_fit_together_are_kept(photos, decoded):
     part = keep(a, b, max_mib=13 * of_one)
     for row in [*range(14), *range(14)]:
         source = merged(part)
-        source.resized(row, SIZE, lambda r=row, s=source: s.read(r))
+        source.resized(row, SIZE, lambda _, r=row, s=source: s.read(r))
     assert len(decoded) == 9 + 9 + 5, "of a merged set, the part that fits"
 
 
@@ -173,23 +173,23 @@ def test_records_are_kept_as_files_are(photos, decoded, monkeypatch):
 def test_a_kept_image_cannot_be_written_to(photos):
     (kept,) = keep(photos["b"])
     for _ in range(2):
-        image = kept.resized(0, SIZE, lambda: kept.read(0))
+        image = kept.resized(0, SIZE, lambda _: kept.read(0))
     with pytest.raises(ValueError, match="read-only"):
         image[0] = 1
-    kept.resized(1, SIZE, lambda: kept.read(1))
+    kept.resized(1, SIZE, lambda _: kept.read(1))
     assert kept.kept.find(1, SIZE) is not None
 
 
 def test_many_threads_find_the_same_pixels(photos):
     (kept,) = keep(photos["a"])
     expected = [
-        photos["a"].resized(row, SIZE, lambda r=row: photos["a"].read(r)) for row in range(9)
+        photos["a"].resized(row, SIZE, lambda _, r=row: photos["a"].read(r)) for row in range(9)
     ]
     wrong = []
 
     def read_all():
         for row in [*range(9), *range(9)]:
-            found = kept.resized(row, SIZE, lambda r=row: kept.read(r))
+            found = kept.resized(row, SIZE, lambda _, r=row: kept.read(r))
             if not np.array_equal(found, expected[row]):
                 wrong.append(row)
 

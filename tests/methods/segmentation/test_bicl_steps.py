@@ -87,6 +87,11 @@ def test_four_devices_are_one_device(trained):
         for name, value in state.items():
             # the later steps begin where rounding has been
             unit = max(np.abs(value).max(), 1e-3 if i == 0 else 1.0)
+            if name == "extra/scores":  # rounding moves a pixel into the next of 16,384 bins
+                moved = np.abs(np.cumsum(other[name] - value, dtype=np.float64)).sum()
+                pixel = value[value > 0].min()
+                assert moved < 1.1 * pixel, f"step {i}: {moved / pixel} pixels in other bins"
+                continue
             np.testing.assert_allclose(
                 other[name], value, rtol=0, atol=1e-5 * unit, err_msg=f"step {i}: {name}"
             )
