@@ -165,15 +165,24 @@ def wait_until_it_steps(workdir, started, seconds=120):
         time.sleep(0.02)
 
 
+def of_slurm():
+    """What srun sets for each of two processes of one machine."""
+    of_all = {"SLURM_JOB_ID": "7", "SLURM_STEP_NODELIST": "localhost", "SLURM_NTASKS": "2"}
+    of_all["JAX_COORDINATOR_PORT"] = str(joined.free_port())
+    return [of_all | {"SLURM_PROCID": str(i), "SLURM_LOCALID": str(i)} for i in range(2)]
+
+
 def test_they_stop_together_and_go_on_after_a_death(tmp_path, monkeypatch):
+    """First with coordinator=auto, from the environment of SLURM; then with an address."""
     changes = {"stages": ["first"], "first.steps": 6000, "runtime.checkpoint_every": 500}
     changes |= {"runtime.log_every": 10}
     run = {"recipe": "toy", "changes": changes, "workdir": str(tmp_path / "two")}
 
-    started = joined.start([run], 2, 1)
+    started = joined.start([run], 2, 1, of_slurm())
     wait_until_it_steps(tmp_path / "two", started)
     started[1].send_signal(signal.SIGTERM)  # to one of them
     ended = joined.finished(started)
+    assert "devices: 2 x cpu (cpu) of 2 processes" in ended[0][1]
     assert [status for status, _ in ended] == [128 + signal.SIGTERM] * 2, ended
     (stopped_at,) = {max(in_process.states(tmp_path / "two" / "first"))}
 
@@ -194,18 +203,6 @@ def test_they_stop_together_and_go_on_after_a_death(tmp_path, monkeypatch):
     two, alone = (in_process.states(tmp_path / name / "first")[6000] for name in ("two", "alone"))
     for name, leaf in alone.items():
         np.testing.assert_allclose(two[name], leaf, rtol=1e-5, atol=1e-5, err_msg=name)
-
-
-def test_processes_start_from_the_environment_of_slurm(tmp_path):
-    """As srun sets it, with coordinator=auto."""
-    changes = {"stages": ["first"], "first.steps": 20}
-    run = {"recipe": "toy", "changes": changes, "workdir": str(tmp_path / "two")}
-    of_all = {"SLURM_JOB_ID": str(joined.free_port()), "SLURM_STEP_NODELIST": "localhost"}
-    of_all |= {"SLURM_NTASKS": "2", "JAX_COORDINATOR_PORT": str(joined.free_port())}
-    of_each = [of_all | {"SLURM_PROCID": str(i), "SLURM_LOCALID": str(i)} for i in range(2)]
-    ended = joined.finished(joined.start([run], 2, 1, of_each))
-    assert [status for status, _ in ended] == [0, 0], ended
-    assert "of 2 processes" in ended[0][1] and "table of first" in ended[0][1]
 
 
 def runtime(**changes):

@@ -80,10 +80,11 @@ def test_killed_again_and_again_it_ends_with_the_same_bits(tiny_run, tmp_path, k
     "numbers",
     [
         (signal.SIGTERM,),
-        pytest.param((signal.SIGINT, signal.SIGTERM, signal.SIGINT), marks=pytest.mark.slow),
+        (signal.SIGINT, signal.SIGTERM, signal.SIGINT),
     ],
     ids=["once", "thrice"],
 )
+@pytest.mark.slow  # tests/faults/test_signals.py has the short form
 def test_polite_stops_save_say_how_to_go_on_and_lose_nothing(tiny_run, tmp_path, numbers):
     workdir = tmp_path / "run"
     for number in numbers:
