@@ -65,7 +65,7 @@ class Server:
           words: what follows run.py. workdir: the moments in it count.
           kill: (stage, work, what, how many of that name, seconds after it): SIGKILL.
           signal: the same with the number of the signal before it.
-          limit: bytes of RLIMIT_FSIZE. devices: so many CPU devices, by XLA_FLAGS.
+          limit: bytes of RLIMIT_FSIZE.
 
         Returns:
           Outcome.
@@ -195,9 +195,6 @@ def _run(request, reports):
 
     from dajax.engine import signals
 
-    if "devices" in request:  # read when JAX makes its devices
-        flag = f"--xla_force_host_platform_device_count={request['devices']}"
-        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flag}".strip()
     _prepare(sys.argv[1])
     signals.end_at_once()
     _Moments(request, reports).install()
