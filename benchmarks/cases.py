@@ -3,6 +3,7 @@
 import dataclasses
 import importlib.util
 import statistics
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -133,3 +134,20 @@ def largest_difference(ours, theirs, *, tolerance):
         for key in ours.keys() & theirs.keys() - {PLANNED}
     )
     return f"differs by {worst:.0e}", worst <= tolerance
+
+
+def run_of(recipe, stage, workdir, cache, *, log_every):
+    """Words of `run.py` that train one stage of a recipe.
+
+    Args:
+      cache: folder of compiled programs; log_every: steps between two lines of metrics.jsonl.
+    """
+    return [
+        sys.executable,
+        "run.py",
+        f"--config={recipe}",
+        f"--workdir={workdir}",
+        f"--config.stages=('{stage}',)",
+        f"--config.runtime.log_every={log_every}",
+        f"--config.runtime.compilation_cache={cache}",
+    ]

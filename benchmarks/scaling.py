@@ -8,13 +8,12 @@ import os
 import pathlib
 import socket
 import subprocess
-import sys
 import time
 
 import numpy as np
 
 from benchmarks import method_steps
-from benchmarks.cases import Case, largest_difference
+from benchmarks.cases import Case, largest_difference, run_of
 from benchmarks.race import Prepared
 
 TITLE = "a train step over 1, 2 and 4 CPU devices"
@@ -106,16 +105,8 @@ def processes(count, folder, steps):
             probe.bind(("localhost", 0))
             port = probe.getsockname()[1]
         workdir = pathlib.Path(folder, f"{count}-{port}")
-        command = [
-            sys.executable,
-            "run.py",
-            f"--config={RECIPE}",
-            f"--workdir={workdir}",
-            f"--config.stages=('{STAGE}',)",
-            f"--config.{STAGE}.steps={steps}",
-            f"--config.runtime.log_every={LOG_EVERY}",
-            f"--config.runtime.compilation_cache={folder}/cache",
-        ]
+        command = run_of(RECIPE, STAGE, workdir, f"{folder}/cache", log_every=LOG_EVERY)
+        command.append(f"--config.{STAGE}.steps={steps}")
         if count > 1:
             command += [
                 f"--config.runtime.coordinator=localhost:{port}",

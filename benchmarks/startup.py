@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 
-from benchmarks.cases import Case
+from benchmarks.cases import Case, run_of
 from benchmarks.race import Prepared
 
 TITLE = "command to the first step, compilation cold and cached"
@@ -60,15 +60,7 @@ def first_step(folder, is_cached):
     def run():
         workdir = pathlib.Path(folder, f"{is_cached}-{next(numbers)}")
         cache = pathlib.Path(folder, "cache" if is_cached else f"cache-{workdir.name}")
-        command = [
-            sys.executable,
-            "run.py",
-            f"--config={RECIPE}",
-            f"--workdir={workdir}",
-            f"--config.stages=('{STAGE}',)",
-            "--config.runtime.log_every=1",
-            f"--config.runtime.compilation_cache={cache}",
-        ]
+        command = run_of(RECIPE, STAGE, workdir, cache, log_every=1)
         log = pathlib.Path(f"{workdir}.log")
         with log.open("w") as output:
             process = subprocess.Popen(

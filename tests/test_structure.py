@@ -19,6 +19,7 @@ FLOORS = {
         {"state", "schedule", "optim", "parallel"},
         {"console", "ops"},
         {"processes"},
+        {"joining"},
         {"analysis"},
         {"losses", "models"},
         {"methods"},

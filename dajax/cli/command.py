@@ -231,7 +231,7 @@ def _run(config, workdir):
             f"JAX does not take a variable of the environment: {error}; correct or unset it"
         ) from error
 
-    from dajax import processes
+    from dajax import joining
     from dajax.cli import analyze, check_data, export, predict
     from dajax.engine import stage_checks, stages
 
@@ -256,7 +256,7 @@ def _run(config, workdir):
         jax.config.update("jax_num_cpu_devices", config.runtime.devices)
     if _MODE.value == "check_data":
         sys.exit(0 if check_data.run(config) else 1)
-    with processes.joined(config.runtime, failures.describe):
+    with joining.joined(config.runtime, failures.describe):
         stages.run(config, workdir, _MODE.value, _SELECT.value or LAST, _PRINT_CONFIG.value)
 
 

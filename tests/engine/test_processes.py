@@ -17,11 +17,12 @@ import tiny
 import toy_task
 from ml_collections import ConfigDict
 
-from dajax import process_watch, processes
+from dajax import joining, process_watch, processes
 from dajax.engine import stage_checks, stages
 from dajax.errors import UserError
 
-CAN = {
+BOTH = {"evaluation.reestimate_batches": 1, "runtime.log_every": 1}
+CAN = BOTH | {
     "stages": ["source_only", "can"],
     "data.per_class": 6,
     "source_only.steps": 4,
@@ -32,11 +33,9 @@ CAN = {
     "can.class_aware.update_fraction": 0.1,
     "can.clustering.batch_size": 256,
     "can.clustering.min_agreement": 0.0,
-    "evaluation.reestimate_batches": 1,
-    "runtime.log_every": 1,
     "runtime.eval_batch_size": 256,
 }
-SPCL = {
+SPCL = BOTH | {
     "stages": ["source_only", "warm_up_labels"],
     "data.scenes.source": 10,
     "data.scenes.target": 10,
@@ -45,21 +44,11 @@ SPCL = {
     "model.aspp_rates": [1, 2],
     "source_only.steps": 2,
     "warm_up_labels.init_from": "source_only",
-    "evaluation.reestimate_batches": 1,
     "evaluation.agreement_batches": 1,
     "evaluation.num_pictures": 1,
-    "runtime.log_every": 1,
     "runtime.eval_batch_size": 4,
 }
 SIZES = {"2x2": (2, 2), "1x4": (1, 4), "1x1": (1, 1)}
-
-
-def runs_in(folder, scenes):
-    spcl = SPCL | {"data.scenes.root": str(scenes)}
-    return [
-        {"recipe": "can", "changes": CAN, "workdir": str(folder / "can")},
-        {"recipe": "spcl", "changes": spcl, "workdir": str(folder / "spcl")},
-    ]
 
 
 @pytest.fixture(scope="module")
@@ -223,15 +212,15 @@ def runtime(**changes):
 )
 def test_keys_that_do_not_fit_together_are_one_line(changes, said):
     with pytest.raises(UserError, match=said):
-        processes.check(runtime(**changes))
+        joining.check(runtime(**changes))
 
 
 def test_others_that_do_not_come_are_not_waited_for_for_ever():
     program = (
-        "import sys; from ml_collections import ConfigDict; from dajax import processes;"
-        "processes._JOIN_SECONDS = 4; address = sys.argv[1];"
+        "import sys; from ml_collections import ConfigDict; from dajax import joining;"
+        "joining._JOIN_SECONDS = 4; address = sys.argv[1];"
         "own = dict(coordinator=address, num_processes=2, process_id=0);"
-        "processes.joined(ConfigDict(own)).__enter__()"
+        "joining.joined(ConfigDict(own)).__enter__()"
     )
     address = f"127.0.0.1:{joined.free_port()}"
     ended = subprocess.run(
@@ -250,14 +239,14 @@ def test_a_coordinator_that_cannot_be_is_one_line():
     with socket.create_server(("", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         with pytest.raises(UserError, match="cannot be opened.*in use.*choose another one"):
-            processes._check_address(runtime(coordinator=address, num_processes=2))
+            joining._check_address(runtime(coordinator=address, num_processes=2))
     with pytest.raises(UserError, match="no.such.host.invalid has no address"):
-        processes._check_address(runtime(coordinator="no.such.host.invalid:1", num_processes=2))
+        joining._check_address(runtime(coordinator="no.such.host.invalid:1", num_processes=2))
 
 
 def test_without_a_cluster_auto_says_what_to_give():
     with pytest.raises(UserError, match="coordinator=HOST:PORT, num_processes and process_id"):
-        with processes.joined(runtime(coordinator="auto")):
+        with joining.joined(runtime(coordinator="auto")):
             pass
 
 

@@ -10,6 +10,7 @@ import recipes
 from tiny_segmenter import tiny_segmenter
 from toy_classifier import TwoHeads
 
+from benchmarks.method_steps import STAGES
 from dajax import parallel
 from dajax.engine.checkpoint import Checkpoints
 from dajax.methods import METHODS, Sizes, is_for
@@ -26,14 +27,6 @@ SIZES = Sizes(source=40, target=24, num_sources=3)
 # and parts "source" and "target".
 CASES = tuple(name for name, method in METHODS.items() if hasattr(method, "train_step"))
 SEGMENTATION = {name for name in CASES if not is_for(METHODS[name], "classification")}
-# Recipe, its argument and the stage in it.
-STAGES = {
-    "source_only": ("can", None, "source_only"),
-    "adabn": ("can", "ablations", "adabn"),
-    "source_only_seg": ("adaptsegnet", None, "source_only"),
-    "self_training": ("spcl", None, "self_training"),
-    "bicl": ("bicl", None, "bicl_0"),
-}
 RESIDUAL = ("source_only", "adabn", "dann")
 HEADS = {"adaptsegnet": "multi", "clan": "twin"}  # of the segmenter; "single" without
 

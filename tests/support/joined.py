@@ -104,14 +104,14 @@ def main(runs, own, devices):
     jax.config.update("jax_default_matmul_precision", "highest")  # as tests/conftest.py
     from ml_collections import ConfigDict
 
-    from dajax import processes
+    from dajax import joining
     from dajax.cli import failures
     from dajax.engine import stages
     from dajax.errors import StopRequested
 
     try:
         # first of all: what the tests import looks for devices
-        with processes.joined(ConfigDict(own), failures.describe), small_networks():
+        with joining.joined(ConfigDict(own), failures.describe), small_networks():
             for run in runs:
                 config = config_of(run)
                 config.runtime.update(own)
