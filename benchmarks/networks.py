@@ -26,8 +26,8 @@ PHOTOS, PHOTO_SIDE, QUICK_SIDE = 8, 224, 64  # a quarter of CAN's batch; ImageNe
 # Relative to the largest entry.
 LOSS_TOLERANCE = 1e-4  # of the same weights: float32 in both
 # The first layer's gradient has gone back through a hundred normalisations and ReLUs of random
-# weights, which multiply rounding: 5e-2 was found at 257x513, though each normalisation of dajax and
-# its gradient are within 3e-7 of float64.
+# weights, which multiply rounding: 5e-2 was found at 257x513, though each normalisation of dajax
+# and its gradient are within 3e-7 of float64.
 GRADIENT_TOLERANCE = 1e-1
 
 

@@ -1,5 +1,5 @@
-"""How the processes of a run find each other, by `jax.distributed`, and part again. What they say to
-each other in between: dajax.processes.
+"""How the processes of a run find each other, by `jax.distributed`, and part again. What they say
+to each other in between: dajax.processes.
 """
 
 import contextlib
