@@ -8,6 +8,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from dajax.models.convolution import convolve
+
 # torchvision's ResNet: kaiming_normal_(mode="fan_out", nonlinearity="relu"), with standard
 # deviation sqrt(2 / (out * kh * kw)).
 conv_init = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
@@ -87,31 +89,17 @@ class Conv(nn.Module):
             (self.kernel_size, self.kernel_size, x.shape[-1], self.features),
         )
         kernel = kernel.astype(x.dtype)
-        if self.kernel_size == 1 and self.padding == 0:
-            y = _pointwise(x, kernel, self.stride)
-        else:
-            y = jax.lax.conv_general_dilated(
-                x,
-                kernel,
-                window_strides=(self.stride,) * 2,
-                padding=((self.padding,) * 2,) * 2,
-                rhs_dilation=(self.dilation,) * 2,
-                dimension_numbers=("NHWC", "HWIO", "NHWC"),
-            )
+        y = convolve(
+            x,
+            kernel,
+            stride=self.stride,
+            padding=self.padding,
+            dilation=self.dilation,
+        )
         if self.use_bias:
             bias = self.param("bias", self.bias_init, (self.features,)).astype(x.dtype)
             y = y + bias.reshape(1, 1, 1, -1)
         return y
-
-
-def _pointwise(x, kernel, stride):
-    """A 1x1 convolution as a matrix product: XLA's CPU convolutions are slow for it, and slowest in
-    the gradient.
-    """
-    x = x[:, ::stride, ::stride]
-    n, h, w, channels = x.shape
-    y = jnp.dot(x.reshape(n * h * w, channels), kernel.reshape(channels, -1))  # [N*h*w, out]
-    return y.reshape(n, h, w, -1)
 
 
 @jax.custom_vjp
