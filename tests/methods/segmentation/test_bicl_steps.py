@@ -54,8 +54,11 @@ def flat(tree):
 
 @pytest.fixture(
     scope="module",
-    params=[{"contrast_weight": 1.0, "dynamic.share": 0.4}, CODE],
-    ids=["batch", "pair"],
+    params=[
+        pytest.param({"contrast_weight": 1.0, "dynamic.share": 0.4}, id="batch"),
+        # its losses the golden files hold to the authors'
+        pytest.param(CODE, id="pair", marks=pytest.mark.slow),
+    ],
 )
 def trained(request):
     """Config, initial state, and [(states, metrics)] of three steps on one and on four devices."""
