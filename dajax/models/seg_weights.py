@@ -17,7 +17,7 @@ from dajax.models.weight_report import (
 )
 from dajax.models.weights import LEFT_OUT, pour
 
-HEAD = re.compile(r"layer[56]\.|score_")
+HEAD = re.compile(r"layer[56]\.|score_|decode_head\.")
 VGG_LAYER = re.compile(r"features\.|fc[67]\.")
 # (name in the file, name here) of heads: PLCA's, and that of AdaptSegNet's DeeplabVGG.
 RENAMED = (
