@@ -281,7 +281,11 @@ def test_adamw_ends_where_torchs_does(golden):
 
     def at(kind, step):
         arrays = (case[f"adamw_{i}_{kind}"][step] for i in range(len(names)))
-        return {"net": {name: jnp.asarray(x, jnp.float32) for name, x in zip(names, arrays, strict=True)}}
+        return {
+            "net": {
+                name: jnp.asarray(x, jnp.float32) for name, x in zip(names, arrays, strict=True)
+            }
+        }
 
     params = at("values", 0)
     optimizer = optim.make_optimizer(settings, params, steps=400)
