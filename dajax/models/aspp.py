@@ -15,6 +15,22 @@ from dajax.models.layers import torch_bias_init, torch_init
 KERNEL_INITS = {"normal": nn.initializers.normal(0.01), "torch": torch_init}
 
 
+class Detail(NamedTuple):
+    """The prediction of a crop of the images at their full size, which HRDA trains beside that of
+    the whole ones; the same crop of every image of the batch.
+
+    Attributes:
+      logits: float32 [N, dh, dw, K], on a grid of the fineness of SegOutput.logits.
+      top, left: int32 scalars, where the crop begins, in cells of that grid.
+      weight: of the crop's loss; that of the whole images has 1 - weight.
+    """
+
+    logits: jax.Array
+    top: jax.Array
+    left: jax.Array
+    weight: float
+
+
 class SegOutput(NamedTuple):
     """The output of a segmenter, all float32.
 
@@ -22,11 +38,21 @@ class SegOutput(NamedTuple):
       features: [N, h, w, D], the input of the last head.
       logits: [N, h, w, K], of the main head.
       aux_logits: [N, h, w, K], of the other head; None where there is only one.
+      encoder: [N, h', w', D'], the last stage of the encoder where a decoder stands between it and
+        the heads; None where it is `features`. Read it through `last_stage`.
+      detail: of a training pass of HRDA, else None.
     """
 
     features: jax.Array
     logits: jax.Array
     aux_logits: jax.Array | None
+    encoder: jax.Array | None = None
+    detail: Detail | None = None
+
+    @property
+    def last_stage(self):
+        """The encoder's last stage, float32 [N, h', w', D']."""
+        return self.features if self.encoder is None else self.encoder
 
 
 class Branch(nn.Module):

@@ -48,6 +48,10 @@ class DeepLab(nn.Module):
     head_init: str = "normal"
     dtype: str = "float32"
     network: ClassVar[str] = "segmenter"  # its key in TrainState.params and TrainState.batch_stats
+    # Of the bilinear resize to the label's size in training, pseudo-labels and, unless the recipe
+    # says otherwise, evaluation: the nn.Upsample of AdaptSegNet, CLAN and SPCL.
+    align_corners: ClassVar[bool] = True
+    detail_hw: ClassVar[tuple[int, ...]] = ()  # of HRDA's crop in pixels
 
     @property
     def num_heads(self):
@@ -90,6 +94,12 @@ class DeepLab(nn.Module):
         return sum(
             self._head(parent=None).apply({"params": params[name]}, features) for name in last
         )
+
+    def twin_heads(self, params):
+        """The parameters of the two classifiers of heads="twin", auxiliary and main; `params` are
+        this segmenter's.
+        """
+        return params["layer5"], params["layer6"]
 
     def prediction_logits(self, output):
         """SegOutput -> float32 [N, h, w, K], the logits that the authors evaluate: the sum of twin

@@ -1,5 +1,5 @@
-"""Convolution and pooling with torch's padding, dropout, and the initialisers of torchvision and
-CAN.
+"""Convolution and pooling with torch's padding, dropout and drop path, and the initialisers of
+torchvision and CAN.
 """
 
 from collections.abc import Callable
@@ -44,15 +44,53 @@ class Dropout(nn.Module):
     @nn.compact
     def __call__(self, x, mode):
         """float [N, D] -> float [N, D]. Training needs mode.rows and the stream "dropout"."""
-        if not mode.train or not self.rate:
+        if not mode.is_random or not self.rate:
             return x
-        rng = self.make_rng("dropout")
+        return _dropped(x, self.make_rng("dropout"), self.rate, mode.rows, x.shape[1:])
 
-        def kept_in(row):
-            return jax.random.bernoulli(jax.random.fold_in(rng, row), 1.0 - self.rate, x.shape[1:])
 
-        kept = jax.vmap(kept_in)(mode.rows)  # [N, D]
-        return jnp.where(kept, x / (1.0 - self.rate), jnp.zeros_like(x))
+class ChannelDropout(nn.Module):
+    """torch.nn.Dropout2d: as Dropout, but a channel of an image is dropped as a whole."""
+
+    rate: float
+
+    @nn.compact
+    def __call__(self, x, mode):
+        """float [N, H, W, C] -> the same; see Dropout."""
+        if not mode.is_random or not self.rate:
+            return x
+        return _dropped(x, self.make_rng("dropout"), self.rate, mode.rows, (1, 1, x.shape[-1]))
+
+
+class DropPath(nn.Module):
+    """Stochastic depth (Huang et al., ECCV 2016; timm's DropPath): as Dropout, but the branch of an
+    image is dropped as a whole.
+    """
+
+    rate: float
+
+    @nn.compact
+    def __call__(self, x, mode):
+        """float [N, ...] -> the same; see Dropout."""
+        if not mode.is_random or not self.rate:
+            return x
+        shape = (1,) * (x.ndim - 1)
+        return _dropped(x, self.make_rng("dropout"), self.rate, mode.rows, shape)
+
+
+def _dropped(x, rng, rate, rows, shape):
+    """x [N, ...], 0 with probability `rate`, else divided by 1 - rate.
+
+    Args:
+      rows: int32 [N], see Mode.
+      shape: of the draws of a row, which are broadcast over x's row.
+    """
+
+    def kept_in(row):
+        return jax.random.bernoulli(jax.random.fold_in(rng, row), 1.0 - rate, shape)
+
+    kept = jax.vmap(kept_in)(rows)  # [N, *shape]
+    return jnp.where(kept, x / (1.0 - rate), jnp.zeros_like(x))
 
 
 class Conv(nn.Module):
