@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from recipe_weights import shapes_of
 
-from dajax.models.torch_names import torch_name, torch_shape
 from dajax.models.to_torch import from_own, to_torch
+from dajax.models.torch_names import torch_name, torch_shape
 from dajax.models.vit import VARIANTS, Variant, ViT
 from dajax.models.vit_segmenter import ViTSegmenter
 from dajax.models.vit_weights import HEAD, from_torch_vit
