@@ -85,6 +85,8 @@ RANGES = {
             "discriminator_width",
             "aspp_branches",
             "aspp_rates",
+            "head_channels",
+            "detail_hw",
             "kernel_num",
             "repeats",
             "scenes.source",
@@ -137,7 +139,8 @@ RANGES = {
     "bsa_floor": POSITIVE,
     "min_agreement": FRACTION,
     "betas": DECAY,
-    "dropout": DECAY,
+    **dict.fromkeys(("dropout", "drop_path"), DECAY),
+    "detail_weight": FRACTION,
     "optimizer.gamma": Range(0, 1, is_open=True),
     # Losses.
     **dict.fromkeys(

@@ -109,6 +109,35 @@ class ASPP(nn.Module):
         return y + sum(bias for _, bias in used).reshape(1, 1, 1, -1) if self.use_bias else y
 
 
+class ASPPHead(nn.Module):
+    """An ASPP on an encoder's last stage, as a decoder that HRDA can take; attributes as ASPP.
+    Submodule layer5, the authors' name.
+    """
+
+    num_classes: int
+    rates: tuple[int, ...]
+    branches: int
+    use_bias: bool
+    kernel_init: str
+
+    @nn.compact
+    def __call__(self, stages, mode):
+        """Feature maps float [N, h, w, D], of which the last counts, and Mode -> SegOutput."""
+        del mode
+        settings = (self.rates, self.branches, self.use_bias, self.kernel_init)
+        logits = ASPP(self.num_classes, *settings, name="layer5")(stages[-1])
+        return SegOutput(stages[-1].astype(jnp.float32), logits, None)
+
+    def attention_head(self):
+        """HRDA's attention: the same once more (scale_attention of a DLV2Head)."""
+        return self.clone()
+
+    def frozen_parameters(self):
+        """Regular expressions for the submodules without a gradient, as ResNet has them."""
+        left_out = range(self.branches, len(self.rates))
+        return tuple(f"layer5/conv2d_list_{i}" for i in left_out)
+
+
 def _sum_of_dilated(x, kernels, rates):
     """The 3x3 convolutions as one matrix product for all taps, whose results are shifted and added.
 

@@ -12,7 +12,7 @@ from typing import ClassVar
 import flax.linen as nn
 import jax.numpy as jnp
 
-from dajax.models.aspp import ASPP, KERNEL_INITS, SegOutput
+from dajax.models.aspp import ASPP, KERNEL_INITS, ASPPHead, SegOutput
 from dajax.models.resnet import NORMS, ResNet, remat_stages, resnet50, resnet101
 from dajax.models.vgg import VGG, FCN8s
 from dajax.settings import choice
@@ -21,6 +21,8 @@ BACKBONES = ("resnet101", "resnet50", "vgg16", "vgg16_fcn8s", "resnet_small")
 TOPOLOGIES = ("caffe", "torchvision")
 HEADS = ("single", "multi", "twin")
 DTYPES = ("float32", "bfloat16")
+# of config.model, beside what every segmenter has there
+KEYS = ("topology", "aspp_rates", "aspp_branches", "head_bias", "head_init")
 RESNET_STAGES = ("layer1", "layer2", "layer3", "layer4")  # of all dilated ResNets
 
 
@@ -80,6 +82,17 @@ class DeepLab(nn.Module):
             self.head_bias,
             self.head_init,
             **placing,
+        )
+
+    @property
+    def stride(self):
+        """Of the logits, in pixels."""
+        return self.backbone.stride
+
+    def decoder(self):
+        """The single head as a module of its own, for HRDA."""
+        return ASPPHead(
+            self.num_classes, self.aspp_rates, self.aspp_branches, self.head_bias, self.head_init
         )
 
     def classify(self, params, features):

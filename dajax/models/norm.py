@@ -118,6 +118,30 @@ class DomainBatchNorm(nn.Module):
         return y
 
 
+class NormSettings(NamedTuple):
+    """How the batch normalisation of a network is, in a form that a module's attribute can have.
+
+    Attributes:
+      num_domains, train_affine: as DomainBatchNorm has them.
+      kind: "train"; "frozen", running statistics also in training; "frozen_no_eps", the same with
+        epsilon 0.
+    """
+
+    num_domains: int = 1
+    kind: str = "train"
+    train_affine: bool = True
+
+    def layer(self, name):
+        """A DomainBatchNorm of this name."""
+        return DomainBatchNorm(
+            self.num_domains,
+            epsilon=0.0 if self.kind == "frozen_no_eps" else 1e-5,  # 1e-5: torch's default
+            frozen=self.kind != "train",
+            train_affine=self.train_affine,
+            name=name,
+        )
+
+
 def _over_rows(x, values):
     """[C] shaped to be broadcast over all axes of x but the last."""
     return values.reshape((1,) * (x.ndim - 1) + (-1,))

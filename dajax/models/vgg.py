@@ -73,6 +73,8 @@ class VGG(nn.Module):
     the indices of the authors' `features`.
     """
 
+    stride: ClassVar[int] = 8
+
     @nn.compact
     def stage_outputs(self, images, mode):
         """The feature map after each pooling, and after the dilated convolutions, fc6 and fc7.
