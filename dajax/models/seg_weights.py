@@ -5,6 +5,7 @@ import re
 import numpy as np
 
 from dajax.models.torch_names import BACKBONE, Entries, names_of, without_prefix
+from dajax.models.vit_weights import from_torch_vit
 from dajax.models.weight_files import WeightsError
 from dajax.models.weight_report import (
     check_complete,
@@ -55,6 +56,10 @@ def from_torch_segmenter(state_dict, params, batch_stats, *, skip_heads=False, a
       WeightsError: entries are missing, of another shape, not finite, or left over from another
         network.
     """
+    if "patch_embed" in params.get("backbone", ()):
+        return from_torch_vit(
+            state_dict, params, batch_stats, skip_heads=skip_heads, allow_partial=allow_partial
+        )
     whole = _canonical(state_dict, names_of(params, batch_stats))
     entries = whole.arrays
     ignored = {name for name in entries if LEFT_OUT.match(name) or name.startswith("classifier.")}

@@ -40,9 +40,9 @@ def torch_name(path):
     return ".".join([*names, LEAVES.get(leaf, leaf)])
 
 
-def torch_shape(leaf_shape, leaf=""):
-    """The shape that torch has for a leaf of this name: HWIO -> OIHW; the "kernel" of a dense layer
-    [in, out] -> [out, in]; a normalisation's [domains, C] -> [C]; others have the same in both.
+def torch_shape(leaf, leaf_shape):
+    """The shape that torch has for a leaf of this name: HWIO -> OIHW; a dense kernel [in, out] ->
+    [out, in]; a normalisation's [domains, C] -> [C]; others have the same in both.
     """
     if len(leaf_shape) == 4:
         return tuple(leaf_shape[axis] for axis in (3, 2, 0, 1))

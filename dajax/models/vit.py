@@ -13,10 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from dajax.models.attention import attend
-from dajax.models.layers import Conv, torch_bias_init, torch_init
+from dajax.models.layers import Conv, LayerNorm, Linear, torch_bias_init, torch_init
 from dajax.ops.resize_cubic import resize_bicubic
 
-linear_init = nn.initializers.truncated_normal(0.02)  # init_weights_vit_timm; biases are 0
+linear_init = nn.initializers.normal(0.02)  # init_weights_vit_timm, see layers.Linear
 # base of RopePositionEmbedding: from one turn across the image to a hundredth of that
 ROPE_BASE = 100.0
 
@@ -57,24 +57,6 @@ VARIANTS = {
 }
 
 
-class LayerNorm(nn.Module):
-    """Over the channels, in float32. Params `scale`, `bias` [C]."""
-
-    epsilon: float
-
-    @nn.compact
-    def __call__(self, x):
-        """float [..., C] -> float32 [..., C]."""
-        scale = self.param("scale", nn.initializers.ones_init(), x.shape[-1:])
-        bias = self.param("bias", nn.initializers.zeros_init(), x.shape[-1:])
-        x = x.astype(jnp.float32)
-        # two passes: E[x^2] - E[x]^2 cancels for DINOv2's few channels of magnitude 100
-        x = x - x.mean(-1, keepdims=True)
-        x = x * jax.lax.rsqrt(jnp.square(x).mean(-1, keepdims=True) + self.epsilon)
-        over_rows = (1,) * (x.ndim - 1) + (-1,)
-        return x * scale.reshape(over_rows) + bias.reshape(over_rows)
-
-
 class PatchEmbed(nn.Module):
     """A convolution of a patch's size at that stride; params `proj`.
 
@@ -104,24 +86,20 @@ class QKV(nn.Module):
     """The dense layer to queries, keys and values, one behind the other; params `kernel`, `bias`.
 
     Attributes:
-      dtype: in which it computes.
       has_key_bias: False, DINOv3: the keys' third of the bias stays out.
     """
 
-    dtype: jnp.dtype
     has_key_bias: bool
 
     @nn.compact
     def __call__(self, x):
-        """float [N, T, C] -> dtype [N, T, 3 C]."""
+        """float [N, T, C] -> [N, T, 3 C], typed like x."""
         width = x.shape[-1]
         kernel = self.param("kernel", linear_init, (width, 3 * width))
         bias = self.param("bias", nn.initializers.zeros_init(), (3 * width,))
         if not self.has_key_bias:
             bias = bias.at[width : 2 * width].set(0.0)
-        return (
-            x.astype(self.dtype) @ kernel.astype(self.dtype) + bias.astype(self.dtype)[None, None]
-        )
+        return jnp.dot(x, kernel.astype(x.dtype)) + bias.astype(x.dtype).reshape(1, 1, -1)
 
 
 class Attention(nn.Module):
@@ -129,24 +107,23 @@ class Attention(nn.Module):
 
     Attributes:
       num_heads: of C / num_heads channels each.
-      dtype, has_key_bias: as QKV has them.
+      has_key_bias: see QKV.
     """
 
     num_heads: int
-    dtype: jnp.dtype
     has_key_bias: bool
 
     @nn.compact
     def __call__(self, x, turns):
-        """float [N, T, C], what `rotary_turns` gives or None -> dtype [N, T, C]."""
+        """float [N, T, C], what `rotary_turns` gives or None -> [N, T, C], typed like x."""
         count, tokens, width = x.shape
-        qkv = QKV(self.dtype, self.has_key_bias, name="qkv")(x)
+        qkv = QKV(self.has_key_bias, name="qkv")(x)
         qkv = qkv.reshape(count, tokens, 3, self.num_heads, -1)  # [N, T, 3, heads, d]
         query, key, value = qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2]
         if turns is not None:
             query, key = rotated(query, turns), rotated(key, turns)
         x = attend(query, key, value).reshape(count, tokens, width)
-        return nn.Dense(width, dtype=self.dtype, kernel_init=linear_init, name="proj")(x)
+        return Linear(width, name="proj")(x)
 
 
 class LayerScale(nn.Module):
@@ -164,14 +141,12 @@ class LayerScale(nn.Module):
 class MLP(nn.Module):
     """Two dense layers with an exact (erf) GELU between them; params `fc1`, `fc2`."""
 
-    dtype: jnp.dtype
-
     @nn.compact
     def __call__(self, x):
-        """float [N, T, C] -> dtype [N, T, C]."""
-        dense = functools.partial(nn.Dense, dtype=self.dtype, kernel_init=linear_init)
-        x = jax.nn.gelu(dense(4 * x.shape[-1], name="fc1")(x), approximate=False)
-        return dense(x.shape[-1] // 4, name="fc2")(x)
+        """float [N, T, C] -> the same."""
+        width = x.shape[-1]
+        x = jax.nn.gelu(Linear(4 * width, name="fc1")(x), approximate=False)
+        return Linear(width, name="fc2")(x)
 
 
 class Block(nn.Module):
@@ -186,11 +161,12 @@ class Block(nn.Module):
     def __call__(self, x, turns):
         """float32 [N, T, C], what `rotary_turns` gives or None -> float32 [N, T, C]."""
         spec = self.variant
-        norm = functools.partial(LayerNorm, spec.epsilon)
         scale = functools.partial(LayerScale, spec.layer_scale)
-        attention = Attention(spec.num_heads, self.dtype, bool(spec.grid), name="attn")
-        x = x + scale(name="ls1")(attention(norm(name="norm1")(x), turns))
-        return x + scale(name="ls2")(MLP(self.dtype, name="mlp")(norm(name="norm2")(x)))
+        y = LayerNorm(spec.epsilon, name="norm1")(x).astype(self.dtype)
+        y = Attention(spec.num_heads, bool(spec.grid), name="attn")(y, turns)
+        x = x + scale(name="ls1")(y)
+        y = LayerNorm(spec.epsilon, name="norm2")(x).astype(self.dtype)
+        return x + scale(name="ls2")(MLP(name="mlp")(y))
 
 
 class ViT(nn.Module):

@@ -12,7 +12,7 @@ from dajax.errors import UserError
 from dajax.models.norm import Mode
 from dajax.models.torch_names import torch_name, torch_shape
 from dajax.models.vit import VARIANTS, Variant, ViT
-from dajax.models.vit_segmenter import ViTSegmenter, build_vit_segmenter
+from dajax.models.vit_segmenter import ViTSegmenter, build_segmenter
 from dajax.models.vit_weights import from_torch_vit
 from dajax.ops.resize import resize_bilinear
 
@@ -26,7 +26,7 @@ def segmenter(arrays, case, *, dtype="float32", remat=False):
     variant = Variant(
         width, depth, heads, patch, registers=int(registers), grid=int(grid), epsilon=epsilon
     )
-    return ViTSegmenter("golden", ViT(variant, dtype, remat), classes, dtype)
+    return ViTSegmenter(ViT(variant, dtype, remat), classes, dtype=dtype)
 
 
 def recipe_params(arrays, case, model):
@@ -37,7 +37,7 @@ def recipe_params(arrays, case, model):
     for path, leaf in jax.tree_util.tree_leaves_with_path(empty):
         keys = [entry.key for entry in path]
         name = torch_name([key for key in keys if key != "backbone"])
-        shape = (1, leaf.shape[-1]) if name == "mask_token" else torch_shape(leaf.shape, keys[-1])
+        shape = (1, leaf.shape[-1]) if name == "mask_token" else torch_shape(keys[-1], leaf.shape)
         state_dict[name] = recipe(name, shape, salt)
     assert set(state_dict) == names
     return from_torch_vit(state_dict, empty, {})[0]
@@ -178,14 +178,13 @@ def test_the_encoders_have_the_published_sizes(name, parameters):
 
 
 def test_1024_pixels_are_80_tokens_and_the_resize_is_before_the_patches():
-    model = ViTSegmenter("dinov2_vitb14", ViT(VARIANTS["dinov2_vitb14"]), 19)
+    model = ViTSegmenter(ViT(VARIANTS["dinov2_vitb14"]), 19)
     assert model.token_grid((1024, 1024)) == (80, 80)
     assert model.token_grid((512, 1024)) == (40, 80)
 
 
 def test_images_smaller_than_a_token_are_refused():
-    model = build_vit_segmenter(
-        ConfigDict(dict(backbone="dinov2_vits14", dtype="float32", remat="none")), 3
-    )
-    with pytest.raises(UserError, match="dinov2_vits14': images of 12x64 pixels have no room"):
+    settings = dict(backbone="dinov2_vits14", heads="single", dtype="float32", remat="none")
+    model = build_segmenter(ConfigDict(settings), 3)
+    with pytest.raises(UserError, match="images of 12x64: no room for a token of 14x14 pixels"):
         jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros((1, 12, 64, 3)), Mode()))

@@ -24,7 +24,7 @@ TINY = dict(
 
 def empty(variant):
     """(params of zeros, the segmenter)."""
-    model = ViTSegmenter("tiny", ViT(variant), 3)
+    model = ViTSegmenter(ViT(variant), 3)
     return shapes_of(model, (1, 8, 8, 3))[0], model
 
 
@@ -36,7 +36,7 @@ def original(variant, *, with_head=False):
         name = torch_name([key for key in keys if key != "backbone"])
         if HEAD.match(name) and not with_head:
             continue
-        shape = (1, leaf.shape[-1]) if name == "mask_token" else torch_shape(leaf.shape, keys[-1])
+        shape = (1, leaf.shape[-1]) if name == "mask_token" else torch_shape(keys[-1], leaf.shape)
         found[name] = rng.standard_normal(shape).astype(np.float32)
         if not variant.grid and name.endswith("qkv.bias"):
             found[name][leaf.shape[0] // 3 : 2 * leaf.shape[0] // 3] = 0.0  # no bias of keys
@@ -266,7 +266,7 @@ def test_a_published_variant_is_called_by_its_name():
     file = {}
     for path, leaf in jax.tree_util.tree_leaves_with_path(shapes):
         keys = [entry.key for entry in path]
-        file[torch_name(keys)] = np.zeros(torch_shape(leaf.shape, keys[-1]), np.float32)
+        file[torch_name(keys)] = np.zeros(torch_shape(keys[-1], leaf.shape), np.float32)
     zeros, _ = empty(TINY["dinov2"])
     with pytest.raises(WeightsError, match="the encoder in the file is dinov2_vits14: choose"):
         from_torch_vit(file, zeros, {})
