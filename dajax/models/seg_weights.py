@@ -1,5 +1,5 @@
 """Pretrained segmenters: backbones, and the released checkpoints of AdaptSegNet, CLAN and PLCA;
-mit_weights.py has those of MiT.
+mit_weights.py has those of MiT, vit_weights.py those of vision transformers.
 """
 
 import re
@@ -8,6 +8,7 @@ import numpy as np
 
 from dajax.models.mit_weights import from_torch_mit
 from dajax.models.torch_names import BACKBONE, Entries, names_of, without_prefix
+from dajax.models.vit_weights import from_torch_vit
 from dajax.models.weight_files import WeightsError
 from dajax.models.weight_report import (
     check_complete,
@@ -17,6 +18,8 @@ from dajax.models.weight_report import (
 )
 from dajax.models.weights import LEFT_OUT, pour
 
+# {a module that every encoder of the family has: its reader}
+OTHER_FAMILIES = {"patch_embed1": from_torch_mit, "patch_embed": from_torch_vit}
 HEAD = re.compile(r"layer[56]\.|score_|decode_head\.")
 VGG_LAYER = re.compile(r"features\.|fc[67]\.")
 # (name in the file, name here) of heads: PLCA's, and that of AdaptSegNet's DeeplabVGG.
@@ -58,10 +61,10 @@ def from_torch_segmenter(state_dict, params, batch_stats, *, skip_heads=False, a
       WeightsError: entries are missing, of another shape, not finite, or left over from another
         network.
     """
-    if "patch_embed1" in params.get("backbone", ()):
-        return from_torch_mit(
-            state_dict, params, batch_stats, skip_heads=skip_heads, allow_partial=allow_partial
-        )
+    choices = dict(skip_heads=skip_heads, allow_partial=allow_partial)
+    for module, read in OTHER_FAMILIES.items():
+        if module in params.get("backbone", ()):
+            return read(state_dict, params, batch_stats, **choices)
     whole = _canonical(state_dict, names_of(params, batch_stats))
     entries = whole.arrays
     ignored = {name for name in entries if LEFT_OUT.match(name) or name.startswith("classifier.")}
