@@ -77,7 +77,7 @@ def test_a_training_pass_is_the_authors(golden, monkeypatch, case):
     corner = arrays[f"train{case}_feat_lr_last_corner"]
     box = tuple(slice(size) for size in corner.shape)
     assert_close(last[0][box], corner, TOLERANCE, unit=np.abs(last).max())
-    found = norms(grads, arrays["param_names"].tolist(), "")
+    found = norms(grads, arrays["param_names"].tolist())
     assert_norms_close(found, arrays[f"train{case}_gradnorm"])
 
 

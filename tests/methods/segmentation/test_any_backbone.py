@@ -24,7 +24,7 @@ def make(name, heads="single", **changes):
     """(stage's config, model): the recipe's stage, and a MiT of one block a stage."""
     recipe, argument, stage = STAGES.get(name, (name, None, name))
     config = recipes.get_config(recipe, argument)[stage]
-    config.optimizer = deeplab.poly_sgd(0.01)
+    config.optimizer = deeplab.poly_sgd(0.01, head_multiplier=1.0)
     if "adversarial" in config:
         config.target_hw, config.adversarial.width = HW, 4
     settings = ConfigDict(mit.network("mit_tiny", heads=heads, **changes) | dict(head_channels=8))
