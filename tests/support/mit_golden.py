@@ -42,25 +42,32 @@ def load(model, network, salt, image_hw=(64, 64), allow_partial=False):
 
 
 def variables_of(model, image_shape, **method):
-    """Variables of random numbers about as large as a network begins with; nothing is compiled.
+    """`filled` of a model for images.
 
     Args:
       method: of Module.init, for a module that is not called by __call__.
     """
-    trees = jax.eval_shape(
-        lambda: model.init(jax.random.key(0), jnp.zeros(image_shape), Mode(), **method)
-    )
+    images = jnp.zeros(image_shape)
+    return filled(lambda: model.init(jax.random.key(0), images, Mode(), **method))
+
+
+def filled(init):
+    """Variables of random numbers about as large as a network begins with; nothing is compiled.
+
+    Args:
+      init: f() -> variables.
+    """
     rng = np.random.default_rng(0)
 
     def fill(path, leaf):
-        normal = rng.standard_normal(leaf.shape).astype(np.float32)
+        normal = jnp.asarray(rng.standard_normal(leaf.shape), jnp.float32)
         if path[-1].key in ("scale", "var"):
-            return np.exp(0.1 * normal)
+            return jnp.exp(0.1 * normal)
         if path[-1].key == "kernel":
-            return normal * np.float32(np.prod(leaf.shape[:-1]) ** -0.5)
-        return np.float32(0.1) * normal
+            return normal * float(np.prod(leaf.shape[:-1])) ** -0.5
+        return 0.1 * normal
 
-    return jax.tree_util.tree_map_with_path(fill, trees)
+    return jax.tree_util.tree_map_with_path(fill, jax.eval_shape(init))
 
 
 def norms(grads, names):
