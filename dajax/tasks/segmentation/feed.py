@@ -109,6 +109,13 @@ class SegFeed(BaseFeed):
             images, domain, batch_size, accumulate, with_labels=True, transform=transform
         )
 
+    def normalisation(self, domain):
+        """{"channels", "divisor", "mean", "std"}: how the images of a domain come to a method, of
+        config.data.transforms; see data_pipeline.segmentation.transforms.SegTransform.
+        """
+        transform = self._transforms[domain]
+        return {name: getattr(transform, name) for name in ("channels", "divisor", "mean", "std")}
+
     def class_balanced(self, batch_size):
         """Batches of labelled source images with rare classes drawn more often (SPCL), see
         data_pipeline.segmentation.class_balanced.
