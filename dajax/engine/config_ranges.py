@@ -86,6 +86,8 @@ RANGES = {
             "aspp_branches",
             "aspp_rates",
             "masked.block",
+            "head_channels",
+            "detail_hw",
             "kernel_num",
             "repeats",
             "scenes.source",
@@ -129,7 +131,8 @@ RANGES = {
     "bsa_floor": POSITIVE,
     "min_agreement": FRACTION,
     "betas": DECAY,
-    "dropout": DECAY,
+    **dict.fromkeys(("dropout", "drop_path"), DECAY),
+    "detail_weight": FRACTION,
     "optimizer.gamma": Range(0, 1, is_open=True),
     # Losses.
     **dict.fromkeys(

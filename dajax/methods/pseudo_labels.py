@@ -67,9 +67,10 @@ def schedule(state, **_):
 
 
 @functools.lru_cache(maxsize=16)
-def _compiled_histogram(image_hw, keep_every, devices):
+def _compiled_histogram(image_hw, keep_every, align_corners, devices):
     def count(_, batch):
-        probabilities = jax.nn.softmax(resize_bilinear(batch["logits"], image_hw))
+        resized = resize_bilinear(batch["logits"], image_hw, align_corners=align_corners)
+        probabilities = jax.nn.softmax(resized)
         mask = _step.pixel_mask(batch["mask"], probabilities.shape[:3])
         settings = dict(num_classes=probabilities.shape[-1], keep_every=keep_every)
         rows = probabilities.max(-1), probabilities.argmax(-1).astype(jnp.int32), mask
@@ -128,7 +129,9 @@ def refresh(state, *, data, config, model):
     histogram = None
     for batch in data.target_pass(config.batch_size):
         image_hw = batch["image"].shape[1:3]
-        count = _compiled_histogram(image_hw, config.keep_every if is_top else 1, devices)
+        count = _compiled_histogram(
+            image_hw, config.keep_every if is_top else 1, model.align_corners, devices
+        )
         found = {"logits": predict(variables, batch["image"]), "mask": batch["mask"]}
         rows = count(parallel.NO_VARIABLES, found)
         found = np.asarray(rows).sum(0, dtype=np.int64)  # [K, B]
@@ -145,7 +148,9 @@ def refresh(state, *, data, config, model):
         for batch in data.target_pass(config.batch_size):
             logits, sizes = predict(variables, batch["image"]), batch["size_hw"]
             room_hw = batch["room_hw"][0].tolist()
-            rows = {"logits": logits} | interpolations(logits.shape[1:3], sizes, room_hw)
+            rows = {"logits": logits} | interpolations(
+                logits.shape[1:3], sizes, room_hw, align_corners=model.align_corners
+            )
             if is_top:
                 ranks = [static_rank(int(h * w), config.image_share) for h, w in sizes]
                 rows |= {"size_hw": sizes, "rank": np.int32(ranks)}

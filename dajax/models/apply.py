@@ -48,8 +48,20 @@ def _streams(rng):
     return {} if rng is None else {"dropout": rng}
 
 
-def forward_train(model, params, batch_stats, part, *, norm_set, axis_name, rng=None, rows=None):
-    """One forward pass with batch statistics and, in a network that has it, dropout.
+def forward_train(
+    model,
+    params,
+    batch_stats,
+    part,
+    *,
+    norm_set,
+    axis_name,
+    rng=None,
+    rows=None,
+    deterministic=False,
+):
+    """One forward pass with batch statistics and, in a network that has them, dropout, drop path
+    and HRDA's crop.
 
     Args:
       params, batch_stats: as in TrainState, by network name.
@@ -57,15 +69,24 @@ def forward_train(model, params, batch_stats, part, *, norm_set, axis_name, rng=
         statistics.
       norm_set: number of the set of normalisation parameters and statistics.
       axis_name: device axis over which statistics are synchronised, or None.
-      rng: key of this pass, the same on every device; needed where the network has dropout.
+      rng: key of this pass, the same on every device; needed where the network draws something.
       rows: see Mode; None where `part` is this device's share of a batch that is split over the
         devices in order.
+      deterministic: see Mode; a teacher's pass, which needs no `rng`. Its statistics are the
+        batch's, and whoever wants the running ones unmoved throws the returned ones away.
 
     Returns:
       (Output, batch_stats with the running statistics of that set moved once).
     """
     rows = parallel.row_numbers(len(part["mask"]), axis_name) if rows is None else rows
-    mode = Mode(train=True, norm_set=norm_set, mask=part["mask"], axis_name=axis_name, rows=rows)
+    mode = Mode(
+        train=True,
+        norm_set=norm_set,
+        mask=part["mask"],
+        axis_name=axis_name,
+        rows=rows,
+        deterministic=deterministic,
+    )
     variables = {"params": params[model.network], "batch_stats": batch_stats[model.network]}
     output, updated = model.apply(
         variables, part["image"], mode, mutable=["batch_stats"], rngs=_streams(rng)

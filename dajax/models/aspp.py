@@ -15,6 +15,22 @@ from dajax.models.layers import torch_bias_init, torch_init
 KERNEL_INITS = {"normal": nn.initializers.normal(0.01), "torch": torch_init}
 
 
+class Detail(NamedTuple):
+    """The prediction of a crop of the images at their full size, which HRDA trains beside that of
+    the whole ones; the same crop of every image of the batch.
+
+    Attributes:
+      logits: float32 [N, dh, dw, K], on a grid of the fineness of SegOutput.logits.
+      top, left: int32 scalars, where the crop begins, in cells of that grid.
+      weight: of the crop's loss; that of the whole images has 1 - weight.
+    """
+
+    logits: jax.Array
+    top: jax.Array
+    left: jax.Array
+    weight: float
+
+
 class SegOutput(NamedTuple):
     """The output of a segmenter, all float32.
 
@@ -22,11 +38,21 @@ class SegOutput(NamedTuple):
       features: [N, h, w, D], the input of the last head.
       logits: [N, h, w, K], of the main head.
       aux_logits: [N, h, w, K], of the other head; None where there is only one.
+      encoder: [N, h', w', D'], the last stage of the encoder where a decoder stands between it and
+        the heads; None where it is `features`. Read it through `last_stage`.
+      detail: of a training pass of HRDA, else None.
     """
 
     features: jax.Array
     logits: jax.Array
     aux_logits: jax.Array | None
+    encoder: jax.Array | None = None
+    detail: Detail | None = None
+
+    @property
+    def last_stage(self):
+        """The encoder's last stage, float32 [N, h', w', D']."""
+        return self.features if self.encoder is None else self.encoder
 
 
 class Branch(nn.Module):
@@ -81,6 +107,35 @@ class ASPP(nn.Module):
         used = parameters[: self.branches]
         y = _sum_of_dilated(x, [kernel for kernel, _ in used], self.rates[: self.branches])
         return y + sum(bias for _, bias in used).reshape(1, 1, 1, -1) if self.use_bias else y
+
+
+class ASPPHead(nn.Module):
+    """An ASPP on an encoder's last stage, as a decoder that HRDA can take; attributes as ASPP.
+    Submodule layer5, the authors' name.
+    """
+
+    num_classes: int
+    rates: tuple[int, ...]
+    branches: int
+    use_bias: bool
+    kernel_init: str
+
+    @nn.compact
+    def __call__(self, stages, mode):
+        """Feature maps float [N, h, w, D], of which the last counts, and Mode -> SegOutput."""
+        del mode
+        settings = (self.rates, self.branches, self.use_bias, self.kernel_init)
+        logits = ASPP(self.num_classes, *settings, name="layer5")(stages[-1])
+        return SegOutput(stages[-1].astype(jnp.float32), logits, None)
+
+    def attention_head(self):
+        """HRDA's attention: the same once more (scale_attention of a DLV2Head)."""
+        return self.clone()
+
+    def frozen_parameters(self):
+        """Regular expressions for the submodules without a gradient, as ResNet has them."""
+        left_out = range(self.branches, len(self.rates))
+        return tuple(f"layer5/conv2d_list_{i}" for i in left_out)
 
 
 def _sum_of_dilated(x, kernels, rates):

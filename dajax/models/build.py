@@ -4,7 +4,7 @@ from ml_collections import ConfigDict
 
 from dajax import console
 from dajax.errors import UserError
-from dajax.models import deeplab
+from dajax.models import deeplab, encoder_decoder, hrda, mit
 from dajax.models.classifier import Classifier, build_classifier
 from dajax.models.resnet import NORMS
 from dajax.models.seg_weights import from_torch_segmenter
@@ -57,6 +57,11 @@ def load_pretrained(model_config, state):
     )
 
 
+# {config.model.backbone: the keys beside it that its family needs}
+BACKBONES = {
+    **dict.fromkeys(deeplab.BACKBONES, deeplab.KEYS),
+    **dict.fromkeys(mit.VARIANTS, encoder_decoder.KEYS),
+}
 # A stage's choice for the scale and bias of the normalisation -> whether they are trained.
 NORM_AFFINE = {"trained": True, "frozen": False}
 
@@ -71,7 +76,8 @@ def build_segmenter(model_config, stage_config, *, num_classes):
       num_classes: K.
 
     Raises:
-      UserError: an unknown backbone, topology, head or normalisation.
+      UserError: an unknown backbone, topology, head or normalisation, or a crop of HRDA that does
+        not fit.
     """
     settings = ConfigDict(model_config.to_dict())
     settings.norm = choice(stage_config, "norm", ("", *NORMS)) or model_config.norm
@@ -81,7 +87,10 @@ def build_segmenter(model_config, stage_config, *, num_classes):
     num_domains = max(stage_config.target_bn, 0) + 1
     try:
         with part_of_config("config.model"):
-            return deeplab.build_segmenter(settings, num_classes, num_domains)
+            word = choice(settings, "backbone", BACKBONES)
+            family = encoder_decoder if word in mit.VARIANTS else deeplab
+            segmenter = family.build_segmenter(settings, num_classes, num_domains)
+            return hrda.with_detail(segmenter, settings.hrda) if "hrda" in settings else segmenter
     except ValueError as error:
         raise UserError(f"config.model: {error}") from error
 

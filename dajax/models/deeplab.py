@@ -12,7 +12,7 @@ from typing import ClassVar
 import flax.linen as nn
 import jax.numpy as jnp
 
-from dajax.models.aspp import ASPP, KERNEL_INITS, SegOutput
+from dajax.models.aspp import ASPP, KERNEL_INITS, ASPPHead, SegOutput
 from dajax.models.resnet import NORMS, ResNet, remat_stages, resnet50, resnet101
 from dajax.models.vgg import VGG, FCN8s
 from dajax.settings import choice
@@ -21,6 +21,8 @@ BACKBONES = ("resnet101", "resnet50", "vgg16", "vgg16_fcn8s", "resnet_small")
 TOPOLOGIES = ("caffe", "torchvision")
 HEADS = ("single", "multi", "twin")
 DTYPES = ("float32", "bfloat16")
+# of config.model, beside what every segmenter has there
+KEYS = ("topology", "aspp_rates", "aspp_branches", "head_bias", "head_init")
 RESNET_STAGES = ("layer1", "layer2", "layer3", "layer4")  # of all dilated ResNets
 
 
@@ -48,6 +50,10 @@ class DeepLab(nn.Module):
     head_init: str = "normal"
     dtype: str = "float32"
     network: ClassVar[str] = "segmenter"  # its key in TrainState.params and TrainState.batch_stats
+    # Of the bilinear resize to the label's size in training, pseudo-labels and, unless the recipe
+    # says otherwise, evaluation: the nn.Upsample of AdaptSegNet, CLAN and SPCL.
+    align_corners: ClassVar[bool] = True
+    detail_hw: ClassVar[tuple[int, ...]] = ()  # of HRDA's crop in pixels
 
     @property
     def num_heads(self):
@@ -78,6 +84,17 @@ class DeepLab(nn.Module):
             **placing,
         )
 
+    @property
+    def stride(self):
+        """Of the logits, in pixels."""
+        return self.backbone.stride
+
+    def decoder(self):
+        """The single head as a module of its own, for HRDA."""
+        return ASPPHead(
+            self.num_classes, self.aspp_rates, self.aspp_branches, self.head_bias, self.head_init
+        )
+
     def classify(self, params, features):
         """`prediction_logits` [N, h, w, K] of given features float32 [N, h, w, D].
 
@@ -90,6 +107,12 @@ class DeepLab(nn.Module):
         return sum(
             self._head(parent=None).apply({"params": params[name]}, features) for name in last
         )
+
+    def twin_heads(self, params):
+        """The parameters of the two classifiers of heads="twin", auxiliary and main; `params` are
+        this segmenter's.
+        """
+        return params["layer5"], params["layer6"]
 
     def prediction_logits(self, output):
         """SegOutput -> float32 [N, h, w, K], the logits that the authors evaluate: the sum of twin

@@ -1,7 +1,8 @@
-"""Convolution and pooling with torch's padding, dropout, and the initialisers of torchvision and
-CAN.
+"""Convolution and pooling with torch's padding, dropout and drop path, and the initialisers of
+torchvision and CAN.
 """
 
+import functools
 from collections.abc import Callable
 
 import flax.linen as nn
@@ -44,15 +45,101 @@ class Dropout(nn.Module):
     @nn.compact
     def __call__(self, x, mode):
         """float [N, D] -> float [N, D]. Training needs mode.rows and the stream "dropout"."""
-        if not mode.train or not self.rate:
+        if not mode.is_random or not self.rate:
             return x
-        rng = self.make_rng("dropout")
+        return _dropped(x, self.make_rng("dropout"), self.rate, mode.rows, x.shape[1:])
 
-        def kept_in(row):
-            return jax.random.bernoulli(jax.random.fold_in(rng, row), 1.0 - self.rate, x.shape[1:])
 
-        kept = jax.vmap(kept_in)(mode.rows)  # [N, D]
-        return jnp.where(kept, x / (1.0 - self.rate), jnp.zeros_like(x))
+class ChannelDropout(nn.Module):
+    """torch.nn.Dropout2d: as Dropout, but a channel of an image is dropped as a whole."""
+
+    rate: float
+
+    @nn.compact
+    def __call__(self, x, mode):
+        """float [N, H, W, C] -> the same; see Dropout."""
+        if not mode.is_random or not self.rate:
+            return x
+        return _dropped(x, self.make_rng("dropout"), self.rate, mode.rows, (1, 1, x.shape[-1]))
+
+
+class DropPath(nn.Module):
+    """Stochastic depth (Huang et al., ECCV 2016; timm's DropPath): as Dropout, but the branch of an
+    image is dropped as a whole.
+    """
+
+    rate: float
+
+    @nn.compact
+    def __call__(self, x, mode):
+        """float [N, ...] -> the same; see Dropout."""
+        if not mode.is_random or not self.rate:
+            return x
+        shape = (1,) * (x.ndim - 1)
+        return _dropped(x, self.make_rng("dropout"), self.rate, mode.rows, shape)
+
+
+def _dropped(x, rng, rate, rows, shape):
+    """x [N, ...], 0 with probability `rate`, else divided by 1 - rate.
+
+    Args:
+      rows: int32 [N], see Mode.
+      shape: of the draws of a row, which are broadcast over x's row.
+    """
+
+    def kept_in(row):
+        return jax.random.bernoulli(jax.random.fold_in(rng, row), 1.0 - rate, shape)
+
+    kept = jax.vmap(kept_in)(rows)  # [N, *shape]
+    return jnp.where(kept, x / (1.0 - rate), jnp.zeros_like(x))
+
+
+def run_block(block, x, mode, *, again):
+    """block(x, mode); `again`: of all that it computes only x is kept, and the gradient computes
+    the rest a second time.
+    """
+
+    def run(block, x):
+        return block(x, mode)
+
+    return (nn.remat(run) if again else run)(block, x)
+
+
+class LayerNorm(nn.Module):
+    """torch.nn.LayerNorm over the last axis; params `scale` and `bias` [C].
+
+    It computes in float32, in two passes: E[x^2] - E[x]^2 cancels where the mean is large.
+    """
+
+    epsilon: float
+
+    @nn.compact
+    def __call__(self, x):
+        """float [..., C] -> the same."""
+        shape, ahead = (x.shape[-1],), (1,) * (x.ndim - 1) + (-1,)
+        scale = self.param("scale", nn.initializers.ones_init(), shape).reshape(ahead)
+        bias = self.param("bias", nn.initializers.zeros_init(), shape).reshape(ahead)
+        y = x.astype(jnp.float32)
+        y = y - y.mean(-1, keepdims=True)
+        inverse = jax.lax.rsqrt(jnp.square(y).mean(-1, keepdims=True) + self.epsilon)
+        return (y * inverse * scale + bias).astype(x.dtype)
+
+
+class Linear(nn.Module):
+    """torch.nn.Linear over the last axis; params `kernel` [in, out] and `bias` [out]."""
+
+    features: int
+    # timm's trunc_normal_(std=0.02), whose bounds of 2 are a hundred standard deviations away
+    kernel_init: Callable = nn.initializers.normal(0.02)
+    bias_init: Callable = nn.initializers.zeros_init()
+
+    @nn.compact
+    def __call__(self, x):
+        """float [..., in] -> [..., out]."""
+        kernel = self.param("kernel", self.kernel_init, (x.shape[-1], self.features))
+        bias = self.param("bias", self.bias_init, (self.features,))
+        y = jnp.dot(x, kernel.astype(x.dtype))
+        return y + bias.astype(x.dtype).reshape((1,) * (x.ndim - 1) + (-1,))
 
 
 class Conv(nn.Module):
@@ -148,6 +235,77 @@ def _add_relu_backward(sum_, grad):
 
 
 add_relu.defvjp(lambda x, y: (add_relu(x, y),) * 2, _add_relu_backward)
+
+
+class DepthwiseConv(nn.Module):
+    """2-D convolution of each channel with a filter of its own, which keeps the size; params
+    `kernel` [k, k, 1, C] and, where asked for, `bias` [C].
+
+    Attributes:
+      kernel_size: odd; the padding is dilation * (kernel_size // 2).
+      dilation, use_bias, kernel_init: as in Conv.
+    """
+
+    kernel_size: int
+    dilation: int = 1
+    use_bias: bool = False
+    kernel_init: Callable = conv_init
+
+    @nn.compact
+    def __call__(self, x):
+        """float [N, h, w, C] -> the same."""
+        channels = x.shape[-1]
+        shape = (self.kernel_size, self.kernel_size, 1, channels)
+        kernel = self.param("kernel", self.kernel_init, shape).astype(x.dtype)
+        y = depthwise(x, kernel, self.dilation)
+        if self.use_bias:
+            bias = self.param("bias", nn.initializers.zeros_init(), (channels,)).astype(x.dtype)
+            y = y + bias.reshape(1, 1, 1, -1)
+        return y
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=2)
+def depthwise(x, kernel, dilation):
+    """The depthwise convolution as a sum of shifted maps, each times a number a channel.
+
+    XLA runs it as one loop over the map. Its own grouped convolution takes far longer on a CPU
+    (benchmarks/networks.py), and its gradients longer still.
+
+    Args:
+      x: float [N, h, w, C].
+      kernel: [k, k, 1, C] of x's dtype, k odd.
+      dilation: distance of two taps.
+
+    Returns:
+      [N, h, w, C] of x's dtype, summed in float32.
+    """
+    taps = kernel.astype(jnp.float32)
+    parts = (part * taps[i, j] for (i, j), part in _shifted(x, kernel.shape[0], dilation))
+    return sum(parts).astype(x.dtype)
+
+
+def _shifted(x, kernel_size, dilation):
+    """((i, j), float32 [N, h, w, C]) of each tap: what it sees of x, zeros beyond the border."""
+    reach, (h, w) = dilation * (kernel_size // 2), x.shape[1:3]
+    padded = jnp.pad(x, ((0, 0), (reach, reach), (reach, reach), (0, 0)))
+    for i in range(kernel_size):
+        for j in range(kernel_size):
+            rows, columns = i * dilation, j * dilation
+            part = padded[:, rows : rows + h, columns : columns + w]
+            yield (i, j), part.astype(jnp.float32)
+
+
+def _depthwise_backward(dilation, saved, grad):
+    x, kernel = saved
+    size, grad_32 = kernel.shape[0], grad.astype(jnp.float32)
+    sums = [(part * grad_32).sum((0, 1, 2)) for _, part in _shifted(x, size, dilation)]
+    grad_kernel = jnp.stack(sums).reshape(kernel.shape).astype(kernel.dtype)
+    return depthwise(grad, kernel[::-1, ::-1], dilation), grad_kernel
+
+
+depthwise.defvjp(
+    lambda x, kernel, dilation: (depthwise(x, kernel, dilation), (x, kernel)), _depthwise_backward
+)
 
 
 def max_pool(x, *, ceil_mode=False):

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 
 class Mode(NamedTuple):
-    """How one forward pass normalises, and which entries its dropout drops.
+    """How one forward pass normalises, and what it draws at random.
 
     Attributes:
       train: True: normalise with batch statistics, and move the running ones. False: normalise with
@@ -22,7 +22,10 @@ class Mode(NamedTuple):
         normalised with these statistics too.
       axis_name: the device axis over which batch statistics are synchronised, or None.
       rows: int32 [N], a different number for each row of the whole batch over all devices; only
-        dropout reads it.
+        dropout and drop path read it.
+      deterministic: in training too nothing is drawn: dropout and drop path keep everything, and
+        HRDA predicts whole images instead of a crop. So a teacher sees images: with batch
+        statistics, without noise.
     """
 
     train: bool = False
@@ -30,6 +33,12 @@ class Mode(NamedTuple):
     mask: jax.Array | None = None
     axis_name: str | None = None
     rows: jax.Array | None = None
+    deterministic: bool = False
+
+    @property
+    def is_random(self):
+        """Whether dropout and drop path drop, and HRDA draws its crop."""
+        return self.train and not self.deterministic
 
 
 class DomainBatchNorm(nn.Module):
@@ -104,6 +113,30 @@ class DomainBatchNorm(nn.Module):
         running_mean.value = running_mean.value.at[chosen].set(new_mean)
         running_var.value = running_var.value.at[chosen].set(new_var)
         return y
+
+
+class NormSettings(NamedTuple):
+    """How the batch normalisation of a network is, in a form that a module's attribute can have.
+
+    Attributes:
+      num_domains, train_affine: as DomainBatchNorm has them.
+      kind: "train"; "frozen", running statistics also in training; "frozen_no_eps", the same with
+        epsilon 0.
+    """
+
+    num_domains: int = 1
+    kind: str = "train"
+    train_affine: bool = True
+
+    def layer(self, name):
+        """A DomainBatchNorm of this name."""
+        return DomainBatchNorm(
+            self.num_domains,
+            epsilon=0.0 if self.kind == "frozen_no_eps" else 1e-5,  # 1e-5: torch's default
+            frozen=self.kind != "train",
+            train_affine=self.train_affine,
+            name=name,
+        )
 
 
 def _over_rows(x, values):

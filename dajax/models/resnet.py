@@ -3,12 +3,13 @@ small images.
 """
 
 import functools
+import math
 from collections.abc import Callable
 
 import flax.linen as nn
 import jax
 
-from dajax.models.layers import Conv, add_relu, max_pool, relu
+from dajax.models.layers import Conv, add_relu, max_pool, relu, run_block
 from dajax.models.norm import DomainBatchNorm
 from dajax.settings import SettingError
 
@@ -62,17 +63,6 @@ class Block(nn.Module):
             x = Conv(out_channels, 1, stride=self.stride, name="downsample_conv")(x)
             x = norm("downsample_bn", x)
         return add_relu(x, y)
-
-
-def _run(block, x, mode, *, again):
-    """block(x, mode); `again`: of all that it computes only x is kept, and the gradient computes
-    the rest a second time.
-    """
-
-    def run(block, x):
-        return block(x, mode)
-
-    return (nn.remat(run) if again else run)(block, x)
 
 
 class ResNet(nn.Module):
@@ -172,14 +162,22 @@ class ResNet(nn.Module):
         before = stages[: stages.index(self.stop_gradient_after) + 1]
         return ("conv1", "bn1", *(rf"{stage}_\d+" for stage in before), *affine[1:])
 
+    @property
+    def stride(self):
+        """Of the last stage, in pixels."""
+        stem = 4 if self.stem == "imagenet" else self.stem_stride
+        return stem * math.prod(self._strides())
+
+    def _strides(self):
+        return self.strides or (1, *(2,) * (len(self.stage_sizes) - 1))
+
     def _spacing(self, stage, block):
         """(stride, dilation) of a block."""
-        strides = self.strides or (1, *(2,) * (len(self.stage_sizes) - 1))
         dilations = self.dilations or (1,) * len(self.stage_sizes)
         if block > 0:
             return 1, dilations[stage]
         is_previous = self.first_block_dilation == "previous"
-        return strides[stage], dilations[max(stage - 1, 0) if is_previous else stage]
+        return self._strides()[stage], dilations[max(stage - 1, 0) if is_previous else stage]
 
     @nn.compact
     def stage_outputs(self, images, mode):
@@ -222,7 +220,7 @@ class ResNet(nn.Module):
                     norm,
                     name=f"{name}_{i}",
                 )
-                x = _run(block, x, mode, again=mode.train and name in self.remat)
+                x = run_block(block, x, mode, again=mode.train and name in self.remat)
             if name == self.stop_gradient_after:
                 x = jax.lax.stop_gradient(x)
             outputs[name] = x

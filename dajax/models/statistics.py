@@ -51,10 +51,10 @@ def predict_scores_by_image(model, variables, images, *, norm_set):
     """
     own = {name: tree[model.network] for name, tree in variables.items()}
 
+    mode = Mode(train=True, norm_set=norm_set, deterministic=True)
+
     def predict(image):
-        output, _ = model.apply(
-            own, image[None], Mode(train=True, norm_set=norm_set), mutable=["batch_stats"]
-        )
+        output, _ = model.apply(own, image[None], mode, mutable=["batch_stats"])
         return prediction_scores(model, own["params"], output, aggregation_alpha=0.0)[0]
 
     return jax.vmap(predict)(images)

@@ -73,6 +73,8 @@ class VGG(nn.Module):
     the indices of the authors' `features`.
     """
 
+    stride: ClassVar[int] = 8
+
     @nn.compact
     def stage_outputs(self, images, mode):
         """The feature map after each pooling, and after the dilated convolutions, fc6 and fc7.
@@ -126,6 +128,8 @@ class FCN8s(nn.Module):
     network: ClassVar[str] = "segmenter"
     heads: ClassVar[str] = "single"
     num_heads: ClassVar[int] = 1
+    align_corners: ClassVar[bool] = True  # as DeepLab's
+    detail_hw: ClassVar[tuple[int, ...]] = ()
 
     @nn.compact
     def __call__(self, images, mode):
@@ -157,7 +161,9 @@ class FCN8s(nn.Module):
         logits = score("score_fr", x)
         for name, pool in (("score_pool4", pools[3]), ("score_pool3", pools[2])):
             logits = resize_bilinear(logits, pool.shape[1:3]) + score(name, pool)
-        return SegOutput(resize_bilinear(x.astype(jnp.float32), logits.shape[1:3]), logits, None)
+        encoder = x.astype(jnp.float32)
+        features = resize_bilinear(encoder, logits.shape[1:3])
+        return SegOutput(features, logits, None, encoder)
 
     def prediction_logits(self, output):
         """SegOutput -> float32 [N, h, w, K]."""

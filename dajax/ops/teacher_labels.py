@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from dajax.parallel import masked_mean, total
-from dajax.typing import Array, Bool, Float, Int
+from dajax.typing import AnyArray, Array, Bool, Float, Int
 
 
 def labels_and_confidence(
@@ -47,14 +47,24 @@ def confident_share(
     return total(masked_mean(is_sure, mask, axis_name), axis_name)
 
 
-def without_margins(
-    weights: Float[Array, "N H W"], *, top: int, bottom: int
+def pixel_weights(
+    share: Float[Array, ""],
+    shape: tuple[int, int, int],
+    *,
+    top: int = 0,
+    bottom: int = 0,
+    trusted: Bool[AnyArray, "N H W"] | None = None,
 ) -> Float[Array, "N H W"]:
-    """0 in the first `top` and the last `bottom` rows.
+    """The weight of every pixel: the share, and 0 where pseudo-labels do not count.
 
-    DAFormer: 15 rows of Cityscapes' rectified border and 120 of the ego vehicle, in crops that have
-    the full height of 512 pixels.
+    Args:
+      share: float32 scalar, of confident_share.
+      shape: (N, H, W).
+      top, bottom: rows that do not count. DAFormer: 15 of Cityscapes' rectified border and 120 of
+        the ego vehicle, in crops that have the full height of 512 pixels.
+      trusted: bool [N, H, W], False for pixels that do not count (HRDA, MIC); None: all do.
     """
-    rows = jnp.arange(weights.shape[1])
-    inside = (rows >= top) & (rows < weights.shape[1] - bottom)
-    return jnp.where(inside[None, :, None], weights, 0.0)
+    rows = jnp.arange(shape[1])
+    counts = ((rows >= top) & (rows < shape[1] - bottom))[None, :, None]
+    weights = jnp.where(counts, jnp.broadcast_to(share, shape), 0.0)
+    return weights if trusted is None else jnp.where(trusted, weights, 0.0)

@@ -42,6 +42,7 @@ class OneConvolution(nn.Module):
 
     num_classes: int
     network: ClassVar[str] = "segmenter"
+    align_corners: ClassVar[bool] = True
 
     def frozen_parameters(self):
         return ()

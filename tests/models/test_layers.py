@@ -6,7 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dajax.models.layers import Conv, head_init, max_pool
+from dajax.models.layers import ChannelDropout, Conv, Dropout, DropPath, head_init, max_pool
+from dajax.models.norm import Mode
 
 
 @pytest.mark.parametrize("size", [(6, 7), (7, 8)])
@@ -92,3 +93,32 @@ def test_initial_deviations_are_torchvisions_and_cans():
         "params"
     ]
     np.testing.assert_allclose(head["kernel"].std(), 0.03125, rtol=0.03)
+
+
+SHARED = {Dropout: (), ChannelDropout: (1, 2), DropPath: (1, 2, 3)}  # axes that fall together
+
+
+@pytest.mark.parametrize("layer", SHARED)
+def test_what_is_dropped_falls_together_and_the_rest_grows(layer):
+    """Dropout entries, ChannelDropout channels of an image, DropPath images; what stays is divided
+    by 1 - rate. A row's draw hangs on its number alone, so that two devices drop what one does.
+    """
+    x = jnp.ones((64, 3, 4, 8))
+    rng = {"dropout": jax.random.key(0)}
+
+    def run(x, rows, **mode):
+        return layer(0.25).apply({}, x, Mode(train=True, rows=rows, **mode), rngs=rng)
+
+    y = np.asarray(run(x, jnp.arange(64)))
+    assert set(np.unique(y)) == {0.0, np.float32(1 / 0.75)}
+    np.testing.assert_array_equal(y.min(SHARED[layer]), y.max(SHARED[layer]))
+    assert abs((y == 0).mean() - 0.25) < 0.15  # of 64 draws the standard deviation is 0.05
+    np.testing.assert_array_equal(run(x[40:], jnp.arange(40, 64)), y[40:])
+
+
+@pytest.mark.parametrize("layer", SHARED)
+@pytest.mark.parametrize("mode", [Mode(), Mode(train=True, deterministic=True)])
+def test_nothing_is_dropped_in_inference_and_by_a_teacher(layer, mode):
+    """And no key is asked for."""
+    x = jnp.ones((2, 3, 4, 8))
+    np.testing.assert_array_equal(layer(0.25).apply({}, x, mode), x)

@@ -30,6 +30,7 @@ class Colours(nn.Module):
 
     num_classes: int = 3
     network: ClassVar[str] = "segmenter"
+    align_corners: ClassVar[bool] = True
 
     @nn.compact
     def __call__(self, images, mode):

@@ -2,13 +2,22 @@
 those with one optimiser.
 """
 
+import functools
 from typing import NamedTuple
 
 import jax
 
+from dajax.errors import UserError
 from dajax.losses.segmentation import PIXEL_LOSSES, pixel_loss, valid_pixels
 from dajax.methods import _step
-from dajax.models.apply import feature_width, forward_train, init_discriminator, init_network
+from dajax.models.apply import (
+    feature_width,
+    forward_train,
+    init_discriminator,
+    init_network,
+    split_rng,
+)
+from dajax.models.aspp import Detail
 from dajax.ops.resize import resize_bilinear
 from dajax.parallel import masked_mean
 from dajax.settings import SettingError, choice
@@ -19,38 +28,105 @@ class Seen(NamedTuple):
     """What a segmenter makes of the images of one domain, all float32.
 
     Attributes:
-      features: [N, h, w, D], the input of the last head, at the backbone's stride.
+      features: [N, h, w, D], the input of the last head, at the network's stride.
       coarse_logits: [N, h, w, K] of the main head, at that stride.
       logits: [N, H, W, K], the same at the size that was asked for.
       aux_logits: [N, H, W, K] of the auxiliary head, or None where there is one head only.
+      last_stage: [N, h', w', D'] of the encoder, see SegOutput.
+      detail: of HRDA, its logits at the fineness of `logits`, its place in their pixels; else None.
     """
 
     features: jax.Array
     coarse_logits: jax.Array
     logits: jax.Array
     aux_logits: jax.Array | None
+    last_stage: jax.Array | None = None
+    detail: Detail | None = None
 
 
-def at_size(output, size_hw):
-    """SegOutput -> Seen with logits of this (H, W): bilinear, corners aligned, the nn.Upsample of
-    all the authors' code.
+def at_size(output, size_hw, *, align_corners=True):
+    """SegOutput -> Seen with logits of this (H, W), bilinear.
+
+    Args:
+      align_corners: the model's, see DeepLab.
+
+    Raises:
+      UserError: a size of which a cell of HRDA's logits is no whole number of pixels.
     """
     aux = output.aux_logits
+    resize = functools.partial(resize_bilinear, align_corners=align_corners)
     return Seen(
         output.features,
         output.logits,
-        resize_bilinear(output.logits, size_hw),
-        None if aux is None else resize_bilinear(aux, size_hw),
+        resize(output.logits, size_hw),
+        None if aux is None else resize(aux, size_hw),
+        output.last_stage,
+        None if output.detail is None else _detail_at_size(output, size_hw, resize),
     )
 
 
-def see(params, batch_stats, part, size_hw, *, config, model, axis_name):
+def _detail_at_size(output, size_hw, resize):
+    """The Detail of a SegOutput with logits and place in pixels of images of size_hw."""
+    detail, grid_hw = output.detail, output.logits.shape[1:3]
+    if any(size % cells for size, cells in zip(size_hw, grid_hw, strict=True)):
+        raise UserError(
+            f"config.model.hrda: labels of {size_hw[0]}x{size_hw[1]} on logits of"
+            f" {grid_hw[0]}x{grid_hw[1]}: the detail crop needs labels a whole number of times the"
+            " logits' size; make config.data.transforms sizes multiples of the images'"
+        )
+    rows, columns = (size // cells for size, cells in zip(size_hw, grid_hw, strict=True))
+    height, width = detail.logits.shape[1:3]
+    return detail._replace(
+        logits=resize(detail.logits, (rows * height, columns * width)),
+        top=rows * detail.top,
+        left=columns * detail.left,
+    )
+
+
+def with_detail(loss_of, seen, *maps):
+    """A loss of the main logits and, where HRDA has seen a crop in detail, of that: HRDA's
+    (1 - weight) L(whole) + weight L(crop), weight being the paper's lambda_d.
+
+    Args:
+      loss_of: f(logits float32 [N, H, W, K], *maps) -> scalar.
+      seen: Seen, as `at_size` gives it.
+      *maps: what belongs to the pixels, [N, H, W] each: labels, weights, masks.
+
+    Returns:
+      loss_of(seen.logits, *maps) alone where there is no detail.
+    """
+    whole, detail = loss_of(seen.logits, *maps), seen.detail
+    if detail is None:
+        return whole
+    height, width = detail.logits.shape[1:3]
+
+    def crop(map_):
+        start = (0, detail.top, detail.left)
+        return jax.lax.dynamic_slice(map_, start, (len(map_), height, width))
+
+    of_crop = loss_of(detail.logits, *map(crop, maps))
+    return (1.0 - detail.weight) * whole + detail.weight * of_crop
+
+
+def see(
+    params,
+    batch_stats,
+    part,
+    size_hw,
+    *,
+    config,
+    model,
+    axis_name,
+    rng=None,
+    deterministic=False,
+):
     """One training pass of a domain's images.
 
     Args:
       params, batch_stats: by network, of the segmenter at least.
       part: image float32 [N, h, w, 3], mask bool [N].
       size_hw: (H, W) of the logits.
+      rng, deterministic: as forward_train takes them.
 
     Returns:
       (Seen, batch_stats with the running statistics moved once). Both domains have one set of
@@ -58,9 +134,16 @@ def see(params, batch_stats, part, size_hw, *, config, model, axis_name):
     """
     norm_set = config.target_bn
     output, batch_stats = forward_train(
-        model, params, batch_stats, part, norm_set=norm_set, axis_name=axis_name
+        model,
+        params,
+        batch_stats,
+        part,
+        norm_set=norm_set,
+        axis_name=axis_name,
+        rng=rng,
+        deterministic=deterministic,
     )
-    return at_size(output, size_hw), batch_stats
+    return at_size(output, size_hw, align_corners=model.align_corners), batch_stats
 
 
 def label_size(part):
@@ -76,13 +159,12 @@ def supervised(seen, part, *, config, axis_name):
       part: label int32 [N, H, W], mask bool [N].
     """
     labels, valid = part["label"], valid_pixels(part["label"], part["mask"])
-    main, aux = (
-        None
-        if logits is None
-        else masked_mean(pixel_loss(logits, labels, config.loss), valid, axis_name)
-        for logits in (seen.logits, seen.aux_logits)
-    )
-    return main, aux
+
+    def loss_of(logits, labels, valid):
+        return masked_mean(pixel_loss(logits, labels, config.loss), valid, axis_name)
+
+    main = with_detail(loss_of, seen, labels, valid)
+    return main, None if seen.aux_logits is None else loss_of(seen.aux_logits, labels, valid)
 
 
 def check_loss(config):
@@ -95,6 +177,16 @@ def check_heads(config, model, heads):
     if model.heads != heads:
         raise SettingError(
             "config.model.heads", model.heads, f"set it to '{heads}', which {config.method} needs"
+        )
+
+
+def check_whole(config, model):
+    """Raises UserError for HRDA in a method whose losses do not train its detail crop."""
+    if model.detail_hw:
+        raise SettingError(
+            "config.model.hrda.detail_hw",
+            model.detail_hw,
+            f"{config.method} trains no detail crop; set it to ()",
         )
 
 
@@ -138,12 +230,13 @@ def adversarial_optimizers(config, model, params):
     }
 
 
-def step_on_labels(state, part, loss_of, *, config, model, axis_name):
+def step_on_labels(state, part, loss_of, rng, *, config, model, axis_name):
     """One step on labelled images of one domain.
 
     Args:
       part: image [N, h, w, 3], label int32 [N, H, W], mask [N].
       loss_of: f(main, aux), the shares that `supervised` gives -> this device's share of the loss.
+      rng: key of the step.
     """
 
     def loss_fn(params):
@@ -155,6 +248,7 @@ def step_on_labels(state, part, loss_of, *, config, model, axis_name):
             config=config,
             model=model,
             axis_name=axis_name,
+            rng=rng,
         )
         return loss_of(*supervised(seen, part, config=config, axis_name=axis_name)), batch_stats
 
@@ -164,7 +258,7 @@ def step_on_labels(state, part, loss_of, *, config, model, axis_name):
     )
 
 
-def step_on_both_domains(state, batch, losses, *, config, model, axis_name):
+def step_on_both_domains(state, batch, losses, rng, *, config, model, axis_name):
     """One step on a loss of both domains: the source passes first, then the target, each with its
     own batch statistics.
 
@@ -173,6 +267,7 @@ def step_on_both_domains(state, batch, losses, *, config, model, axis_name):
         size of the labels; of a part without labels at that of the source's.
       losses: (source Seen, target Seen, batch, extra, *, config, axis_name) -> (this device's share
         of the loss, {name: share}, new extra).
+      rng: key of the step.
 
     Returns:
       (TrainState with the new extra, {name: float scalar}).
@@ -183,9 +278,16 @@ def step_on_both_domains(state, batch, losses, *, config, model, axis_name):
 
     def loss_fn(params):
         of_source, batch_stats = see(
-            params, state.batch_stats, source, label_size(source), **passes
+            params,
+            state.batch_stats,
+            source,
+            label_size(source),
+            rng=split_rng(rng, 0),
+            **passes,
         )
-        of_target, batch_stats = see(params, batch_stats, target, target_hw, **passes)
+        of_target, batch_stats = see(
+            params, batch_stats, target, target_hw, rng=split_rng(rng, 1), **passes
+        )
         loss, terms, extra = losses(
             of_source, of_target, batch, state.extra, config=config, axis_name=axis_name
         )

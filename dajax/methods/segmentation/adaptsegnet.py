@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from dajax.losses.adversarial import GAN_KINDS, SOURCE_LABEL, TARGET_LABEL, discriminator_map
 from dajax.methods import _step
 from dajax.methods.segmentation import _segmenter as segmenter
-from dajax.models.apply import discriminate
+from dajax.models.apply import discriminate, split_rng
 from dajax.parallel import masked_mean
 from dajax.settings import choice
 
@@ -67,14 +67,16 @@ def _probabilities(seen):
 
 
 def _divided(seen, temperature):
-    """Seen with the logits of both heads over a temperature."""
-    aux = seen.aux_logits
+    """Seen with the logits of both heads, and of HRDA's crop, over a temperature."""
+    aux, detail = seen.aux_logits, seen.detail
     return seen._replace(
-        logits=seen.logits / temperature, aux_logits=None if aux is None else aux / temperature
+        logits=seen.logits / temperature,
+        aux_logits=None if aux is None else aux / temperature,
+        detail=None if detail is None else detail._replace(logits=detail.logits / temperature),
     )
 
 
-def train_step(state, batch, _rng, *, config, model, axis_name=None):
+def train_step(state, batch, rng, *, config, model, axis_name=None):
     """One step of the segmenter and of its discriminators.
 
     Args:
@@ -86,20 +88,23 @@ def train_step(state, batch, _rng, *, config, model, axis_name=None):
     weights = {MAIN: adversarial.weight, AUX: adversarial.aux_weight}
     shared = dict(config=config, axis_name=axis_name)
 
-    def see(own, batch_stats, part, size_hw):
+    def see(own, batch_stats, part, size_hw, rng):
         return segmenter.see(
-            {model.network: own}, batch_stats, part, size_hw, model=model, **shared
+            {model.network: own}, batch_stats, part, size_hw, model=model, rng=rng, **shared
         )
 
     def supervised(own):
-        seen, batch_stats = see(own, state.batch_stats, source, segmenter.label_size(source))
+        seen, batch_stats = see(
+            own, state.batch_stats, source, segmenter.label_size(source), split_rng(rng, 0)
+        )
         seen = _divided(seen, config.source_temperature)
         main, aux = segmenter.supervised(seen, source, **shared)
         loss = main if aux is None else main + config.loss.aux_weight * aux
         return loss, (main, _probabilities(seen), batch_stats)
 
     def fooling(own, batch_stats):
-        seen, batch_stats = see(own, batch_stats, target, tuple(config.target_hw))
+        target_hw = tuple(config.target_hw)
+        seen, batch_stats = see(own, batch_stats, target, target_hw, split_rng(rng, 1))
         heads = _probabilities(seen)
         terms = {
             name: _judged(discriminators, heads, name, target, SOURCE_LABEL, **shared)

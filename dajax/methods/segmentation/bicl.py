@@ -103,6 +103,7 @@ def check(config, model):
         problem = "the released code, which has no dynamic labels: set dynamic.on=False"
         raise SettingError("contrast_kind", "pair", problem)
     segmenter.check_heads(config, model, "single")
+    segmenter.check_whole(config, model)
 
 
 def init(rng, images, *, config, model, **_):
@@ -355,12 +356,12 @@ def losses(source_seen, target_seen, batch, extra, *, config, axis_name=None):
     return loss + config.contrast_weight * sum(contrasts.values()), terms | contrasts, extra
 
 
-def train_step(state, batch, _rng, *, config, model, axis_name=None):
+def train_step(state, batch, rng, *, config, model, axis_name=None):
     """One step of the segmenter; the moving averages are updated last.
 
     Args:
       batch: "source" and "target", each with image [N, h, w, 3], label int32 [N, H, W], mask [N].
     """
     return segmenter.step_on_both_domains(
-        state, batch, losses, config=config, model=model, axis_name=axis_name
+        state, batch, losses, rng, config=config, model=model, axis_name=axis_name
     )

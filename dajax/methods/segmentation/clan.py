@@ -35,14 +35,13 @@ from dajax.losses.adversarial import (
 )
 from dajax.methods import _step
 from dajax.methods.segmentation import _segmenter as segmenter
-from dajax.models.apply import discriminate
+from dajax.models.apply import discriminate, split_rng
 from dajax.ops.resize import resize_bilinear
 from dajax.parallel import masked_mean, share
 from dajax.settings import choice
 
 TASK = "segmentation"
 DISCRIMINATOR = "discriminator"
-HEADS = ("layer5", "layer6")  # the two classifiers, in the authors' names
 LOSS_ON = ("heads", "ensemble")
 
 
@@ -87,7 +86,7 @@ def _judged(params, probabilities, part, label, weights, *, config, axis_name):
     return masked_mean(losses, _step.pixel_mask(part["mask"], losses.shape), axis_name)
 
 
-def train_step(state, batch, _rng, *, config, model, axis_name=None):
+def train_step(state, batch, rng, *, config, model, axis_name=None):
     """One step of the segmenter and of the discriminator, both from the parameters of the
     iteration's start.
 
@@ -107,11 +106,11 @@ def train_step(state, batch, _rng, *, config, model, axis_name=None):
     # Two gradients instead of one of the sum, and the second after the first: the source's
     # activations are gone before the target's are made.
     (seg, (source_probabilities, stats)), seg_grads = jax.value_and_grad(_supervised, has_aux=True)(
-        own, state.batch_stats, source, **passes
+        own, state.batch_stats, source, split_rng(rng, 0), **passes
     )
     own, stats, seg_grads = jax.lax.optimization_barrier((own, stats, seg_grads))
     (extra, aux), adv_grads = jax.value_and_grad(_fooling, has_aux=True)(
-        own, stats, discriminator, target, fade, is_adaptive, **passes
+        own, stats, discriminator, target, split_rng(rng, 1), fade, is_adaptive, **passes
     )
     adv, cosine, disagreement, target_probabilities, stats = aux
     weights = _adaptive_weights(disagreement, is_adaptive, config)
@@ -144,7 +143,7 @@ def train_step(state, batch, _rng, *, config, model, axis_name=None):
     )
 
 
-def _supervised(own, batch_stats, source, *, config, model, axis_name):
+def _supervised(own, batch_stats, source, rng, *, config, model, axis_name):
     """G's loss on the source: (share, (probabilities of the summed heads float32 [N, H, W, K],
     batch_stats)).
     """
@@ -156,6 +155,7 @@ def _supervised(own, batch_stats, source, *, config, model, axis_name):
         config=config,
         model=model,
         axis_name=axis_name,
+        rng=rng,
     )
     both = seen.aux_logits + seen.logits
     if config.loss.on == "ensemble":
@@ -166,12 +166,14 @@ def _supervised(own, batch_stats, source, *, config, model, axis_name):
 
 
 def _fooling(
-    own, batch_stats, discriminator, target, fade, is_adaptive, *, config, model, axis_name
+    own, batch_stats, discriminator, target, rng, fade, is_adaptive, *, config, model, axis_name
 ):
     """G's loss on the target and on its own heads' weights.
 
     Args:
-      fade: of `damping`. is_adaptive: bool scalar, whether M weighs the pixels yet.
+      rng: key of this pass.
+      fade: of `damping`.
+      is_adaptive: bool scalar, whether M weighs the pixels yet.
 
     Returns:
       (share, (shares of its two terms without weights, M float32 [N, H, W], probabilities float32
@@ -185,6 +187,7 @@ def _fooling(
         config=config,
         model=model,
         axis_name=axis_name,
+        rng=rng,
     )
     first, second = seen.aux_logits, seen.logits
     disagreement, probabilities = discrepancy_map(first, second), jax.nn.softmax(first + second)
@@ -199,8 +202,9 @@ def _fooling(
         config=config,
         axis_name=axis_name,
     )
-    heads = [own[head] for head in HEADS]
-    cosine = share(weight_cosine(*heads, with_biases=config.weight_loss_with_biases), axis_name)
+    cosine = share(
+        weight_cosine(*model.twin_heads(own), with_biases=config.weight_loss_with_biases), axis_name
+    )
     loss = fade * (config.adversarial.weight * adv + config.weight_loss * cosine)
     return loss, (adv, cosine, disagreement, probabilities, batch_stats)
 

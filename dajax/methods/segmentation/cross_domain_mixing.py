@@ -34,7 +34,7 @@ Paper against code, with the option that chooses:
                         released code has with several GPUs.
 """
 
-from typing import NamedTuple
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -43,12 +43,11 @@ from dajax.errors import UserError
 from dajax.losses.feature_distance import cell_labels, feature_distance, is_any_of
 from dajax.losses.segmentation import cross_entropy_map, valid_pixels
 from dajax.methods import _step
+from dajax.methods.segmentation import _mixed_images as images
 from dajax.methods.segmentation import _segmenter as segmenter
 from dajax.methods.segmentation import _strong_view as strong_view
-from dajax.models.apply import forward, forward_train, split_rng
-from dajax.ops import class_mix
+from dajax.models.apply import forward, split_rng
 from dajax.ops import teacher_labels as labelling
-from dajax.ops.block_mask import block_mask, grid_size
 from dajax.ops.moving_average import moving_average, warmed_up
 from dajax.parallel import masked_mean, row_numbers, total
 from dajax.settings import SettingError, choice
@@ -67,7 +66,7 @@ CHOICES = {
 }
 
 
-def init(rng, images, *, config, model, **_):
+def init(rng, zeros, *, config, model, **_):
     """See interface.py. `at_start` adds what is kept of the weights.
 
     Raises:
@@ -77,7 +76,7 @@ def init(rng, images, *, config, model, **_):
         choice(config, key, known)
     strong_view.check(config)
     segmenter.check_heads(config, model, "single")
-    return segmenter.initial_state(rng, images, config=config, model=model)
+    return segmenter.initial_state(rng, zeros, config=config, model=model)
 
 
 def at_start(state, *, config, model):
@@ -124,44 +123,6 @@ def _check_normalisation(found, domain, config):
             )
 
 
-class Drawn(NamedTuple):
-    """All that is random in a step, of this device's rows.
-
-    Attributes:
-      scores: float32 [N, K + 1], see class_mix.choose_half.
-      mixed, masked: strong_view.Strong of the mixed and of the masked images.
-      noise: float32 [N, rows, columns], see block_mask.
-      key: of the passes' dropout.
-    """
-
-    scores: jax.Array
-    mixed: strong_view.Strong
-    masked: strong_view.Strong
-    noise: jax.Array
-    key: jax.Array
-
-
-def draw(rng, rows, size_hw, *, config, model):
-    """Drawn for these rows of the whole batch, whatever the number of devices.
-
-    Args:
-      rows: int32 [N], places in the whole batch. size_hw: of the images.
-    """
-    of_scores, of_mixed, of_masked, of_noise, key = jax.random.split(rng, 5)
-
-    def of_rows(key, shape):
-        keys = jax.vmap(jax.random.fold_in, (None, 0))(key, rows)
-        return jax.vmap(lambda key: jax.random.uniform(key, shape))(keys)
-
-    return Drawn(
-        scores=of_rows(of_scores, (model.num_classes + 1,)),
-        mixed=strong_view.draw(of_mixed, rows, config),
-        masked=strong_view.draw(of_masked, rows, config, one_call=True),
-        noise=of_rows(of_noise, grid_size(size_hw, config.masked.block)),
-        key=key,
-    )
-
-
 def weighted_cross_entropy(logits, labels, weights, mask, *, axis_name=None):
     """This device's share of the mean of w CE over ALL pixels of the rows in `mask`.
 
@@ -184,31 +145,21 @@ def train_step(state, batch, rng, *, config, model, axis_name=None):
       UserError: images of two sizes, which cannot be mixed; margins or blocks that do not fit them.
     """
     source, target = batch["source"], batch["target"]
-    _check_sizes(source, target, config)
+    images.check_sizes(source, target, config)
     rows = row_numbers(len(source["mask"]), axis_name)
-    drawn = draw(rng, rows, target["image"].shape[1:3], config=config, model=model)
+    drawn = images.draw(rng, rows, target["image"].shape[1:3], config=config, model=model)
     shared = dict(config=config, model=model, axis_name=axis_name)
     labels, weights, teacher_stats, figures = label_target(state, target, **shared)
-
-    def mixing(params, stats, key):
-        part, weight = mixed_part(source, target, labels, weights, drawn, **shared)
-        loss, stats = _on_pseudo_labels(params, stats, key, part, weight, **shared)
-        return config.mix.weight * loss, ({"mixed": loss}, stats)
-
-    def masking(params, stats, key):
-        part, weight = masked_part(source, target, labels, weights, drawn, rows, config=config)
-        loss, stats = _on_pseudo_labels(params, stats, key, part, weight, **shared)
-        return config.masked.weight * loss, ({"masked": loss}, stats)
-
-    def supervising(params, stats, key):
-        return supervised(params, stats, key, source, state.extra.get(FROZEN), **shared)
-
-    passes = [supervising, mixing][: 1 + bool(config.mix.weight)] + [masking] * bool(
-        config.masked.weight
-    )
+    passes = [functools.partial(supervised, part=source, frozen=state.extra.get(FROZEN), **shared)]
+    if config.mix.weight:
+        mixed = images.mixed_part(source, target, labels, weights, drawn, **shared)
+        passes.append(_pass_on("mixed", mixed, weight=config.mix.weight, **shared))
+    if config.masked.weight:
+        masked = images.masked_part(source, target, labels, weights, drawn, rows, config=config)
+        passes.append(_pass_on("masked", masked, weight=config.masked.weight, **shared))
     grads, terms, stats = _one_after_the_other(passes, state, drawn.key)
-    if config.statistics == "target":
-        stats = _statistics_of_target(state, target, **shared)
+    if config.statistics == "target":  # moved by nothing else
+        _, stats = _teacher_sees(state.params, state.batch_stats, target, **shared)
     after, metrics = _step.finish(state, grads, stats, terms, **shared)
     extra = _moved_teacher(state, after, teacher_stats, config)
     return after.replace(extra=extra), metrics | figures
@@ -233,38 +184,39 @@ def _one_after_the_other(passes, state, key):
     return grads, terms, stats
 
 
-def supervised(params, stats, key, source, frozen, *, config, model, axis_name):
+def supervised(params, stats, key, *, part, frozen, config, model, axis_name):
     """The first pass: (share of CE and feature distance, ({name: share}, batch_stats)).
 
     Args:
+      part: "source" of the batch.
       frozen: {"params", "batch_stats"} of the encoder that the stage began with, or None.
     """
-    output, stats = _forward(params, stats, source, key, config, model, axis_name)
-    labels = source["label"]
-    values = cross_entropy_map(_logits(output, labels.shape[1:]), labels)
-    counted = (
-        valid_pixels(labels, source["mask"])
-        if config.source_mean == "valid"
-        else _step.pixel_mask(source["mask"], labels.shape)
-    )
-    terms = {"segmentation": masked_mean(values, counted, axis_name)}
-    loss = terms["segmentation"]
+    labels, mask = part["label"], part["mask"]
+    shared = dict(config=config, model=model, axis_name=axis_name)
+    seen, stats = segmenter.see(params, stats, part, labels.shape[1:], rng=key, **shared)
+    everywhere = _step.pixel_mask(mask, labels.shape)
+    counted = valid_pixels(labels, mask) if config.source_mean == "valid" else everywhere
+
+    def loss_of(logits, labels, counted):
+        return masked_mean(cross_entropy_map(logits, labels), counted, axis_name)
+
+    loss = segmenter.with_detail(loss_of, seen, labels, counted)
+    terms = {"segmentation": loss}
     if frozen is not None:
-        features = encoder_features(output)
+        networks = {"params": params, "batch_stats": stats}
         variables = {
             name: {model.network: tree[model.network] | {"backbone": frozen[name]}}
-            for name, tree in {"params": params, "batch_stats": stats}.items()
+            for name, tree in networks.items()
         }
-        before = forward(model, variables, source["image"], config.target_bn)
-        values, is_thing = _feature_distances(
-            features, encoder_features(before), source, config, model
-        )
+        # of the whole network the encoder alone remains in the program
+        before = forward(model, variables, part["image"], config.target_bn).last_stage
+        values, is_thing = _feature_distances(seen.last_stage, before, part, config, model)
         terms["feature_distance"] = masked_mean(values, is_thing, axis_name)
         loss = loss + config.feature_distance.weight * terms["feature_distance"]
     return loss, (terms, stats)
 
 
-def _feature_distances(features, frozen, source, config, model):
+def _feature_distances(features, before, source, config, model):
     """(float32 [N, h, w], bool [N, h, w], the cells of things)."""
     cells = cell_labels(
         _step.without_padding(source["label"], source["mask"]),
@@ -272,8 +224,15 @@ def _feature_distances(features, frozen, source, config, model):
         min_share=config.feature_distance.min_share,
         num_classes=model.num_classes,
     )
+    if cells.shape != features.shape[:3]:
+        raise UserError(
+            f"feature_distance: labels of {source['label'].shape[1:]} make {cells.shape[1:]} cells"
+            f" where the encoder's last stage has {features.shape[1:3]}: make the sizes of"
+            " config.data.transforms multiples of the encoder's stride, or set"
+            " feature_distance.weight to 0"
+        )
     is_thing = is_any_of(cells, tuple(config.feature_distance.classes))
-    return feature_distance(features, jax.lax.stop_gradient(frozen)), is_thing
+    return feature_distance(features, jax.lax.stop_gradient(before)), is_thing
 
 
 def label_target(state, target, *, config, model, axis_name):
@@ -285,85 +244,72 @@ def label_target(state, target, *, config, model, axis_name):
     """
     if not (config.teacher.momentum or config.mix.weight or config.masked.weight):
         return None, None, None, {}
+    teacher = {"params": state.params, "batch_stats": state.batch_stats}
     if config.teacher.momentum:
         teacher = state.extra[TEACHER]
-    else:
-        teacher = {"params": state.params, "batch_stats": state.batch_stats}
-    output, stats = _forward(
-        teacher["params"], teacher["batch_stats"], target, None, config, model, axis_name
+    logits, stats = _teacher_sees(
+        *(teacher[name] for name in ("params", "batch_stats")),
+        target,
+        config=config,
+        model=model,
+        axis_name=axis_name,
     )
-    size_hw = target["image"].shape[1:3]
-    labels, confidence = labelling.labels_and_confidence(_logits(output, size_hw))
+    labels, confidence = labelling.labels_and_confidence(logits)
     share = labelling.confident_share(
         confidence,
         _step.pixel_mask(target["mask"], labels.shape),
         threshold=config.threshold,
         axis_name=axis_name if config.weight_of == "batch" else None,
     )
-    weights = labelling.without_margins(
-        jnp.broadcast_to(share, labels.shape), top=config.ignore_top, bottom=config.ignore_bottom
+    weights = labelling.pixel_weights(
+        share,
+        labels.shape,
+        top=config.ignore_top,
+        bottom=config.ignore_bottom,
+        trusted=target.get("trusted"),
     )
-    if "trusted" in target:
-        weights = jnp.where(target["trusted"], weights, 0.0)
     everywhere = jnp.ones_like(target["mask"])
     mean_share = masked_mean(jnp.broadcast_to(share, everywhere.shape), everywhere, axis_name)
     return labels, weights, stats, {"pseudo_weight": total(mean_share, axis_name)}
 
 
-def mixed_part(source, target, labels, weights, drawn, *, config, model, axis_name):
-    """(a part with the mixed images and labels, their weights float32 [N, H, W])."""
-    present = class_mix.classes_present(
-        source["label"], source["mask"], num_classes=model.num_classes
-    )
-    if config.mix.classes_of == "batch":
-        anywhere = total(present.any(0).astype(jnp.int32), axis_name) > 0
-        present = jnp.broadcast_to(anywhere[None], present.shape)
-    chosen = class_mix.choose_half(present, drawn.scores)
-    pasted = class_mix.pixels_of(chosen, source["label"])
-    images = class_mix.paste(pasted, source["image"], target["image"])
-    part = {
-        "image": strong_view.strong_view(images, drawn.mixed, config),
-        "label": class_mix.paste(pasted, source["label"], labels),
-        "mask": source["mask"] & target["mask"],
-    }
-    return part, class_mix.paste(pasted, jnp.ones_like(weights), weights)
+def _pass_on(name, part_and_weights, *, weight, config, model, axis_name):
+    """A pass of images with pseudo-labels, as _one_after_the_other takes it.
 
-
-def masked_part(source, target, labels, weights, drawn, rows, *, config):
-    """(a part with the masked images and their labels, the weights float32 [N, H, W]).
-
-    masked.images="both": every second row, from the first on, shows its source image with its label
-    instead (MIC's mask_mode "separate", for batches of two).
+    Args:
+      name: of the loss. weight: of it.
+      part_and_weights: of images.mixed_part or images.masked_part.
     """
-    part = {"image": target["image"], "label": labels, "mask": target["mask"]}
-    if config.masked.images == "both":
-        is_source = rows % 2 == 0
-        everywhere = jnp.broadcast_to(is_source[:, None, None], labels.shape)
-        part = {
-            "image": class_mix.paste(everywhere, source["image"], part["image"]),
-            "label": class_mix.paste(everywhere, source["label"], labels),
-            "mask": jnp.where(is_source, source["mask"], target["mask"]),
-        }
-        weights = class_mix.paste(everywhere, jnp.ones_like(weights), weights)
-    images = part["image"]
-    if config.masked.strong_view:
-        images = strong_view.strong_view(images, drawn.masked, config)
-    stays = block_mask(drawn.noise, images.shape[1:3], ratio=config.masked.ratio)
-    return part | {"image": jnp.where(stays[..., None], images, 0.0)}, weights
+    part, weights = part_and_weights
+    shared = dict(config=config, model=model, axis_name=axis_name)
+
+    def loss_of(logits, labels, weights):
+        return weighted_cross_entropy(logits, labels, weights, part["mask"], axis_name=axis_name)
+
+    def one_pass(params, stats, key):
+        size_hw = part["label"].shape[1:]
+        seen, stats = segmenter.see(params, stats, part, size_hw, rng=key, **shared)
+        loss = segmenter.with_detail(loss_of, seen, part["label"], weights)
+        return weight * loss, ({name: loss}, stats)
+
+    return one_pass
 
 
-def _on_pseudo_labels(params, stats, key, part, weights, *, config, model, axis_name):
-    """(share of w CE, batch_stats) of one pass."""
-    output, stats = _forward(params, stats, part, key, config, model, axis_name)
-    logits = _logits(output, part["label"].shape[1:])
-    loss = weighted_cross_entropy(logits, part["label"], weights, part["mask"], axis_name=axis_name)
-    return loss, stats
-
-
-def _statistics_of_target(state, target, *, config, model, axis_name):
-    """batch_stats after one pass of clean target images, moved by nothing else."""
-    _, stats = _forward(state.params, state.batch_stats, target, None, config, model, axis_name)
-    return stats
+def _teacher_sees(params, stats, target, *, config, model, axis_name):
+    """(logits float32 [N, H, W, K] of clean images, batch_stats): batch statistics normalise, and
+    nothing is dropped.
+    """
+    seen, stats = segmenter.see(
+        params,
+        stats,
+        target,
+        target["image"].shape[1:3],
+        config=config,
+        model=model,
+        axis_name=axis_name,
+        deterministic=True,
+    )
+    return seen.logits, stats
 
 
 def _moved_teacher(before, after, stats, config):
@@ -374,48 +320,3 @@ def _moved_teacher(before, after, stats, config):
     momentum = warmed_up(config.teacher.momentum, updates)
     params = moving_average(before.extra[TEACHER]["params"], after.params, momentum)
     return {**before.extra, TEACHER: {"params": params, "batch_stats": stats}}
-
-
-def _forward(params, stats, part, key, config, model, axis_name):
-    """A pass in training mode; without a key nothing is dropped."""
-    return forward_train(
-        model, params, stats, part, norm_set=config.target_bn, axis_name=axis_name, rng=key
-    )
-
-
-def _logits(output, size_hw):
-    return segmenter.at_size(output, size_hw).logits
-
-
-def encoder_features(output):
-    """[N, h, w, D] of a SegOutput: the last stage of the encoder."""
-    return output.features
-
-
-def _check_sizes(source, target, config):
-    sizes = {
-        "source image": source["image"].shape[1:3],
-        "source label": source["label"].shape[1:],
-        "target image": target["image"].shape[1:3],
-    }
-    if len(set(sizes.values())) > 1:
-        found = ", ".join(f"{name} {h}x{w}" for name, (h, w) in sizes.items())
-        raise UserError(
-            "config.data.transforms: pixels of a source image are pasted into a target image, so"
-            f" images and labels must have one size (height x width); found {found}; set size of"
-            " source and target alike, without image_scales"
-        )
-    height, width = sizes["target image"]
-    if config.ignore_top + config.ignore_bottom >= height:
-        raise SettingError(
-            "ignore_bottom",
-            config.ignore_bottom,
-            f"with ignore_top={config.ignore_top} it leaves none of the {height} rows of a target"
-            " image; set both smaller",
-        )
-    if config.masked.weight and not all(grid_size((height, width), config.masked.block)):
-        raise SettingError(
-            "masked.block",
-            config.masked.block,
-            f"no block of this size fits into an image of {height}x{width} pixels; set it smaller",
-        )

@@ -31,7 +31,7 @@ from dajax.losses.pair_similarity import pair_similarity
 from dajax.losses.segmentation import cross_entropy_map, valid_pixels
 from dajax.methods import _step
 from dajax.methods.segmentation import _segmenter as segmenter
-from dajax.models.apply import forward_train
+from dajax.models.apply import forward_train, split_rng
 from dajax.ops.aggregation import aggregate
 from dajax.ops.resize import resize_bilinear, resize_nearest_legacy
 from dajax.ops.row_blocks import IMPLEMENTATIONS
@@ -51,6 +51,7 @@ def init(rng, images, *, config, model, **_):
     choice(config, "association.kind", KINDS)
     choice(config, "association.implementation", IMPLEMENTATIONS)
     segmenter.check_heads(config, model, "single")
+    segmenter.check_whole(config, model)
     return segmenter.initial_state(rng, images, config=config, model=model)
 
 
@@ -168,7 +169,7 @@ def losses(source_output, target_output, batch, *, config, axis_name=None):
     return sum(weight * terms[name] for name, weight in weights.items()), terms
 
 
-def train_step(state, batch, _rng, *, config, model, axis_name=None):
+def train_step(state, batch, rng, *, config, model, axis_name=None):
     """One SGD step on the mean gradient of config.accumulate micro-batches, which move the running
     statistics one after the other.
 
@@ -177,36 +178,38 @@ def train_step(state, batch, _rng, *, config, model, axis_name=None):
         with image and mask.
     """
 
-    def loss_fn(params, batch_stats, micro):
+    def loss_fn(params, batch_stats, micro, rng):
         # both domains have one set of statistics
         passes = dict(norm_set=config.target_bn, axis_name=axis_name)
         target_output, batch_stats = forward_train(
-            model, params, batch_stats, micro["target"], **passes
+            model, params, batch_stats, micro["target"], rng=split_rng(rng, 0), **passes
         )
         source_output, batch_stats = forward_train(
-            model, params, batch_stats, micro["source"], **passes
+            model, params, batch_stats, micro["source"], rng=split_rng(rng, 1), **passes
         )
         loss, terms = losses(
             source_output, target_output, micro, config=config, axis_name=axis_name
         )
         return loss, (terms | {"loss": loss}, batch_stats)
 
-    def accumulate(carry, micro):
-        grads, batch_stats = carry
+    def accumulate(carry, numbered):
+        (grads, batch_stats), (micro, number) = carry, numbered
         (_, (terms, batch_stats)), new = jax.value_and_grad(loss_fn, has_aux=True)(
-            state.params, batch_stats, micro
+            state.params, batch_stats, micro, split_rng(rng, number)
         )
         return (jax.tree.map(jnp.add, grads, new), batch_stats), terms
 
     start = (jax.tree.map(jnp.zeros_like, state.params), state.batch_stats)
     if config.accumulate == 1:
         # XLA on a CPU convolves ten times slower inside of a loop, be it one of a single turn
-        (grads, batch_stats), terms = accumulate(start, batch)
+        (grads, batch_stats), terms = accumulate(start, (batch, 0))
     else:
         # a loop, not its unrolling: XLA would be free to hold the activations of several
         # micro-batches at a time
         (grads, batch_stats), terms = jax.lax.scan(
-            accumulate, start, _micro_batches(batch, config.accumulate)
+            accumulate,
+            start,
+            (_micro_batches(batch, config.accumulate), jnp.arange(config.accumulate)),
         )
     grads = jax.tree.map(lambda x: x / config.accumulate, grads)
     terms = jax.tree.map(jnp.mean, terms)

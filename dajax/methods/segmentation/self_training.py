@@ -44,7 +44,7 @@ def losses(source, target, batch, extra, *, config, axis_name=None):
     return of_target + config.source_weight * of_source, terms, extra
 
 
-def train_step(state, batch, _rng, *, config, model, axis_name=None):
+def train_step(state, batch, rng, *, config, model, axis_name=None):
     """One step.
 
     Args:
@@ -53,5 +53,5 @@ def train_step(state, batch, _rng, *, config, model, axis_name=None):
     """
     passes = dict(config=config, model=model, axis_name=axis_name)
     if config.source_weight:
-        return segmenter.step_on_both_domains(state, batch, losses, **passes)
-    return segmenter.step_on_labels(state, batch["target"], lambda main, _: main, **passes)
+        return segmenter.step_on_both_domains(state, batch, losses, rng, **passes)
+    return segmenter.step_on_labels(state, batch["target"], lambda main, _: main, rng, **passes)

@@ -33,12 +33,12 @@ def plan(_state, *, data, config):
     }
 
 
-def train_step(state, batch, _rng, *, config, model, axis_name=None):
+def train_step(state, batch, rng, *, config, model, axis_name=None):
     """One step. batch["labelled"]: image [N, h, w, 3], label int32 [N, H, W], mask bool [N]."""
 
     def loss_of(main, aux):
         return main if aux is None else main + config.loss.aux_weight * aux
 
     return segmenter.step_on_labels(
-        state, batch["labelled"], loss_of, config=config, model=model, axis_name=axis_name
+        state, batch["labelled"], loss_of, rng, config=config, model=model, axis_name=axis_name
     )

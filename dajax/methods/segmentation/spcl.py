@@ -61,10 +61,11 @@ def init(rng, images, *, config, model, **_):
     is_initialised bool, whether refresh has run.
 
     Raises:
-      UserError: an unknown choice.
+      UserError: an unknown choice, or HRDA.
     """
     for key, known in CHOICES.items():
         choice(config, key, known)
+    segmenter.check_whole(config, model)
 
     def extra(width):
         return {
@@ -237,7 +238,7 @@ def losses(source_seen, target_seen, batch, extra, *, config, axis_name=None):
     return loss, terms, extra
 
 
-def train_step(state, batch, _rng, *, config, model, axis_name=None):
+def train_step(state, batch, rng, *, config, model, axis_name=None):
     """One step: prototypes first, then the loss with them.
 
     Args:
@@ -245,5 +246,5 @@ def train_step(state, batch, _rng, *, config, model, axis_name=None):
         mask and, for target_mask="files", label.
     """
     return segmenter.step_on_both_domains(
-        state, batch, losses, config=config, model=model, axis_name=axis_name
+        state, batch, losses, rng, config=config, model=model, axis_name=axis_name
     )

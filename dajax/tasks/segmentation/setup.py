@@ -86,6 +86,11 @@ def build_model(config, stage_config, domains):
             f" {config.model.backbone} has no classifier of one map of features to aggregate; set"
             " it to 0, or choose another config.model.backbone"
         )
+    if config.evaluation.align_corners and not model.align_corners:
+        raise UserError(
+            f"config.evaluation.align_corners=True: {config.model.backbone} is trained with"
+            " half-pixel centres (torch's align_corners=False); set it to False"
+        )
     return model
 
 

@@ -38,6 +38,7 @@ class Logits(nn.Module):
     shape: tuple[int, ...]
     heads: ClassVar[str] = "twin"
     network: ClassVar[str] = "segmenter"
+    align_corners: ClassVar[bool] = True
 
     @property
     def num_classes(self):
@@ -45,6 +46,9 @@ class Logits(nn.Module):
 
     def frozen_parameters(self):
         return ()
+
+    def twin_heads(self, params):
+        return params["layer5"], params["layer6"]
 
     @nn.compact
     def __call__(self, images, mode):

@@ -23,6 +23,7 @@ class Linear(nn.Module):
 
     network: ClassVar[str] = "segmenter"
     heads: ClassVar[str] = "single"
+    align_corners: ClassVar[bool] = True
     num_classes: int = CLASSES
 
     def frozen_parameters(self):
