@@ -116,6 +116,9 @@ def segmentation(name, *, model, data):
             num_pictures=4,
             # of the resize to the label's size: evaluate_cityscapes.py of AdaptSegNet and CLAN
             align_corners=True,
+            # Through which an image goes, (height, width) of what the network sees; () for the
+            # whole image at once. average: of "logits" (mmsegmentation) or "softmax" (VFM-UDA).
+            window=dict(crop=(), stride=(), average="logits"),
             # spatial aggregation at test time (PLCA) as a further measurement of every stage; 0 for
             # none
             aggregation_alpha=0.0,
@@ -187,6 +190,8 @@ def whole_frames(size_hw, *, flip=False, image_scales=()):
         image_scales=image_scales,
         shorter_edge=None,
         scale_range=None,
+        fit=(),  # the largest size within (height, width) that keeps the aspect, then a crop
+        max_class_share=1.0,  # of a crop: with more of one class it is drawn again; 1: never
         flip=flip,
         color_jitter=None,
         channels="bgr",

@@ -78,6 +78,8 @@ RANGES = {
             "size",
             "resize",
             "crop",
+            "stride",
+            "fit",
             "target_hw",
             "widths",
             "head_widths",
@@ -116,6 +118,7 @@ RANGES = {
             "ignore_bottom",
             "feature_distance.classes",
             "runtime.keep_every",
+            "min_pixels",
         ),
         WHOLE,
     ),
@@ -161,6 +164,11 @@ RANGES = {
     **dict.fromkeys(("max_distance", "eps", "stop_thresholds"), NOT_NEGATIVE),
     "update_fraction": POSITIVE,
     "max_share": FRACTION,
+    "max_class_share": Range(0, 1, is_open=True),
+    # Rare class sampling (DAFormer); a temperature of 0 is none.
+    "rare_classes.temperature": NOT_NEGATIVE,
+    "min_crop_ratio": NOT_NEGATIVE,
+    "margins": DECAY,
     "dynamic.threshold": Range(-1, 1),  # of a cosine
     **dict.fromkeys(
         (

@@ -2,6 +2,7 @@
 
 from dajax.errors import UserError
 from dajax.models.build import build_segmenter, load_segmenter_weights
+from dajax.ops import sliding_window
 from dajax.ops.pictures import NOT_COUNTED, RIGHT, WRONG
 from dajax.tasks.segmentation.domains import (
     describe,
@@ -51,6 +52,9 @@ def make_feed(domains, config, name, *, directory, devices, stop):
         is_oracle=is_oracle(config[name]),
         earlier_rounds=_earlier_rounds(config, name),
         stop=stop,
+        window=sliding_window.from_config(
+            config.evaluation, domains.transforms["evaluation"].size_hw
+        ),
     )
 
 
@@ -80,6 +84,12 @@ def _earlier_rounds(config, name):
 def build_model(config, stage_config, domains):
     """See dajax.tasks."""
     model = build_segmenter(config.model, stage_config, num_classes=len(domains.class_names))
+    if config.evaluation.aggregation_alpha and tuple(config.evaluation.window.crop):
+        raise UserError(
+            f"config.evaluation.aggregation_alpha={config.evaluation.aggregation_alpha} aggregates"
+            " over a whole image, and config.evaluation.window.crop="
+            f"{tuple(config.evaluation.window.crop)} shows parts of it; set one of them to 0 or ()"
+        )
     if config.evaluation.aggregation_alpha and not hasattr(model, "classify"):
         raise UserError(
             f"config.evaluation.aggregation_alpha={config.evaluation.aggregation_alpha}:"
