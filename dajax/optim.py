@@ -1,5 +1,4 @@
-"""SGD and Adam as torch defines them, parameter groups by path, and the learning-rate schedules of
-the papers.
+"""SGD, Adam and AdamW as torch defines them, and parameter groups by path.
 
 Stateless by design: a train step builds its optimiser from the config at trace time, which costs
 nothing at run time.
@@ -12,64 +11,19 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from dajax.settings import SettingError, choice
+from dajax.learning_rate import make_schedule
+from dajax.settings import SettingError, check_unread, choice
 
 # Word -> the keys that it needs beside those of all, lr, weight_decay and lr_multipliers.
-KINDS = {"sgd": ("momentum", "nesterov", "repeats"), "adam": ("betas",)}
-SCHEDULES = {
-    "constant": (),
-    "cosine": (),
-    "exp": ("gamma", "every_steps"),
-    "inv": ("alpha", "beta"),
-    "poly": ("power", "horizon_steps", "warmup_steps"),
+KINDS = {
+    "sgd": ("momentum", "nesterov", "repeats"),
+    "adam": ("betas",),
+    "adamw": ("betas", "decay_multipliers", "layer_decay"),
 }
-
-
-def make_schedule(config, steps):
-    """Learning rate as a function of the 0-based global step, which is never reset.
-
-    `inv`: lr / (1 + alpha i)^beta and `exp`: lr * 0.1^(i // 30) are CAN's (solver/utils.py);
-    `poly`: lr (1 - i / steps)^power is DeepLab's; `cosine`: lr (1 + cos(pi i / steps)) / 2. `poly`
-    may aim beyond the stage (`horizon_steps`; AdaptSegNet decays over 250,000 steps and stops at
-    150,000) and warm up first: lr i / warmup_steps for i < warmup_steps, then the plain `poly`
-    (CLAN).
-
-    Args:
-      config: needs `lr`, `schedule` and the schedule's own keys (`alpha`, `beta`; `gamma`,
-        `every_steps`; `power`, `horizon_steps`, 0 for the length of the stage, and `warmup_steps`,
-        0 for none).
-      steps: length of the stage, read by `poly` and `cosine` only; 0 where nobody knows it before
-        the stage has ended.
-
-    Raises:
-      UserError: unknown schedule, one whose keys are not there, or one that needs to know the
-        length.
-    """
-    name = choice(config, "schedule", SCHEDULES)
-    needs_length = name == "cosine" or (name == "poly" and not config.horizon_steps)
-    if needs_length and not steps:
-        raise SettingError(
-            "schedule", name, "aims at the last step, which a stage that runs in loops has not"
-        )
-
-    def schedule(step):
-        i = jnp.asarray(step).astype(jnp.float32)
-        if name == "inv":
-            return config.lr * (1.0 + config.alpha * i) ** (-config.beta)
-        if name == "exp":
-            return config.lr * config.gamma ** jnp.floor(i / config.every_steps)
-        if name == "poly":
-            horizon = float(config.horizon_steps or steps)
-            # 1 - i / horizon would cancel near the end
-            decayed = config.lr * (jnp.maximum(horizon - i, 0.0) / horizon) ** config.power
-            return jnp.where(
-                i < config.warmup_steps, config.lr * i / max(config.warmup_steps, 1), decayed
-            )
-        if name == "cosine":
-            return config.lr * 0.5 * (1.0 + jnp.cos(jnp.pi * jnp.minimum(i / steps, 1.0)))
-        return jnp.full_like(i, config.lr)
-
-    return schedule
+# Keys of the others' that a recipe may hold where they do nothing, and the value that does nothing.
+OF_ADAMW = {"decay_multipliers": (), "layer_decay": 1.0}
+UNREAD_BY_ADAMW = {"momentum": 0.0, "nesterov": False, "repeats": ()}
+BLOCK = re.compile(r"(.*/)blocks_(\d+)/")  # of a ViT: the path of the encoder, the block's number
 
 
 def sgd(schedule, *, momentum, weight_decay, nesterov=False):
@@ -143,39 +97,122 @@ def adam(schedule, *, betas, weight_decay):
     return optax.GradientTransformation(chain.init, update)
 
 
+def adamw(schedule, *, betas, weight_decay, multipliers):
+    """torch.optim.AdamW: p -= lr_g wd_g p, then Adam's step; epsilon 1e-8, torch's default.
+
+    Args:
+      schedule: multiplier -> f(step) -> the rate of a group, lr_g.
+      betas: of the two moving averages.
+      weight_decay: before the multiplier of a group.
+      multipliers: path -> (on the rate, on the decay), floats.
+    """
+    directions = optax.scale_by_adam(b1=betas[0], b2=betas[1], eps=1e-8)
+
+    def init(params):
+        return directions.init(params)
+
+    def update(grads, state, params):
+        step = state.count  # of the updates done so far
+        # optax takes a float to the power of an integer count
+        with jax.numpy_dtype_promotion("standard"):
+            steps, state = directions.update(grads, state, params)
+        rates = {}  # one schedule for all parameters of a group
+
+        def moved(path, towards, param):
+            rate, decay = multipliers(path_name(path))
+            if rate not in rates:
+                rates[rate] = schedule(rate)(step)
+            return -rates[rate] * (towards + decay * weight_decay * param)
+
+        return jax.tree_util.tree_map_with_path(moved, steps, params), state
+
+    return optax.GradientTransformation(init, update)
+
+
+def path_name(path):
+    """A path of jax.tree_util as the patterns see it: "network/module/.../kernel"."""
+    return jax.tree_util.keystr(path, simple=True, separator="/")
+
+
+def layer_multiplier(names, layer_decay):
+    """name -> factor on the rate, smaller the deeper a parameter lies in a ViT (VFM-UDA,
+    uda_vit_generic.py, configure_optimizers).
+
+    With L blocks, block j has layer_decay^(L - 1 - j); what else is in the encoder, tokens,
+    positions, patches and the last norm, has layer_decay^L; what is outside of it, 1.
+
+    Args:
+      names: of all parameters, as `path_name` gives them; a ViT's are ".../blocks_<j>/...".
+      layer_decay: 1 for none.
+
+    Raises:
+      UserError: no parameter is in a block.
+    """
+    if layer_decay == 1.0:
+        return lambda name: 1.0
+    blocks = [found for found in map(BLOCK.match, names) if found]
+    if not blocks:
+        problem = "there is no ViT whose blocks it could tell apart: set it to 1.0"
+        raise SettingError("layer_decay", layer_decay, problem)
+    encoder, depth = blocks[0][1], 1 + max(int(found[2]) for found in blocks)
+
+    def multiplier(name):
+        found = BLOCK.match(name)
+        below_last = depth - 1 - int(found[2]) if found else depth
+        return layer_decay**below_last if name.startswith(encoder) else 1.0
+
+    return multiplier
+
+
 def _first_match(pairs, name, default):
     return next((value for pattern, value in pairs if re.search(pattern, name)), default)
 
 
 def make_optimizer(config, params, *, steps, frozen=()):
-    """SGD or Adam with one learning rate per parameter group.
+    """SGD, Adam or AdamW with one learning rate per parameter group.
 
     Args:
-      config: `kind`, "sgd" or "adam"; `lr`, `schedule` (+ its keys), `weight_decay`; for "sgd"
-        `momentum` and `nesterov`, for "adam" `betas`; `lr_multipliers`, a tuple of (regular
-        expression on the path "network/module/.../kernel", multiplier), where the first match wins
-        and no match means 1; for "sgd" `repeats`, a tuple of (regular expression, number), see
-        `repeated_sgd`.
+      config: `kind`, one of KINDS; `lr`, `schedule` (+ its keys), `weight_decay`;
+        `lr_multipliers`, a tuple of (regular expression on the path
+        "network/module/.../kernel", multiplier), where the first match wins and no match means 1.
+        For "sgd" `momentum`, `nesterov`, and `repeats`, a tuple of (regular expression, number),
+        see `repeated_sgd`; for "adam" and "adamw" `betas`; for "adamw" `decay_multipliers`, like
+        `lr_multipliers` but on `weight_decay`, and `layer_decay`, see `layer_multiplier`.
       params: parameter tree, for its paths.
       steps: length of the stage, for schedules that need it.
       frozen: regular expressions; these parameters never change, and take no weight decay either
         (torch skips parameters whose gradient is None).
 
     Raises:
-      UserError: an unknown kind or schedule, or one whose keys are not there; a pattern that
-        matches no parameter, since it would silently do nothing.
+      UserError: an unknown kind or schedule, one whose keys are not there, or a key that it does
+        not read; a pattern that matches no parameter, since it would silently do nothing.
     """
-    choice(config, "kind", KINDS)
-    repeats = tuple(config.repeats) if config.kind == "sgd" else ()
-    names = [
-        jax.tree_util.keystr(path, simple=True, separator="/")
-        for path, _ in jax.tree_util.tree_leaves_with_path(params)
-    ]
-    patterns = {
-        "lr_multipliers": [pattern for pattern, _ in config.lr_multipliers],
-        "repeats": [pattern for pattern, _ in repeats],
-        "frozen": frozen,
-    }
+    kind = choice(config, "kind", KINDS)
+    check_unread(config, "kind", KINDS, UNREAD_BY_ADAMW if kind == "adamw" else OF_ADAMW)
+    names = [path_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)]
+    keys = (
+        "lr_multipliers",
+        *(key for key in ("decay_multipliers", "repeats") if key in KINDS[kind]),
+    )
+    patterns = {key: [pattern for pattern, _ in config[key]] for key in keys}
+    _check_patterns(patterns | {"frozen": frozen}, names)
+    if kind == "adamw":
+        groups, group_of = {"trained": _adamw(config, steps, names)}, lambda name: "trained"
+    else:
+        groups, group_of = _groups(config, steps)
+
+    def label(path, _):
+        name = path_name(path)
+        if any(re.search(pattern, name) for pattern in frozen):
+            return "frozen"
+        return group_of(name)
+
+    labels = jax.tree_util.tree_map_with_path(label, params)
+    return optax.multi_transform({"frozen": optax.set_to_zero(), **groups}, labels)
+
+
+def _check_patterns(patterns, names):
+    """Raises UserError where a pattern of {key: patterns} matches no parameter."""
     for key, pattern in ((key, pattern) for key, found in patterns.items() for pattern in found):
         if not any(re.search(pattern, name) for name in names):
             problem = (
@@ -183,43 +220,58 @@ def make_optimizer(config, params, *, steps, frozen=()):
                 " pattern"
             )
             raise SettingError(key, pattern, problem)
-    schedule = make_schedule(config, steps)
 
-    def label(path, _):
-        name = jax.tree_util.keystr(path, simple=True, separator="/")
-        if any(re.search(pattern, name) for pattern in frozen):
-            return "frozen"
-        return (
-            f"x{_first_match(config.lr_multipliers, name, 1.0):g}, stepped"
-            f" {_first_match(repeats, name, 1)}"
-        )
 
-    def group(multiplier, count):
-        def scaled(step):
-            return multiplier * schedule(step)
+def _adamw(config, steps, names):
+    """AdamW over all groups: names of all parameters."""
+    make_schedule(config, steps)  # its mistakes are found before the first update
+    of_layer = layer_multiplier(names, config.layer_decay)
 
-        if config.kind == "adam":
-            return adam(scaled, betas=config.betas, weight_decay=config.weight_decay)
-        if count == 1:
-            return sgd(
-                scaled,
-                momentum=config.momentum,
-                weight_decay=config.weight_decay,
-                nesterov=config.nesterov,
-            )
-        return repeated_sgd(
-            scaled, count, momentum=config.momentum, weight_decay=config.weight_decay
+    def multipliers(name):
+        rate = _first_match(config.lr_multipliers, name, 1.0) * of_layer(name)
+        return rate, _first_match(config.decay_multipliers, name, 1.0)
+
+    return adamw(
+        lambda multiplier: make_schedule(config, steps, multiplier),
+        betas=config.betas,
+        weight_decay=config.weight_decay,
+        multipliers=multipliers,
+    )
+
+
+def _groups(config, steps):
+    """SGD or Adam, one for each group: ({group: optimiser}, name of a parameter -> its group)."""
+    repeats = tuple(config.repeats) if config.kind == "sgd" else ()
+
+    def called(multiplier, count):  # checkpoints have the state of a group under this name
+        return f"x{multiplier:g}, stepped {count}"
+
+    def group_of(name):
+        return called(
+            _first_match(config.lr_multipliers, name, 1.0), _first_match(repeats, name, 1)
         )
 
     multipliers = {1.0, *(value for _, value in config.lr_multipliers)}
     counts = {1, *(count for _, count in repeats)}
     groups = {
-        f"x{multiplier:g}, stepped {count}": group(multiplier, count)
+        called(multiplier, count): _sgd_or_adam(config, steps, multiplier, count)
         for multiplier in multipliers
         for count in counts
     }
-    labels = jax.tree_util.tree_map_with_path(label, params)
-    return optax.multi_transform({"frozen": optax.set_to_zero(), **groups}, labels)
+    return groups, group_of
+
+
+def _sgd_or_adam(config, steps, multiplier, count):
+    """The optimiser of one group: its rate times `multiplier`, each of its tensors stepped `count`
+    times.
+    """
+    schedule = make_schedule(config, steps, multiplier)
+    if config.kind == "adam":
+        return adam(schedule, betas=config.betas, weight_decay=config.weight_decay)
+    settings = dict(momentum=config.momentum, weight_decay=config.weight_decay)
+    if count == 1:
+        return sgd(schedule, nesterov=config.nesterov, **settings)
+    return repeated_sgd(schedule, count, **settings)
 
 
 def update(optimizer, grads, opt_state, params):

@@ -73,3 +73,30 @@ def choice(config, key, known):
             f" {', '.join(fitting)}",
         )
     return value
+
+
+def check_unread(config, key, known, neutral):
+    """Refuses a setting that does something, but that the word at `key` does not read.
+
+    Args:
+      config: as of `choice`, whose `known` is {word: the keys that it needs}.
+      key: of the word.
+      neutral: {key to look at: the value that does nothing}; keys that are not there are fine.
+
+    Raises:
+      SettingError: such a setting, with the words that read it.
+    """
+    word = config[key]
+    for name, nothing in neutral.items():
+        if name in known[word] or name not in config:
+            continue
+        value = config[name]
+        if (tuple(value) if isinstance(value, list) else value) == nothing:
+            continue
+        readers = " and ".join(f"'{other}'" for other in known if name in known[other])
+        raise SettingError(
+            name,
+            value,
+            f"{key}='{word}' does not read it, {readers} does; set it to {nothing}, or leave it out"
+            " of the recipe",
+        )

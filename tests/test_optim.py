@@ -7,6 +7,7 @@ from ml_collections import ConfigDict
 from dajax import optim
 from dajax.errors import UserError
 from dajax.recipes import adaptsegnet, clan, spcl
+from dajax.recipes.base import common as base
 
 
 def config(**settings):
@@ -193,5 +194,176 @@ def test_adam_is_torch_adam_by_hand():
 
 
 def test_an_unknown_kind_is_an_error():
-    with pytest.raises(UserError, match="kind='sdg': unknown; known: sgd, adam"):
+    with pytest.raises(UserError, match="kind='sdg': unknown; known: sgd, adam, adamw"):
         optim.make_optimizer(config(kind="sdg"), {"net": {"w": jnp.ones(2)}}, steps=1)
+
+
+def warming_up(schedule, **settings):
+    """AdamW with DAFormer's numbers, unless others are given."""
+    of_schedule = dict(power=1.0, horizon_steps=0, warmup_steps=1500, warmup_ratio=1e-6)
+    if schedule == "poly_times_warmup":
+        of_schedule["min_lr"] = 0.0
+    return ConfigDict(base.adamw(lr=6e-5, schedule=schedule, **of_schedule) | settings)
+
+
+DAFORMERS_GROUPS = base.custom_keys({"head": (10.0, 1.0), "norm": (1.0, 0.0)})
+
+
+def updates_of(settings, params, grads, *, steps):
+    """What the first update adds to the parameters."""
+    optimizer = optim.make_optimizer(settings, params, steps=steps)
+    return optimizer.update(grads, optimizer.init(params), params)[0]
+
+
+def test_daformers_warm_up_multiplies_the_rate_that_already_decays(golden):
+    """The rates of the encoder and of the head, [steps, 2]. The first rate is 1e-6 of lr."""
+    case = golden("sota_optimizer")[""]
+    steps = jnp.asarray(case["lr_iters"])
+    for column, multiplier in enumerate((1.0, 10.0)):
+        schedule = optim.make_schedule(warming_up("poly_times_warmup"), 40_000, multiplier)
+        np.testing.assert_allclose(
+            jax.vmap(schedule)(steps), case["lr_40000"][:, column], rtol=1e-5, atol=1e-18
+        )
+    short = warming_up("poly_times_warmup", lr=case["lr_400_warm50"][0] / 1e-6, warmup_steps=50)
+    np.testing.assert_allclose(
+        jax.vmap(optim.make_schedule(short, 400))(jnp.arange(400)), case["lr_400_warm50"], rtol=1e-5
+    )
+
+
+def test_a_floor_above_lr_lets_the_rate_rise(golden):
+    """poly10 of DAFormer's Table 4: from 6e-5 to 1e-4 over 8 steps, and a head's from 6e-4 down."""
+    expected = golden("sota_optimizer")[""]["lr_poly10_no_warmup"]
+    steps, floor = len(expected), 1e-4
+    settings = warming_up("poly_times_warmup", warmup_steps=0, min_lr=floor)
+    schedule = optim.make_schedule(settings, steps)
+    np.testing.assert_allclose(jax.vmap(schedule)(jnp.arange(steps)), expected, rtol=1e-5)
+    head = optim.make_schedule(settings, steps, 10.0)
+    np.testing.assert_allclose([head(0), head(steps)], [6e-4, floor], rtol=1e-5)
+
+
+def test_vfm_udas_rate_rises_to_lr_and_steps_down():
+    """numpy.linspace as its WarmupAndLinearScheduler joins two of them."""
+    warmup, steps, lr = 15, 400, 1.41e-4
+    factors = [*np.linspace(1e-3, 1, warmup), *np.linspace(1, 0, steps + 1)[warmup:]]
+    settings = warming_up("poly_after_warmup", lr=lr, warmup_steps=warmup, warmup_ratio=1e-3)
+    schedule = optim.make_schedule(settings, steps)
+    np.testing.assert_allclose(
+        jax.vmap(schedule)(jnp.arange(steps + 1)), lr * np.array(factors), rtol=1e-5, atol=1e-12
+    )
+
+
+def test_every_tensor_of_daformer_is_in_the_authors_group(golden):
+    """The first update of AdamW is -lr_g sign(gradient) without decay; gradients of 0 leave -lr_g
+    wd_g p. DAFormer's and MIC's names: the head's norms keep their decay.
+    """
+    case = golden("sota_optimizer")[""]
+    params = {"segmenter": {str(name): jnp.ones(1) for name in case["group_names"]}}
+    settings = ConfigDict(base.adamw(lr=1e-3, schedule="constant", **DAFORMERS_GROUPS))
+    ones, zeros = (jax.tree.map(make, params) for make in (jnp.ones_like, jnp.zeros_like))
+    decayed = updates_of(settings, params, zeros, steps=1)["segmenter"]
+    settings.weight_decay = 0.0
+    moved = updates_of(settings, params, ones, steps=1)["segmenter"]
+    for name, rate, decay in zip(
+        case["group_names"], case["group_lr_mult"], case["group_weight_decay"], strict=True
+    ):
+        np.testing.assert_allclose(moved[name], -1e-3 * rate, rtol=1e-5, err_msg=name)
+        np.testing.assert_allclose(decayed[name], -1e-3 * rate * decay, rtol=1e-5, err_msg=name)
+
+
+def test_adamw_ends_where_torchs_does(golden):
+    """Six steps within the warm-up, of one tensor of every kind; Adam's first steps turn a gradient
+    near 0 into a sign, so the tolerance is of the tensor's largest value.
+    """
+    case = golden("sota_optimizer")[""]
+    names = [str(name) for name in case["adamw_picked"]]
+    lr = case["lr_400_warm50"][0] / case["adamw_lr_factor"][0]
+    settings = warming_up("poly_times_warmup", lr=lr, warmup_steps=50, **DAFORMERS_GROUPS)
+
+    def at(kind, step):
+        arrays = (case[f"adamw_{i}_{kind}"][step] for i in range(len(names)))
+        return {
+            "net": {
+                name: jnp.asarray(x, jnp.float32) for name, x in zip(names, arrays, strict=True)
+            }
+        }
+
+    params = at("values", 0)
+    optimizer = optim.make_optimizer(settings, params, steps=400)
+    state = optimizer.init(params)
+    for step in range(len(case["adamw_lr_factor"])):
+        params, state = optim.update(optimizer, at("grads", step), state, params)
+        for name, expected in at("values", step + 1)["net"].items():
+            error = jnp.abs(params["net"][name] - expected).max() / jnp.abs(expected).max()
+            assert error < 1e-6, (step, name, float(error))
+
+
+def vit_params():
+    """One number each of a ViT with two blocks, and of its head."""
+    names = ("cls_token", "patch_embed", "blocks_0", "blocks_1", "norm")
+    encoder = {name: {"kernel": jnp.ones(1)} for name in names}
+    return {"segmenter": {"backbone": encoder, "head": {"kernel": jnp.ones(1)}}}
+
+
+def test_a_deeper_layer_of_a_vit_learns_more_slowly():
+    """VFM-UDA: the last block at the encoder's rate, the block below at decay times it, tokens,
+    patches and the last norm at decay squared; the head is outside.
+    """
+    params = vit_params()
+    settings = ConfigDict(
+        base.adamw(
+            lr=1e-3,
+            schedule="constant",
+            weight_decay=0.0,
+            layer_decay=0.9,
+            lr_multipliers=(("/backbone/", 0.1),),
+        )
+    )
+    moved = updates_of(settings, params, jax.tree.map(jnp.ones_like, params), steps=1)["segmenter"]
+    factors = dict(blocks_1=0.1, blocks_0=0.09, cls_token=0.081, patch_embed=0.081, norm=0.081)
+    for name, factor in factors.items():
+        np.testing.assert_allclose(
+            moved["backbone"][name]["kernel"], -1e-3 * factor, rtol=1e-5, err_msg=name
+        )
+    np.testing.assert_allclose(moved["head"]["kernel"], -1e-3, rtol=1e-5)
+
+
+def test_frozen_parameters_of_adamw_do_not_decay():
+    params = vit_params()
+    optimizer = optim.make_optimizer(
+        ConfigDict(base.adamw(lr=1e-3, schedule="constant")), params, steps=1, frozen=("/norm/",)
+    )
+    updates, _ = optimizer.update(params, optimizer.init(params), params)
+    assert updates["segmenter"]["backbone"]["norm"]["kernel"] == 0
+    assert updates["segmenter"]["head"]["kernel"] < 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (dict(decay_multipliers=(("/w", 0.0),)), r"decay_multipliers=.*: kind='sgd' does not read"),
+        (dict(kind="adam", betas=(0.9, 0.99), layer_decay=0.9), "layer_decay=0.9: kind='adam' do"),
+        (base.adamw(momentum=0.9), "momentum=0.9: kind='adamw' does not read it, 'sgd' does"),
+        (base.adamw(layer_decay=0.9), "layer_decay=0.9: there is no ViT"),
+        (base.adamw(decay_multipliers=(("/v", 0.0),)), "decay_multipliers='/v': matches no"),
+        (dict(min_lr=1e-4), "min_lr=0.0001: schedule='constant' does not read it, 'poly_times_wa"),
+        (
+            dict(schedule="poly", power=1.0, horizon_steps=9, warmup_steps=3, warmup_ratio=0.1),
+            "warmup_ratio=0.1: schedule='poly' does not read it, 'poly_times_warmup' and 'poly_af",
+        ),
+    ],
+)
+def test_what_another_kind_or_schedule_reads_is_an_error(settings, message):
+    of_sgd = dict(momentum=0.9, nesterov=False, repeats=())
+    given = dict(kind="sgd", lr=0.1, schedule="constant", weight_decay=0.0, lr_multipliers=())
+    if settings.get("kind", "sgd") == "sgd":
+        given |= of_sgd
+    with pytest.raises(UserError, match=message):
+        optim.make_optimizer(ConfigDict(given | settings), {"net": {"w": jnp.ones(2)}}, steps=1)
+
+
+def test_adamw_may_be_chosen_where_sgd_was_once_its_keys_do_nothing():
+    """So that --config.STAGE.optimizer.kind can change a recipe that has the keys of both."""
+    settings = ConfigDict(
+        base.adamw(lr=0.1, schedule="constant", momentum=0.0, nesterov=False, repeats=())
+    )
+    optim.make_optimizer(settings, {"net": {"w": jnp.ones(2)}}, steps=1)

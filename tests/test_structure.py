@@ -16,6 +16,7 @@ FLOORS = {
     "dajax": (
         {"errors", "typing", "process_watch"},
         {"settings", "label_free"},
+        {"learning_rate"},
         {"state", "schedule", "optim", "parallel"},
         {"console", "ops"},
         {"processes"},

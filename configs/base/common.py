@@ -2,6 +2,8 @@
 config.x and has no defaults of its own. configs/base/arguments.py explains what a recipe takes.
 """
 
+import re
+
 from ml_collections import ConfigDict, config_dict
 
 from dajax.recipes.base import views
@@ -232,4 +234,41 @@ def sgd(**settings):
             repeats=(),  # (pattern, times that a step is applied); see base/segmentation.py
         ),
         **settings,
+    )
+
+
+def adamw(**settings):
+    """torch.optim.AdamW as DAFormer and VFM-UDA use it; both have its defaults for the averages.
+
+    Args:
+      **settings: lr, schedule and the schedule's own keys; and what differs from the values below.
+    """
+    return dict(
+        dict(
+            kind="adamw",
+            betas=(0.9, 0.999),
+            weight_decay=0.01,
+            lr_multipliers=(),  # (pattern of parameters' names, factor on their rate)
+            decay_multipliers=(),  # (pattern, factor on weight_decay)
+            layer_decay=1.0,  # of a ViT: factor on the rate from a block to the one below it
+        ),
+        **settings,
+    )
+
+
+def custom_keys(keys):
+    """lr_multipliers and decay_multipliers that stand for paramwise_cfg.custom_keys of mmcv.
+
+    A parameter belongs to the longest key that is a part of its name, of equally long ones to the
+    first in the alphabet (mmcv 1.3.7, DefaultOptimizerConstructor), and to that one alone: a head's
+    norm keeps its decay where "head" comes before "norm".
+
+    Args:
+      keys: {part of a name: (factor on the rate, factor on the decay)}.
+    """
+    order = sorted(keys, key=lambda key: (-len(key), key))
+    patterns = [(re.escape(key), *keys[key]) for key in order]
+    return dict(
+        lr_multipliers=tuple((pattern, rate) for pattern, rate, _ in patterns),
+        decay_multipliers=tuple((pattern, decay) for pattern, _, decay in patterns),
     )

@@ -127,8 +127,20 @@ RANGES = {
     **dict.fromkeys(("report_seconds", "keep_images_mib", "cache_gb"), NOT_NEGATIVE),
     # Optimisers. A rate of 0 is legal: a stage that moves nothing.
     **dict.fromkeys(
-        ("lr", "weight_decay", "lr_multipliers", "power", "alpha", "beta"), NOT_NEGATIVE
+        (
+            "lr",
+            "min_lr",
+            "weight_decay",
+            "lr_multipliers",
+            "decay_multipliers",
+            "power",
+            "alpha",
+            "beta",
+        ),
+        NOT_NEGATIVE,
     ),
+    "warmup_ratio": FRACTION,
+    "layer_decay": Range(0, 1, is_open=True),
     "momentum": DECAY,
     "bsa_momentum": DECAY,
     "bsa_floor": POSITIVE,
@@ -218,7 +230,7 @@ def numbers_in(value):
     return [value] if isinstance(value, (int, float)) and not isinstance(value, bool) else []
 
 
-PAIRS = ("lr_multipliers", "repeats")  # of a pattern and a number
+PAIRS = ("lr_multipliers", "decay_multipliers", "repeats")  # of a pattern and a number
 
 
 # By the last parts of a key. Two numbers, (from, to); or (height, width), where one number stands
