@@ -50,7 +50,8 @@ OWN_DEFAULTS = dict(
     label_name="NAME",
 )
 # Where size= is not given: of the scenes, and AdaptSegNet's and CLAN's INPUT_SIZE_TARGET.
-DEFAULT_SIZES = {"small": (64, 128)} | dict.fromkeys(NETWORKS[1:], (512, 1024))
+DEFAULT_SIZES = {"small": (64, 128)}
+DEFAULT_SIZE = (512, 1024)  # of every other network
 # A side that is halved five times by a discriminator (AdaptSegNet's and CLAN's) leaves a pixel.
 SMALLEST_SIDE = 32
 
@@ -87,8 +88,11 @@ def source_set(variant):
     return pair[1] if pair else ""
 
 
-def check_own(parsed):
+def check_own(parsed, networks=NETWORKS):
     """Completes the parsed argument of variant own: size_hw, (height, width), and the backbone.
+
+    Args:
+      parsed: changed. networks: that the recipe knows, the small one first.
 
     Raises:
       ValueError: in one line: no source or target, a size that is none, weights that nothing reads,
@@ -100,7 +104,7 @@ def check_own(parsed):
                 f"variant own needs source=DIR and target=DIR; {key} is missing: the folder that"
                 " holds images/"
             )
-    default = DEFAULT_SIZES[parsed.network]
+    default = DEFAULT_SIZES.get(parsed.network, DEFAULT_SIZE)
     size = re.fullmatch(r"(\d+)x(\d+)", parsed.size or f"{default[0]}x{default[1]}")
     if not size or min(map(int, size.groups())) < SMALLEST_SIDE:
         raise ValueError(
@@ -112,7 +116,7 @@ def check_own(parsed):
     if parsed.network == "small" and parsed.weights:
         raise ValueError(
             f"configuration argument 'weights={parsed.weights}': network=small trains from random"
-            f" weights; choose network={' or network='.join(NETWORKS[1:])}, or leave it out"
+            f" weights; choose network={' or network='.join(networks[1:])}, or leave it out"
         )
     if parsed.evaluation and _is_folder(parsed.evaluation) and not _has_labels(parsed.evaluation):
         raise ValueError(

@@ -58,7 +58,7 @@ def parse(recipe, arg, variants, *, always_named=(), **keys):
     parsed = arguments.parse_arg(arg, variants, pretrained=pretrained, renamed=RENAMED, **defaults)
     parsed.source_set, parsed.size_hw = sets.source_set(parsed.variant), ()
     if parsed.variant == "own":
-        sets.check_own(parsed)
+        sets.check_own(parsed, defaults["network"])
     parsed.is_small = parsed.variant in ("scenes", "own") and parsed.network == "small"
     parts = [
         value if isinstance(value, str) else f"{key}{value}"
