@@ -28,8 +28,8 @@ VARIANTS = {
     "scenes": ("ablations",),
     "own": (*sets.OWN_KEYS, "ablations"),
 } | dict.fromkeys(mit.REAL_VARIANTS, (*seg_base.REAL_KEYS, "backbone", "host"))
-# mask_block_size: half of it on DAFormer, which sees frames at half the size. Of the scenes ours: an
-# eighth of their height.
+# mask_block_size; half of it on DAFormer, which sees frames at half the size. Of the scenes ours:
+# an eighth of their height.
 BLOCK = {"hrda": 64, "daformer": 32, "scenes": 8}
 ABLATIONS = daformer.ABLATIONS | dict(no_masks={"masked.weight": 0.0})
 
