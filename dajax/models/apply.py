@@ -67,7 +67,7 @@ def forward_train(
     Args:
       params, batch_stats: as in TrainState, by network name.
       part: image float32 [N, H, W, C], mask bool [N]: rows outside of it do not count in the
-        statistics.
+        statistics. For a ViT also token_mask, see Mode.
       norm_set: number of the set of normalisation parameters and statistics.
       axis_name: device axis over which statistics are synchronised, or None.
       rng: key of this pass, the same on every device; needed where the network draws something.
@@ -87,6 +87,7 @@ def forward_train(
         axis_name=axis_name,
         rows=rows,
         deterministic=deterministic,
+        token_mask=part.get("token_mask"),
     )
     variables = {"params": params[model.network], "batch_stats": batch_stats[model.network]}
     output, updated = model.apply(

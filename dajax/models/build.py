@@ -4,13 +4,13 @@ from ml_collections import ConfigDict
 
 from dajax import console
 from dajax.errors import UserError
-from dajax.models import deeplab, encoder_decoder, hrda, mit
+from dajax.models import deeplab, encoder_decoder, hrda, mit, vit, vit_segmenter
 from dajax.models.classifier import Classifier, build_classifier
 from dajax.models.resnet import NORMS
 from dajax.models.seg_weights import from_torch_segmenter
 from dajax.models.weight_files import WeightsError, load_torch_file
 from dajax.models.weights import from_torch_resnet
-from dajax.settings import choice, part_of_config
+from dajax.settings import SettingError, choice, part_of_config
 
 
 def build_model(model_config, stage_config, *, num_classes):
@@ -61,6 +61,7 @@ def load_pretrained(model_config, state):
 BACKBONES = {
     **dict.fromkeys(deeplab.BACKBONES, deeplab.KEYS),
     **dict.fromkeys(mit.VARIANTS, encoder_decoder.KEYS),
+    **dict.fromkeys(vit.VARIANTS, ()),
 }
 # A stage's choice for the scale and bias of the normalisation -> whether they are trained.
 NORM_AFFINE = {"trained": True, "frozen": False}
@@ -72,13 +73,18 @@ def build_segmenter(model_config, stage_config, *, num_classes):
     Args:
       model_config: config.model.
       stage_config: of a stage. Its `norm`, and its `norm_affine`, "trained" or "frozen", replace
-        the model's where they are not "".
+        the model's where they are not ""; a vision transformer, which has no batch normalisation,
+        has neither.
       num_classes: K.
 
     Raises:
       UserError: an unknown backbone, topology, head or normalisation, or a crop of HRDA that does
         not fit.
     """
+    if model_config.backbone in vit.VARIANTS:
+        _check_no_batch_norm(model_config, stage_config)
+        with part_of_config("config.model"):
+            return vit_segmenter.build_segmenter(model_config, num_classes)
     settings = ConfigDict(model_config.to_dict())
     settings.norm = choice(stage_config, "norm", ("", *NORMS)) or model_config.norm
     affine = choice(stage_config, "norm_affine", ("", *NORM_AFFINE))
@@ -93,6 +99,17 @@ def build_segmenter(model_config, stage_config, *, num_classes):
             return hrda.with_detail(segmenter, settings.hrda) if "hrda" in settings else segmenter
     except ValueError as error:
         raise UserError(f"config.model: {error}") from error
+
+
+def _check_no_batch_norm(model_config, stage_config):
+    """Raises UserError for a setting of batch normalisation, which the network has not."""
+    for key, nothing in (("norm", ""), ("norm_affine", ""), ("target_bn", 0)):
+        if stage_config[key] != nothing:
+            problem = (
+                f"{model_config.backbone} has no batch normalisation, so there is nothing to set:"
+                f" set it to {nothing!r}"
+            )
+            raise SettingError(key, stage_config[key], problem)
 
 
 def load_segmenter_weights(model_config, state):

@@ -26,6 +26,8 @@ class Mode(NamedTuple):
       deterministic: in training too nothing is drawn: dropout and drop path keep everything, and
         HRDA predicts whole images instead of a crop. So a teacher sees images: with batch
         statistics, without noise.
+      token_mask: bool [N, rows, columns], tokens of a ViT that its mask token replaces; None for
+        none. Its size is ViTSegmenter.token_grid's.
     """
 
     train: bool = False
@@ -34,6 +36,7 @@ class Mode(NamedTuple):
     axis_name: str | None = None
     rows: jax.Array | None = None
     deterministic: bool = False
+    token_mask: jax.Array | None = None
 
     @property
     def is_random(self):

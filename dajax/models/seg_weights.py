@@ -1,10 +1,14 @@
-"""Pretrained segmenters: backbones, and the released checkpoints of AdaptSegNet, CLAN and PLCA."""
+"""Pretrained segmenters: backbones, and the released checkpoints of AdaptSegNet, CLAN and PLCA;
+mit_weights.py has those of MiT, vit_weights.py those of vision transformers.
+"""
 
 import re
 
 import numpy as np
 
+from dajax.models.mit_weights import from_torch_mit
 from dajax.models.torch_names import BACKBONE, Entries, names_of, without_prefix
+from dajax.models.vit_weights import from_torch_vit
 from dajax.models.weight_files import WeightsError
 from dajax.models.weight_report import (
     check_complete,
@@ -14,7 +18,9 @@ from dajax.models.weight_report import (
 )
 from dajax.models.weights import LEFT_OUT, pour
 
-HEAD = re.compile(r"layer[56]\.|score_")
+# {a module that every encoder of the family has: its reader}
+OTHER_FAMILIES = {"patch_embed1": from_torch_mit, "patch_embed": from_torch_vit}
+HEAD = re.compile(r"layer[56]\.|score_|decode_head\.")
 VGG_LAYER = re.compile(r"features\.|fc[67]\.")
 # (name in the file, name here) of heads: PLCA's, and that of AdaptSegNet's DeeplabVGG.
 RENAMED = (
@@ -33,7 +39,7 @@ PLCA_TRAIN_IDS = (10, 2, 0, 1, 4, 8, 5, 13, 7, 11, 18, 17, 6, 12, 15, 3, 9, 14, 
 
 def from_torch_segmenter(state_dict, params, batch_stats, *, skip_heads=False, allow_partial=False):
     """Pours a file into a segmenter: a backbone alone (torchvision's ResNets and vgg16,
-    DeepLab_resnet_pretrained_init), or a whole segmenter.
+    DeepLab_resnet_pretrained_init; see mit_weights for MiT), or a whole segmenter.
 
     Heads stay as they are where the file has none, and where it is DeepLab's initial weights, whose
     heads are for COCO's 21 classes. The classes of PLCA's head are put into the order of train ids.
@@ -43,7 +49,7 @@ def from_torch_segmenter(state_dict, params, batch_stats, *, skip_heads=False, a
     Args:
       state_dict: {torch name: array}, see weight_files.load_torch_file; names may have a prefix,
         see torch_names.without_prefix.
-      params, batch_stats: trees of a DeepLab or FCN8s, for names and shapes; not changed.
+      params, batch_stats: trees of a segmenter, for names and shapes; not changed.
       skip_heads: take the backbone only.
       allow_partial: keep what the file lacks or has in another shape as it is, instead of refusing.
 
@@ -55,6 +61,10 @@ def from_torch_segmenter(state_dict, params, batch_stats, *, skip_heads=False, a
       WeightsError: entries are missing, of another shape, not finite, or left over from another
         network.
     """
+    choices = dict(skip_heads=skip_heads, allow_partial=allow_partial)
+    for module, read in OTHER_FAMILIES.items():
+        if module in params.get("backbone", ()):
+            return read(state_dict, params, batch_stats, **choices)
     whole = _canonical(state_dict, names_of(params, batch_stats))
     entries = whole.arrays
     ignored = {name for name in entries if LEFT_OUT.match(name) or name.startswith("classifier.")}

@@ -37,16 +37,18 @@ def torch_name(path):
     """
     *modules, leaf = path
     names = [SHORTCUT_MODULES.get(key, re.sub(r"_(\d+)$", r".\1", key)) for key in modules]
-    return ".".join([*names, LEAVES[leaf]])
+    return ".".join([*names, LEAVES.get(leaf, leaf)])
 
 
-def torch_shape(leaf_shape):
-    """The shape that torch has for a leaf: HWIO -> OIHW; [domains, C] -> [C]; a convolution's bias
-    has the same shape [C] in both.
+def torch_shape(leaf, leaf_shape):
+    """The shape that torch has for a leaf of this name: HWIO -> OIHW; a dense kernel [in, out] ->
+    [out, in]; a normalisation's [domains, C] -> [C]; others have the same in both.
     """
     if len(leaf_shape) == 4:
         return tuple(leaf_shape[axis] for axis in (3, 2, 0, 1))
-    return tuple(leaf_shape[-1:])
+    if len(leaf_shape) == 2:
+        return tuple(leaf_shape[::-1] if leaf == "kernel" else leaf_shape[1:])
+    return tuple(leaf_shape)
 
 
 def names_of(*trees):

@@ -81,11 +81,11 @@ def pour(state_dict, params, batch_stats):
         if name not in state_dict:
             poured.absent.append(name)
             return leaf
-        array = _to_layout(state_dict[name], leaf.shape)
+        array = _to_layout(path[-1].key, state_dict[name], leaf.shape)
         if array is None:
             poured.misfits[name] = (
-                f"{name} is {np.shape(state_dict[name])} in the file, {torch_shape(leaf.shape)} in"
-                " the network"
+                f"{name} is {np.shape(state_dict[name])} in the file,"
+                f" {torch_shape(path[-1].key, leaf.shape)} in the network"
             )
             return leaf
         poured.loaded.append(name)
@@ -94,12 +94,14 @@ def pour(state_dict, params, batch_stats):
     return *jax.tree_util.tree_map_with_path(fit, (params, batch_stats)), poured
 
 
-def _to_layout(array, leaf_shape):
+def _to_layout(leaf, array, leaf_shape):
     """A torch array as this network stores it, the same for all domains; None where the shapes do
     not fit.
     """
     with np.errstate(over="ignore"):  # of 64-bit numbers: check_finite finds them
         array = np.asarray(array, np.float32)
-    if array.shape != torch_shape(leaf_shape):
+    if array.shape != torch_shape(leaf, leaf_shape):
         return None
-    return array.transpose(2, 3, 1, 0) if array.ndim == 4 else np.broadcast_to(array, leaf_shape)
+    if leaf == "kernel":
+        return array.transpose(2, 3, 1, 0) if array.ndim == 4 else array.T
+    return np.broadcast_to(array, leaf_shape)

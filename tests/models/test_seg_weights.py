@@ -33,9 +33,8 @@ def torch_file(trees, seed=0):
     rng, state_dict = np.random.default_rng(seed), {}
     for path, leaf in jax.tree_util.tree_leaves_with_path(trees):
         keys = [entry.key for entry in path[1:] if entry.key != "backbone"]
-        state_dict[torch_name(keys)] = rng.standard_normal(torch_shape(leaf.shape)).astype(
-            np.float32
-        )
+        shape = torch_shape(keys[-1], leaf.shape)
+        state_dict[torch_name(keys)] = rng.standard_normal(shape).astype(np.float32)
     return state_dict | {"bn1.num_batches_tracked": np.array(7)}
 
 

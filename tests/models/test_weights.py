@@ -34,7 +34,7 @@ def torch_state_dict(params, stats, seed=0):
     """
     rng, state_dict = np.random.default_rng(seed), {}
     for path, leaf in jax.tree_util.tree_leaves_with_path((params, stats)):
-        array = rng.standard_normal(torch_shape(leaf.shape)).astype(np.float32)
+        array = rng.standard_normal(torch_shape(path[-1].key, leaf.shape)).astype(np.float32)
         state_dict[torch_name([entry.key for entry in path[1:]])] = array
     state_dict["bn1.num_batches_tracked"] = np.array(7)
     return state_dict | {

@@ -13,7 +13,7 @@ import numpy as np
 
 from dajax.models.norm import Mode
 
-NAMES = pathlib.Path(__file__).resolve().parents[1] / "golden" / "deeplab_names.json"
+GOLDEN = pathlib.Path(__file__).resolve().parents[1] / "golden"
 
 
 def recipe(name, shape, salt):
@@ -35,11 +35,11 @@ def recipe(name, shape, salt):
     return ((0.25 if name.endswith("bn3.weight") else 1.0) * (1 + 0.1 * normal)).astype(np.float32)
 
 
-def recipe_state_dict(network, salt, *, one_block=False):
-    """{torch name: array} of a network of deeplab_names.json; `one_block`: with the first block of
+def recipe_state_dict(network, salt, *, one_block=False, names="deeplab_names"):
+    """{torch name: array} of a network of a file of names; `one_block`: with the first block of
     every stage only.
     """
-    shapes = json.loads(NAMES.read_text())[network]
+    shapes = json.loads((GOLDEN / f"{names}.json").read_text())[network]
     later_block = re.compile(r"layer[1-4]\.[1-9]")
     return {
         name: recipe(name, shape, salt)
