@@ -16,6 +16,7 @@ from data_pipeline.segmentation import transforms as seg_transforms
 from data_pipeline.segmentation.crop_choice import Wanted
 from data_pipeline.segmentation.margins import Margins
 from data_pipeline.segmentation.margins import from_config as read_margins
+from data_pipeline.segmentation.placing import Choice, Frame
 
 # a random number in each third of CLAN's draw
 CLAN_SCALES = {"noscale": 0.5, "s1.0": 0.5, "s1.1": 0.9, "s0.8": 0.1}
@@ -183,7 +184,7 @@ def test_what_lies_on_a_frame_moves_with_it():
     label = frame.sum(-1, dtype=np.uint8)
     trusted = Margins(0.1, 0.25, 0.0, 0.05).trusted((80, 120))
     for _ in range(8):
-        whole = seg_transforms.Frame(frame // 2, label, trusted)
+        whole = Frame(frame // 2, label, trusted)
         moved = seg_transforms.apply_to_frame(whole, rng.random(4), 0.5, chosen)
         row, column = np.moveaxis(2 * moved.image[..., :2].astype(int), -1, 0)
         assert moved.image.shape == (26, 44, 3)
@@ -198,9 +199,9 @@ def test_the_crop_that_shows_the_wanted_class_is_taken_of_image_and_label():
     label[34:, 50:] = 6  # 60 pixels in the corner
     spare = 15, 17
     further = np.array([(0.2, 0.2), (14.5 / 15, 16.5 / 17), (0.1, 0.1)], np.float32)
-    choice = seg_transforms.Choice(further, Wanted(6, 50.0))
+    choice = Choice(further, Wanted(6, 50.0))
     moved = seg_transforms.apply_to_frame(
-        seg_transforms.Frame(frame, label), [0.0, 0.0, 0.0, 0.9], 0.5, chosen, choice
+        Frame(frame, label), [0.0, 0.0, 0.0, 0.9], 0.5, chosen, choice
     )
     assert moved.image[0, 0].tolist() == [spare[0] - 1, spare[1] - 1, 0]
     assert (moved.label == 6).sum() == 60
