@@ -20,7 +20,7 @@ from dajax.recipes.base import mit, mixing, scenes
 from dajax.recipes.base import segmentation as seg_base
 
 VARIANTS = {"scenes": ("ablations",)} | dict.fromkeys(
-    mit.REAL_VARIANTS, (*seg_base.REAL_KEYS, "backbone")
+    daformer.REAL_VARIANTS, (*seg_base.REAL_KEYS, "backbone")
 )
 
 
@@ -30,11 +30,10 @@ def get_config(arg=None):
     if arg.is_small:
         config = scenes.start(arg, "single")
         half = tuple(side // 2 for side in scenes.SIZE_HW)
-        config.model.hrda = dict(detail_hw=half, detail_weight=0.1)
+        config.model.hrda = dict(mit.NO_HRDA, detail_hw=half)
         full = daformer.small_stage(config)
         mixing.add_rows(scenes.add_stages, config, arg, daformer.ABLATIONS, hrda=full)
         return config
-    config = mit.segmentation(arg, scale=2, detail_hw=(mit.CROP, mit.CROP))
-    return daformer.with_stages(
-        config, arg, daformer.ABLATIONS, hrda=daformer.authors(config, scale=2)
-    )
+    config = daformer.segmentation(arg, is_high_resolution=True)
+    full = daformer.authors(config, arg, is_high_resolution=True)
+    return daformer.with_stages(config, arg, daformer.ABLATIONS, hrda=full)

@@ -21,13 +21,13 @@ GB on a Titan RTX (HRDA issue 14), MIC takes one more pass a step. Not reproduce
 
 from dajax.recipes import daformer
 from dajax.recipes.base import domains as sets
-from dajax.recipes.base import mit, mixing, scenes
+from dajax.recipes.base import mixing, scenes
 from dajax.recipes.base import segmentation as seg_base
 
 VARIANTS = {
     "scenes": ("ablations",),
     "own": (*sets.OWN_KEYS, "ablations"),
-} | dict.fromkeys(mit.REAL_VARIANTS, (*seg_base.REAL_KEYS, "backbone", "host"))
+} | dict.fromkeys(daformer.REAL_VARIANTS, (*seg_base.REAL_KEYS, "backbone", "host"))
 # mask_block_size; half of it on DAFormer, which sees frames at half the size. Of the scenes ours:
 # an eighth of their height.
 BLOCK = {"hrda": 64, "daformer": 32, "scenes": 8}
@@ -44,10 +44,13 @@ def get_config(arg=None):
         return config
     # own folders' sizes are of the user's choice, and seldom such that HRDA's grids fit
     is_hrda = arg.host == "hrda" and arg.variant != "own"
-    scale, detail_hw = (2, (mit.CROP, mit.CROP)) if is_hrda else (1, ())
-    config = mit.segmentation(arg, scale=scale, detail_hw=detail_hw)
-    block = masked("hrda" if is_hrda else "daformer")
-    full = daformer.authors(config, scale=scale, masked=block)
+    config = daformer.segmentation(arg, is_high_resolution=is_hrda)
+    full = daformer.authors(
+        config,
+        arg,
+        is_high_resolution=is_hrda,
+        masked=masked("hrda" if is_hrda else "daformer"),
+    )
     return daformer.with_stages(config, arg, ABLATIONS, mic=full)
 
 

@@ -43,12 +43,14 @@ def from_config(evaluation, image_hw: tuple[int, int]) -> Window | None:
     """The Window of config.evaluation; None where its window.crop is ().
 
     Args:
-      evaluation: with the keys window.crop, window.stride, window.average and align_corners.
+      evaluation: with the keys window.crop, window.stride, window.average, align_corners and
+        aggregation_alpha.
       image_hw: (height, width) of what the network sees.
 
     Raises:
       UserError: not two sides of a window and two of a stride, a window larger than the image,
-        which would be another one than asked for, a stride that leaves gaps, an unknown average.
+        which would be another one than asked for, a stride that leaves gaps, an unknown average;
+        spatial aggregation, which is over a whole image.
     """
     key, settings = "config.evaluation.window", evaluation.window
     crop_hw, stride_hw = tuple(settings.crop), tuple(settings.stride)
@@ -62,6 +64,12 @@ def from_config(evaluation, image_hw: tuple[int, int]) -> Window | None:
         raise UserError(
             f"{key}.crop={crop_hw}, {key}.stride={stride_hw}: expected (height, width) of both, or"
             " () of both for the whole image at once"
+        )
+    if evaluation.aggregation_alpha:
+        raise UserError(
+            f"config.evaluation.aggregation_alpha={evaluation.aggregation_alpha:g} aggregates over"
+            f" a whole image, and {key}.crop={crop_hw} shows parts of it; set it to 0, or both"
+            f" {key}.crop and {key}.stride to ()"
         )
     if any(side > whole for side, whole in zip(crop_hw, image_hw, strict=True)):
         raise UserError(
@@ -111,9 +119,9 @@ def slide(
         for top in places(height, rows, window.stride_hw[0])
         for left in places(width, columns, window.stride_hw[1])
     ]
-    counts = np.zeros((height, width, 1), np.float32)
+    counts = np.zeros((1, height, width, 1), np.float32)
     for top, left in corners:
-        counts[top : top + rows, left : left + columns] += 1.0
+        counts[:, top : top + rows, left : left + columns] += 1.0
 
     def seen(corner):
         start, size = (0, corner[0], corner[1], 0), (images.shape[0], rows, columns, channels)

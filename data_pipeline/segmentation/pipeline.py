@@ -7,7 +7,7 @@ import numpy as np
 
 from data_pipeline import stream
 from data_pipeline.appearance import Appearance
-from data_pipeline.decode import read_image
+from data_pipeline.decode import image_size_hw, read_image
 from data_pipeline.errors import DataError
 from data_pipeline.files.resized_cache import found_or_made
 from data_pipeline.sampling import make_key, subkey, uniforms
@@ -15,16 +15,10 @@ from data_pipeline.segmentation.crop_choice import Wanted
 from data_pipeline.segmentation.label_sizes import Plan, in_room, own_sizes, plan_of
 from data_pipeline.segmentation.labels import IGNORED
 from data_pipeline.segmentation.margins import Margins
+from data_pipeline.segmentation.placing import FIRST_CROP, Choice, Frame
 from data_pipeline.segmentation.resizes import filter_number, resize_image
 from data_pipeline.segmentation.segmentation_set import SegmentationSet
-from data_pipeline.segmentation.transforms import (
-    FIRST_CROP,
-    Choice,
-    Frame,
-    SegTransform,
-    apply_to_frame,
-    apply_two_views,
-)
+from data_pipeline.segmentation.transforms import SegTransform, apply_to_frame, apply_two_views
 from data_pipeline.stream import ALL, BatchStream, Share, num_columns, padded, stream_of, tf
 
 
@@ -72,6 +66,13 @@ class SegPart(stream.Part):
     own_sizes: OwnSizes | None = None
     wanted: WantedClasses | None = None
     margins: Margins | None = None
+
+    def __post_init__(self):
+        if self.wanted is not None and not (self.with_labels and self.transform.crops):
+            raise DataError(
+                f"{self.image_set.name}: crops that show a class need labels, and a transform that"
+                " crops; ask for any crop (min_crop_ratio=0), or set transform.fit"
+            )
 
 
 def batches(
@@ -266,7 +267,10 @@ class Reader:
         image = self._read_image(index, drawn["batch_uniform"])
         label = images.read_label(index) if part.with_labels else None
         moving_label = label if part.own_sizes is None else None
-        trusted = None if part.margins is None else part.margins.trusted(image.shape[:2])
+        trusted = None
+        if part.margins is not None:
+            # of the file, since the image may have its resize behind it
+            trusted = part.margins.trusted(image_size_hw(images.image_paths[index]))
         frame = Frame(image, moving_label, trusted)
         arguments = frame, drawn["uniforms"], drawn["batch_uniform"], part.transform
         choice = self._choice(drawn)

@@ -9,17 +9,22 @@ random numbers.
 
 import dataclasses
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
 
 from data_pipeline.appearance import Appearance, ColorJitter
 from data_pipeline.errors import DataError
 from data_pipeline.preprocess import checked_keys, pair_of
 from data_pipeline.segmentation import crop_choice
-from data_pipeline.segmentation.crop_choice import Wanted
-from data_pipeline.segmentation.resizes import RESIZES, fitting_hw, resize_image, resize_label
+from data_pipeline.segmentation.placing import (
+    FIRST_CROP,
+    Choice,
+    Frame,
+    check_crop,
+    moved,
+    rescaled_hw,
+)
+from data_pipeline.segmentation.resizes import RESIZES
 
 CHANNELS = ("rgb", "bgr")
 _KEYS = (
@@ -156,7 +161,7 @@ class SegTransform:
         does not reach the crop.
         """
         if self.crops:
-            _check_crop(_rescaled_hw(image_hw, np.float32(0), self), self)
+            check_crop(rescaled_hw(image_hw, np.float32(0), self), self.size_hw)
 
     def largest_hw(self, image_hw: tuple[int, int]) -> tuple[int, int]:
         """The largest size that an image of this size may have when it is cropped; size_hw without
@@ -164,7 +169,7 @@ class SegTransform:
         """
         if not self.crops:
             return self.size_hw
-        return _rescaled_hw(image_hw, np.float32(1 - 2.0**-24), self)
+        return rescaled_hw(image_hw, np.float32(1 - 2.0**-24), self)
 
     def whole_frame_hw(self, batch_uniform: float) -> tuple[int, int] | None:
         """The size that the resize brings a whole frame to, before anything else; None where the
@@ -212,35 +217,6 @@ def from_config(config: Mapping, where: str = "config.data.transforms") -> SegTr
     )
 
 
-class Frame(NamedTuple):
-    """An image and what lies on it.
-
-    Attributes:
-      image: uint8 [H, W, 3] RGB.
-      label: uint8 [H, W] train ids, or None.
-      trusted: uint8 [H, W], 1 where pseudo-labels count, or None; moves as a label does.
-    """
-
-    image: np.ndarray
-    label: np.ndarray | None = None
-    trusted: np.ndarray | None = None
-
-
-class Choice(NamedTuple):
-    """What chooses among several crops of an image, see crop_choice.
-
-    Attributes:
-      uniforms: float32 [SegTransform.num_further_crops, 2] in [0, 1).
-      wanted: what the crop should show, or None.
-    """
-
-    uniforms: np.ndarray = np.zeros((0, 2), np.float32)
-    wanted: Wanted | None = None
-
-
-FIRST_CROP = Choice()
-
-
 def apply(
     image: np.ndarray,
     label: np.ndarray | None,
@@ -259,8 +235,8 @@ def apply(
       transform.size_hw or None.
     Raises: DataError for a crop larger than the resized image, naming both sizes.
     """
-    moved = apply_to_frame(Frame(image, label), uniforms, batch_uniform, transform)
-    return moved.image, moved.label
+    frame = apply_to_frame(Frame(image, label), uniforms, batch_uniform, transform)
+    return frame.image, frame.label
 
 
 def apply_to_frame(
@@ -274,7 +250,7 @@ def apply_to_frame(
     jitter, of_jitter = transform.color_jitter, uniforms[-ColorJitter.num_uniforms :]
     if jitter and jitter.before_geometry:
         frame = frame._replace(image=jitter(frame.image, of_jitter))
-    frame = _moved(frame, uniforms, batch_uniform, transform, choice)
+    frame = moved(frame, uniforms, batch_uniform, transform, choice)
     if jitter and not jitter.before_geometry:
         frame = frame._replace(image=jitter(frame.image, of_jitter))
     return frame
@@ -304,73 +280,8 @@ def apply_two_views(
     plain = weak.image
     if transform.color_jitter is not None:
         # with the label, which may choose the crop
-        plain = _moved(frame, uniforms, batch_uniform, transform, choice).image
+        plain = moved(frame, uniforms, batch_uniform, transform, choice).image
     return weak, strong_view(plain, strong_uniforms)
-
-
-def _moved(frame, uniforms, batch_uniform, transform, choice):
-    """Resizes, crops and mirrors an image and what lies on it alike; the first of the uniform
-    numbers are those of the crop, then that of the flip.
-    """
-    flip_uniform = uniforms[3 if transform.crops else 0 :]
-    if transform.crops:
-        frame = _rescale_and_crop(frame, uniforms[:3], transform, choice)
-    else:
-        frame = Frame(
-            resize_image(frame.image, transform.image_hw(batch_uniform), transform.resize),
-            *(resize_label(each, transform.size_hw, transform.resize) for each in frame[1:]),
-        )
-    if transform.flip and flip_uniform[0] < 0.5:
-        frame = Frame(*(None if each is None else _mirrored(each) for each in frame))
-    return frame
-
-
-def _mirrored(array):
-    """array[:, ::-1] as an array of its own; PIL takes a third of numpy's time."""
-    return np.asarray(Image.fromarray(array).transpose(Image.Transpose.FLIP_LEFT_RIGHT))
-
-
-def _rescaled_hw(image_hw, uniform, transform) -> tuple[int, int]:
-    """The size that an image gets before the crop; it grows with the random number."""
-    height, width = image_hw
-    if transform.fit:
-        return fitting_hw(image_hw, transform.fit)
-    if transform.shorter_edge:
-        low, high = transform.shorter_edge
-        # randint, both ends included; the long side is cut to an integer (PLCA, data)
-        edge = low + int(uniform * (high - low + 1))
-        if height <= width:
-            return edge, int(edge * width / height)
-        return int(edge * height / width), edge
-    low, high = transform.scale_range
-    factor = low + uniform * (high - low)
-    return int(factor * height), int(factor * width)
-
-
-def _check_crop(resized_hw, transform):
-    (height, width), (crop_height, crop_width) = resized_hw, transform.size_hw
-    if height < crop_height or width < crop_width:
-        raise DataError(
-            f"resized to {height}x{width} (height x width), smaller than the crop"
-            f" {crop_height}x{crop_width}; set a smaller transform.size or a larger shorter_edge,"
-            " scale_range or fit"
-        )
-
-
-def _rescale_and_crop(frame, uniforms, transform, choice):
-    size_hw = _rescaled_hw(frame.image.shape[:2], uniforms[0], transform)
-    crop_hw = transform.size_hw
-    _check_crop(size_hw, transform)
-    label, trusted = (resize_label(each, size_hw, transform.resize) for each in frame[1:])
-    if label is None or not len(choice.uniforms):
-        top, left = crop_choice.place_of(size_hw, crop_hw, uniforms[1], uniforms[2])
-    else:
-        places = np.concatenate([np.reshape(uniforms[1:], (1, 2)), choice.uniforms])
-        rule = transform.max_class_share, choice.wanted
-        top, left = crop_choice.choose(label, crop_hw, places, *rule)
-    window = slice(top, top + crop_hw[0]), slice(left, left + crop_hw[1])
-    image = resize_image(frame.image, size_hw, transform.resize, window)
-    return Frame(image, *(None if each is None else each[window] for each in (label, trusted)))
 
 
 def normalise(images: np.ndarray, transform: SegTransform) -> np.ndarray:

@@ -79,7 +79,8 @@ def run_without_labels(
     Returns:
       {name: uint8 [H, wide, 3]}, the first num_pictures images beside their predictions.
     """
-    run, pictures = segmenter_inference(model, norm_set, 0.0, data.devices, window), {}
+    run = segmenter_inference(model, norm_set, devices=data.devices, window=window)
+    pictures = {}
     for batch in data.evaluation_images(batch_size):
         scores = run(variables, batch["image"])
         pixels.add(scores, batch["mask"], batch["index"])

@@ -84,12 +84,6 @@ def _earlier_rounds(config, name):
 def build_model(config, stage_config, domains):
     """See dajax.tasks."""
     model = build_segmenter(config.model, stage_config, num_classes=len(domains.class_names))
-    if config.evaluation.aggregation_alpha and tuple(config.evaluation.window.crop):
-        raise UserError(
-            f"config.evaluation.aggregation_alpha={config.evaluation.aggregation_alpha} aggregates"
-            " over a whole image, and config.evaluation.window.crop="
-            f"{tuple(config.evaluation.window.crop)} shows parts of it; set one of them to 0 or ()"
-        )
     if config.evaluation.aggregation_alpha and not hasattr(model, "classify"):
         raise UserError(
             f"config.evaluation.aggregation_alpha={config.evaluation.aggregation_alpha}:"
