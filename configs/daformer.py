@@ -33,7 +33,7 @@ VARIANTS = {
 BACKBONES = ("mit_b5", "mit_b4", "mit_b3", "mit_b2", "mit_b1", "mit_b0")
 KEYS = dict(backbone=BACKBONES, network=("small", *BACKBONES))
 JITTER = 0.2  # color_jitter_strength
-# imnet_feature_dist_lambda, fdist_scale_min_ratio of uda/dacs_a999_fdthings.py
+# imnet_feature_dist_lambda, _classes and _scale_min_ratio of uda/dacs_a999_fdthings.py
 FEATURE_DISTANCE = dict(weight=0.005, classes=mixing.THINGS, min_share=0.75)
 # Rows of a crop, which has the height of a frame: pseudo_weight_ignore_top and _bottom.
 IGNORED_ROWS = {"cityscapes": dict(ignore_top=15, ignore_bottom=120)}
@@ -110,7 +110,8 @@ def optimizer():
 
 
 def authors(config, arg, *, is_high_resolution=False, **settings):
-    """uda/dacs_a999_fdthings.py and experiments.py: the released settings.
+    """configs/daformer/gta2cs_uda_warm_fdthings_rcs_croppl_a999_daformer_mitb5_s0.py: the released
+    settings.
 
     Args:
       config: the run's. is_high_resolution: as `segmentation`.
@@ -142,7 +143,7 @@ def with_stages(config, arg, ablations, **method):
         return config
     config.update(method)
     config.stages = tuple(method)
-    seg_base.evaluate_every(config, 4000)  # evaluation interval of experiments.py
+    seg_base.evaluate_every(config, 4000)  # evaluation=dict(interval=4000)
     return config
 
 

@@ -55,5 +55,5 @@ def get_config(arg=None):
 
 
 def masked(host):
-    """mask_mode="separatetrgaug", mask_ratio 0.7, mask_lambda 1 of MIC's experiments.py."""
+    """seg/configs/mic/gtaHR2csHR_mic_hrda.py: mask_mode="separatetrgaug", mask_lambda=1."""
     return dict(weight=1.0, ratio=0.7, block=BLOCK[host], images="target", strong_view=True)

@@ -4,8 +4,9 @@ and MIC have them, and the rows of a table.
 
 from dajax.recipes.base import segmentation as seg_base
 
-# Train ids of things: traffic light, traffic sign, and person to bicycle (`fdist_classes` of
-# DAFormer's configs/_base_/uda/dacs_a999_fdthings.py). The scenes have the same ids.
+# Train ids of things: traffic light, traffic sign, and person to bicycle
+# (imnet_feature_dist_classes of configs/_base_/uda/dacs_a999_fdthings.py in MIC's repository). The
+# scenes have the same ids.
 THINGS = (6, 7, 11, 12, 13, 14, 15, 16, 17, 18)
 NORMALISATION = ("channels", "divisor", "mean", "std")
 # Teachers: alpha_teacher of DACS's trainUDA.py, averaged after the step; alpha of DAFormer's
@@ -40,7 +41,7 @@ def stage(transform, *, teacher, jitter, classes_of, **settings):
         mix=dict(weight=1.0, classes_of=classes_of),
         # MIC; 0.7 is its mask_ratio
         masked=dict(weight=0.0, ratio=0.7, block=64, images="target", strong_view=True),
-        # DAFormer; 0.75 is its fdist_scale_min_ratio
+        # DAFormer; 0.75 is its imnet_feature_dist_scale_min_ratio
         feature_distance=dict(weight=0.0, classes=THINGS, min_share=0.75),
         color_jitter=dict(
             kind="kornia",
