@@ -264,7 +264,7 @@ class DepthwiseConv(nn.Module):
         return y
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=2)
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def depthwise(x, kernel, dilation):
     """The depthwise convolution as a sum of shifted maps, each times a number a channel.
 

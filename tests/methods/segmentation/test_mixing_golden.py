@@ -19,6 +19,7 @@ from dajax.methods import interface
 from dajax.methods.segmentation import _mixed_images as mixed_images
 from dajax.methods.segmentation import _strong_view as strong_view
 from dajax.methods.segmentation import cross_domain_mixing as mixing
+from dajax.models import hrda
 from dajax.models.apply import predict_scores
 from dajax.models.build import build_segmenter
 from dajax.models.to_torch import from_own, to_torch
@@ -95,8 +96,8 @@ def recorded(case, i, config, size_hw, mixed, masked=None, noise=None):
 
 @pytest.fixture
 def compiled(monkeypatch):
-    """f(model, config) -> the compiled train step of (state, batch, Drawn), which also gives the
-    gradients and what was mixed.
+    """f(model, config) -> the compiled train step of (state, batch, Drawn, corners of HRDA's
+    crops), which also gives the gradients and what was mixed.
     """
     seen, finish, mixed_part = {}, mixing._step.finish, mixed_images.mixed_part
 
@@ -112,9 +113,13 @@ def compiled(monkeypatch):
     monkeypatch.setattr(mixing._step, "finish", finishing)
     monkeypatch.setattr(mixed_images, "mixed_part", mixed)
     monkeypatch.setattr(mixed_images, "draw", lambda drawn, *_, **__: drawn)
+    corners = []
+    monkeypatch.setattr(hrda, "draw_offset", lambda *_: corners.pop(0))
 
     def of(model, config):
-        def step(state, batch, drawn):
+        def step(state, batch, drawn, offsets=()):
+            # y and x of HRDA's crop in each pass
+            corners[:] = [offset for of_pass in offsets for offset in of_pass]
             after, metrics = mixing.train_step(state, batch, drawn, config=config, model=model)
             after = teacher.follow(state, after, config, mixing)
             return after, metrics | seen
@@ -219,16 +224,18 @@ def test_three_iterations_of_dacs_are_the_authors(golden, compiled):
     assert_statistics(case, state, model)
 
 
-def of_daformer(case, recipe_module, stage):
+def of_daformer(case, recipe_module, argument):
     """(model, config) of a recipe with the file's tiny network and settings."""
-    whole = recipe_module.get_config(
-        "gta5_to_cityscapes,weights=none" + (",host=daformer" if stage == "mic" else "")
-    )
+    whole = recipe_module.get_config(f"gta5_to_cityscapes,weights=none{argument}")
+    (stage,) = whole.stages
     config = whole[stage]
     assert config.batch_size == IMAGES
-    head = "decode_head.conv_seg.weight"
-    channels = case[f"it0_grad_{head}"].shape[1]
+    (channels,) = {
+        case[key].shape[1] for key in case if key.startswith("it0_grad_") and "conv_seg" in key
+    }
     whole.model.update(backbone="mit_tiny", head_channels=channels, dropout=0.0, drop_path=0.0)
+    if whole.model.hrda.detail_hw:  # half of the crop
+        whole.model.hrda.detail_hw = tuple(s // 2 for s in case["it0_source_label"].shape[1:])
     config.steps, config.optimizer.lr = int(case["max_iters"]), float(case["lr"])
     config.optimizer.warmup_steps = int(case["warmup_iters"])
     config.threshold = float(case["threshold"])
@@ -240,9 +247,10 @@ def of_daformer(case, recipe_module, stage):
 
 def drawn_of(case, i, config, size_hw):
     """Calls in the authors' order: the mixed images one by one, then the masked batch."""
-    key = f"it{i}_blur_sigmas_in_order"
+    key, noise = f"it{i}_blur_sigmas_in_order", case.get(f"it{i}_mask_uniform")
+    noise = None if noise is None else noise[:, 0]
     if key not in case:
-        return recorded(case, i, config, size_hw, strong(None))
+        return recorded(case, i, config, size_hw, strong(None), noise=noise)
     sigmas = case[key]
     factors = np.stack([case[f"it{i}_jitter_{row}_factors"][:, 0] for row in range(IMAGES)])
     orders = np.stack([case[f"it{i}_jitter_{row}_order"] for row in range(IMAGES)])
@@ -254,36 +262,42 @@ def drawn_of(case, i, config, size_hw):
         case[f"it{i}_jitter_{IMAGES}_factors"].T,
         np.tile(case[f"it{i}_jitter_{IMAGES}_order"], (IMAGES, 1)),
     )
-    noise = case[f"it{i}_mask_uniform"][:, 0]
     return recorded(case, i, config, size_hw, mixed, masked, noise)
 
 
+def loss_in(case, i, name):
+    """HRDA's file has the detail's share beside that of the whole."""
+    keys = [f"it{i}_log_{name}decode.loss_seg", f"it{i}_log_{name}decode.hr.loss_seg"]
+    return sum(case[key] for key in keys if key in case)
+
+
 @pytest.mark.parametrize(
-    "name, recipe_module, stage",
+    "name, recipe_module, argument",
     [
-        pytest.param("daformer", daformer, "daformer", marks=pytest.mark.slow),
-        pytest.param("daformer_aug", daformer, "daformer", marks=pytest.mark.slow),
-        ("mic", mic, "mic"),  # has all that the others have, and masks
+        pytest.param("daformer", daformer, "", marks=pytest.mark.slow),
+        pytest.param("daformer_aug", daformer, "", marks=pytest.mark.slow),
+        # has all that the others have, and masks
+        ("mic", mic, ",host=daformer"),
+        pytest.param("mic_hrda", mic, "", marks=pytest.mark.slow),
     ],
 )
 def test_iterations_of_daformer_and_mic_are_the_authors(
-    golden, compiled, name, recipe_module, stage
+    golden, compiled, name, recipe_module, argument
 ):
     """DACS.train_step() of lhoyer/MIC with a tiny MiT: rows that do not count, feature distance,
     AdamW with its warm-up.
     """
     case = golden(f"sota_trainstep_{name}")[""]
-    model, config = of_daformer(case, recipe_module, stage)
+    model, config = of_daformer(case, recipe_module, argument)
     salt, file = str(case["salt"]), "sota_names_part3.json"
-    weights = state_dict("trainstep_daformer", file, salt)
+    network = "trainstep_hrda" if model.detail_hw else "trainstep_daformer"
+    weights = state_dict(network, file, salt)
     shape = (*case["it0_source_label"].shape[1:], 3)
-    state = begin(
-        model, config, state_dict("trainstep_daformer", file, f"{salt}imagenet/"), shape=shape
-    )
+    state = begin(model, config, state_dict(network, file, f"{salt}imagenet/"), shape=shape)
     frozen = state.extra[mixing.FROZEN]
     state = begin(model, config, weights, shape=shape)
     state = state.replace(extra={**state.extra, mixing.FROZEN: frozen})
-    others = state_dict("trainstep_daformer", file, f"{salt}other/")
+    others = state_dict(network, file, f"{salt}other/")
     state, step = with_teachers_statistics(state, model, others), compiled(model, config)
     names = [str(name).removeprefix("backbone.") for name in case["param_names"]]
     count = int(case["num_iters"])
@@ -291,16 +305,19 @@ def test_iterations_of_daformer_and_mic_are_the_authors(
     for i in range(count):
         source, target = (channels_last(case[f"it{i}_{d}_image"]) for d in ("source", "target"))
         batch = {"source": part(source, case[f"it{i}_source_label"]), "target": part(target)}
+        if "valid_pseudo_mask" in case:
+            batch["target"]["trusted"] = case["valid_pseudo_mask"][:, 0].astype(bool)
         assert_teacher(case, i, state, model, names)  # as it is used in this iteration
-        state, found = step(state, batch, drawn_of(case, i, config, shape[:2]))
-        log = f"it{i}_log_"
-        assert_value(found["segmentation"], case[f"{log}decode.loss_seg"], LOSS)
+        offsets = case.get(f"it{i}_hr_crop_offsets_yx_in_order_of_passes", np.zeros((3, 2)))
+        drawn = drawn_of(case, i, config, shape[:2])
+        state, found = step(state, batch, drawn, jnp.asarray(offsets, jnp.int32))
+        assert_value(found["segmentation"], loss_in(case, i, ""), LOSS)
         distance = config.feature_distance.weight * found["feature_distance"]
-        expected = case[f"{log}src.loss_imnet_feat_dist"]
+        expected = case[f"it{i}_log_src.loss_imnet_feat_dist"]
         assert_value(distance, np.nan_to_num(expected), LOSS)
-        assert_value(found["mixed"], case[f"{log}mix.decode.loss_seg"], LOSS)
+        assert_value(found["mixed"], loss_in(case, i, "mix."), LOSS)
         if config.masked.weight:
-            assert_value(found["masked"], case[f"{log}masked.decode.loss_seg"], LOSS)
+            assert_value(found["masked"], loss_in(case, i, "masked."), LOSS)
         pixels = case[f"it{i}_pseudo_label"].size
         np.testing.assert_allclose(
             found["pseudo_weight"], case[f"it{i}_pseudo_weight"], atol=2 / pixels
