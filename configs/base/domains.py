@@ -10,7 +10,9 @@ The arguments of variant own:
   classes      the CSV of the classes, in each of these folders or absolute; "classes.csv". A target
                without labels may lack it, and has the source's then
   size         HEIGHTxWIDTH of what the network sees, "96x128". Every other size follows from it
-  network      "small", from random weights; "resnet101" or "vgg16", with the authors' settings
+  network      "small", from random weights; "resnet101" or "vgg16", with the authors' settings;
+               of plca, bicl, clan, adaptsegnet and source_only_seg also "mit_b0" to "mit_b5" and
+               "mit_tiny", with DAFormer's, see base/mit.py
   weights      a file for a network that is not small, or none
   image_name, label_name    what files are called, NAME standing for what an image and its label
                share: label_name=NAME_L.png
@@ -50,8 +52,7 @@ OWN_DEFAULTS = dict(
     label_name="NAME",
 )
 # Where size= is not given: of the scenes, and AdaptSegNet's and CLAN's INPUT_SIZE_TARGET.
-DEFAULT_SIZES = {"small": (64, 128)}
-DEFAULT_SIZE = (512, 1024)  # of every other network
+SMALL_HW, LARGE_HW = (64, 128), (512, 1024)
 # A side that is halved five times by a discriminator (AdaptSegNet's and CLAN's) leaves a pixel.
 SMALLEST_SIDE = 32
 
@@ -104,7 +105,7 @@ def check_own(parsed, networks=NETWORKS):
                 f"variant own needs source=DIR and target=DIR; {key} is missing: the folder that"
                 " holds images/"
             )
-    default = DEFAULT_SIZES.get(parsed.network, DEFAULT_SIZE)
+    default = SMALL_HW if parsed.network == "small" else LARGE_HW
     size = re.fullmatch(r"(\d+)x(\d+)", parsed.size or f"{default[0]}x{default[1]}")
     if not size or min(map(int, size.groups())) < SMALLEST_SIDE:
         raise ValueError(
