@@ -1,0 +1,44 @@
+"""Vision transformers with VFM-UDA's head, and how its authors train them."""
+
+import math
+
+from dajax.recipes.base import common as base
+from dajax.recipes.base import segmentation as seg_base
+
+
+def network(backbone, weights, *, heads="single"):
+    """config.model.
+
+    Args:
+      backbone: a key of VARIANTS in dajax/models/vit.py.
+      weights: a file, "" for none.
+      heads: "single" or "twin".
+    """
+    return dict(
+        backbone=backbone,
+        heads=heads,
+        dtype="float32",
+        remat=seg_base.REMAT,
+        **seg_base.weights_file(weights),
+    )
+
+
+def optimizer(batch_size, *, warmup_steps=1500, **settings):
+    """VFM-UDA's AdamW (configure_optimizers of training/uda_vit/uda_vit_generic.py): the encoder at
+    a tenth of the head's rate, one decay for all, no layer decay.
+
+    Args:
+      batch_size: of a domain, over all devices: the rate grows with its root.
+      warmup_steps: to the rate itself, after which it steps down to the decaying one.
+      **settings: what differs.
+    """
+    authors = dict(
+        lr=5e-5 * math.sqrt(batch_size),
+        lr_multipliers=(("/backbone/", 0.1),),
+        schedule="poly_after_warmup",
+        power=1.0,
+        horizon_steps=0,
+        warmup_steps=warmup_steps,
+        warmup_ratio=1e-3,
+    )
+    return base.adamw(**(authors | settings))
