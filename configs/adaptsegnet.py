@@ -9,6 +9,7 @@ the output space; CLAN's "TAN" baseline.
                            released code repeats and leaves out
   ...,gan=least_squares    `--gan LS` of the released code, with lambda 0.01
   ...,backbone=vgg16       single level
+  ...,backbone=mit_b5      SegFormer's encoder, DAFormer's decoder, AdamW (ours; no paper has it)
 
 The scenes take minutes on two cores. FILE is DeepLab_resnet_pretrained_init-f81d91e8.pth, with
 backbone=vgg16 vgg16-00b39a1b-updated.pth; weights=none stands for random ones. The first was on
@@ -24,7 +25,7 @@ validation set; users of the released code got 39.5 to 42.0, falling to 34 by 16
 measured.
 """
 
-from dajax.recipes.base import deeplab, scenes
+from dajax.recipes.base import deeplab, mit, scenes
 from dajax.recipes.base import domains as sets
 from dajax.recipes.base import segmentation as seg_base
 
@@ -54,16 +55,18 @@ def get_config(arg=None):
         VARIANTS,
         levels=("single", "multi"),
         gan=("vanilla", "least_squares"),
+        backbone=(*seg_base.BACKBONES, *mit.BACKBONES),
+        network=(*sets.NETWORKS, *mit.BACKBONES),
         always_named=("levels",),
     )
-    if "vgg" in arg.backbone and arg.levels != "single":
+    if not arg.backbone.startswith("resnet") and arg.levels != "single":
         raise ValueError(
             f"levels={arg.levels}: backbone {arg.backbone} has one head; choose levels=single or a"
             " ResNet"
         )
-    if arg.backbone == "vgg16_fcn8s" and arg.settings == "paper":
+    if arg.backbone in ("vgg16_fcn8s", *mit.BACKBONES) and arg.settings == "paper":
         raise ValueError(
-            "settings=paper: changes nothing for backbone vgg16_fcn8s, which has no ASPP and"
+            f"settings=paper: changes nothing for backbone {arg.backbone}, which has no ASPP and"
             " repeats nothing; leave it out"
         )
     if arg.is_small:
@@ -79,11 +82,11 @@ def get_config(arg=None):
     stage = authors(arg)
     if arg.variant == "own":
         deeplab.add_stages(config, arg, without_adversary(stage), adaptsegnet=stage)
-        return config
+        return mit.in_place(config, arg)
     config.adaptsegnet = stage
     config.stages = ("adaptsegnet",)
     seg_base.evaluate_every(config, 2000)  # as often as the code saves a snapshot
-    return config
+    return mit.in_place(config, arg)
 
 
 def frames(arg):

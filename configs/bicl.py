@@ -7,6 +7,7 @@ pseudo-labels, in rounds.
   python run.py --config=bicl:gta5_to_cityscapes,source_root=DIR,target_root=DIR,weights=FILE
   ...,settings=code        what the released repository (DASS) does instead: pairs, static labels,
                            its double softmax; no contrast for SYNTHIA
+  ...,backbone=mit_b5      SegFormer's encoder, DAFormer's decoder, AdamW (ours; no paper has it)
   ...,density=0.343        the dynamic labels' threshold follows what share of the target's pixels
                            they label; 0.343 is the slides' (table 4)
 
@@ -25,14 +26,14 @@ Not as in the released code: no convolutions of each domain's own; a random shor
 720 or 864); for SYNTHIA its counter of steps jumps to 20,000 after the first of two epochs.
 """
 
-from dajax.recipes.base import deeplab, scenes
+from dajax.recipes.base import deeplab, mit, scenes
 from dajax.recipes.base import domains as sets
 from dajax.recipes.base import segmentation as seg_base
 
 VARIANTS = {
     "scenes": ("ablations", "settings", "density"),
     "own": (*sets.OWN_KEYS, "ablations", "settings", "density"),
-} | dict.fromkeys(seg_base.REAL_VARIANTS, (*seg_base.REAL_KEYS, "settings", "density"))
+} | dict.fromkeys(seg_base.REAL_VARIANTS, (*seg_base.REAL_KEYS, "backbone", "settings", "density"))
 # damnet_config_upsize.yml: crop_src; input_tgt 850, times 1.2. dataset/dataset.py: Resize.
 CROP_HW, SHORTER_EDGE = (730, 730), (730, 1020)
 EVALUATION_HW = (730, 1460)
@@ -53,7 +54,15 @@ SCENES_ROUNDS, SCENES_STEPS = 2, 300
 
 def get_config(arg=None):
     """The recipe; see the module's docstring for the variants."""
-    arg = seg_base.parse("bicl", arg, VARIANTS, settings=("slides", "code"), density=0.0)
+    arg = seg_base.parse(
+        "bicl",
+        arg,
+        VARIANTS,
+        settings=("slides", "code"),
+        density=0.0,
+        backbone=("resnet101", *mit.BACKBONES),
+        network=(*sets.NETWORKS, *mit.BACKBONES),
+    )
     if arg.ablations and arg.settings == "code":
         raise ValueError(
             "ablations: their rows are the slides'; leave out either ablations or settings=code"
@@ -92,13 +101,13 @@ def get_config(arg=None):
     )
     if arg.variant == "own":
         add_rows(deeplab.add_stages, config, arg, recipe, source_only=source_only)
-        return config
+        return mit.in_place(config, arg)
     config.source_only = source_only
     config.update(recipe)
     config.stages = ("source_only", *recipe)
     # ours; the code evaluates every 300 steps, which is 500 frames for 600 of training
     seg_base.evaluate_every(config, 2000)
-    return config
+    return mit.in_place(config, arg)
 
 
 def sgd(arg, lr, horizon_steps):

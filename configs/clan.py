@@ -3,6 +3,7 @@
   python run.py --config=clan      embedded scenes with every control; minutes on two cores
   python run.py --config=clan:own,source=DIR,target=DIR,size=96x128      own folders, too
   python run.py --config=clan:gta5_to_cityscapes,source_root=DIR,target_root=DIR,weights=FILE
+  ...,backbone=mit_b5      SegFormer's encoder, DAFormer's decoder, AdamW (ours; no paper has it)
   ...,settings=paper       the paper's values where its released code has others, see below
 
 FILE is DeepLab_resnet_pretrained_init-f81d91e8.pth, of which https://github.com/RoyalVane/CLAN has
@@ -20,14 +21,14 @@ VGG-16 (FCN8s) 36.6 and 39.3. These are best snapshots on the validation set: th
 yet; 100,000 steps: about two days on one modern GPU, estimated, not measured.
 """
 
-from dajax.recipes.base import deeplab, scenes
+from dajax.recipes.base import deeplab, mit, scenes
 from dajax.recipes.base import domains as sets
 from dajax.recipes.base import segmentation as seg_base
 
 VARIANTS = {
     "scenes": ("settings",),
     "own": (*sets.OWN_KEYS, "settings"),
-} | dict.fromkeys(seg_base.REAL_VARIANTS, (*seg_base.REAL_KEYS, "settings"))
+} | dict.fromkeys(seg_base.REAL_VARIANTS, (*seg_base.REAL_KEYS, "backbone", "settings"))
 # (height, width) of the whole frame after its resize: CLAN_train.py, INPUT_SIZE_SOURCE and
 # INPUT_SIZE_TARGET; Synscapes' are its labels' (ours), and Cityscapes' frames have that shape.
 SOURCE_HW = {
@@ -45,7 +46,13 @@ IMAGE_SCALES = ((0.3, 0.8), (0.7, 1.0), (1.0, 1.1))
 def get_config(arg=None):
     """The recipe; see the module's docstring for the variants."""
     # two heads on layer4, which no VGG of its authors' code has
-    arg = seg_base.parse("clan", arg, VARIANTS, network=("small", "resnet101"))
+    arg = seg_base.parse(
+        "clan",
+        arg,
+        VARIANTS,
+        backbone=("resnet101", *mit.BACKBONES),
+        network=("small", "resnet101", *mit.BACKBONES),
+    )
     if arg.is_small:
         return with_small_network(arg)
     config = seg_base.segmentation(
@@ -62,11 +69,11 @@ def get_config(arg=None):
     stage = authors(arg)
     if arg.variant == "own":
         deeplab.add_stages(config, arg, without_adversary(stage), clan=stage)
-        return config
+        return mit.in_place(config, arg)
     config.clan = stage
     config.stages = ("clan",)
     seg_base.evaluate_every(config, 2000)  # as often as the code saves a snapshot
-    return config
+    return mit.in_place(config, arg)
 
 
 def authors(arg):

@@ -5,6 +5,7 @@
   python run.py --config=plca:own,source=DIR,target=DIR,size=96x128      own folders, too
   python run.py --config=plca:gta5_to_cityscapes,source_root=DIR,target_root=DIR,weights=FILE
   python run.py --config=plca:synthia_to_cityscapes,source_root=DIR,target_root=DIR,weights=FILE
+  ...,backbone=mit_b5      SegFormer's encoder, DAFormer's decoder, AdamW (ours; no paper has it)
   ...,settings=paper       Lovasz weight 0.75, where the released code's gradient has 3; no other
                            number of the paper differs but its "about" 11,000 and 3,000 steps
 
@@ -19,7 +20,7 @@ in the pixels here. 10,416 steps of 8 + 8 crops of 730x730: about a day on one m
 estimated, not measured.
 """
 
-from dajax.recipes.base import deeplab, scenes
+from dajax.recipes.base import deeplab, mit, scenes
 from dajax.recipes.base import domains as sets
 from dajax.recipes.base import segmentation as seg_base
 
@@ -27,7 +28,7 @@ REAL_VARIANTS = ("gta5_to_cityscapes", "synthia_to_cityscapes")
 VARIANTS = {
     "scenes": ("ablations",),
     "own": (*sets.OWN_KEYS, "ablations"),
-} | dict.fromkeys(REAL_VARIANTS, (*seg_base.REAL_KEYS, "settings"))
+} | dict.fromkeys(REAL_VARIANTS, (*seg_base.REAL_KEYS, "backbone", "settings"))
 CROP_HW, EVALUATION_HW = (730, 730), (730, 1460)  # CROPSIZE; INPUT_SIZE_T
 TEST_ALPHA = 0.5  # tools/test.py aggregates with the alpha of training
 # 760 and 988 = 760 * 1.3, both ends included
@@ -39,7 +40,13 @@ STEPS = {"gta5": (28 * 372, 30 * 372), "synthia": (8 * 372, 10 * 372)}
 
 def get_config(arg=None):
     """The recipe; see the module's docstring for the variants."""
-    arg = seg_base.parse("plca", arg, VARIANTS)
+    arg = seg_base.parse(
+        "plca",
+        arg,
+        VARIANTS,
+        backbone=("resnet101", *mit.BACKBONES),
+        network=(*sets.NETWORKS, *mit.BACKBONES),
+    )
     if arg.is_small:
         config = with_small_network(arg)
     else:
@@ -53,6 +60,7 @@ def get_config(arg=None):
             config.stages = ("plca",)
             # five epochs, after which the authors' code saves; they choose no snapshot
             seg_base.evaluate_every(config, 5 * 372)
+        mit.in_place(config, arg)
     config.evaluation.aggregation_alpha = TEST_ALPHA
     return config
 

@@ -19,7 +19,7 @@ measured.
 """
 
 from dajax.recipes import adaptsegnet
-from dajax.recipes.base import deeplab, scenes
+from dajax.recipes.base import deeplab, mit, scenes
 from dajax.recipes.base import domains as sets
 from dajax.recipes.base import segmentation as seg_base
 
@@ -30,8 +30,14 @@ VARIANTS = {"scenes": (), "own": sets.OWN_KEYS} | dict.fromkeys(
 
 def get_config(arg=None):
     """The recipe; see the module's docstring for the variants."""
-    arg = seg_base.parse("source_only_seg", arg, VARIANTS)
-    if "vgg" in arg.backbone and arg.settings == "paper":
+    arg = seg_base.parse(
+        "source_only_seg",
+        arg,
+        VARIANTS,
+        backbone=(*seg_base.BACKBONES, *mit.BACKBONES),
+        network=(*sets.NETWORKS, *mit.BACKBONES),
+    )
+    if not arg.backbone.startswith("resnet") and arg.settings == "paper":
         raise ValueError(
             f"settings=paper: changes nothing for backbone {arg.backbone}, whose parameters nobody"
             " repeats; leave it out"
@@ -45,11 +51,11 @@ def get_config(arg=None):
     )
     if arg.variant == "own":
         deeplab.add_stages(config, arg, None)
-        return config
+        return mit.in_place(config, arg)
     config.source_only = deeplab.supervised(arg.backbone, settings=arg.settings)
     config.stages = ("source_only",)
     seg_base.evaluate_every(config, 2000)  # as often as AdaptSegNet's code saves a snapshot
-    return config
+    return mit.in_place(config, arg)
 
 
 def with_small_network(arg):

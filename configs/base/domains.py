@@ -10,7 +10,9 @@ The arguments of variant own:
   classes      the CSV of the classes, in each of these folders or absolute; "classes.csv". A target
                without labels may lack it, and has the source's then
   size         HEIGHTxWIDTH of what the network sees, "96x128". Every other size follows from it
-  network      "small", from random weights; "resnet101" or "vgg16", with the authors' settings
+  network      "small", from random weights; "resnet101" or "vgg16", with the authors' settings;
+               of plca, bicl, clan, adaptsegnet and source_only_seg also "mit_b0" to "mit_b5" and
+               "mit_tiny", with DAFormer's, see base/mit.py
   weights      a file for a network that is not small, or none
   image_name, label_name    what files are called, NAME standing for what an image and its label
                share: label_name=NAME_L.png
@@ -50,7 +52,7 @@ OWN_DEFAULTS = dict(
     label_name="NAME",
 )
 # Where size= is not given: of the scenes, and AdaptSegNet's and CLAN's INPUT_SIZE_TARGET.
-DEFAULT_SIZES = {"small": (64, 128)} | dict.fromkeys(NETWORKS[1:], (512, 1024))
+SMALL_HW, LARGE_HW = (64, 128), (512, 1024)
 # A side that is halved five times by a discriminator (AdaptSegNet's and CLAN's) leaves a pixel.
 SMALLEST_SIDE = 32
 
@@ -87,8 +89,11 @@ def source_set(variant):
     return pair[1] if pair else ""
 
 
-def check_own(parsed):
+def check_own(parsed, networks=NETWORKS):
     """Completes the parsed argument of variant own: size_hw, (height, width), and the backbone.
+
+    Args:
+      parsed: changed. networks: that the recipe knows, the small one first.
 
     Raises:
       ValueError: in one line: no source or target, a size that is none, weights that nothing reads,
@@ -100,7 +105,7 @@ def check_own(parsed):
                 f"variant own needs source=DIR and target=DIR; {key} is missing: the folder that"
                 " holds images/"
             )
-    default = DEFAULT_SIZES[parsed.network]
+    default = SMALL_HW if parsed.network == "small" else LARGE_HW
     size = re.fullmatch(r"(\d+)x(\d+)", parsed.size or f"{default[0]}x{default[1]}")
     if not size or min(map(int, size.groups())) < SMALLEST_SIDE:
         raise ValueError(
@@ -112,7 +117,7 @@ def check_own(parsed):
     if parsed.network == "small" and parsed.weights:
         raise ValueError(
             f"configuration argument 'weights={parsed.weights}': network=small trains from random"
-            f" weights; choose network={' or network='.join(NETWORKS[1:])}, or leave it out"
+            f" weights; choose network={' or network='.join(networks[1:])}, or leave it out"
         )
     if parsed.evaluation and _is_folder(parsed.evaluation) and not _has_labels(parsed.evaluation):
         raise ValueError(

@@ -38,7 +38,7 @@ from dajax.engine.stage_checks import check_alike, check_batches, method_of
 from dajax.engine.train import Stage, fit
 from dajax.errors import UserError
 from dajax.label_free import LAST
-from dajax.methods import Sizes
+from dajax.methods import Sizes, interface
 from dajax.settings import part_of_config
 
 
@@ -221,15 +221,21 @@ def _make_stage(config, name, workdir, devices, task, domains, stop, origin):
         with part_of_config(f"config.{name}"):
             return method.init(rng, images, config=stage_config, model=model, sizes=sizes)
 
+    def begun(state):
+        with part_of_config(f"config.{name}"):
+            return interface.at_start(
+                method, teacher.begin(state, stage_config), config=stage_config, model=model
+            )
+
     def random_state():
-        return teacher.begin(networks(), stage_config)
+        return begun(networks())
 
     def initial_state():
         if stage_config.init_from:
             state = init_from.begin(networks(), config, name, workdir)
         else:
             state = task.load_pretrained(config, networks())
-        return teacher.begin(state, stage_config)
+        return begun(state)
 
     shapes = jax.eval_shape(random_state)
     if origin is not None:

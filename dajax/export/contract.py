@@ -75,5 +75,5 @@ _CLASSIFIER_OUTPUTS = {
 _SEGMENTER_OUTPUTS = {
     "classes": "uint8 [N, H, W], positions in class_names, at the picture's size",
     "probabilities": "float32 [N, H, W, K], at the picture's size",
-    "logits": "float32 [N, h, w, K], at the network's stride",
+    "logits": "float32 [N, h, w, K], at the network's stride; through windows at resize_hw",
 }

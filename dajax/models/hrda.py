@@ -114,7 +114,7 @@ class HRDA(nn.Module):
             draw_offset(key, size - side, step)
             for key, size, side in zip(keys, images.shape[1:3], self.detail_hw, strict=True)
         )
-        start, shape = (0, top, left, 0), (len(images), height, width, images.shape[-1])
+        start, shape = (0, top, left, 0), (images.shape[0], height, width, images.shape[-1])
         crop = jax.lax.dynamic_slice(images, start, shape)
         context, detail, attention = self.decode_head(
             context_stages, self._stages(crop, mode), mode, mode
@@ -136,7 +136,7 @@ class HRDA(nn.Module):
         """Inference, and a teacher's pass: all windows are one batch, for the encoder and for the
         head, whose batch statistics are of all of them.
         """
-        n, boxes = len(images), self._windows(images.shape[1:3])
+        n, boxes = images.shape[0], self._windows(images.shape[1:3])
         (height, width), stride = self.detail_hw, self.stride
         windows = jnp.concatenate(
             [images[:, top : top + height, left : left + width] for top, left in boxes]

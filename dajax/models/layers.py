@@ -176,6 +176,8 @@ class Conv(nn.Module):
         kernel = kernel.astype(x.dtype)
         if self.kernel_size == 1 and self.padding == 0:
             y = _pointwise(x, kernel, self.stride)
+        elif self.kernel_size == self.stride and self.padding == 0 and self.dilation == 1:
+            y = _of_patches(x, kernel)
         else:
             y = jax.lax.conv_general_dilated(
                 x,
@@ -199,6 +201,18 @@ def _pointwise(x, kernel, stride):
     n, h, w, channels = x.shape
     y = jnp.dot(x.reshape(n * h * w, channels), kernel.reshape(channels, -1))  # [N*h*w, out]
     return y.reshape(n, h, w, -1)
+
+
+def _of_patches(x, kernel):
+    """A convolution whose windows touch and do not overlap, as a matrix product of the windows; its
+    gradient is one too, where XLA would convolve a map with zeros between its pixels.
+    """
+    side, (n, h, w, channels) = kernel.shape[0], x.shape
+    rows, columns = h // side, w // side
+    x = x[:, : rows * side, : columns * side]
+    windows = x.reshape(n, rows, side, columns, side, channels).swapaxes(2, 3)
+    windows = windows.reshape(n, rows, columns, -1)  # [N, h, w, side * side * C]
+    return jnp.dot(windows, kernel.reshape(side * side * channels, -1))
 
 
 @jax.custom_vjp
@@ -264,7 +278,7 @@ class DepthwiseConv(nn.Module):
         return y
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=2)
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def depthwise(x, kernel, dilation):
     """The depthwise convolution as a sum of shifted maps, each times a number a channel.
 

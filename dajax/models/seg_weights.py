@@ -20,7 +20,7 @@ from dajax.models.weights import LEFT_OUT, pour
 
 # {a module that every encoder of the family has: its reader}
 OTHER_FAMILIES = {"patch_embed1": from_torch_mit, "patch_embed": from_torch_vit}
-HEAD = re.compile(r"layer[56]\.|score_")
+HEAD = re.compile(r"layer[56]\.|score_|decode_head\.")
 VGG_LAYER = re.compile(r"features\.|fc[67]\.")
 # (name in the file, name here) of heads: PLCA's, and that of AdaptSegNet's DeeplabVGG.
 RENAMED = (

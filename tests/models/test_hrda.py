@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from compare import assert_close
+from deeplab_settings import RESNET101, SMALL
 from golden_arrays import channels_first, channels_last, ints
 from mit_golden import (
     LOSS_TOLERANCE,
@@ -177,3 +178,29 @@ def test_what_the_grid_does_not_fit_is_refused(settings, image_hw, said):
 
 def test_no_detail_is_the_segmenter_itself():
     assert make(detail_hw=()) == segmenter(7)
+
+
+def test_deeplab_is_seen_in_detail_too():
+    """The small network, whose logits come at a quarter of the size; its ASPP is the head."""
+    hrda_settings = dict(hrda=dict(detail_hw=(32, 32), detail_weight=0.1))
+    settings = ConfigDict(SMALL | dict(widths=(4, 4, 4, 4)) | hrda_settings)
+    model = build_segmenter(settings, STAGE, num_classes=3)
+    model = model.clone(backbone=model.backbone.clone(stage_sizes=(1, 1, 1, 1)))
+    images = jax.random.normal(jax.random.key(1), (2, 32, 64, 3))
+    variables = model.init(jax.random.key(0), images, Mode())
+    assert set(variables["params"]["decode_head"]) == {"head", "scale_attention"}
+    assert set(variables["params"]["decode_head"]["head"]) == {"layer5"}
+    assert model.apply(variables, images, Mode()).logits.shape == (2, 8, 16, 3)
+    mode = Mode(train=True, rows=jnp.arange(2))
+    rngs = {"dropout": jax.random.key(0)}
+    output, _ = model.apply(variables, images, mode, mutable=["batch_stats"], rngs=rngs)
+    assert output.detail.logits.shape == (2, 8, 8, 3)
+
+
+def test_a_network_whose_pooling_rounds_up_is_refused():
+    """caffe's ResNet has a cell more than the grid on which both resolutions meet."""
+    hrda_settings = dict(hrda=dict(detail_hw=(32, 32), detail_weight=0.1))
+    model = build_segmenter(ConfigDict(RESNET101 | hrda_settings), STAGE, num_classes=3)
+    model = model.clone(backbone=model.backbone.clone(stage_sizes=(1, 1, 1, 1)))
+    with pytest.raises(UserError, match="5x5 logits of the context.* 4x4.*topology='torchvision'"):
+        shapes_of(model, (1, 64, 64, 3))

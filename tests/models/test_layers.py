@@ -6,7 +6,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dajax.models.layers import ChannelDropout, Conv, Dropout, DropPath, head_init, max_pool
+from dajax.models.layers import (
+    ChannelDropout,
+    Conv,
+    DepthwiseConv,
+    Dropout,
+    DropPath,
+    LayerNorm,
+    head_init,
+    max_pool,
+)
 from dajax.models.norm import Mode
 
 
@@ -21,6 +30,8 @@ from dajax.models.norm import Mode
         (3, 2, 1, 1),
         (3, 1, 2, 2),
         (7, 2, 3, 1),
+        (2, 2, 0, 1),
+        (4, 4, 0, 1),
     ],
 )
 def test_convolution_is_the_sum_over_taps(size, kernel_size, stride, padding, dilation):
@@ -122,3 +133,46 @@ def test_nothing_is_dropped_in_inference_and_by_a_teacher(layer, mode):
     """And no key is asked for."""
     x = jnp.ones((2, 3, 4, 8))
     np.testing.assert_array_equal(layer(0.25).apply({}, x, mode), x)
+
+
+@pytest.mark.parametrize("dilation", [1, 3])
+def test_a_depthwise_convolution_is_xlas_grouped_one(dilation):
+    """Value and both gradients; taps beyond the border see zeros."""
+    layer = DepthwiseConv(3, dilation=dilation, use_bias=True)
+    x = jax.random.normal(jax.random.key(0), (2, 5, 7, 6))
+    variables = layer.init(jax.random.key(1), x)
+    variables["params"]["bias"] = jnp.arange(6.0)
+
+    def grouped(variables, x):
+        y = jax.lax.conv_general_dilated(
+            x,
+            variables["params"]["kernel"],
+            (1, 1),
+            ((dilation,) * 2,) * 2,
+            rhs_dilation=(dilation,) * 2,
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+            feature_group_count=6,
+        )
+        return y + variables["params"]["bias"].reshape(1, 1, 1, -1)
+
+    y, vjp = jax.vjp(layer.apply, variables, x)
+    expected, expected_vjp = jax.vjp(grouped, variables, x)
+    np.testing.assert_allclose(y, expected, atol=1e-5)
+    cotangent = jax.random.normal(jax.random.key(2), y.shape)
+    for a, b in zip(
+        jax.tree.leaves(vjp(cotangent)), jax.tree.leaves(expected_vjp(cotangent)), strict=True
+    ):
+        np.testing.assert_allclose(a, b, atol=1e-4)
+
+
+def test_layer_normalisation_is_torchs():
+    """Biased variance over the last axis, epsilon inside of the root; in float32 for bfloat16."""
+    x = jnp.asarray(np.random.default_rng(0).normal(100.0, 0.1, (3, 4, 8)), jnp.float32)
+    layer = LayerNorm(1e-5)
+    variables = layer.init(jax.random.key(0), x)
+    wide = np.asarray(x, np.float64)
+    centred = wide - wide.mean(-1, keepdims=True)
+    expected = centred / np.sqrt(np.square(centred).mean(-1, keepdims=True) + 1e-5)
+    np.testing.assert_allclose(layer.apply(variables, x), expected, atol=1e-3)
+    short = layer.apply(variables, x.astype(jnp.bfloat16))
+    assert short.dtype == jnp.bfloat16 and np.isfinite(np.asarray(short, np.float32)).all()

@@ -25,7 +25,10 @@ def load(name, salt):
     return model.backbone, params["backbone"]
 
 
-def outputs(model, params, images, mode=Mode(), **streams):
+INFERENCE = Mode()
+
+
+def outputs(model, params, images, mode=INFERENCE, **streams):
     maps = model.apply({"params": params}, images, mode, method="stage_outputs", **streams)
     return list(maps.values())
 

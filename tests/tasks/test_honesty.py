@@ -297,7 +297,10 @@ def test_only_supervised_training_on_the_target_is_an_oracle(
         class_names=domains.class_names,
         held_out=(),
     )
-    config = ConfigDict({"seed": 0, "stage": {"method": method, "domain": domain}})
+    whole = dict(crop=(), stride=(), average="logits")
+    evaluation = dict(window=whole, align_corners=True, aggregation_alpha=0.0)
+    stage = {"method": method, "domain": domain}
+    config = ConfigDict({"seed": 0, "stage": stage, "evaluation": evaluation})
     made = segmentation.make_feed(
         opened,
         config,

@@ -4,8 +4,11 @@ anything is spent on training. See dajax.tasks for what the functions are asked.
 
 import os
 
+import numpy as np
+
 from dajax import console
 from dajax.errors import UserError
+from dajax.ops import sliding_window
 from dajax.tasks.common import (
     Domains,
     left_out_lines,
@@ -22,6 +25,8 @@ from data_pipeline.segmentation import class_csv, pseudo_label_files
 from data_pipeline.segmentation import readers as seg_readers
 from data_pipeline.segmentation import transforms as seg_transforms
 from data_pipeline.segmentation.held_out import split_source
+from data_pipeline.segmentation.label_sizes import own_sizes
+from data_pipeline.segmentation.margins import from_config as read_margins
 
 HELD_OUT_KEY = "config.evaluation.source_held_out"
 CLASSES_FILE = "classes.csv"  # in a workdir
@@ -188,14 +193,28 @@ def describe(config, domains):
     height, width = domains.transforms["evaluation"].size_hw
     resize = "corners aligned" if config.evaluation.align_corners else "half-pixel centres"
     alpha = config.evaluation.aggregation_alpha
+    window = sliding_window.from_config(config.evaluation, (height, width))
     lines.append(
-        f"protocol: evaluation images at {height}x{width} (height x width), scores brought to each"
+        f"protocol: evaluation images at {height}x{width} (height x width){_through(window)},"
+        f" scores brought to each"
         f" label's own size (bilinear, {resize}), argmax; {len(domains.class_names)} classes, one"
         " confusion matrix over all pixels, 255 not counted"
         + (f"; once more with spatial aggregation, alpha {alpha:g}" if alpha else "")
     )
     sizes = {"source": len(domains.source), "target": len(domains.target)}
     return [printable(line) for line in lines + small_set_lines(config, _drawn_from, sizes)]
+
+
+def _through(window):
+    """What the protocol says of windows."""
+    if window is None:
+        return ""
+    (height, width), (down, right) = window.crop_hw, window.stride_hw
+    what = "logits" if window.average == "logits" else "class probabilities"
+    return (
+        f" through windows of {height}x{width} every {down}x{right} pixels, whose {what} are"
+        " brought to the windows' size and averaged"
+    )
 
 
 def _drawn_from(stage_config):
@@ -259,11 +278,35 @@ def _stage_problems(config, domains):
                 " judged at target_hw, which is the size that the transform gives it; set both"
                 " alike"
             )
+        found += _crop_problems(name, stage_config, domains)
         if stage_config.method == "pseudo_labels":
             try:
                 pseudo_label_files.check_names(domains.target)
             except DataError as error:
                 found.append(str(error))
+    return found
+
+
+def _crop_problems(name, stage_config, domains):
+    """What a stage's rare classes and margins ask of crops that its transforms do not give."""
+    found, transforms = [], domains.transforms
+    rare = stage_config.rare_classes if "rare_classes" in stage_config else None
+    if rare is not None and rare.temperature and rare.min_crop_ratio:
+        if not transforms["source"].crops:
+            found.append(
+                f"config.{name}.rare_classes.min_crop_ratio={rare.min_crop_ratio:g}: frames of the"
+                " source are not cropped, so no crop can be drawn again; set it to 0, or"
+                " config.data.transforms.source.fit"
+            )
+    try:
+        where = f"config.{name}.margins"
+        margins = read_margins(stage_config.margins, where) if "margins" in stage_config else None
+        if margins is not None:
+            for size_hw in np.unique(own_sizes(domains.target, False), axis=0).tolist():
+                frame_hw = transforms["target"].largest_hw(tuple(size_hw))
+                margins.check_crop(frame_hw, transforms["target"].size_hw, where)
+    except DataError as error:
+        found.append(str(error))
     return found
 
 

@@ -2,6 +2,7 @@
 
 from dajax.errors import UserError
 from dajax.models.build import build_segmenter, load_segmenter_weights
+from dajax.ops import sliding_window
 from dajax.ops.pictures import NOT_COUNTED, RIGHT, WRONG
 from dajax.tasks.segmentation.domains import (
     describe,
@@ -51,6 +52,9 @@ def make_feed(domains, config, name, *, directory, devices, stop):
         is_oracle=is_oracle(config[name]),
         earlier_rounds=_earlier_rounds(config, name),
         stop=stop,
+        window=sliding_window.from_config(
+            config.evaluation, domains.transforms["evaluation"].size_hw
+        ),
     )
 
 

@@ -1,0 +1,91 @@
+"""MiT with a decoder, as DAFormer, HRDA and MIC have it: configs/_base_/models/ of their
+repositories; and in place of the network of any other recipe.
+"""
+
+from ml_collections import ConfigDict
+
+from dajax.recipes.base import common as base
+from dajax.recipes.base import segmentation as seg_base
+
+BACKBONES = ("mit_b0", "mit_b1", "mit_b2", "mit_b3", "mit_b4", "mit_b5", "mit_tiny")
+
+# Channels of the decoders: daformer_sepaspp_mitb5.py, daformer_conv1_mitb5.py, segformer_b5.py.
+CHANNELS = {"daformer": 256, "daformer_conv1": 256, "segformer": 768}
+TINY_CHANNELS = 32  # ours, of mit_tiny
+# detail_hw (): off. hr_loss_weight of HRDA's uda_gta2cs configs.
+NO_HRDA = dict(detail_hw=(), detail_weight=0.1)
+
+
+def network(backbone, weights="", *, head="daformer", heads="single", detail_hw=()):
+    """config.model of a MiT.
+
+    Args:
+      backbone: "mit_b0" to "mit_b5", or "mit_tiny", ours.
+      weights: a file, "" for none.
+      head: "daformer"; "daformer_conv1", the same with one 1x1 convolution to fuse; "segformer".
+      heads: "single", or "twin", two classifiers whose sum predicts (CLAN).
+      detail_hw: height and width in pixels of HRDA's detail crop, which is half of the training
+        crop's there; () for no HRDA.
+    """
+    return dict(
+        backbone=backbone,
+        head=head,
+        head_channels=TINY_CHANNELS if backbone == "mit_tiny" else CHANNELS[head],
+        heads=heads,
+        dropout=0.1,  # dropout_ratio, of whole channels before the classifier
+        drop_path=0.1,  # drop_path_rate of mix_transformer.py, at the last block
+        norm="train",  # of the decoder; the encoder normalises position by position
+        train_norm_affine=True,
+        dtype="float32",
+        remat=seg_base.REMAT,
+        hrda=dict(NO_HRDA, detail_hw=detail_hw),
+        **seg_base.weights_file(weights),
+    )
+
+
+LR = 6e-5  # of the encoder; the decoder's is ten times that
+
+
+def adamw(*, lr=LR, horizon_steps=0):
+    """DAFormer's AdamW: configs/_base_/schedules/adamw.py, poly10warm.py, and the optimizer_config
+    of its uda recipes.
+
+    Args:
+      lr: of the encoder.
+      horizon_steps: where the rate ends; 0: with the stage.
+    """
+    return base.adamw(
+        lr=lr,
+        schedule="poly_times_warmup",
+        power=1.0,
+        horizon_steps=horizon_steps,
+        warmup_steps=1500,
+        warmup_ratio=1e-6,
+        min_lr=0.0,
+        **base.custom_keys({"head": (10.0, 1.0), "norm": (1.0, 0.0)}),
+    )
+
+
+def in_place(config, arg):
+    """A recipe with a MiT in place of its residual network, where `arg` asks for one (ours; no
+    paper has it). Of the network's own settings the numbers of DAFormer replace the recipe's: RGB
+    images with ImageNet's mean and deviation, half-pixel centres, AdamW. All else stays: the
+    discriminator's optimiser, and of the stages' rates the proportion to the first one's.
+
+    Args:
+      config: a finished recipe.
+      arg: as segmentation.parse returns it.
+    """
+    if arg.backbone not in BACKBONES:
+        return config
+    config.model = ConfigDict(network(arg.backbone, arg.weights, heads=config.model.heads))
+    config.evaluation.align_corners = False
+    normal = dict(channels="rgb", divisor=255.0, mean=base.IMAGENET_MEAN, std=base.IMAGENET_STD)
+    for transform in config.data.transforms.values():
+        transform.update(normal)
+    stages = [config[name] for name in config.stages if "optimizer" in config[name]]
+    first = stages[0].optimizer.lr
+    for stage in stages:
+        own = dict(lr=LR * stage.optimizer.lr / first, horizon_steps=stage.optimizer.horizon_steps)
+        stage.optimizer = ConfigDict(adamw(**own))
+    return config

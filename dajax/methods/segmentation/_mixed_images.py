@@ -1,0 +1,125 @@
+"""The images that cross_domain_mixing makes for its student, with their labels and weights: mixed
+ones, and masked ones.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from dajax.errors import UserError
+from dajax.methods.segmentation import _strong_view as strong_view
+from dajax.ops import class_mix
+from dajax.ops.block_mask import block_mask, grid_size
+from dajax.parallel import total
+from dajax.settings import SettingError
+
+
+class Drawn(NamedTuple):
+    """All that is random in a step, of this device's rows.
+
+    Attributes:
+      scores: float32 [N, K + 1], see class_mix.choose_half.
+      mixed, masked: strong_view.Strong of the mixed and of the masked images.
+      noise: float32 [N, rows, columns], see block_mask.
+      key: of the passes' dropout.
+    """
+
+    scores: jax.Array
+    mixed: strong_view.Strong
+    masked: strong_view.Strong
+    noise: jax.Array
+    key: jax.Array
+
+
+def draw(rng, rows, size_hw, *, config, model):
+    """Drawn for these rows of the whole batch, whatever the number of devices.
+
+    Args:
+      rows: int32 [N], places in the whole batch. size_hw: of the images.
+    """
+    of_scores, of_mixed, of_masked, of_noise, key = jax.random.split(rng, 5)
+
+    def of_rows(key, shape):
+        keys = jax.vmap(jax.random.fold_in, (None, 0))(key, rows)
+        return jax.vmap(lambda key: jax.random.uniform(key, shape))(keys)
+
+    return Drawn(
+        scores=of_rows(of_scores, (model.num_classes + 1,)),
+        mixed=strong_view.draw(of_mixed, rows, config),
+        masked=strong_view.draw(of_masked, rows, config, one_call=True),
+        noise=of_rows(of_noise, grid_size(size_hw, config.masked.block)),
+        key=key,
+    )
+
+
+def mixed_part(source, target, labels, weights, drawn, *, config, model, axis_name):
+    """(a part with the mixed images and labels, their weights float32 [N, H, W])."""
+    present = class_mix.classes_present(
+        source["label"], source["mask"], num_classes=model.num_classes
+    )
+    if config.mix.classes_of == "batch":
+        anywhere = total(present.any(0).astype(jnp.int32), axis_name) > 0
+        present = jnp.broadcast_to(anywhere[None], present.shape)
+    chosen = class_mix.choose_half(present, drawn.scores)
+    pasted = class_mix.pixels_of(chosen, source["label"])
+    images = class_mix.paste(pasted, source["image"], target["image"])
+    part = {
+        "image": strong_view.strong_view(images, drawn.mixed, config),
+        "label": class_mix.paste(pasted, source["label"], labels),
+        "mask": source["mask"] & target["mask"],
+    }
+    return part, class_mix.paste(pasted, jnp.ones_like(weights), weights)
+
+
+def masked_part(source, target, labels, weights, drawn, rows, *, config):
+    """(a part with the masked images and their labels, the weights float32 [N, H, W]).
+
+    masked.images="both": every second row, from the first on, shows its source image with its label
+    instead (MIC's mask_mode "separate", for batches of two).
+    """
+    part = {"image": target["image"], "label": labels, "mask": target["mask"]}
+    if config.masked.images == "both":
+        is_source = rows % 2 == 0
+        everywhere = jnp.broadcast_to(is_source[:, None, None], labels.shape)
+        part = {
+            "image": class_mix.paste(everywhere, source["image"], part["image"]),
+            "label": class_mix.paste(everywhere, source["label"], labels),
+            "mask": jnp.where(is_source, source["mask"], target["mask"]),
+        }
+        weights = class_mix.paste(everywhere, jnp.ones_like(weights), weights)
+    images = part["image"]
+    if config.masked.strong_view:
+        images = strong_view.strong_view(images, drawn.masked, config)
+    stays = block_mask(drawn.noise, images.shape[1:3], ratio=config.masked.ratio)
+    return part | {"image": jnp.where(stays[..., None], images, 0.0)}, weights
+
+
+def check_sizes(source, target, config):
+    """Raises UserError for images of two sizes, and for margins and blocks that do not fit them."""
+    sizes = {
+        "source image": source["image"].shape[1:3],
+        "source label": source["label"].shape[1:],
+        "target image": target["image"].shape[1:3],
+    }
+    if len(set(sizes.values())) > 1:
+        found = ", ".join(f"{name} {h}x{w}" for name, (h, w) in sizes.items())
+        raise UserError(
+            "config.data.transforms: pixels of a source image are pasted into a target image, so"
+            f" images and labels must have one size (height x width); found {found}; set size of"
+            " source and target alike, without image_scales"
+        )
+    height, width = sizes["target image"]
+    if config.ignore_top + config.ignore_bottom >= height:
+        raise SettingError(
+            "ignore_bottom",
+            config.ignore_bottom,
+            f"with ignore_top={config.ignore_top} it leaves none of the {height} rows of a target"
+            " image; set both smaller",
+        )
+    if config.masked.weight and not all(grid_size((height, width), config.masked.block)):
+        raise SettingError(
+            "masked.block",
+            config.masked.block,
+            f"no block of this size fits into an image of {height}x{width} pixels; set it smaller",
+        )

@@ -1,0 +1,108 @@
+"""Methods that were published on a residual network take a step on a MiT, and several devices drop
+the same branches as one.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import recipes
+from ml_collections import ConfigDict
+
+from benchmarks.method_steps import STAGES
+from dajax import parallel
+from dajax.errors import UserError
+from dajax.methods import METHODS, Sizes
+from dajax.models.build import build_segmenter
+from dajax.recipes.base import deeplab, mit
+
+HW, CLASSES = (32, 64), 4
+PARTS = {"self_training": ("target",), "source_only_seg": ("labelled",)}
+
+
+def make(name, heads="single", **changes):
+    """(stage's config, model): the recipe's stage, and a MiT of one block a stage."""
+    recipe, argument, stage = STAGES.get(name, (name, None, name))
+    config = recipes.get_config(recipe, argument)[stage]
+    config.optimizer = deeplab.poly_sgd(0.01)
+    if "adversarial" in config:
+        config.target_hw, config.adversarial.width = HW, 4
+    settings = ConfigDict(mit.network("mit_tiny", heads=heads, **changes) | dict(head_channels=8))
+    model = build_segmenter(settings, config, num_classes=CLASSES)
+    return config, model.clone(backbone=model.backbone.clone(depths=(1, 1, 1, 1), drop_path=0.5))
+
+
+def make_batch(name):
+    rng = np.random.default_rng(0)
+
+    def part():
+        return {
+            "image": rng.normal(size=(4, *HW, 3)).astype(np.float32),
+            "label": rng.integers(0, CLASSES, (4, *HW)).astype(np.int32),
+            "mask": np.ones(4, bool),
+        }
+
+    return {key: part() for key in PARTS.get(name, ("source", "target"))}
+
+
+def take_step(name, config, model, devices):
+    """(state before, state after, figures)."""
+    method = METHODS[name]
+    sizes = Sizes(source=4, target=4, num_sources=1)
+    start = method.init(
+        jax.random.key(0), jnp.zeros((2, *HW, 3)), config=config, model=model, sizes=sizes
+    )
+
+    def train_step(state, batch, rng, axis_name):
+        return method.train_step(state, batch, rng, config=config, model=model, axis_name=axis_name)
+
+    before = jax.device_get(start)
+    step = parallel.compile_train_step(train_step, devices)
+    after, figures = step(start, make_batch(name), jax.random.key(1))
+    return before, jax.device_get(after), jax.device_get(figures)
+
+
+@pytest.mark.parametrize(
+    "name, heads", [("plca", "single"), ("bicl", "single"), ("clan", "twin"), ("spcl", "single")]
+)
+def test_a_method_trains_encoder_and_decoder(name, heads):
+    config, model = make(name, heads)
+    before, after, figures = take_step(name, config, model, jax.devices()[:1])
+    assert all(np.isfinite(value) for value in figures.values())
+    moved = jax.tree.map(
+        lambda a, b: not np.array_equal(a, b), before.params["segmenter"], after.params["segmenter"]
+    )
+    still = [
+        jax.tree_util.keystr(path)
+        for path, has in jax.tree_util.tree_leaves_with_path(moved)
+        if not has
+    ]
+    # of a branch that was dropped in every image there is no gradient
+    assert len(still) < 0.1 * len(jax.tree.leaves(moved)), still
+    assert moved["backbone"]["patch_embed1"]["proj"]["kernel"]
+
+
+def test_four_devices_drop_what_one_drops():
+    """Self-training, with drop path and dropout of channels."""
+    config, model = make("self_training")
+    assert model.decode_head.dropout > 0 and model.backbone.drop_path > 0
+    _, one, _ = take_step("self_training", config, model, jax.devices()[:1])
+    _, four, _ = take_step("self_training", config, model, jax.devices())
+    for a, b in zip(jax.tree.leaves(one.params), jax.tree.leaves(four.params), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["plca", "bicl", "spcl"])
+def test_hrda_is_refused_where_nobody_trains_its_detail(name):
+    config, model = make(name, detail_hw=(16, 32))
+    with pytest.raises(UserError, match=rf"hrda.detail_hw=\(16, 32\): {name} trains no detail"):
+        take_step(name, config, model, jax.devices()[:1])
+
+
+@pytest.mark.parametrize(
+    "name, said", [("plca", "set it to 'single'"), ("clan", "set it to 'twin'")]
+)
+def test_heads_are_asked_for_as_on_a_residual_network(name, said):
+    config, model = make(name, heads="twin" if name == "plca" else "single")
+    with pytest.raises(UserError, match=said):
+        take_step(name, config, model, jax.devices()[:1])
