@@ -14,8 +14,8 @@ from dajax.models.vit import Variant, ViT
 from dajax.models.vit_segmenter import ViTSegmenter
 from dajax.recipes.base import common as base
 
-HW, CLASSES = (16, 24), 4
-TOY = Variant(12, 1, 3, patch=4, grid=3, layer_scale=1.0)  # 4 x 6 tokens of 16 x 24 pixels
+HW, CLASSES = (32, 48), 4  # CLAN's discriminator halves a side five times
+TOY = Variant(12, 1, 3, patch=8, grid=3, layer_scale=1.0)  # 4 x 6 tokens
 CASES = {
     "plca": ("plca", None, "plca"),
     "bicl": ("bicl", None, "bicl_0"),
