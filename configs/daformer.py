@@ -19,7 +19,6 @@ Ti (HRDA issue 14). Not reproduced here yet.
 """
 
 from dajax.recipes import dacs
-from dajax.recipes.base import common as base
 from dajax.recipes.base import daformer_data as its_data
 from dajax.recipes.base import deeplab, mit, mixing, scenes
 from dajax.recipes.base import domains as sets
@@ -30,7 +29,7 @@ VARIANTS = {
     "scenes": ("ablations",),
     "own": (*sets.OWN_KEYS, "ablations"),
 } | dict.fromkeys(REAL_VARIANTS, (*seg_base.REAL_KEYS, "backbone"))
-BACKBONES = ("mit_b5", "mit_b4", "mit_b3", "mit_b2", "mit_b1", "mit_b0")
+BACKBONES = tuple(reversed(mit.BACKBONES[:-1]))  # the default first; "mit_tiny" is for tests
 KEYS = dict(backbone=BACKBONES, network=("small", *BACKBONES))
 JITTER = 0.2  # color_jitter_strength
 # imnet_feature_dist_lambda, _classes and _scale_min_ratio of uda/dacs_a999_fdthings.py
@@ -92,23 +91,6 @@ def segmentation(arg, *, is_high_resolution=False):
     return config
 
 
-def optimizer():
-    """schedules/adamw.py and poly10warm.py: the head at ten times the rate, no decay of the
-    encoder's normalisation.
-    """
-    return base.adamw(
-        lr=6e-5,
-        schedule="poly_times_warmup",
-        power=1.0,
-        horizon_steps=0,
-        warmup_steps=1500,
-        warmup_ratio=1e-6,
-        min_lr=0.0,
-        # "pos_block" of the authors' custom_keys is in no name of a MiT
-        **base.custom_keys({"head": (10.0, 1.0), "norm": (1.0, 0.0)}),
-    )
-
-
 def authors(config, arg, *, is_high_resolution=False, **settings):
     """configs/daformer/gta2cs_uda_warm_fdthings_rcs_croppl_a999_daformer_mitb5_s0.py: the released
     settings.
@@ -123,7 +105,7 @@ def authors(config, arg, *, is_high_resolution=False, **settings):
     of_daformer = dict(
         steps=40_000,  # max_iters
         batch_size=2,  # samples_per_gpu
-        optimizer=optimizer(),
+        optimizer=mit.adamw(),
         rare_classes=its_data.rare_classes(arg, is_high_resolution=is_high_resolution),
         feature_distance=FEATURE_DISTANCE,
     )
@@ -155,6 +137,6 @@ def add_stages(config, arg, control, **methods):
         steps=control.steps,
         batch_size=control.batch_size,
         loss=dict(kind="cross_entropy", aux_weight=0.1),  # aux_weight: read with two heads only
-        optimizer=optimizer(),
+        optimizer=mit.adamw(),
     )
     deeplab.add_stages(config, arg, control, source_only=source_only, **methods)

@@ -1,5 +1,7 @@
 """DAFormer's feature distance against the authors' (sota_feature_distance.npz), and by hand."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -20,8 +22,18 @@ def arrays(golden):
     return golden("sota_feature_distance")[""]
 
 
-def loss_of(features, frozen, is_thing):
-    return WEIGHT * masked_mean(feature_distance(features, frozen), is_thing)
+@jax.jit
+def loss_and_gradient(features, frozen, is_thing):
+    def loss_of(features):
+        return WEIGHT * masked_mean(feature_distance(features, frozen), is_thing)
+
+    return jax.value_and_grad(loss_of)(features)
+
+
+@functools.partial(jax.jit, static_argnums=(1, 2))
+def cells_of(labels, scale, min_share):
+    settings = dict(scale=scale, min_share=min_share, num_classes=NUM_CLASSES)
+    return cell_labels(labels, **settings)
 
 
 def test_cells_loss_and_gradient_are_the_authors(arrays):
@@ -30,19 +42,14 @@ def test_cells_loss_and_gradient_are_the_authors(arrays):
     assert len(cases) > 1
     for case in cases:
         scale, min_share = arrays[f"{case}_factor_ratio"]
-        cells = cell_labels(
-            ints(arrays[f"{case}_label"]),
-            scale=int(scale),
-            min_share=float(min_share),
-            num_classes=NUM_CLASSES,
-        )
+        cells = cells_of(ints(arrays[f"{case}_label"]), int(scale), float(min_share))
         np.testing.assert_array_equal(cells, arrays[f"{case}_small"], err_msg=case)
         is_thing = is_any_of(cells, things)
         np.testing.assert_array_equal(is_thing, arrays[f"{case}_mask"], err_msg=case)
         features, frozen = (
             channels_last(arrays[f"{case}_{key}"]) for key in ("feat", "feat_imagenet")
         )
-        loss, grad = jax.value_and_grad(loss_of)(features, frozen, is_thing)
+        loss, grad = loss_and_gradient(features, frozen, is_thing)
         if not is_thing.any():
             without_things += 1
             assert np.isnan(arrays[f"{case}_loss"]) and loss == 0 and not grad.any()
@@ -55,7 +62,7 @@ def test_cells_loss_and_gradient_are_the_authors(arrays):
 def test_without_a_cell_of_a_thing_the_loss_is_0_and_not_nan():
     features = jnp.ones((1, 2, 2, 3))
     nothing = jnp.zeros((1, 2, 2), bool)
-    loss, grad = jax.jit(jax.value_and_grad(loss_of))(features, jnp.zeros_like(features), nothing)
+    loss, grad = loss_and_gradient(features, jnp.zeros_like(features), nothing)
     assert loss == 0 and not grad.any()
 
 
@@ -63,19 +70,19 @@ def test_edges_are_the_authors(arrays):
     """48 and 47 of 64 pixels, and a tie."""
     labels = ints(arrays["edge_label"])
     for share in (0.75, 0.5):
-        found = cell_labels(labels, scale=8, min_share=share, num_classes=NUM_CLASSES)
+        found = cells_of(labels, 8, share)
         np.testing.assert_array_equal(found, arrays[f"edge_small_{share}"])
 
 
 def test_equal_features_have_no_gradient(arrays):
     expected = arrays["zero_distance_grad"]
     features = jnp.ones(channels_last(expected).shape)
-    loss, grad = jax.value_and_grad(loss_of)(features, features, jnp.ones(features.shape[:3], bool))
+    loss, grad = loss_and_gradient(features, features, jnp.ones(features.shape[:3], bool))
     assert loss == arrays["zero_distance_loss"] == 0
     np.testing.assert_array_equal(channels_first(grad), expected)
 
 
 def test_a_cell_of_mostly_nothing_has_no_class():
     labels = jnp.full((1, 4, 4), IGNORED, jnp.int32).at[0, 0].set(11)
-    found = cell_labels(labels, scale=4, min_share=0.1, num_classes=NUM_CLASSES)
+    found = cells_of(labels, 4, 0.1)
     np.testing.assert_array_equal(found, [[[IGNORED]]])

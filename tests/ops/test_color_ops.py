@@ -1,5 +1,7 @@
 """Colour jitter against kornia 0.5.8 (sota_color_jitter.npz), torchvision's by hand."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -83,58 +85,47 @@ def test_the_whole_jitter_of_normalised_images_is_daformers(arrays, channels):
         assert_close(found, arrays[f"{case}_normalised_out"], 5e-6, err_msg=case)
 
 
+@functools.partial(jax.jit, static_argnames="one_call")
+def draw(key, rows, one_call=False):
+    """strong_view.draw with DAFormer's strengths."""
+    config = ConfigDict(
+        dict(
+            color_jitter=dict(dict.fromkeys(color_ops.OPERATIONS, 0.2), probability=0.8),
+            blur=dict(probability=0.5, sigma=(0.15, 1.15)),
+        )
+    )
+    return strong_view.draw(key, rows, config, one_call=one_call)
+
+
 def test_factors_are_drawn_from_kornias_ranges(arrays):
     """The least and the greatest of 4,000 draws there, of the same number here."""
     strength = dict.fromkeys(color_ops.OPERATIONS, 0.2)
     expected = np.array(color_ops.factor_ranges(**strength))
     np.testing.assert_allclose(arrays["ranges"], expected, atol=2e-3)
-    config = ConfigDict(
-        dict(
-            color_jitter=dict(strength, probability=0.8),
-            blur=dict(probability=0.5, sigma=(0.15, 1.15)),
-        )
-    )
-    strong = jax.jit(lambda rows: strong_view.draw(jax.random.key(0), rows, config))(
-        jnp.arange(4000, dtype=jnp.int32)
-    )
-    for ends in (jnp.min, jnp.max):
-        np.testing.assert_allclose(
-            ends(strong.factors, 0), ends(jnp.asarray(arrays["ranges"]), 1), atol=2e-3
-        )
+    strong = jax.device_get(draw(jax.random.key(0), jnp.arange(4000, dtype=jnp.int32)))
+    for place, ends in enumerate((np.min, np.max)):
+        np.testing.assert_allclose(ends(strong.factors, 0), arrays["ranges"][:, place], atol=2e-3)
     np.testing.assert_allclose([strong.sigma.min(), strong.sigma.max()], [0.15, 1.15], atol=2e-3)
-    assert (jnp.sort(strong.order, 1) == jnp.arange(4)[None]).all()
-    firsts = np.bincount(np.asarray(strong.order[:, 0]), minlength=4) / 4000
+    assert (np.sort(strong.order, 1) == np.arange(4)[None]).all()
+    firsts = np.bincount(strong.order[:, 0], minlength=4) / 4000
     np.testing.assert_allclose(firsts, 0.25, atol=0.04)  # five deviations
 
 
 def test_what_is_drawn_for_one_call_is_the_same_for_all_images_but_for_the_factors():
-    config = ConfigDict(
-        dict(
-            color_jitter=dict(dict.fromkeys(color_ops.OPERATIONS, 0.2), probability=0.8),
-            blur=dict(probability=0.5, sigma=(0.15, 1.15)),
-        )
-    )
     rows = jnp.arange(6, dtype=jnp.int32)
-    strong = strong_view.draw(jax.random.key(1), rows, config, one_call=True)
+    strong = jax.device_get(draw(jax.random.key(1), rows, one_call=True))
     assert (strong.order == strong.order[:1]).all() and (strong.sigma == strong.sigma[0]).all()
     assert len(np.unique(strong.factors[:, 0])) == 6
-    again = strong_view.draw(jax.random.key(1), rows[3:5], config, one_call=True)
+    again = draw(jax.random.key(1), rows[3:5], one_call=True)
     np.testing.assert_array_equal(again.factors, strong.factors[3:5])
     np.testing.assert_array_equal(again.sigma, strong.sigma[3:5])
 
 
 def test_gates_open_as_often_as_the_probability_says():
-    config = ConfigDict(
-        dict(
-            color_jitter=dict(dict.fromkeys(color_ops.OPERATIONS, 0.2), probability=0.8),
-            blur=dict(probability=0.5, sigma=(0.15, 1.15)),
-        )
-    )
     rows = jnp.arange(1, dtype=jnp.int32)
-    gates = jax.vmap(lambda key: strong_view.draw(key, rows, config)[:2])(
-        jax.random.split(jax.random.key(2), 4000)
-    )
-    shares = [float(gate.mean()) for gate in gates]
+    keys = jax.random.split(jax.random.key(2), 4000)
+    gates = jax.jit(jax.vmap(lambda key: draw(key, rows)[:2]))(keys)
+    shares = [float(np.mean(gate)) for gate in gates]
     np.testing.assert_allclose(shares, [0.8, 0.5], atol=0.04)  # five deviations
 
 
@@ -157,15 +148,6 @@ def test_torchvisions_operations_by_hand():
     np.testing.assert_allclose(
         run("hue", 1 / 3), [[0.0, 0.4, 0.2], [0.6, 0.6, 0.6]], rtol=1e-5, atol=1e-6
     )
-
-
-def test_the_two_kinds_are_other_colours():
-    image = jax.random.uniform(jax.random.key(0), (1, 8, 8, 3))
-    factors, order = jnp.array([[0.8, 0.8, 0.8, 0.1]]), jnp.arange(4, dtype=jnp.int32)[None]
-    one, other = (
-        color_ops.color_jitter(image, factors, order, kind=kind) for kind in color_ops.KINDS
-    )
-    assert np.abs(one - other).max() > 0.1
 
 
 def test_an_unknown_kind_is_refused():
