@@ -3,6 +3,7 @@
 import math
 
 from dajax.recipes.base import common as base
+from dajax.recipes.base import domains as sets
 from dajax.recipes.base import segmentation as seg_base
 
 
@@ -42,3 +43,30 @@ def optimizer(batch_size, *, warmup_steps=1500, **settings):
         warmup_ratio=1e-3,
     )
     return base.adamw(**(authors | settings))
+
+
+def supervised(*, steps, batch_size, optimizer):
+    """Source only, and with the target's labels the oracle (training/uda_vit/
+    supervised_vit_generic.py): the plain cross-entropy over labelled pixels.
+    """
+    # aux_weight: read with two heads only
+    loss = dict(kind="cross_entropy", aux_weight=0.1)
+    return seg_base.supervised(steps=steps, batch_size=batch_size, loss=loss, optimizer=optimizer)
+
+
+def add_stages(config, arg, control, *, source_only, **methods):
+    """The rows of a table, without AdaBN, which has no batch normalisation to do with: source only,
+    the step-matched control, the methods, the oracle where the target has labels.
+
+    Args:
+      config: the run's, with its network.
+      arg: as seg_base.parse returns it.
+      control: the method without losses on the target.
+      source_only: its stage.
+      **methods: {stage: settings}.
+    """
+    rows = dict(source_only=source_only, control=control) | methods
+    if sets.target_has_labels(arg):
+        rows["oracle"] = seg_base.without(source_only, domain="target")
+    config.update(rows)
+    config.stages = tuple(rows)
