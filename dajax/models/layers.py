@@ -293,7 +293,7 @@ def depthwise(x, kernel, dilation):
     Returns:
       [N, h, w, C] of x's dtype, summed in float32.
     """
-    taps = kernel.astype(jnp.float32)
+    taps = kernel.astype(jnp.float32)[:, :, None, None]  # [k, k, 1, 1, 1, C]
     parts = (part * taps[i, j] for (i, j), part in _shifted(x, kernel.shape[0], dilation))
     return sum(parts).astype(x.dtype)
 
