@@ -23,7 +23,7 @@ from data_pipeline.segmentation.segmentation_set import SegmentationSet
 
 ROAD_ID, RIDER_ID, RIDER = 7, 25, 12  # ids of files, and a train id
 FRAME_HW, CROP_HW = (40, 80), (24, 24)
-RARE = ConfigDict(dict(temperature=0.05, min_pixels=100, min_crop_ratio=0.5))
+RARE = ConfigDict(dict(temperature=1.0, min_pixels=100, min_crop_ratio=0.5))
 # The rider is 144 of 3,200 pixels of each of two frames out of six.
 RIDERS = {1: (20, 60), 4: (3, 2)}
 
@@ -157,9 +157,8 @@ def test_a_stage_that_asks_for_other_crops_than_its_transforms_give_is_told_at_t
     assert problems(frames, stage()) == []
     (line,) = problems(frames, stage(), fit=())
     assert line.startswith("config.mixing.rare_classes.min_crop_ratio=0.5: frames of the source")
-    assert (
-        problems(frames, stage(rare_classes=RARE.to_dict() | dict(temperature=0.0)), fit=()) == []
-    )
-    (line,) = problems(frames, stage(margins=(0.0, 0.0, 0.4, 0.0)))
+    off = RARE.to_dict() | dict(temperature=0.0)
+    wide = stage(rare_classes=off, margins=(0.0, 0.0, 0.4, 0.0))
+    (line,) = problems(frames, wide)
     assert "config.mixing.margins: the margin left is 0.4 of a frame's width" in line
-    assert problems(frames, stage(margins=(0.0, 0.0, 0.4, 0.0)), fit=()) == []
+    assert problems(frames, wide, fit=()) == [], "a frame that is not cropped"
