@@ -276,7 +276,7 @@ def _stage_problems(config, domains):
                 " judged at target_hw, which is the size that the transform gives it; set both"
                 " alike"
             )
-        found += _crop_problems(name, stage_config, domains)
+        found += _margin_problems(name, stage_config, domains)
         if stage_config.method == "pseudo_labels":
             try:
                 pseudo_label_files.check_names(domains.target)
@@ -285,17 +285,9 @@ def _stage_problems(config, domains):
     return found
 
 
-def _crop_problems(name, stage_config, domains):
-    """What a stage's rare classes and margins ask of crops that its transforms do not give."""
+def _margin_problems(name, stage_config, domains):
+    """Margins that are none, or as large as a crop."""
     found, transforms = [], domains.transforms
-    rare = stage_config.rare_classes if "rare_classes" in stage_config else None
-    if rare is not None and rare.temperature and rare.min_crop_ratio:
-        if not transforms["source"].crops:
-            found.append(
-                f"config.{name}.rare_classes.min_crop_ratio={rare.min_crop_ratio:g}: frames of the"
-                " source are not cropped, so no crop can be drawn again; set it to 0, or"
-                " config.data.transforms.source.fit"
-            )
     try:
         where = f"config.{name}.margins"
         margins = read_margins(stage_config.margins, where) if "margins" in stage_config else None
