@@ -33,11 +33,6 @@ from dajax.recipes.base import domains as sets
 from dajax.recipes.base import mixing, scenes, vit
 from dajax.recipes.base import segmentation as seg_base
 
-BACKBONES = (
-    *("dinov2_vitb14", "dinov2_vits14", "dinov2_vitl14"),
-    *("dinov2_vitb14_reg", "dinov2_vits14_reg", "dinov2_vitl14_reg"),
-    *("dinov3_vitb16", "dinov3_vits16", "dinov3_vitl16"),
-)
 REAL_VARIANTS = ("gta5_to_cityscapes", "synthia_to_cityscapes")
 VARIANTS = {
     "scenes": ("ablations",),
@@ -70,7 +65,9 @@ ABLATIONS = dict(
 
 def get_config(arg=None):
     """The recipe; see the module's docstring for the variants."""
-    arg = seg_base.parse("vfm", arg, VARIANTS, backbone=BACKBONES, network=("small", *BACKBONES))
+    arg = seg_base.parse(
+        "vfm", arg, VARIANTS, backbone=vit.BACKBONES, network=("small", *vit.BACKBONES)
+    )
     if arg.is_small:
         return with_small_network(arg)
     config = seg_base.segmentation(

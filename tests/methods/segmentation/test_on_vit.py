@@ -56,9 +56,11 @@ def prepared(name):
     return init, step
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", ["clan", "self_training"])
 def test_a_step_is_one_of_its_shapes(name):
-    """Traced and not compiled: the state keeps its shapes, and figures are scalars."""
+    """Traced and not compiled: the state keeps its shapes, and figures are scalars. All of them
+    take a step in the test below.
+    """
     init, step = prepared(name)
     state = jax.eval_shape(init)
     after, figures = jax.eval_shape(step, state, batch())
