@@ -119,7 +119,7 @@ def test_one_convolution_fuses_the_stages_finest_first(kind):
     """By hand: every stage embedded, brought to the first one's size and concatenated."""
     head, variables, stages = head_and_variables(kind, 5, (3, 4, 5, 6))
     output = jax.jit(lambda: head.apply(variables, stages, Mode()))()
-    params, stats = variables["params"], variables["batch_stats"]
+    params, stats = jax.tree.map(np.asarray, (variables["params"], variables["batch_stats"]))
     stem, fuse = {
         "daformer_conv1": ("embed_layers", "fuse_layer"),
         "segformer": ("linear_c", "linear_fuse"),

@@ -174,7 +174,7 @@ def toy(frozen=True):
 
 def by_hand(variables, images):
     """(logits, attention) of the encoder, of head and scale attention, with running statistics."""
-    params, stats = variables["params"], variables["batch_stats"]
+    params, stats = jax.tree.map(np.asarray, (variables["params"], variables["batch_stats"]))
     n, h, w, _ = images.shape
     cells = images.reshape(n, h // 4, 4, w // 4, 4, 3).swapaxes(2, 3).reshape(n, h // 4, w // 4, -1)
     x = np.asarray(cells, np.float64) @ params["backbone"]["conv"]["kernel"].reshape(48, 6)

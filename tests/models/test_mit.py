@@ -33,7 +33,7 @@ def outputs(model, params, images, mode=INFERENCE, **streams):
     return list(maps.values())
 
 
-@pytest.mark.parametrize("size", ["33x70", "64x96"])
+@pytest.mark.parametrize("size", ["33x70", pytest.param("64x96", marks=pytest.mark.slow)])
 def test_outputs_are_the_authors(golden, size):
     """33x70 drops rows beyond a multiple of every reduction; a wrong epsilon gives 2e-5."""
     arrays = golden("sota_mit")[""]
@@ -75,7 +75,7 @@ def test_gradients_are_the_authors(golden, size):
 @pytest.mark.parametrize(
     "name, size",
     [
-        ("b0", "65x97"),
+        pytest.param("b0", "65x97", marks=pytest.mark.slow),
         pytest.param("b0", "64x96", marks=pytest.mark.slow),
         pytest.param("b5", "64x96", marks=pytest.mark.slow),
     ],
