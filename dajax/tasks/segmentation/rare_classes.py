@@ -25,7 +25,9 @@ def drawing(images, settings, *, domain, stage, workdir):
     """
     counter = console.Counter(f"{stage}: counting the pixels of each {domain} label")
     cache = workdir / f"{domain}_pixels.json"
-    counts = rare_class.pixels_per_class(images, cache=cache, progress=counter.update)
+    counts = rare_class.pixels_per_class(
+        images, cache=cache, progress=counter.update, tell=console.say
+    )
     counter.close()
     where = f"config.{stage}.rare_classes"
     return rare_class.from_config(
