@@ -1,10 +1,10 @@
 """HRDA (Hoyer, Dai, Van Gool, ECCV 2022): DAFormer that sees an image at half its size for the
 context and a crop of it in detail.
 
-  python run.py --config=hrda:gta5_to_cityscapes,source_root=DIR,target_root=DIR,weights=FILE
-  python run.py --config=hrda:synthia_to_cityscapes,source_root=DIR,target_root=DIR,weights=FILE
   python run.py --config=hrda                embedded scenes with every control
   python run.py --config=hrda:ablations      also DAFormer's rows
+  python run.py --config=hrda:gta5_to_cityscapes,source_root=DIR,target_root=DIR,weights=FILE
+  python run.py --config=hrda:synthia_to_cityscapes,source_root=DIR,target_root=DIR,weights=FILE
   ...,backbone=mit_b4      one of mit_b0 to mit_b5
 
 The scenes take minutes on two cores, with the small network seen at 32x64 and a crop of that size

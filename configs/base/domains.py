@@ -12,7 +12,8 @@ The arguments of variant own:
   size         HEIGHTxWIDTH of what the network sees, "96x128". Every other size follows from it
   network      "small", from random weights; "resnet101" or "vgg16", with the authors' settings;
                of plca, bicl, clan, adaptsegnet and source_only_seg also "mit_b0" to "mit_b5" and
-               "mit_tiny", with DAFormer's, see base/mit.py
+               "mit_tiny", with DAFormer's, see base/mit.py, and "dinov2_vitb14" and its like, with
+               VFM-UDA's, see base/vit.py
   weights      a file for a network that is not small, or none
   image_name, label_name    what files are called, NAME standing for what an image and its label
                share: label_name=NAME_L.png

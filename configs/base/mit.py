@@ -86,6 +86,6 @@ def in_place(config, arg):
     stages = [config[name] for name in config.stages if "optimizer" in config[name]]
     first = stages[0].optimizer.lr
     for stage in stages:
-        own = dict(lr=LR * stage.optimizer.lr / first, horizon_steps=stage.optimizer.horizon_steps)
-        stage.optimizer = ConfigDict(adamw(**own))
+        lr, horizon = LR * (stage.optimizer.lr / first), stage.optimizer.horizon_steps
+        stage.optimizer = ConfigDict(adamw(lr=lr, horizon_steps=horizon))
     return config

@@ -33,13 +33,14 @@ def stage(transform, *, teacher, jitter, classes_of, **settings):
         ignore_top=0,
         ignore_bottom=0,
         margins=(),
+        mirrored_labels=False,  # VFM-UDA
         source_mean="all",  # mmseg's; "valid": over labelled pixels, DACS
         statistics="passes",  # "target": running statistics of clean target images
         # temperature 0: off. 3000 and 0.5 are DAFormer's for crops of 512x512
         rare_classes=dict(temperature=0.0, min_pixels=3000, min_crop_ratio=0.5),
         teacher=teacher,
         mix=dict(weight=1.0, classes_of=classes_of),
-        # MIC; 0.7 is its mask_ratio
+        # MIC; 0.7 is its mask_ratio. block 0: tokens of a vision transformer
         masked=dict(weight=0.0, ratio=0.7, block=64, images="target", strong_view=True),
         # DAFormer; 0.75 is its imnet_feature_dist_scale_min_ratio
         feature_distance=dict(weight=0.0, classes=THINGS, min_share=0.75),
@@ -48,6 +49,11 @@ def stage(transform, *, teacher, jitter, classes_of, **settings):
             **dict.fromkeys(("brightness", "contrast", "saturation", "hue"), jitter),
             # DAFormer's color_jitter_probability, 0.2, is what its random number must exceed
             probability=0.8,
+        ),
+        strong_for="batch",  # "image": whether an image is jittered and blurred is its own
+        # of source images and of those that are pasted into; VFM-UDA's random_aug_weak
+        weak_view=dict(
+            brightness=32 / 255, contrast=0.5, saturation=0.5, hue=18 / 360, probability=0.0
         ),
         # utils/transformsgpu.py of DACS: np.random.uniform(0.15, 1.15)
         blur=dict(probability=0.5, sigma=(0.15, 1.15)),
@@ -69,7 +75,7 @@ def control(full):
 
 
 def ablations(full):
-    """{row: the method with one thing left out or changed}."""
+    """{row: the method with one thing left out or changed}, of those that change something."""
     changes = dict(
         no_teacher={"teacher.momentum": 0.0},
         # what is left: pseudo-labels on the strong view of the target, nothing hidden
@@ -78,7 +84,9 @@ def ablations(full):
         statistics_of_passes={"statistics": "passes"},
         teacher_predicts={"predict_with": "teacher"},
     )
-    return {name: seg_base.without(full, **change) for name, change in changes.items()}
+    rows = {name: seg_base.without(full, **change) for name, change in changes.items()}
+    # a recipe as published may have one of them as it is
+    return {name: row for name, row in rows.items() if row.to_dict() != full.to_dict()}
 
 
 def add_rows(add_stages, config, arg, further=None, **method):

@@ -122,6 +122,8 @@ def _open(config, workdir, mode, select, print_config, stop, held):
         _check_weights(config, workdir, places)
         if hasattr(task, "write_classes") and processes.is_first():
             task.write_classes(domains, workdir)
+        if hasattr(task, "check_labels"):
+            task.check_labels(config, domains, workdir)
     data_lines = task.describe(config, domains)
     run_output.print_header(config, workdir, devices, data_lines, print_config)
     for key, (there, now) in places.items():

@@ -23,4 +23,6 @@ def attend(queries, keys, values):
         and queries.shape[-1] % 8 == 0
     )
     implementation = "cudnn" if is_flash else "xla"
-    return jax.nn.dot_product_attention(queries, keys, values, implementation=implementation)
+    # jax.nn's own code promotes bfloat16 to float32 for the softmax
+    with jax.numpy_dtype_promotion("standard"):
+        return jax.nn.dot_product_attention(queries, keys, values, implementation=implementation)

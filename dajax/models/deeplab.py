@@ -92,7 +92,12 @@ class DeepLab(nn.Module):
     def decoder(self):
         """The single head as a module of its own, for HRDA."""
         return ASPPHead(
-            self.num_classes, self.aspp_rates, self.aspp_branches, self.head_bias, self.head_init
+            self.num_classes,
+            self.aspp_rates,
+            self.aspp_branches,
+            self.head_bias,
+            self.head_init,
+            parent=None,
         )
 
     def classify(self, params, features):

@@ -25,6 +25,18 @@ def labels_and_confidence(
     return probabilities.argmax(-1).astype(jnp.int32), probabilities.max(-1)
 
 
+def logits_of_mean(
+    logits: Float[Array, "N H W K"], others: Float[Array, "N H W K"]
+) -> Float[Array, "N H W K"]:
+    """Logits whose softmax is the mean of the softmax of two (VFM-UDA's pseudo-labels, of an image
+    and of its mirror image brought back).
+
+    Args:
+      logits, others: float32 [N, H, W, K].
+    """
+    return jnp.logaddexp(jax.nn.log_softmax(logits), jax.nn.log_softmax(others))
+
+
 def confident_share(
     confidence: Float[Array, "N H W"],
     mask: Bool[Array, "N H W"],

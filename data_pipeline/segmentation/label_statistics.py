@@ -49,6 +49,7 @@ def found_or_read(
     *,
     cache: str | os.PathLike,
     progress: Callable[[int, int], None],
+    tell: Callable[[str], None] = warnings.warn,
 ) -> np.ndarray:
     """The rows of every label, [N, K] of kind.dtype: from the file, or from a pass over all labels
     in a pool of threads.
@@ -58,25 +59,25 @@ def found_or_read(
       kind: what is found out.
       cache: a file that keeps the rows. It is written under a temporary name and renamed, made
         anew when it is broken or of another set, and made with its folder if need be. Where it
-        cannot be written the answer is the same and a warning says that the next run reads the
-        labels again.
+        cannot be written the answer is the same.
       progress: called with (labels read, N) after each; not called when the cache has the answer.
+      tell: is told where the file was made of other data, and where it cannot be written, so that
+        the next run reads the labels again.
     Raises: DataError for a set without labels, and as SegmentationSet.read_label does for a label
       that is missing or wrong.
     """
     cache = pathlib.Path(os.path.abspath(os.path.expanduser(cache)))
     identity = _identity(image_set, kind)
-    rows = _load(cache, identity, kind)
+    rows = _load(cache, identity, kind, tell)
     if rows is None:
         rows = _read_all(image_set, kind, progress)
         try:
             _save(cache, identity, kind.name, kind.pack(rows))
         # minutes of reading are not thrown away for a folder that is read-only
         except OSError as error:
-            warnings.warn(
+            tell(
                 f"{cache}: cannot be written: {error}; the next run reads all {len(image_set):,}"
-                " labels again",
-                stacklevel=3,
+                " labels again"
             )
     return rows
 
@@ -122,10 +123,8 @@ def _identity(image_set, kind) -> dict:
     }
 
 
-def _load(cache, identity, kind) -> np.ndarray | None:
-    """[N, K], or None when the file is absent, broken or of another set; a warning says so of
-    another set.
-    """
+def _load(cache, identity, kind, tell) -> np.ndarray | None:
+    """[N, K], or None when the file is absent, broken or of another set."""
     try:
         found = json.loads(cache.read_text(encoding="utf-8"))
         if not isinstance(found, dict) or not isinstance(found.get("of"), dict):
@@ -135,10 +134,9 @@ def _load(cache, identity, kind) -> np.ndarray | None:
         return None
     if found["of"] != identity:
         differing = [key for key in identity if found["of"].get(key) != identity[key]]
-        warnings.warn(
+        tell(
             f"{cache}: was made of other data ({', '.join(differing)} differ); all"
-            f" {identity['count']:,} labels of {identity['set']} are read anew",
-            stacklevel=4,
+            f" {identity['count']:,} labels of {identity['set']} are read anew"
         )
         return None
     if zlib.crc32(packed) != found.get("checksum"):

@@ -14,6 +14,7 @@ Which crop of the image is taken, crop_choice.py decides.
 
 import dataclasses
 import os
+import warnings
 import zlib
 from collections.abc import Callable, Mapping
 
@@ -34,16 +35,17 @@ def pixels_per_class(
     *,
     cache: str | os.PathLike,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    tell: Callable[[str], None] = warnings.warn,
 ) -> np.ndarray:
     """How many pixels each label has of each class, at its full resolution. Reads every label once,
     in a pool of threads, which for GTA5 takes minutes.
 
     Args:
       image_set: N labelled images of K classes.
-      cache, progress: see label_statistics.found_or_read, as what is raised.
+      cache, progress, tell: see label_statistics.found_or_read, as what is raised.
     Returns: uint32 [N, K]; ignored pixels count nowhere.
     """
-    return found_or_read(image_set, _PIXELS, cache=cache, progress=progress)
+    return found_or_read(image_set, _PIXELS, cache=cache, progress=progress, tell=tell)
 
 
 def _pixels_of(label, num_classes):

@@ -52,7 +52,7 @@ def _resize_plain(image, size_hw, window):
     if image.shape[:2] == tuple(size_hw):
         return image[window]
     (above, below, down), (left, right, across) = (
-        (kept[part] for kept in _neighbours(old, new))
+        [kept[part] for kept in _neighbours(old, new)]
         for old, new, part in zip(image.shape[:2], size_hw, window, strict=True)
     )
     # Of the columns that the window needs; from the first to the last, which are a view.

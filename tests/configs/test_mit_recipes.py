@@ -69,7 +69,7 @@ def test_own_folders_have_it_too():
         ("adaptsegnet", f"{PAIR},levels=multi", "levels=multi: backbone mit_b5 has one head"),
         ("adaptsegnet", f"{PAIR},settings=paper", "settings=paper: changes nothing for"),
         ("source_only_seg", f"{PAIR},settings=paper", "settings=paper: changes nothing for"),
-        ("spcl", PAIR, "does not use backbone"),
+        ("spcl", PAIR, "configuration argument 'backbone=mit_b5'"),
     ],
 )
 def test_what_it_does_not_have_is_said(recipe, arg, said):

@@ -1,6 +1,6 @@
 """What the recipes of DACS, DAFormer, HRDA and MIC say, number by number, beside where the authors'
 code says it: vikolss/DACS at cc6a87f; lhoyer/DAFormer at e6f6e04, below configs/; lhoyer/MIC at
-2f932a9, below seg/configs/.
+2f932a9, below seg/configs/. VFM-UDA: tue-mps/vfm-uda at 598fdbc.
 """
 
 import pytest
@@ -9,6 +9,7 @@ import recipes
 GTA5, SYNTHIA = "gta5_to_cityscapes", "synthia_to_cityscapes"
 OF_DAFORMER = "daformer/gta2cs_uda_warm_fdthings_rcs_croppl_a999_daformer_mitb5_s0.py"
 OF_MIC = "mic/gtaHR2csHR_mic_hrda.py"
+OF_VFM = "training/uda_vit/uda_vit_generic.py"
 THINGS = (6, 7, 11, 12, 13, 14, 15, 16, 17, 18)
 
 
@@ -162,6 +163,61 @@ PUBLISHED = {
         ("mic.ignore_bottom", 120, f"{OF_DAFORMER} pseudo_weight_ignore_bottom"),
         ("model.hrda.detail_hw", (), "none"),
     ),
+    ("vfm", GTA5): (
+        *strengths("vfm", 0.2, f"{OF_VFM} color_jitter_strength"),
+        ("vfm.threshold", 0.968, f"{OF_VFM} pseudo_threshold"),
+        ("vfm.steps", 40_000, "uda_vit_vanilla.yaml max_steps"),
+        ("vfm.evaluate_every", 1000, "uda_vit_vanilla.yaml val_check_interval"),
+        ("vfm.batch_size", 8, "uda_vit_vanilla.yaml"),
+        ("vfm.teacher.momentum", 0.999, f"{OF_VFM} ema_alpha"),
+        ("vfm.teacher.begins_with", "initial", f"{OF_VFM} global_step, after the step: 1"),
+        ("vfm.mirrored_labels", True, f"{OF_VFM} get_pseudo_label_and_weight"),
+        ("vfm.mix.weight", 1.0, f"{OF_VFM} the sum of the losses"),
+        ("vfm.mix.classes_of", "batch", "training/utils/dacs_utils.py get_class_masks"),
+        ("vfm.source_mean", "valid", f"{OF_VFM} F.cross_entropy"),
+        ("vfm.masked.weight", 1.0, f"{OF_VFM} the sum of the losses"),
+        ("vfm.masked.ratio", 0.7, "uda_vit_vanilla.yaml token_mask_ratio"),
+        ("vfm.masked.block", 0, "models/token_masking.py: tokens"),
+        ("vfm.masked.strong_view", True, f"{OF_VFM} targetds_color_aug_image"),
+        ("vfm.feature_distance.weight", 0.0, "none"),
+        ("vfm.color_jitter.kind", "torchvision", f"{OF_VFM} TV.ColorJitter"),
+        ("vfm.color_jitter.probability", 0.8, f"{OF_VFM} color_jitter_probability"),
+        ("vfm.blur.probability", 0.5, f"{OF_VFM} random_aug_uda"),
+        ("vfm.blur.sigma", (0.15, 1.15), f"{OF_VFM} random_aug_uda"),
+        ("vfm.strong_for", "image", f"{OF_VFM} torch.stack([random_aug_uda(x_) for x_ in x])"),
+        ("vfm.weak_view.brightness", 32 / 255, f"{OF_VFM} brightness_delta"),
+        ("vfm.weak_view.contrast", 0.5, f"{OF_VFM} contrast_delta"),
+        ("vfm.weak_view.saturation", 0.5, f"{OF_VFM} saturation_delta"),
+        ("vfm.weak_view.hue", 18 / 360, f"{OF_VFM} hue_delta"),
+        ("vfm.weak_view.probability", 0.9, f"{OF_VFM} random_aug_weak"),
+        ("vfm.rare_classes.temperature", 0.05, "rare_class_sampler_dataset.py rcs_class_temp"),
+        ("vfm.rare_classes.min_pixels", 3000, "rare_class_sampler_dataset.py rcs_min_pixels"),
+        ("vfm.rare_classes.min_crop_ratio", 2.0, "1024 * 1024 / (512 * 1024)"),
+        ("vfm.margins", (0.03, 0.25, 0.03, 0.03), "uda_transform.py pseudo_weight_ignore_top"),
+        ("vfm.optimizer.kind", "adamw", f"{OF_VFM} configure_optimizers"),
+        ("vfm.optimizer.lr", 5e-5 * 8**0.5, f"{OF_VFM} lr * sqrt(images)"),
+        ("vfm.optimizer.betas", (0.9, 0.999), "torch's"),
+        ("vfm.optimizer.lr_multipliers", (("/backbone/", 0.1),), "uda_vit_vanilla.yaml"),
+        ("vfm.optimizer.layer_decay", 1.0, f"{OF_VFM} layerwise_lr_decay"),
+        ("vfm.optimizer.weight_decay", 0.01, f"{OF_VFM} weight_decay"),
+        ("vfm.optimizer.decay_multipliers", (), f"{OF_VFM} one decay for all groups"),
+        ("vfm.optimizer.schedule", "poly_after_warmup", "warmup_and_linear_scheduler.py"),
+        ("vfm.optimizer.power", 1.0, "warmup_and_linear_scheduler.py"),
+        ("vfm.optimizer.warmup_steps", 1500, f"{OF_VFM} warmup_iters"),
+        ("vfm.optimizer.warmup_ratio", 1e-3, f"{OF_VFM} start_warmup_lr"),
+        ("model.backbone", "dinov2_vitb14", "uda_vit_vanilla.yaml"),
+        ("evaluation.align_corners", False, "vit_lightweight_head.py"),
+        ("evaluation.window.crop", (1024, 1024), "uda_vit_vanilla.yaml img_size"),
+        ("evaluation.window.stride", (512, 512), "datasets: half a window"),
+        ("evaluation.window.average", "softmax", "training/utils/inference_collection.py"),
+        ("data.transforms.source.size", (1024, 1024), "uda_vit_vanilla.yaml img_size"),
+        ("data.transforms.source.shorter_edge", (922, 1126), "min_scale .9, max_scale 1.1"),
+        ("data.transforms.target.shorter_edge", (922, 1126), "min_scale .9, max_scale 1.1"),
+        ("data.transforms.source.max_class_share", 0.75, "uda_transform.py cat_max_ratio"),
+        ("data.transforms.source.resize", "bilinear", "FV.resize of a PIL image"),
+        ("data.transforms.target.flip", True, "batched_rand_hflip.py"),
+        ("data.transforms.evaluation.size", (1024, 2048), "Cityscapes' own"),
+    ),
 }
 
 
@@ -171,6 +227,16 @@ PUBLISHED = {
 def test_a_recipe_has_the_numbers_of_its_authors(recipe, argument):
     found = recipes.get_config(recipe, f"{argument},weights=none")
     assert not recipes.differing(found, PUBLISHED[recipe, argument])
+
+
+def test_a_vision_transformer_has_rows_without_adabn():
+    """It has no batch normalisation; and a row that changes nothing is none."""
+    config = recipes.get_config("vfm", "ablations")
+    assert "adabn" not in config.stages and config.control.mix.weight == 0
+    rows = set(config.stages) - {"source_only", "control", "vfm", "oracle"}
+    assert {"no_masks", "no_mirror", "no_weak_view", "no_teacher"} <= rows
+    assert "statistics_of_passes" not in rows
+    assert all(recipes.values(config[row]) != recipes.values(config.vfm) for row in rows)
 
 
 @pytest.mark.parametrize("recipe", ["dacs", "daformer", "hrda", "mic"])

@@ -96,8 +96,10 @@ def test_windows_and_opencvs_resize_go_into_the_file(opened, tmp_path):
     assert formats.export(windowed, "stablehlo", out).difference < 1e-5
     images = [*exportable.pictures("segmentation", 2), exportable.pictures("", 1, (31, 17))[0]]
     expected = windowed.predict(images)
-    for found, wanted in zip(dajax.load(out).predict(images), expected, strict=True):
+    loaded = dajax.load(out)
+    for found, wanted in zip(loaded.predict(images), expected, strict=True):
         np.testing.assert_array_equal(found, wanted)
+    assert loaded.contract["preprocessing"]["window"]["crop_hw"] == [16, 12]
     whole = zip(trained.predict(images), expected, strict=True)
     assert any((one != other).any() for one, other in whole)
 

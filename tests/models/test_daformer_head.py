@@ -14,13 +14,14 @@ from mit_golden import (
     LOSS_TOLERANCE,
     TOLERANCE,
     assert_norms_close,
+    filled,
     load,
     mean_over_all,
     norms,
     segmenter,
 )
-from recipe_weights import shapes_of
 
+from dajax.models.daformer_head import StagesHead
 from dajax.models.norm import Mode
 from dajax.models.to_torch import to_torch
 from dajax.ops.resize import resize_bilinear
@@ -80,57 +81,92 @@ def test_daformers_head_is_the_authors(golden, tag):
         assert_close(after[key.removeprefix(f"{tag}_after_")], arrays[key], TOLERANCE, err_msg=key)
 
 
-def count(model):
-    return sum(
-        leaf.size for leaf in jax.tree.leaves(shapes_of(model, (1, 32, 32, 3))[0]["decode_head"])
-    )
+WIDTHS = (64, 128, 320, 512)  # of MiT-b1 to b5
+
+
+def stages_of(widths):
+    """Feature maps of an image of 32x64 pixels."""
+    sizes = ((8, 16), (4, 8), (2, 4), (1, 2))
+    keys = jax.random.split(jax.random.key(1), 4)
+    return [
+        jax.random.normal(key, (2, *hw, width))
+        for key, hw, width in zip(keys, sizes, widths, strict=True)
+    ]
+
+
+def head_and_variables(kind, num_classes, widths, channels=16, **settings):
+    head, stages = StagesHead(kind, num_classes, channels, **settings), stages_of(widths)
+    return head, filled(lambda: head.init(jax.random.key(0), stages, Mode())), stages
 
 
 def test_heads_have_the_authors_sizes():
     """Measured in torch: 3,712,275 parameters of DAFormer's head on MiT-b5, 530,707 of the scale
     attention, which is its form with one 1x1 convolution.
     """
-    assert count(segmenter(backbone="mit_b5", head_channels=256)) == 3_712_275
-    conv1 = segmenter(backbone="mit_b5", head="daformer_conv1", head_channels=256)
-    assert count(conv1) == 530_707
-    segformer = segmenter(backbone="mit_b5", head="segformer", head_channels=768)
-    embedded = (64 + 128 + 320 + 512 + 4) * 768
-    assert count(segformer) == embedded + 4 * 768 * 768 + 2 * 768 + (768 + 1) * 19
+    embedded = (sum(WIDTHS) + 4) * 768
+    of_segformer = embedded + 4 * 768 * 768 + 2 * 768 + (768 + 1) * 19
+    for kind, channels, expected in (
+        ("daformer", 256, 3_712_275),
+        ("daformer_conv1", 256, 530_707),
+        ("segformer", 768, of_segformer),
+    ):
+        _, variables, _ = head_and_variables(kind, 19, WIDTHS, channels)
+        assert sum(leaf.size for leaf in jax.tree.leaves(variables["params"])) == expected, kind
 
 
-def test_features_and_classifier_make_the_logits():
-    """For PLCA's aggregation, and of twin heads their sum for CLAN."""
-    for heads in ("single", "twin"):
-        model = segmenter(5, heads=heads)
-        images = jax.random.normal(jax.random.key(1), (2, 32, 64, 3))
-        variables = model.init(jax.random.key(0), images, Mode())
-        output = model.apply(variables, images, Mode())
-        assert output.features.shape == (2, 8, 16, 16) and output.logits.shape == (2, 8, 16, 5)
-        assert output.last_stage.shape == (2, 1, 2, 64)
-        np.testing.assert_allclose(
-            model.classify(variables["params"], output.features),
-            model.prediction_logits(output),
-            atol=1e-6,
-        )
-        if heads == "twin":
-            aux, main = model.twin_heads(variables["params"])
-            assert not np.array_equal(aux["kernel"], main["kernel"])
+@pytest.mark.parametrize("kind", ["daformer_conv1", "segformer"])
+def test_one_convolution_fuses_the_stages_finest_first(kind):
+    """By hand: every stage embedded, brought to the first one's size and concatenated."""
+    head, variables, stages = head_and_variables(kind, 5, (3, 4, 5, 6))
+    output = jax.jit(lambda: head.apply(variables, stages, Mode()))()
+    params, stats = jax.tree.map(np.asarray, (variables["params"], variables["batch_stats"]))
+    stem, fuse = {
+        "daformer_conv1": ("embed_layers", "fuse_layer"),
+        "segformer": ("linear_c", "linear_fuse"),
+    }[kind]
+    maps = []
+    for i, x in enumerate(stages):
+        layer = params[f"{stem}_{i}"]["proj"]
+        embedded = np.asarray(x) @ layer["kernel"] + layer["bias"]
+        maps.append(resize_bilinear(jnp.asarray(embedded), (8, 16), align_corners=False))
+    y = np.concatenate(maps, -1) @ params[fuse]["conv"]["kernel"][0, 0]
+    bn, moments = params[fuse]["bn"], stats[fuse]["bn"]
+    y = (y - moments["mean"][0]) / np.sqrt(moments["var"][0] + 1e-5) * bn["scale"][0]
+    features = np.maximum(y + bn["bias"][0], 0)
+    np.testing.assert_allclose(output.features, features, atol=1e-5)
+    last = params[head.classifiers[0]]
+    np.testing.assert_allclose(
+        output.logits, features @ last["kernel"][0, 0] + last["bias"], atol=1e-5
+    )
 
 
-def test_dropout_of_the_head_drops_channels():
-    """Its classifier is linear: with every channel dropped but by chance, logits change by row."""
-    model = segmenter(5, dropout=0.5)
-    images = jax.random.normal(jax.random.key(1), (2, 32, 32, 3))
-    variables = model.init(jax.random.key(0), images, Mode())
+def test_twin_classifiers_are_summed_for_clan():
+    """And `classify` makes of given features what the head has made of its own, for PLCA."""
+    head, variables, stages = head_and_variables("daformer_conv1", 5, (3, 4, 5, 6), num_heads=2)
+    model = segmenter(5, heads="twin").clone(decode_head=head)
+    output = jax.jit(lambda: head.apply(variables, stages, Mode()))()
+    params = {"decode_head": variables["params"]}
+    found = model.classify(params, output.features)
+    np.testing.assert_allclose(found, output.logits + output.aux_logits, atol=1e-5)
+    np.testing.assert_array_equal(
+        model.prediction_logits(output), output.logits + output.aux_logits
+    )
+    aux, main = model.twin_heads(params)
+    assert aux is variables["params"]["conv_seg_aux"] and main is variables["params"]["conv_seg"]
+    assert output.last_stage.shape == (2, 1, 2, 6)
 
+
+def test_dropout_stands_before_the_classifier_alone():
+    """Channels of the features, by the key of the pass; the features are those before it."""
+    head, variables, stages = head_and_variables("daformer_conv1", 5, (3, 4, 5, 6), dropout=0.5)
+
+    @jax.jit
     def run(key):
-        mode = Mode(train=True, rows=jnp.arange(2))
-        rngs = {"dropout": jax.random.key(key)}
-        return model.apply(variables, images, mode, mutable=["batch_stats"], rngs=rngs)[0]
+        mode, rngs = Mode(train=True, rows=jnp.arange(2)), {"dropout": key}
+        return head.apply(variables, stages, mode, mutable=["batch_stats"], rngs=rngs)[0]
 
-    first, again, other = run(0), run(0), run(1)
-    np.testing.assert_array_equal(first.logits, again.logits)
-    np.testing.assert_array_equal(first.features, other.features)  # what stands before it
+    first, other = run(jax.random.key(0)), run(jax.random.key(1))
+    np.testing.assert_array_equal(first.features, other.features)
     assert np.abs(first.logits - other.logits).max() > 0
 
 

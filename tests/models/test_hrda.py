@@ -1,5 +1,8 @@
 """HRDA against the authors' (sota_hrda.npz), its crop, its windows and what it refuses."""
 
+from typing import ClassVar
+
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,6 +19,7 @@ from mit_golden import (
     mean_over_all,
     norms,
     segmenter,
+    variables_of,
 )
 from ml_collections import ConfigDict
 from recipe_weights import shapes_of
@@ -23,8 +27,11 @@ from recipe_weights import shapes_of
 from dajax.errors import UserError
 from dajax.methods.segmentation import _segmenter as methods
 from dajax.models import hrda
+from dajax.models.aspp import SegOutput
 from dajax.models.build import build_segmenter
-from dajax.models.norm import Mode
+from dajax.models.encoder_decoder import EncoderDecoder
+from dajax.models.layers import Conv
+from dajax.models.norm import DomainBatchNorm, Mode
 from dajax.ops.resize import resize_bilinear
 
 STAGE = ConfigDict(dict(target_bn=0, norm="", norm_affine=""))
@@ -40,7 +47,8 @@ def golden_model(arrays):
     return model, load(model, "hrda_tiny", str(arrays["salt"]), (128, 128))
 
 
-@pytest.mark.parametrize("case", [0, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("case", [0, 1])
 def test_a_training_pass_is_the_authors(golden, monkeypatch, case):
     """Fused logits, those of the crop, both losses and the gradients; case 1 has weights."""
     arrays = golden("sota_hrda")[""]
@@ -77,10 +85,11 @@ def test_a_training_pass_is_the_authors(golden, monkeypatch, case):
     corner = arrays[f"train{case}_feat_lr_last_corner"]
     box = tuple(slice(size) for size in corner.shape)
     assert_close(last[0][box], corner, TOLERANCE, unit=np.abs(last).max())
-    found = norms(grads, arrays["param_names"].tolist(), "")
+    found = norms(grads, arrays["param_names"].tolist())
     assert_norms_close(found, arrays[f"train{case}_gradnorm"])
 
 
+@pytest.mark.slow
 def test_predictions_are_the_authors(golden):
     """Whole images of the training size, and a picture of 128x208 in three windows."""
     arrays = golden("sota_hrda")[""]
@@ -123,42 +132,138 @@ def test_offsets_are_the_authors_and_never_the_last(golden, size, side):
     assert size - side not in draws
 
 
-def test_the_crop_is_drawn_from_the_key_and_is_what_stands_there():
-    """The crop's logits are the network's own of that piece of the image."""
-    model = make(3, detail_hw=(32, 64))
-    images = jax.random.normal(jax.random.key(1), (2, 64, 128, 3))
-    variables = model.init(jax.random.key(0), images, Mode())
+class Cells(nn.Module):
+    """An encoder of one stage: a linear layer on cells of 4x4 pixels."""
+
+    stride: ClassVar[int] = 4
+
+    @nn.compact
+    def stage_outputs(self, images, mode):
+        return {"cells": Conv(6, 4, stride=4, name="conv")(images)}
+
+    def frozen_parameters(self):
+        return ()
+
+
+class Pointwise(nn.Module):
+    """A head of batch normalisation and a linear layer."""
+
+    num_classes: int = 3
+    frozen: bool = True
+
+    @nn.compact
+    def __call__(self, stages, mode):
+        y = DomainBatchNorm(frozen=self.frozen, name="bn")(stages[-1], mode)
+        return SegOutput(y, Conv(self.num_classes, 1, use_bias=True, name="last")(y), None)
+
+    def attention_head(self):
+        return self.clone()
+
+    def frozen_parameters(self):
+        return ()
+
+
+def toy(frozen=True):
+    """(HRDA over Cells, its variables, images)."""
+    model = EncoderDecoder(Cells(), Pointwise(frozen=frozen), 3)
+    settings = ConfigDict(dict(detail_hw=(16, 24), detail_weight=0.1))
+    model = hrda.with_detail(model, settings)
+    images = jax.random.normal(jax.random.key(1), (2, 32, 48, 3))
+    return model, variables_of(model, images.shape), images
+
+
+def by_hand(variables, images):
+    """(logits, attention) of the encoder, of head and scale attention, with running statistics."""
+    params, stats = jax.tree.map(np.asarray, (variables["params"], variables["batch_stats"]))
+    n, h, w, _ = images.shape
+    cells = images.reshape(n, h // 4, 4, w // 4, 4, 3).swapaxes(2, 3).reshape(n, h // 4, w // 4, -1)
+    x = np.asarray(cells, np.float64) @ params["backbone"]["conv"]["kernel"].reshape(48, 6)
+    found = []
+    for name in ("head", "scale_attention"):
+        own, moments = params["decode_head"][name], stats["decode_head"][name]["bn"]
+        y = (x - moments["mean"][0]) / np.sqrt(moments["var"][0] + 1e-5)
+        y = y * own["bn"]["scale"][0] + own["bn"]["bias"][0]
+        found.append(y @ own["last"]["kernel"][0, 0] + own["last"]["bias"])
+    return found[0], 1 / (1 + np.exp(-found[1]))
+
+
+def up(x, hw):
+    return np.asarray(resize_bilinear(jnp.asarray(x, jnp.float32), hw, align_corners=False))
+
+
+def half(images):
+    return np.asarray(images).reshape(2, 16, 2, 24, 2, 3).mean((2, 4))
+
+
+def test_both_resolutions_are_fused_by_hand():
+    """Windows of 16x24 at steps of 8x12 over 32x48, averaged; the context is the 2x2 mean."""
+    model, variables, images = toy()
+    found = jax.jit(lambda: model.apply(variables, images, Mode()))()
+    context, attention = by_hand(variables, half(images))
+    detail, counts = np.zeros((2, 8, 12, 3)), np.zeros((8, 12, 1))
+    for top in (0, 8, 16):
+        for left in (0, 12, 24):
+            box = np.s_[top // 4 : (top + 16) // 4, left // 4 : (left + 24) // 4]
+            piece = images[:, top : top + 16, left : left + 24]
+            detail[:, *box] += by_hand(variables, piece)[0]
+            counts[box] += 1
+    expected = up(attention, (8, 12)) * detail / counts + up((1 - attention) * context, (8, 12))
+    np.testing.assert_allclose(found.logits, expected, atol=1e-4)
+    assert found.detail is None and found.features.shape == (2, 8, 12, 6)
+    assert found.last_stage.shape == (2, 4, 6, 6), "the context's"
+
+
+def test_a_training_pass_sees_one_crop_that_its_key_draws():
+    """Outside of the crop attention is 0 and the context alone counts."""
+    model, variables, images = toy()
 
     @jax.jit
     def run(key):
-        mode = Mode(train=True, rows=jnp.arange(2))
-        rngs = {"dropout": key}
+        mode, rngs = Mode(train=True, rows=jnp.arange(2)), {"dropout": key}
         return model.apply(variables, images, mode, mutable=["batch_stats"], rngs=rngs)[0]
 
-    found = [run(jax.random.key(key)).detail for key in range(6)]
-    places = {(4 * int(detail.top), 4 * int(detail.left)) for detail in found}
-    assert len(places) > 2 and all(top <= 32 and left <= 64 for top, left in places)
-    top, left = 4 * int(found[0].top), 4 * int(found[0].left)
-    piece = images[:, top : top + 32, left : left + 64]
-
-    def alone(module, images):
-        """The encoder and the head, with the statistics of this batch."""
-        mode = Mode(train=True, rows=jnp.arange(2), deterministic=True)
-        return module.decode_head.head(module._stages(images, mode), mode).logits
-
-    expected, _ = model.apply(variables, piece, method=alone, mutable=["batch_stats"])
-    assert_close(found[0].logits, expected, 1e-4)
+    found = [run(jax.random.key(key)) for key in range(8)]
+    places = {(int(output.detail.top), int(output.detail.left)) for output in found}
+    assert len(places) > 2 and places <= {(top, left) for top in (0, 2) for left in (0, 2, 4)}
+    context, attention = by_hand(variables, half(images))
+    for output in found[:3]:
+        top, left = int(output.detail.top), int(output.detail.left)
+        piece = images[:, 4 * top : 4 * top + 16, 4 * left : 4 * left + 24]
+        detail, _ = by_hand(variables, piece)
+        np.testing.assert_allclose(output.detail.logits, detail, atol=1e-4)
+        mask, pasted = np.zeros((4, 6, 1)), np.zeros((2, 8, 12, 3))
+        mask[top // 2 : top // 2 + 2, left // 2 : left // 2 + 3] = 1
+        pasted[:, top : top + 4, left : left + 6] = detail
+        inside = attention * mask
+        expected = up(inside, (8, 12)) * pasted + up((1 - inside) * context, (8, 12))
+        np.testing.assert_allclose(output.logits, expected, atol=1e-4)
 
 
 def test_a_teacher_predicts_whole_images_without_a_key():
-    """With batch statistics, and the running ones thrown away by whoever asked."""
-    model = make(3, detail_hw=(32, 64))
-    images = jax.random.normal(jax.random.key(1), (2, 64, 128, 3))
-    variables = model.init(jax.random.key(0), images, Mode())
-    mode = Mode(train=True, mask=jnp.ones(2, bool), deterministic=True)
-    output, _ = model.apply(variables, images, mode, mutable=["batch_stats"])
-    assert output.detail is None and output.logits.shape == (2, 16, 32, 3)
-    assert output.features.shape == (2, 16, 32, 16) and output.last_stage.shape == (2, 1, 2, 64)
+    """In training mode; running statistics normalise here, so it is what inference predicts."""
+    model, variables, images = toy()
+    mode = Mode(train=True, mask=jnp.ones(2, bool), rows=jnp.arange(2), deterministic=True)
+    output, _ = jax.jit(lambda: model.apply(variables, images, mode, mutable=["batch_stats"]))()
+    expected = jax.jit(lambda: model.apply(variables, images, Mode()))()
+    np.testing.assert_allclose(output.logits, expected.logits, atol=1e-5)
+    assert output.detail is None
+
+
+def test_statistics_of_the_head_move_twice_a_pass_and_those_of_the_attention_once():
+    model, variables, images = toy(frozen=False)
+    mode, rngs = Mode(train=True, rows=jnp.arange(2)), {"dropout": jax.random.key(0)}
+    _, updated = jax.jit(
+        lambda: model.apply(variables, images, mode, mutable=["batch_stats"], rngs=rngs)
+    )()
+    before = variables["batch_stats"]["decode_head"]
+    after = updated["batch_stats"]["decode_head"]
+    context = np.asarray(images.reshape(2, 16, 2, 24, 2, 3).mean((2, 4)))
+    cells = context.reshape(2, 4, 4, 6, 4, 3).swapaxes(2, 3).reshape(-1, 48)
+    mean = (cells @ variables["params"]["backbone"]["conv"]["kernel"].reshape(48, 6)).mean(0)
+    once = {name: before[name]["bn"]["mean"][0] * 0.9 + 0.1 * mean for name in before}
+    attention = after["scale_attention"]["bn"]["mean"][0]
+    np.testing.assert_allclose(attention, once["scale_attention"], atol=1e-5)
+    assert np.abs(after["head"]["bn"]["mean"][0] - once["head"]).max() > 1e-4
 
 
 @pytest.mark.parametrize(
@@ -183,18 +288,19 @@ def test_no_detail_is_the_segmenter_itself():
 def test_deeplab_is_seen_in_detail_too():
     """The small network, whose logits come at a quarter of the size; its ASPP is the head."""
     hrda_settings = dict(hrda=dict(detail_hw=(32, 32), detail_weight=0.1))
-    settings = ConfigDict(SMALL | dict(widths=(4, 4, 4, 4)) | hrda_settings)
-    model = build_segmenter(settings, STAGE, num_classes=3)
-    model = model.clone(backbone=model.backbone.clone(stage_sizes=(1, 1, 1, 1)))
-    images = jax.random.normal(jax.random.key(1), (2, 32, 64, 3))
-    variables = model.init(jax.random.key(0), images, Mode())
-    assert set(variables["params"]["decode_head"]) == {"head", "scale_attention"}
-    assert set(variables["params"]["decode_head"]["head"]) == {"layer5"}
-    assert model.apply(variables, images, Mode()).logits.shape == (2, 8, 16, 3)
-    mode = Mode(train=True, rows=jnp.arange(2))
-    rngs = {"dropout": jax.random.key(0)}
-    output, _ = model.apply(variables, images, mode, mutable=["batch_stats"], rngs=rngs)
-    assert output.detail.logits.shape == (2, 8, 8, 3)
+    model = build_segmenter(ConfigDict(SMALL | hrda_settings), STAGE, num_classes=3)
+    params, stats = shapes_of(model, (1, 32, 64, 3))
+    assert set(params["decode_head"]) == {"head", "scale_attention"}
+    assert set(params["decode_head"]["head"]) == {"layer5"}
+
+    def train(params, stats):
+        mode, rngs = Mode(train=True, rows=jnp.arange(2)), {"dropout": jax.random.key(0)}
+        images = jnp.zeros((2, 32, 64, 3))
+        variables = {"params": params, "batch_stats": stats}
+        return model.apply(variables, images, mode, mutable=["batch_stats"], rngs=rngs)[0]
+
+    output = jax.eval_shape(train, params, stats)
+    assert output.logits.shape == (2, 8, 16, 3) and output.detail.logits.shape == (2, 8, 8, 3)
 
 
 def test_a_network_whose_pooling_rounds_up_is_refused():

@@ -135,9 +135,13 @@ def test_nothing_is_dropped_in_inference_and_by_a_teacher(layer, mode):
     np.testing.assert_array_equal(layer(0.25).apply({}, x, mode), x)
 
 
+@pytest.mark.parametrize("backend", ["cpu", "gpu"])
 @pytest.mark.parametrize("dilation", [1, 3])
-def test_a_depthwise_convolution_is_xlas_grouped_one(dilation):
-    """Value and both gradients; taps beyond the border see zeros."""
+def test_a_depthwise_convolution_is_xlas_grouped_one(monkeypatch, dilation, backend):
+    """Value and both gradients, in the form of either kind of device; taps beyond the border see
+    zeros.
+    """
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
     layer = DepthwiseConv(3, dilation=dilation, use_bias=True)
     x = jax.random.normal(jax.random.key(0), (2, 5, 7, 6))
     variables = layer.init(jax.random.key(1), x)

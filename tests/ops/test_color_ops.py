@@ -92,6 +92,7 @@ def draw(key, rows, one_call=False):
         dict(
             color_jitter=dict(dict.fromkeys(color_ops.OPERATIONS, 0.2), probability=0.8),
             blur=dict(probability=0.5, sigma=(0.15, 1.15)),
+            strong_for="batch",
         )
     )
     return strong_view.draw(key, rows, config, one_call=one_call)

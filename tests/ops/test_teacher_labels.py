@@ -73,3 +73,11 @@ def test_a_batch_without_a_row_weighs_nothing():
     confidence = jnp.ones((2, 3, 4))
     share = jax.jit(lambda mask: teacher_labels.confident_share(confidence, mask, threshold=0.968))
     assert share(jnp.zeros((2, 3, 4), bool)) == 0 and share(jnp.ones((2, 3, 4), bool)) == 1
+
+
+def test_the_mean_of_two_views_is_of_their_probabilities():
+    """By hand: (0.999 + 0.2) / 2; of the logits the mean would be 0.94."""
+    views = np.log([[0.999, 0.001], [0.2, 0.8]]).astype(np.float32) + 3.0
+    logits, others = (jnp.asarray(view).reshape(1, 1, 1, 2) for view in views)
+    found = teacher_labels.logits_of_mean(logits, others)
+    np.testing.assert_allclose(jax.nn.softmax(found).ravel(), [0.5995, 0.4005], rtol=1e-5)

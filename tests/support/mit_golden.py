@@ -7,6 +7,7 @@ from ml_collections import ConfigDict
 from recipe_weights import recipe_state_dict, shapes_of
 
 from dajax.models.encoder_decoder import build_segmenter
+from dajax.models.norm import Mode
 from dajax.models.seg_weights import from_torch_segmenter
 from dajax.models.to_torch import to_torch
 
@@ -40,11 +41,41 @@ def load(model, network, salt, image_hw=(64, 64), allow_partial=False):
     return {"params": params, "batch_stats": stats}
 
 
-def norms(grads, names, prefix=""):
+def variables_of(model, image_shape, **method):
+    """`filled` of a model for images.
+
+    Args:
+      method: of Module.init, for a module that is not called by __call__.
+    """
+    images = jnp.zeros(image_shape)
+    return filled(lambda: model.init(jax.random.key(0), images, Mode(), **method))
+
+
+def filled(init):
+    """Variables of random numbers about as large as a network begins with; nothing is compiled.
+
+    Args:
+      init: f() -> variables.
+    """
+    rng = np.random.default_rng(0)
+
+    def fill(path, leaf):
+        normal = jnp.asarray(rng.standard_normal(leaf.shape), jnp.float32)
+        if path[-1].key in ("scale", "var"):
+            return jnp.exp(0.1 * normal)
+        if path[-1].key == "kernel":
+            return normal * float(np.prod(leaf.shape[:-1])) ** -0.5
+        return 0.1 * normal
+
+    return jax.tree_util.tree_map_with_path(fill, jax.eval_shape(init))
+
+
+def norms(grads, names):
     """Norms of gradients of a network, in the order of torch names."""
     arrays = to_torch(grads, {}, norm_set=0)
-    assert len(arrays) == len(names)
-    return np.array([np.linalg.norm(arrays[prefix + name].astype(np.float64)) for name in names])
+    own = [name.removeprefix("backbone.") for name in names]
+    assert set(own) == set(arrays)
+    return np.array([np.linalg.norm(arrays[name].astype(np.float64)) for name in own])
 
 
 def assert_norms_close(found, expected):

@@ -14,6 +14,7 @@ from dajax.errors import UserError
 from dajax.recipes.base import segmentation as seg_base
 from dajax.tasks.common import Domains
 from dajax.tasks.segmentation import domains as seg_domains
+from dajax.tasks.segmentation import rare_classes
 from dajax.tasks.segmentation.feed import SegFeed
 from data_pipeline.errors import DataError
 from data_pipeline.segmentation import transforms as seg_transforms
@@ -23,7 +24,7 @@ from data_pipeline.segmentation.segmentation_set import SegmentationSet
 
 ROAD_ID, RIDER_ID, RIDER = 7, 25, 12  # ids of files, and a train id
 FRAME_HW, CROP_HW = (40, 80), (24, 24)
-RARE = ConfigDict(dict(temperature=0.05, min_pixels=100, min_crop_ratio=0.5))
+RARE = ConfigDict(dict(temperature=1.0, min_pixels=100, min_crop_ratio=0.5))
 # The rider is 144 of 3,200 pixels of each of two frames out of six.
 RIDERS = {1: (20, 60), 4: (3, 2)}
 
@@ -145,21 +146,29 @@ def stage(**settings):
     return ConfigDict(dict(method="mixing", rare_classes=RARE.to_dict(), margins=()) | settings)
 
 
-def problems(frames, stage_config, **settings):
+def check(frames, directory, stage_config, **settings):
+    """What a run says of a stage before its first step."""
     view = transform(**settings)
     domains = Domains(
         frames, frames, frames, {"source": view, "target": view}, (*CROP_HW, 3), frames.class_names
     )
-    return seg_domains._crop_problems("mixing", stage_config, domains)
-
-
-def test_a_stage_that_asks_for_other_crops_than_its_transforms_give_is_told_at_the_start(frames):
-    assert problems(frames, stage()) == []
-    (line,) = problems(frames, stage(), fit=())
-    assert line.startswith("config.mixing.rare_classes.min_crop_ratio=0.5: frames of the source")
-    assert (
-        problems(frames, stage(rare_classes=RARE.to_dict() | dict(temperature=0.0)), fit=()) == []
+    rare_classes.check(
+        ConfigDict(dict(stages=("mixing",), mixing=stage_config)), domains, directory
     )
-    (line,) = problems(frames, stage(margins=(0.0, 0.0, 0.4, 0.0)))
+    return seg_domains._margin_problems("mixing", stage_config, domains)
+
+
+def test_what_no_image_or_crop_can_give_is_told_at_the_start(frames, tmp_path):
+    assert check(frames, tmp_path, stage()) == []
+    assert (tmp_path / "source_pixels.json").exists(), "for the stage"
+    with pytest.raises(UserError, match="min_crop_ratio=0.5: frames of the source are not cropped"):
+        check(frames, tmp_path, stage(), fit=())
+    few = stage(rare_classes=RARE.to_dict() | dict(min_pixels=144))
+    with pytest.raises(DataError, match="no image of frames has more pixels of 'rider'"):
+        check(frames, tmp_path, few)
+    off = RARE.to_dict() | dict(temperature=0.0, min_pixels=9999)
+    assert check(frames, tmp_path, stage(rare_classes=off), fit=()) == []
+    wide = stage(rare_classes=off, margins=(0.0, 0.0, 0.4, 0.0))
+    (line,) = check(frames, tmp_path, wide)
     assert "config.mixing.margins: the margin left is 0.4 of a frame's width" in line
-    assert problems(frames, stage(margins=(0.0, 0.0, 0.4, 0.0)), fit=()) == []
+    assert check(frames, tmp_path, wide, fit=()) == [], "a frame that is not cropped"

@@ -23,6 +23,8 @@ class Drawn(NamedTuple):
       mixed, masked: strong_view.Strong of the mixed and of the masked images.
       noise: float32 [N, rows, columns], see block_mask.
       key: of the passes' dropout.
+      source, target: of draw_weak, of the images that are learnt from labels and of those that are
+        pasted into; None where there is no weak view.
     """
 
     scores: jax.Array
@@ -30,6 +32,8 @@ class Drawn(NamedTuple):
     masked: strong_view.Strong
     noise: jax.Array
     key: jax.Array
+    source: strong_view.Strong | None = None
+    target: strong_view.Strong | None = None
 
 
 def draw(rng, rows, size_hw, *, config, model):
@@ -39,6 +43,13 @@ def draw(rng, rows, size_hw, *, config, model):
       rows: int32 [N], places in the whole batch. size_hw: of the images.
     """
     of_scores, of_mixed, of_masked, of_noise, key = jax.random.split(rng, 5)
+    weak = {}
+    if config.weak_view.probability:
+        keys = jax.random.split(jax.random.fold_in(rng, 0))
+        weak = {
+            name: strong_view.draw_weak(key, rows, config)
+            for name, key in zip(("source", "target"), keys, strict=True)
+        }
 
     def of_rows(key, shape):
         keys = jax.vmap(jax.random.fold_in, (None, 0))(key, rows)
@@ -47,10 +58,32 @@ def draw(rng, rows, size_hw, *, config, model):
     return Drawn(
         scores=of_rows(of_scores, (model.num_classes + 1,)),
         mixed=strong_view.draw(of_mixed, rows, config),
-        masked=strong_view.draw(of_masked, rows, config, one_call=True),
-        noise=of_rows(of_noise, grid_size(size_hw, config.masked.block)),
+        masked=strong_view.draw(of_masked, rows, config, one_call=config.strong_for == "batch"),
+        noise=of_rows(of_noise, mask_grid(size_hw, config=config, model=model)),
         key=key,
+        **weak,
     )
+
+
+def mask_grid(size_hw, *, config, model):
+    """(rows, columns) of what is hidden or not: masked.block pixels of a side, or with 0 the tokens
+    of the network.
+
+    Raises:
+      SettingError: 0, and the network has no tokens.
+    """
+    if config.masked.block:
+        return grid_size(size_hw, config.masked.block)
+    if not config.masked.weight:
+        return 1, 1  # of noise that nobody reads
+    if not hasattr(model, "token_grid"):
+        raise SettingError(
+            "masked.block",
+            0,
+            "hides tokens of a vision transformer, and config.model.backbone has none; set it to"
+            " the pixels of a block's side",
+        )
+    return model.token_grid(size_hw)
 
 
 def mixed_part(source, target, labels, weights, drawn, *, config, model, axis_name):
@@ -63,7 +96,8 @@ def mixed_part(source, target, labels, weights, drawn, *, config, model, axis_na
         present = jnp.broadcast_to(anywhere[None], present.shape)
     chosen = class_mix.choose_half(present, drawn.scores)
     pasted = class_mix.pixels_of(chosen, source["label"])
-    images = class_mix.paste(pasted, source["image"], target["image"])
+    below = strong_view.weak_view(target["image"], drawn.target, config)
+    images = class_mix.paste(pasted, source["image"], below)
     part = {
         "image": strong_view.strong_view(images, drawn.mixed, config),
         "label": class_mix.paste(pasted, source["label"], labels),
@@ -91,6 +125,8 @@ def masked_part(source, target, labels, weights, drawn, rows, *, config):
     images = part["image"]
     if config.masked.strong_view:
         images = strong_view.strong_view(images, drawn.masked, config)
+    if not config.masked.block:
+        return part | {"image": images, "token_mask": drawn.noise <= config.masked.ratio}, weights
     stays = block_mask(drawn.noise, images.shape[1:3], ratio=config.masked.ratio)
     return part | {"image": jnp.where(stays[..., None], images, 0.0)}, weights
 
@@ -117,7 +153,8 @@ def check_sizes(source, target, config):
             f"with ignore_top={config.ignore_top} it leaves none of the {height} rows of a target"
             " image; set both smaller",
         )
-    if config.masked.weight and not all(grid_size((height, width), config.masked.block)):
+    masked = config.masked
+    if masked.weight and masked.block and not all(grid_size((height, width), masked.block)):
         raise SettingError(
             "masked.block",
             config.masked.block,

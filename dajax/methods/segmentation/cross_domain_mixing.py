@@ -30,6 +30,12 @@ Paper against code, with the option that chooses:
                         for each image. "image", DACS's code and all papers: of each image's own.
   teacher.begins_with   "initial", DAFormer: the average begins with the network that the stage
                         begins with. "first_update", DACS: with the network after the first step.
+  mirrored_labels       True: the teacher's probabilities are the mean of those of an image and of
+                        its mirror image (VFM-UDA).
+  masked.block          0: tokens of a vision transformer are hidden behind DINOv2's mask token, in
+                        place of pixels behind the mean colour (VFM-UDA).
+  weak_view             with a probability above 0 the source is learnt from, and the target pasted
+                        into, with jittered colours (VFM-UDA).
   weight_of             "batch": w is of the whole batch. "device": every device has its own, as the
                         released code has with several GPUs.
 """
@@ -150,7 +156,8 @@ def train_step(state, batch, rng, *, config, model, axis_name=None):
     drawn = images.draw(rng, rows, target["image"].shape[1:3], config=config, model=model)
     shared = dict(config=config, model=model, axis_name=axis_name)
     labels, weights, teacher_stats, figures = label_target(state, target, **shared)
-    passes = [functools.partial(supervised, part=source, frozen=state.extra.get(FROZEN), **shared)]
+    seen = source | {"image": strong_view.weak_view(source["image"], drawn.source, config)}
+    passes = [functools.partial(supervised, part=seen, frozen=state.extra.get(FROZEN), **shared)]
     if config.mix.weight:
         mixed = images.mixed_part(source, target, labels, weights, drawn, **shared)
         passes.append(_pass_on("mixed", mixed, weight=config.mix.weight, **shared))
@@ -247,13 +254,13 @@ def label_target(state, target, *, config, model, axis_name):
     teacher = {"params": state.params, "batch_stats": state.batch_stats}
     if config.teacher.momentum:
         teacher = state.extra[TEACHER]
-    logits, stats = _teacher_sees(
-        *(teacher[name] for name in ("params", "batch_stats")),
-        target,
-        config=config,
-        model=model,
-        axis_name=axis_name,
-    )
+    shared = dict(config=config, model=model, axis_name=axis_name)
+    params, stats = teacher["params"], teacher["batch_stats"]
+    logits, stats = _teacher_sees(params, stats, target, **shared)
+    if config.mirrored_labels:
+        mirrored = target | {"image": target["image"][:, :, ::-1]}
+        others, stats = _teacher_sees(params, stats, mirrored, **shared)
+        logits = labelling.logits_of_mean(logits, others[:, :, ::-1])
     labels, confidence = labelling.labels_and_confidence(logits)
     share = labelling.confident_share(
         confidence,

@@ -4,8 +4,6 @@ anything is spent on training. See dajax.tasks for what the functions are asked.
 
 import os
 
-import numpy as np
-
 from dajax import console
 from dajax.errors import UserError
 from dajax.ops import sliding_window
@@ -19,13 +17,13 @@ from dajax.tasks.common import (
 from data_pipeline.appearance import Appearance
 from data_pipeline.check.official import describe_other_count
 from data_pipeline.check.start_checks import segmentation_problems
+from data_pipeline.decode import image_size_hw
 from data_pipeline.errors import DataError, printable
 from data_pipeline.scenes import sets as scenes
 from data_pipeline.segmentation import class_csv, pseudo_label_files
 from data_pipeline.segmentation import readers as seg_readers
 from data_pipeline.segmentation import transforms as seg_transforms
 from data_pipeline.segmentation.held_out import split_source
-from data_pipeline.segmentation.label_sizes import own_sizes
 from data_pipeline.segmentation.margins import from_config as read_margins
 
 HELD_OUT_KEY = "config.evaluation.source_held_out"
@@ -278,7 +276,7 @@ def _stage_problems(config, domains):
                 " judged at target_hw, which is the size that the transform gives it; set both"
                 " alike"
             )
-        found += _crop_problems(name, stage_config, domains)
+        found += _margin_problems(name, stage_config, domains)
         if stage_config.method == "pseudo_labels":
             try:
                 pseudo_label_files.check_names(domains.target)
@@ -287,23 +285,15 @@ def _stage_problems(config, domains):
     return found
 
 
-def _crop_problems(name, stage_config, domains):
-    """What a stage's rare classes and margins ask of crops that its transforms do not give."""
+def _margin_problems(name, stage_config, domains):
+    """Margins that are none, or as large as a crop."""
     found, transforms = [], domains.transforms
-    rare = stage_config.rare_classes if "rare_classes" in stage_config else None
-    if rare is not None and rare.temperature and rare.min_crop_ratio:
-        if not transforms["source"].crops:
-            found.append(
-                f"config.{name}.rare_classes.min_crop_ratio={rare.min_crop_ratio:g}: frames of the"
-                " source are not cropped, so no crop can be drawn again; set it to 0, or"
-                " config.data.transforms.source.fit"
-            )
     try:
         where = f"config.{name}.margins"
         margins = read_margins(stage_config.margins, where) if "margins" in stage_config else None
         if margins is not None:
-            for size_hw in np.unique(own_sizes(domains.target, False), axis=0).tolist():
-                frame_hw = transforms["target"].largest_hw(tuple(size_hw))
+            for size_hw in {image_size_hw(path) for path in domains.target.image_paths}:
+                frame_hw = transforms["target"].largest_hw(size_hw)
                 margins.check_crop(frame_hw, transforms["target"].size_hw, where)
     except DataError as error:
         found.append(str(error))

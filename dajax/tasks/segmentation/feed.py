@@ -10,8 +10,9 @@ import dataclasses
 from dajax import console, processes
 from dajax.errors import UserError
 from dajax.tasks.feed import NEVER, BaseFeed
+from dajax.tasks.segmentation import rare_classes
 from data_pipeline import sampling
-from data_pipeline.segmentation import class_balanced, pseudo_label_files, rare_class
+from data_pipeline.segmentation import class_balanced, pseudo_label_files
 from data_pipeline.segmentation.margins import from_config as read_margins
 
 PSEUDO_LABELS = "pseudo_labels"  # folder below a stage's directory
@@ -143,19 +144,15 @@ class SegFeed(BaseFeed):
           DataError: settings that no image fulfils, naming the class.
         """
         part = self.shuffled_with_labels(domain, batch_size, accumulate)
-        images, key = self._labelled[domain], self._key(domain, "rare classes")
-        counter = console.Counter(f"{self._stage}: counting the pixels of each {domain} label")
-        cache = self._directory.parent / f"{domain}_pixels.json"
         with processes.first_before_others(f"pixels of the {domain}"):
-            counts = rare_class.pixels_per_class(images, cache=cache, progress=counter.update)
-        counter.close()
-        rare = rare_class.from_config(
-            settings,
-            counts,
-            images.class_names,
-            name=images.name,
-            where=f"config.{self._stage}.rare_classes",
-        )
+            rare = rare_classes.drawing(
+                self._labelled[domain],
+                settings,
+                domain=domain,
+                stage=self._stage,
+                workdir=self._directory.parent,
+            )
+        key = self._key(domain, "rare classes")
         num_rows = batch_size * accumulate
         wanted = None
         if rare.min_crop_pixels is not None:

@@ -89,11 +89,11 @@ def evaluate(state, *, data, model, config, stage_config):
     )
     if aggregated:
         measure("aggregated", variables, aggregated, "with spatial aggregation")
-    # VGG normalises nothing
+    # VGG and vision transformers have no statistics
     if (
         settings.reestimate_batches
-        and config.model.norm == "train"
         and jax.tree.leaves(state.batch_stats)
+        and config.model.norm == "train"
     ):
         again = reestimate_statistics(
             variables,

@@ -21,9 +21,11 @@ from dajax.tasks.segmentation.measure import (
     view_agreement,
     warn_of_refresh,
 )
+from dajax.tasks.segmentation.rare_classes import check as check_labels
 
 __all__ = (
     "build_model",
+    "check_labels",
     "check_result",
     "describe",
     "domains_to_check",
