@@ -25,7 +25,7 @@ import numpy as np
 from dajax import parallel
 from dajax.engine import memory, teacher
 from dajax.engine.train import compile_step
-from dajax.methods import METHODS, Sizes
+from dajax.methods import METHODS, Sizes, interface
 from dajax.models import build
 from dajax.ops.class_blocks import batch_sizes
 from data_pipeline.segmentation.readers import read_space
@@ -45,6 +45,7 @@ RECIPES = (
     ("plca", f"gta5_to_cityscapes,{SEGMENTATION}"),
     ("spcl", f"gta5_to_cityscapes,{SEGMENTATION}"),
     ("bicl", f"gta5_to_cityscapes,{SEGMENTATION}"),
+    ("dacs", f"gta5_to_cityscapes,{SEGMENTATION}"),
     *(
         (name, f"office31,{PHOTOS},source=amazon,target=webcam")
         for name in ("can", "dann", "cdan", "dan", "jan", "mcd", "coral")
@@ -81,9 +82,19 @@ class Shapes:
             part["label"] = jax.ShapeDtypeStruct(shape, jnp.int32)
         return part
 
-    def shuffled(self, domain, batch_size, accumulate=1):
+    def shuffled(self, domain, batch_size, accumulate=1, margins=()):
         has_labels = self._task == "classification" and domain.startswith("source")
-        return self._images(batch_size * accumulate, domain, with_labels=has_labels)
+        part = self._images(batch_size * accumulate, domain, with_labels=has_labels)
+        if margins:
+            part["trusted"] = jax.ShapeDtypeStruct(part["image"].shape[:3], jnp.bool_)
+        return part
+
+    def rare_classes(self, domain, batch_size, _settings):
+        return self._images(batch_size, domain, with_labels=True)
+
+    def normalisation(self, domain):
+        transform = self._data.transforms[domain]
+        return {key: transform[key] for key in ("channels", "divisor", "mean", "std")}
 
     def shuffled_with_labels(self, domain, batch_size, accumulate=1, transform=""):
         return self._images(batch_size * accumulate, transform or domain, with_labels=True)
@@ -131,7 +142,8 @@ def plan(config, name):
     def initial(rng):
         images = jnp.zeros((2, 64, 64, 3), jnp.float32)
         state = method.init(rng, images, config=stage_config, model=model, sizes=sizes)
-        return teacher.begin(state, stage_config)
+        begun = teacher.begin(state, stage_config)
+        return interface.at_start(method, begun, config=stage_config, model=model)
 
     rng = jax.eval_shape(lambda: jax.random.key(0))
     state = jax.eval_shape(initial, rng)

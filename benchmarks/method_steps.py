@@ -22,6 +22,7 @@ STAGES = {
     "source_only_seg": ("adaptsegnet", None, "source_only"),
     "self_training": ("spcl", None, "self_training"),
     "bicl": ("bicl", None, "bicl_0"),
+    "cross_domain_mixing": ("dacs", None, "dacs"),
 }
 # Parts of a batch, where they are not source and target; of MSCAN see `part_names`.
 PARTS = {
@@ -96,7 +97,8 @@ def make(name, task):
     import jax
     import jax.numpy as jnp
 
-    from dajax.methods import METHODS, Sizes
+    from dajax.engine import teacher
+    from dajax.methods import METHODS, Sizes, interface
 
     config, stage = stage_of(name)
     model, shape = network(task, config, stage)
@@ -107,8 +109,12 @@ def make(name, task):
         for seed, part in enumerate(part_names(name, num_sources))
     }
     method, images, rng = METHODS[name], jnp.zeros((2, *shape)), jax.random.key(0)
-    # operation by operation it takes many times as long
-    state = jax.jit(lambda: method.init(rng, images, config=stage, model=model, sizes=sizes))()
+
+    def begun():
+        state = method.init(rng, images, config=stage, model=model, sizes=sizes)
+        return interface.at_start(method, teacher.begin(state, stage), config=stage, model=model)
+
+    state = jax.jit(begun)()  # operation by operation it takes many times as long
     return functools.partial(method.train_step, config=stage, model=model), state, batch, rng
 
 

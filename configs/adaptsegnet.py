@@ -9,7 +9,8 @@ the output space; CLAN's "TAN" baseline.
                            released code repeats and leaves out
   ...,gan=least_squares    `--gan LS` of the released code, with lambda 0.01
   ...,backbone=vgg16       single level
-  ...,backbone=mit_b5      SegFormer's encoder, DAFormer's decoder, AdamW (ours; no paper has it)
+  ...,backbone=mit_b5      SegFormer's encoder, DAFormer's decoder, AdamW (ours; no paper has it);
+                           backbone=dinov2_vitb14: with VFM-UDA's head and AdamW
 
 The scenes take minutes on two cores. FILE is DeepLab_resnet_pretrained_init-f81d91e8.pth, with
 backbone=vgg16 vgg16-00b39a1b-updated.pth; weights=none stands for random ones. The first was on
@@ -25,7 +26,7 @@ validation set; users of the released code got 39.5 to 42.0, falling to 34 by 16
 measured.
 """
 
-from dajax.recipes.base import deeplab, mit, scenes
+from dajax.recipes.base import deeplab, scenes, transformers
 from dajax.recipes.base import domains as sets
 from dajax.recipes.base import segmentation as seg_base
 
@@ -55,8 +56,8 @@ def get_config(arg=None):
         VARIANTS,
         levels=("single", "multi"),
         gan=("vanilla", "least_squares"),
-        backbone=(*seg_base.BACKBONES, *mit.BACKBONES),
-        network=(*sets.NETWORKS, *mit.BACKBONES),
+        backbone=(*seg_base.BACKBONES, *transformers.BACKBONES),
+        network=(*sets.NETWORKS, *transformers.BACKBONES),
         always_named=("levels",),
     )
     if not arg.backbone.startswith("resnet") and arg.levels != "single":
@@ -64,7 +65,7 @@ def get_config(arg=None):
             f"levels={arg.levels}: backbone {arg.backbone} has one head; choose levels=single or a"
             " ResNet"
         )
-    if arg.backbone in ("vgg16_fcn8s", *mit.BACKBONES) and arg.settings == "paper":
+    if arg.backbone in ("vgg16_fcn8s", *transformers.BACKBONES) and arg.settings == "paper":
         raise ValueError(
             f"settings=paper: changes nothing for backbone {arg.backbone}, which has no ASPP and"
             " repeats nothing; leave it out"
@@ -82,11 +83,11 @@ def get_config(arg=None):
     stage = authors(arg)
     if arg.variant == "own":
         deeplab.add_stages(config, arg, without_adversary(stage), adaptsegnet=stage)
-        return mit.in_place(config, arg)
+        return transformers.in_place(config, arg)
     config.adaptsegnet = stage
     config.stages = ("adaptsegnet",)
     seg_base.evaluate_every(config, 2000)  # as often as the code saves a snapshot
-    return mit.in_place(config, arg)
+    return transformers.in_place(config, arg)
 
 
 def frames(arg):

@@ -7,7 +7,8 @@ pseudo-labels, in rounds.
   python run.py --config=bicl:gta5_to_cityscapes,source_root=DIR,target_root=DIR,weights=FILE
   ...,settings=code        what the released repository (DASS) does instead: pairs, static labels,
                            its double softmax; no contrast for SYNTHIA
-  ...,backbone=mit_b5      SegFormer's encoder, DAFormer's decoder, AdamW (ours; no paper has it)
+  ...,backbone=mit_b5      SegFormer's encoder, DAFormer's decoder, AdamW (ours; no paper has it);
+                           backbone=dinov2_vitb14: with VFM-UDA's head and AdamW
   ...,density=0.343        the dynamic labels' threshold follows what share of the target's pixels
                            they label; 0.343 is the slides' (table 4)
 
@@ -26,7 +27,7 @@ Not as in the released code: no convolutions of each domain's own; a random shor
 720 or 864); for SYNTHIA its counter of steps jumps to 20,000 after the first of two epochs.
 """
 
-from dajax.recipes.base import deeplab, mit, scenes
+from dajax.recipes.base import deeplab, scenes, transformers
 from dajax.recipes.base import domains as sets
 from dajax.recipes.base import segmentation as seg_base
 
@@ -60,8 +61,8 @@ def get_config(arg=None):
         VARIANTS,
         settings=("slides", "code"),
         density=0.0,
-        backbone=("resnet101", *mit.BACKBONES),
-        network=(*sets.NETWORKS, *mit.BACKBONES),
+        backbone=("resnet101", *transformers.BACKBONES),
+        network=(*sets.NETWORKS, *transformers.BACKBONES),
     )
     if arg.ablations and arg.settings == "code":
         raise ValueError(
@@ -101,13 +102,13 @@ def get_config(arg=None):
     )
     if arg.variant == "own":
         add_rows(deeplab.add_stages, config, arg, recipe, source_only=source_only)
-        return mit.in_place(config, arg)
+        return transformers.in_place(config, arg)
     config.source_only = source_only
     config.update(recipe)
     config.stages = ("source_only", *recipe)
     # ours; the code evaluates every 300 steps, which is 500 frames for 600 of training
     seg_base.evaluate_every(config, 2000)
-    return mit.in_place(config, arg)
+    return transformers.in_place(config, arg)
 
 
 def sgd(arg, lr, horizon_steps):

@@ -3,7 +3,8 @@
   python run.py --config=clan      embedded scenes with every control; minutes on two cores
   python run.py --config=clan:own,source=DIR,target=DIR,size=96x128      own folders, too
   python run.py --config=clan:gta5_to_cityscapes,source_root=DIR,target_root=DIR,weights=FILE
-  ...,backbone=mit_b5      SegFormer's encoder, DAFormer's decoder, AdamW (ours; no paper has it)
+  ...,backbone=mit_b5      SegFormer's encoder, DAFormer's decoder, AdamW (ours; no paper has it);
+                           backbone=dinov2_vitb14: with VFM-UDA's head and AdamW
   ...,settings=paper       the paper's values where its released code has others, see below
 
 FILE is DeepLab_resnet_pretrained_init-f81d91e8.pth, of which https://github.com/RoyalVane/CLAN has
@@ -21,7 +22,7 @@ VGG-16 (FCN8s) 36.6 and 39.3. These are best snapshots on the validation set: th
 yet; 100,000 steps: about two days on one modern GPU, estimated, not measured.
 """
 
-from dajax.recipes.base import deeplab, mit, scenes
+from dajax.recipes.base import deeplab, scenes, transformers
 from dajax.recipes.base import domains as sets
 from dajax.recipes.base import segmentation as seg_base
 
@@ -50,8 +51,8 @@ def get_config(arg=None):
         "clan",
         arg,
         VARIANTS,
-        backbone=("resnet101", *mit.BACKBONES),
-        network=("small", "resnet101", *mit.BACKBONES),
+        backbone=("resnet101", *transformers.BACKBONES),
+        network=("small", "resnet101", *transformers.BACKBONES),
     )
     if arg.is_small:
         return with_small_network(arg)
@@ -69,11 +70,11 @@ def get_config(arg=None):
     stage = authors(arg)
     if arg.variant == "own":
         deeplab.add_stages(config, arg, without_adversary(stage), clan=stage)
-        return mit.in_place(config, arg)
+        return transformers.in_place(config, arg)
     config.clan = stage
     config.stages = ("clan",)
     seg_base.evaluate_every(config, 2000)  # as often as the code saves a snapshot
-    return mit.in_place(config, arg)
+    return transformers.in_place(config, arg)
 
 
 def authors(arg):

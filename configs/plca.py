@@ -5,7 +5,8 @@
   python run.py --config=plca:own,source=DIR,target=DIR,size=96x128      own folders, too
   python run.py --config=plca:gta5_to_cityscapes,source_root=DIR,target_root=DIR,weights=FILE
   python run.py --config=plca:synthia_to_cityscapes,source_root=DIR,target_root=DIR,weights=FILE
-  ...,backbone=mit_b5      SegFormer's encoder, DAFormer's decoder, AdamW (ours; no paper has it)
+  ...,backbone=mit_b5      SegFormer's encoder, DAFormer's decoder, AdamW (ours; no paper has it);
+                           backbone=dinov2_vitb14: with VFM-UDA's head and AdamW
   ...,settings=paper       Lovasz weight 0.75, where the released code's gradient has 3; no other
                            number of the paper differs but its "about" 11,000 and 3,000 steps
 
@@ -20,7 +21,7 @@ in the pixels here. 10,416 steps of 8 + 8 crops of 730x730: about a day on one m
 estimated, not measured.
 """
 
-from dajax.recipes.base import deeplab, mit, scenes
+from dajax.recipes.base import deeplab, scenes, transformers
 from dajax.recipes.base import domains as sets
 from dajax.recipes.base import segmentation as seg_base
 
@@ -44,8 +45,8 @@ def get_config(arg=None):
         "plca",
         arg,
         VARIANTS,
-        backbone=("resnet101", *mit.BACKBONES),
-        network=(*sets.NETWORKS, *mit.BACKBONES),
+        backbone=("resnet101", *transformers.BACKBONES),
+        network=(*sets.NETWORKS, *transformers.BACKBONES),
     )
     if arg.is_small:
         config = with_small_network(arg)
@@ -60,7 +61,7 @@ def get_config(arg=None):
             config.stages = ("plca",)
             # five epochs, after which the authors' code saves; they choose no snapshot
             seg_base.evaluate_every(config, 5 * 372)
-        mit.in_place(config, arg)
+        transformers.in_place(config, arg)
     config.evaluation.aggregation_alpha = TEST_ALPHA
     return config
 

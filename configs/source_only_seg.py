@@ -19,7 +19,7 @@ measured.
 """
 
 from dajax.recipes import adaptsegnet
-from dajax.recipes.base import deeplab, mit, scenes
+from dajax.recipes.base import deeplab, scenes, transformers
 from dajax.recipes.base import domains as sets
 from dajax.recipes.base import segmentation as seg_base
 
@@ -34,8 +34,8 @@ def get_config(arg=None):
         "source_only_seg",
         arg,
         VARIANTS,
-        backbone=(*seg_base.BACKBONES, *mit.BACKBONES),
-        network=(*sets.NETWORKS, *mit.BACKBONES),
+        backbone=(*seg_base.BACKBONES, *transformers.BACKBONES),
+        network=(*sets.NETWORKS, *transformers.BACKBONES),
     )
     if not arg.backbone.startswith("resnet") and arg.settings == "paper":
         raise ValueError(
@@ -51,11 +51,11 @@ def get_config(arg=None):
     )
     if arg.variant == "own":
         deeplab.add_stages(config, arg, None)
-        return mit.in_place(config, arg)
+        return transformers.in_place(config, arg)
     config.source_only = deeplab.supervised(arg.backbone, settings=arg.settings)
     config.stages = ("source_only",)
     seg_base.evaluate_every(config, 2000)  # as often as AdaptSegNet's code saves a snapshot
-    return mit.in_place(config, arg)
+    return transformers.in_place(config, arg)
 
 
 def with_small_network(arg):

@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 from dajax.errors import UserError
 from dajax.models.apply import inference, segmenter_inference
 from dajax.ops.resize import largest_class, resize_bilinear
+from dajax.ops.sliding_window import from_config as sliding_window_of
 from dajax.ops.windows import blended_classes
 from data_pipeline.classification import transforms as preprocess
 from data_pipeline.given import as_list, as_pixels, check_batch_size
@@ -171,8 +172,17 @@ class TrainedSegmenter(Trained):
         Returns:
           List of N uint8 [H, W], positions in `class_names`.
         """
+        sliding = sliding_window_of(self.config.evaluation, self.transform.size_hw)
+        if aggregation_alpha and sliding is not None:
+            raise UserError(
+                f"aggregation_alpha={aggregation_alpha} aggregates over a whole image, and this"
+                f" run's evaluation shows windows of {sliding.crop_hw}; leave it out"
+            )
         run = segmenter_inference(
-            self.model, self.config[self.stage].target_bn, float(aggregation_alpha)
+            self.model,
+            self.config[self.stage].target_bn,
+            float(aggregation_alpha),
+            window=sliding,
         )
         if window is not None:
             return [

@@ -12,7 +12,8 @@ The arguments of variant own:
   size         HEIGHTxWIDTH of what the network sees, "96x128". Every other size follows from it
   network      "small", from random weights; "resnet101" or "vgg16", with the authors' settings;
                of plca, bicl, clan, adaptsegnet and source_only_seg also "mit_b0" to "mit_b5" and
-               "mit_tiny", with DAFormer's, see base/mit.py
+               "mit_tiny", with DAFormer's, see base/mit.py, and "dinov2_vitb14" and its like, with
+               VFM-UDA's, see base/vit.py
   weights      a file for a network that is not small, or none
   image_name, label_name    what files are called, NAME standing for what an image and its label
                share: label_name=NAME_L.png
@@ -89,8 +90,11 @@ def source_set(variant):
     return pair[1] if pair else ""
 
 
-def check_own(parsed):
+def check_own(parsed, networks=NETWORKS):
     """Completes the parsed argument of variant own: size_hw, (height, width), and the backbone.
+
+    Args:
+      parsed: changed. networks: that the recipe knows, the small one first.
 
     Raises:
       ValueError: in one line: no source or target, a size that is none, weights that nothing reads,
@@ -114,7 +118,7 @@ def check_own(parsed):
     if parsed.network == "small" and parsed.weights:
         raise ValueError(
             f"configuration argument 'weights={parsed.weights}': network=small trains from random"
-            f" weights; choose network={' or network='.join(NETWORKS[1:])}, or leave it out"
+            f" weights; choose network={' or network='.join(networks[1:])}, or leave it out"
         )
     if parsed.evaluation and _is_folder(parsed.evaluation) and not _has_labels(parsed.evaluation):
         raise ValueError(

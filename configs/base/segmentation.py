@@ -58,7 +58,7 @@ def parse(recipe, arg, variants, *, always_named=(), **keys):
     parsed = arguments.parse_arg(arg, variants, pretrained=pretrained, renamed=RENAMED, **defaults)
     parsed.source_set, parsed.size_hw = sets.source_set(parsed.variant), ()
     if parsed.variant == "own":
-        sets.check_own(parsed)
+        sets.check_own(parsed, defaults["network"])
     parsed.is_small = parsed.variant in ("scenes", "own") and parsed.network == "small"
     parts = [
         value if isinstance(value, str) else f"{key}{value}"
@@ -116,6 +116,9 @@ def segmentation(name, *, model, data):
             num_pictures=4,
             # of the resize to the label's size: evaluate_cityscapes.py of AdaptSegNet and CLAN
             align_corners=True,
+            # Through which an image goes, (height, width) of what the network sees; () for the
+            # whole image at once. average: of "logits" (mmsegmentation) or "softmax" (VFM-UDA).
+            window=dict(crop=(), stride=(), average="logits"),
             # spatial aggregation at test time (PLCA) as a further measurement of every stage; 0 for
             # none
             aggregation_alpha=0.0,
@@ -187,6 +190,8 @@ def whole_frames(size_hw, *, flip=False, image_scales=()):
         image_scales=image_scales,
         shorter_edge=None,
         scale_range=None,
+        fit=(),  # the largest size within (height, width) that keeps the aspect, then a crop
+        max_class_share=1.0,  # of a crop: with more of one class it is drawn again; 1: never
         flip=flip,
         color_jitter=None,
         channels="bgr",

@@ -78,6 +78,8 @@ RANGES = {
             "size",
             "resize",
             "crop",
+            "stride",
+            "fit",
             "target_hw",
             "widths",
             "head_widths",
@@ -111,7 +113,12 @@ RANGES = {
             "never",
             "target_bn",
             "randomized_dim",
+            "masked.block",
+            "ignore_top",
+            "ignore_bottom",
+            "feature_distance.classes",
             "runtime.keep_every",
+            "min_pixels",
         ),
         WHOLE,
     ),
@@ -169,6 +176,11 @@ RANGES = {
     **dict.fromkeys(("max_distance", "eps", "stop_thresholds"), NOT_NEGATIVE),
     "update_fraction": POSITIVE,
     "max_share": FRACTION,
+    "max_class_share": Range(0, 1, is_open=True),
+    # Rare class sampling (DAFormer); a temperature of 0 is none.
+    "rare_classes.temperature": NOT_NEGATIVE,
+    "min_crop_ratio": NOT_NEGATIVE,
+    "margins": DECAY,
     "dynamic.threshold": Range(-1, 1),  # of a cosine
     **dict.fromkeys(
         (
@@ -179,6 +191,9 @@ RANGES = {
             "share",
             "image_share",
             "aggregation_alpha",
+            "threshold",
+            "masked.ratio",
+            "feature_distance.min_share",
         ),
         FRACTION,
     ),

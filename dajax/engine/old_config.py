@@ -30,8 +30,14 @@ _ADDED_TO_RUN = {
         "evaluation": {"reestimate_batches": 50, "reestimate_batch_size": 32},
         "evaluation.source_held_out": 0.0,
     },
-    "segmentation": {"evaluation.agreement_batches": 16, "evaluation.source_held_out": 0.0},
+    "segmentation": {
+        "evaluation.agreement_batches": 16,
+        "evaluation.source_held_out": 0.0,
+        "evaluation.window": {"crop": [], "stride": [], "average": "logits"},
+    },
 }
+# Of each of segmentation's transforms: frames whose aspect was not kept, any crop.
+_ADDED_TO_TRANSFORMS = {"fit": [], "max_class_share": 1.0}
 # Of one image: views that were never drawn.
 _ADDED_TO_VIEWS = {
     "affine": {"rotate_rad": 0.0, "shear": 0.0, "scale": 0.0, "shift_px": 0.0},
@@ -92,6 +98,9 @@ def with_added_keys(tree):
     data = tree.get("data")
     if isinstance(data, dict):
         _add_views(data.get("transform"))
+        transforms = data.get("transforms")
+        for transform in transforms.values() if isinstance(transforms, dict) else ():
+            _add(transform, _ADDED_TO_TRANSFORMS)
         if data.get("dataset") == "folder":
             _add(data, _ADDED_TO_FOLDERS)
         if isinstance(data.get("source"), dict) and data["source"].get("dataset") == "own":

@@ -38,7 +38,7 @@ from dajax.engine.stage_checks import check_alike, check_batches, method_of
 from dajax.engine.train import Stage, fit
 from dajax.errors import UserError
 from dajax.label_free import LAST
-from dajax.methods import Sizes
+from dajax.methods import Sizes, interface
 from dajax.settings import part_of_config
 
 
@@ -122,6 +122,8 @@ def _open(config, workdir, mode, select, print_config, stop, held):
         _check_weights(config, workdir, places)
         if hasattr(task, "write_classes") and processes.is_first():
             task.write_classes(domains, workdir)
+        if hasattr(task, "check_labels"):
+            task.check_labels(config, domains, workdir)
     data_lines = task.describe(config, domains)
     run_output.print_header(config, workdir, devices, data_lines, print_config)
     for key, (there, now) in places.items():
@@ -221,15 +223,21 @@ def _make_stage(config, name, workdir, devices, task, domains, stop, origin):
         with part_of_config(f"config.{name}"):
             return method.init(rng, images, config=stage_config, model=model, sizes=sizes)
 
+    def begun(state):
+        with part_of_config(f"config.{name}"):
+            return interface.at_start(
+                method, teacher.begin(state, stage_config), config=stage_config, model=model
+            )
+
     def random_state():
-        return teacher.begin(networks(), stage_config)
+        return begun(networks())
 
     def initial_state():
         if stage_config.init_from:
             state = init_from.begin(networks(), config, name, workdir)
         else:
             state = task.load_pretrained(config, networks())
-        return teacher.begin(state, stage_config)
+        return begun(state)
 
     shapes = jax.eval_shape(random_state)
     if origin is not None:

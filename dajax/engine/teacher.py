@@ -3,11 +3,13 @@
 The engine makes, updates and saves it for every method that trains. A method may read it in
 train_step: state.extra[TEACHER] = {"params", "batch_stats"} by network. There it is the average
 over the steps before this one, as in mean teacher and DAFormer. The engine replaces what a method
-writes there.
+writes there, but for a method with MOVES_TEACHER = True: that moves its teacher itself, and leaves
+to the engine to begin, save and predict with it.
 
 Parameters are averaged as in these two (ops.moving_average). Their teachers get running statistics
 from passes of their own in training mode. The engine makes no such passes, so it averages the
 statistics like the parameters: timm's ModelEmaV2 and Unbiased Teacher average a whole state_dict.
+A method that makes such passes is one that moves its teacher itself.
 Copying the student's statistics (tllib's update_bn) would normalise the teacher's features with
 statistics of other parameters.
 """
@@ -60,9 +62,11 @@ def begin(state, stage_config):
     return _with_teacher(state, jax.tree.map(jnp.array, _networks(state)))
 
 
-def follow(before, after, stage_config):
-    """Adds to the state after a train step the teacher, moved towards the new networks."""
-    if not stage_config.teacher.momentum:
+def follow(before, after, stage_config, method):
+    """Adds to the state after a train step the teacher, moved towards the new networks; what a
+    method has moved itself stays.
+    """
+    if not stage_config.teacher.momentum or getattr(method, "MOVES_TEACHER", False):
         return after
     momentum = warmed_up(stage_config.teacher.momentum, after.step)
     return _with_teacher(after, moving_average(before.extra[TEACHER], _networks(after), momentum))

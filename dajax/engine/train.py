@@ -121,7 +121,7 @@ def compile_step(stage):
         after, metrics = stage.method.train_step(
             state, batch, rng, config=stage.stage_config, model=stage.model, axis_name=axis_name
         )
-        return teacher.follow(state, after, stage.stage_config), metrics
+        return teacher.follow(state, after, stage.stage_config, stage.method), metrics
 
     return parallel.compile_train_step(step, stage.data.devices)
 

@@ -3,6 +3,7 @@
 import importlib.metadata
 
 from dajax import __version__
+from dajax.ops.sliding_window import from_config
 
 # Of the object below; a reader refuses another one.
 VERSION = 1
@@ -46,6 +47,7 @@ def describe(trained, program):
 def _preprocessing(trained, is_segmenter):
     transform = trained.transform
     if is_segmenter:
+        window = from_config(trained.config.evaluation, transform.size_hw)
         return {
             "resize_hw": list(transform.size_hw),
             "resample": transform.resize,
@@ -55,6 +57,7 @@ def _preprocessing(trained, is_segmenter):
             "mean": list(transform.mean),
             "std": list(transform.std),
             "align_corners": trained.config.evaluation.align_corners,
+            "window": None if window is None else window._asdict(),
         }
     return {
         "resize_hw": transform.resize_hw and list(transform.resize_hw),
@@ -75,5 +78,5 @@ _CLASSIFIER_OUTPUTS = {
 _SEGMENTER_OUTPUTS = {
     "classes": "uint8 [N, H, W], positions in class_names, at the picture's size",
     "probabilities": "float32 [N, H, W, K], at the picture's size",
-    "logits": "float32 [N, h, w, K], at the network's stride",
+    "logits": "float32 [N, h, w, K], at the network's stride; through windows at resize_hw",
 }

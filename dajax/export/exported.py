@@ -14,8 +14,7 @@ from dajax.export.contract import VERSION
 from dajax.export.stablehlo import CONTRACT, PROGRAM
 from dajax.ops.resize import resize_bilinear
 from data_pipeline.given import as_list, as_pixels, check_batch_size
-from data_pipeline.preprocess import resize
-from data_pipeline.segmentation.transforms import RESAMPLING
+from data_pipeline.segmentation.resizes import resize_image
 
 _WANTED = "pass the --workdir of a run, or a file of --mode=export --format=stablehlo"
 
@@ -90,7 +89,7 @@ class Exported:
                 f"pictures of {len(shapes)} sizes: this network resizes none; pass those of one"
                 " size at a time"
             )
-        return [resize(x, inside["resize_hw"], RESAMPLING[inside["resample"]]) for x in images]
+        return [resize_image(x, inside["resize_hw"], inside["resample"]) for x in images]
 
     def _pixels(self, pictures):
         """Pictures as `predict` takes them -> list of uint8 [H, W, C]."""

@@ -8,6 +8,7 @@ import numpy as np
 
 from dajax.models.apply import segmenter_inference
 from dajax.ops.resize import resize_bilinear
+from dajax.ops.sliding_window import from_config
 from data_pipeline.segmentation import transforms as seg_transforms
 
 COUNT = 10
@@ -64,7 +65,8 @@ def probabilities(trained, images):
     """
     if trained.config.task == "classification":
         return jax.nn.softmax(jnp.asarray(trained.logits(images, batch_size=len(images))))
-    run = segmenter_inference(trained.model, trained.config[trained.stage].target_bn, 0.0)
+    window = from_config(trained.config.evaluation, trained.transform.size_hw)
+    run = segmenter_inference(trained.model, trained.config[trained.stage].target_bn, window=window)
     scores = run(
         {"params": trained.params, "batch_stats": trained.batch_stats},
         seg_transforms.apply_evaluation(images, trained.transform),

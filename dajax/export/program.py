@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dajax.export.resize import resize_as_pil, resize_scores
+from dajax.export.resize import resize_as_read, resize_scores
 from dajax.models.apply import forward, predict_scores
+from dajax.ops.sliding_window import from_config
 
 
 class Program(NamedTuple):
@@ -17,7 +18,8 @@ class Program(NamedTuple):
     Attributes:
       run: f(variables, images uint8 [N, H, W, C]) -> {name: array}, pure: "classes", int32 [N] or
         uint8 [N, H, W]; "probabilities", float32 [N, K] or [N, H, W, K]; "logits", float32 [N, K]
-        or, of a segmenter, [N, h, w, K] at the network's stride.
+        or, of a segmenter, [N, h, w, K] at the network's stride, through windows at the
+        size that pictures are resized to.
       variables: {"params", "batch_stats"} by network, numpy float32.
       height, width: of the pictures, in pixels; None for any.
       channels: C.
@@ -70,7 +72,7 @@ def _classifier(trained):
 
     def run(variables, images):
         if transform.resize_hw is not None:
-            images = resize_as_pil(images, transform.resize_hw, "bicubic")
+            images = resize_as_read(images, transform.resize_hw, "bicubic")
         if transform.crop is not None:
             images = _central(images, transform.size_hw)
         prepared = _normalised(images, 255.0, transform.mean, transform.std)
@@ -88,12 +90,13 @@ def _segmenter(trained):
     model, transform = trained.model, trained.transform
     norm_set = trained.config[trained.stage].target_bn
     align_corners = trained.config.evaluation.align_corners
+    window = from_config(trained.config.evaluation, transform.size_hw)
 
     def run(variables, images):
-        resized = resize_as_pil(images, transform.size_hw, transform.resize)
+        resized = resize_as_read(images, transform.size_hw, transform.resize)
         ordered = resized[..., ::-1] if transform.channels == "bgr" else resized
         prepared = _normalised(ordered, transform.divisor, transform.mean, transform.std)
-        scores = predict_scores(model, variables, prepared, norm_set=norm_set)
+        scores = predict_scores(model, variables, prepared, norm_set=norm_set, window=window)
         at_size = resize_scores(scores, images.shape[1:3], align_corners=align_corners)
         return {
             "classes": jnp.argmax(at_size, axis=-1).astype(jnp.uint8),

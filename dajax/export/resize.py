@@ -1,5 +1,5 @@
-"""The two resizes of a prediction as arrays alone, for sizes that are known only when the exported
-program runs: PIL's on the way in, the bilinear one of scores on the way out.
+"""The resizes of a prediction as arrays alone, for sizes that are known only when the exported
+program runs: PIL's, or OpenCV's, on the way in, the bilinear one of scores on the way out.
 
 A size is an int, or a dimension of jax.export that stands for any number. Weights of an int are
 constants of the program. Those of a dimension are computed in it, in float64 as PIL and
@@ -19,6 +19,63 @@ _FRACTION_BITS = 22
 _SPLIT = 1 << 11
 # Width of each filter on either side, in pixels of the smaller picture.
 SUPPORTS = {"bilinear": 1.0, "bicubic": 2.0}
+
+
+# Of OpenCV's bilinear resize, as data_pipeline.segmentation.resizes has it.
+_PLAIN_BITS = 11
+_PLAIN_SPLIT = 1 << 8  # of a first product below 2**19; each half times 2**11 is below 2**24
+
+
+def resize_as_read(images, hw, resample):
+    """The resize that the data pipeline makes of an image: the same bytes.
+
+    Args:
+      images: uint8 [N, H, W, C].
+      hw: (h, w) ints.
+      resample: a key of SUPPORTS, or "bilinear_plain".
+
+    Returns:
+      uint8 [N, h, w, C].
+    """
+    is_plain = resample == "bilinear_plain"
+    return resize_plain(images, hw) if is_plain else resize_as_pil(images, hw, resample)
+
+
+def resize_plain(images, hw):
+    """Bilinear without antialiasing, in multiples of 1 / 2048 of a weight, rounded once; the same
+    bytes as data_pipeline.segmentation.resizes. Arguments as resize_as_read.
+    """
+    height, width = hw
+    highest = jax.lax.Precision.HIGHEST
+
+    def sum_of(sums, part, weights):
+        total = jnp.einsum(sums, part.astype(jnp.float32), weights, precision=highest)
+        return total.astype(jnp.int32)
+
+    down, across = _plain_weights(images.shape[1], height), _plain_weights(images.shape[2], width)
+    rows = sum_of("nhwc,oh->nowc", images, down)
+    high, low = rows // _PLAIN_SPLIT, rows % _PLAIN_SPLIT
+    total = sum_of("nhwc,ow->nhoc", high, across) * _PLAIN_SPLIT
+    total = total + sum_of("nhwc,ow->nhoc", low, across)
+    half = 1 << (2 * _PLAIN_BITS - 1)
+    return ((total + half) >> (2 * _PLAIN_BITS)).astype(jnp.uint8)
+
+
+def _plain_weights(size, new_size):
+    """float32 [new_size, size], whole numbers whose rows add up to 2048."""
+    xp = _arrays_for(size)
+    with jax.enable_x64(True):
+        length = xp.asarray(size).astype(np.float64)
+        positions = (xp.arange(new_size).astype(np.float64) + 0.5) * (length / np.float64(new_size))
+        positions = xp.clip(positions - 0.5, np.float64(0), length - 1.0)[:, None]
+        below = xp.floor(positions)
+        one = np.float64(1 << _PLAIN_BITS)
+        weight = xp.rint((positions - below) * one)
+        pixels = xp.arange(size).astype(np.float64)[None, :]
+        nothing = xp.zeros_like(weight)
+        above = xp.minimum(below + 1.0, length - 1.0)
+        weights = xp.where(pixels == below, one - weight, nothing)
+        return (weights + xp.where(pixels == above, weight, nothing)).astype(np.float32)
 
 
 def resize_as_pil(images, hw, resample):

@@ -13,7 +13,15 @@ from dajax.errors import UserError
 from dajax.methods import adabn, interface, pseudo_labels
 from dajax.methods.classification import can, cdan, coral, dan, dann, jan, mcd, mscan, source_only
 from dajax.methods.interface import Method, Sizes
-from dajax.methods.segmentation import adaptsegnet, bicl, clan, plca, self_training, spcl
+from dajax.methods.segmentation import (
+    adaptsegnet,
+    bicl,
+    clan,
+    cross_domain_mixing,
+    plca,
+    self_training,
+    spcl,
+)
 from dajax.methods.segmentation import source_only as source_only_seg
 
 __all__ = ["METHODS", "Method", "Sizes", "get", "is_for"]
@@ -26,6 +34,7 @@ METHODS = {
     "cdan": cdan,
     "clan": clan,
     "coral": coral,
+    "cross_domain_mixing": cross_domain_mixing,
     "dan": dan,
     "dann": dann,
     "jan": jan,

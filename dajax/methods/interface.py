@@ -9,8 +9,9 @@ read begins with an underscore:
 
 `plan` and `train_step` belong together, and so do `schedule` and `refresh`; a method has one pair
 or both. With `train_step` alone it runs for config.steps steps. With `refresh` alone, as
-pseudo_labels, it trains nothing, and nothing is evaluated. A method for one of the tasks alone says
-so: TASK = "segmentation"; without TASK it is for both.
+pseudo_labels, it trains nothing, and nothing is evaluated. `at_start` need not be there. A method
+for one of the tasks alone says so: TASK = "segmentation"; without TASK it is for both. One that
+moves the stage's teacher itself says MOVES_TEACHER = True, see dajax/engine/teacher.py.
 """
 
 import inspect
@@ -52,6 +53,12 @@ class Method(Protocol):
 
         Raises:
           UserError: settings that cannot be meant, see dajax.settings.
+        """
+
+    def at_start(self, state: TrainState, /, *, config: Any, model: Any) -> TrainState:
+        """The state at step 0 with the weights that the stage begins with, of a file or of another
+        stage, and its teacher, where there is one: for what a method keeps of them. It is traced
+        for its shapes, too, and then the weights are random.
         """
 
     def plan(self, state: TrainState, /, *, data: Any, config: Any) -> dict[str, Any]:
@@ -102,6 +109,16 @@ class Method(Protocol):
 
 PAIRS = (("plan", "train_step"), ("schedule", "refresh"))
 FUNCTIONS = ("init", *PAIRS[0], *PAIRS[1])
+OPTIONAL = ("at_start",)
+
+
+def at_start(method, state, *, config, model):
+    """What a method makes of the state that a stage begins with; the state itself where it has no
+    `at_start`.
+    """
+    if not hasattr(method, "at_start"):
+        return state
+    return method.at_start(state, config=config, model=model)
 
 
 def check(method, where):
@@ -124,7 +141,7 @@ def check(method, where):
             (there,) = found & set(pair)
             (lacking,) = set(pair) - found
             raise UserError(f"{where}: has {there} and no {lacking}; {_WHY[lacking]}")
-    for name in sorted(found):
+    for name in sorted(found.union(name for name in OPTIONAL if hasattr(method, name))):
         problem = _refused_arguments(getattr(method, name), getattr(Method, name))
         if problem:
             raise UserError(f"{where}: {name} {problem}")

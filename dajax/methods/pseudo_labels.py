@@ -108,10 +108,13 @@ def _compiled_labels(is_top, devices):
 
 
 @functools.lru_cache(maxsize=16)
-def _predict(model, norm_set, statistics, devices):
-    """f(variables, images) -> logits at the network's stride."""
+def _predict(model, norm_set, statistics, window, devices):
+    """f(variables, images) -> logits at the network's stride, or of images that go through windows
+    at their own size.
+    """
     predict = predict_scores_by_image if statistics == "image" else predict_scores
-    return parallel.compile_map(functools.partial(predict, model, norm_set=norm_set), devices)
+    settings = dict(norm_set=norm_set, window=window)
+    return parallel.compile_map(functools.partial(predict, model, **settings), devices)
 
 
 def refresh(state, *, data, config, model):
@@ -120,7 +123,7 @@ def refresh(state, *, data, config, model):
     """
     variables = {"params": state.params, "batch_stats": state.batch_stats}
     devices, is_top, norm_set = tuple(data.devices), config.rule == "top", config.target_bn
-    predict = _predict(model, norm_set, config.statistics, devices)
+    predict = _predict(model, norm_set, config.statistics, data.window, devices)
     if config.statistics == "reestimated":
         estimation = dict(batch_size=config.batch_size, num_batches=config.reestimate_batches)
         variables = reestimate_statistics(

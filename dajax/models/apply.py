@@ -15,6 +15,7 @@ from dajax.models.discriminator import Discriminator
 from dajax.models.domain_discriminator import DomainDiscriminator
 from dajax.models.norm import Mode
 from dajax.ops.aggregation import aggregate
+from dajax.ops.sliding_window import slide
 
 
 @functools.lru_cache(maxsize=32)
@@ -126,11 +127,20 @@ def forward(model, variables, images, norm_set):
     return model.apply(own, images, Mode(train=False, norm_set=norm_set))
 
 
-def predict_scores(model, variables, images, *, norm_set, aggregation_alpha=0.0):
-    """`prediction_scores` of images float32 [N, H, W, 3]; arguments as `forward`."""
-    output = forward(model, variables, images, norm_set)
-    params = variables["params"][model.network]
-    return prediction_scores(model, params, output, aggregation_alpha=aggregation_alpha)
+def predict_scores(model, variables, images, *, norm_set, aggregation_alpha=0.0, window=None):
+    """`prediction_scores` of images float32 [N, H, W, 3]; arguments as `forward`.
+
+    Args:
+      window: ops.sliding_window.Window, through which the images go; the scores are then float32
+        [N, H, W, K]. None for the whole images at once.
+    """
+
+    def scores_of(images):
+        output = forward(model, variables, images, norm_set)
+        params = variables["params"][model.network]
+        return prediction_scores(model, params, output, aggregation_alpha=aggregation_alpha)
+
+    return scores_of(images) if window is None else slide(scores_of, images, window)
 
 
 def init_discriminator(rng, *, num_classes, width):
@@ -221,17 +231,17 @@ def inference(model, norm_set, devices=None):
 
 
 @functools.lru_cache(maxsize=32)
-def _compiled_segmenter(model, norm_set, aggregation_alpha, devices):
-    settings = dict(norm_set=norm_set, aggregation_alpha=aggregation_alpha)
+def _compiled_segmenter(model, norm_set, aggregation_alpha, window, devices):
+    settings = dict(norm_set=norm_set, aggregation_alpha=aggregation_alpha, window=window)
     return parallel.compile_map(functools.partial(predict_scores, model, **settings), devices)
 
 
-def segmenter_inference(model, norm_set, aggregation_alpha=0.0, devices=None):
+def segmenter_inference(model, norm_set, aggregation_alpha=0.0, devices=None, window=None):
     """f({"params", "batch_stats"}, images [N, H, W, 3]) -> float32 [N, h, w, K], see
-    prediction_scores; it is compiled once per size of the images.
+    predict_scores; it is compiled once per size of the images.
 
     Args:
       devices: the rows are split over these; None: the default device.
     """
     devices = tuple(devices or jax.local_devices()[:1])
-    return _compiled_segmenter(model, norm_set, aggregation_alpha, devices)
+    return _compiled_segmenter(model, norm_set, aggregation_alpha, window, devices)

@@ -7,6 +7,7 @@ import jax
 from dajax import parallel
 from dajax.models.apply import forward_train, prediction_scores
 from dajax.models.norm import Mode
+from dajax.ops.sliding_window import slide
 
 
 @functools.lru_cache(maxsize=32)
@@ -45,9 +46,10 @@ def reestimate_statistics(variables, *, data, model, norm_set, batch_size, num_b
     return variables | {"batch_stats": batch_stats}
 
 
-def predict_scores_by_image(model, variables, images, *, norm_set):
+def predict_scores_by_image(model, variables, images, *, norm_set, window=None):
     """`apply.predict_scores` with every image normalised by its own statistics, as in a training
-    step with batch size 1; running statistics do not change.
+    step with batch size 1; running statistics do not change. Of images that go through windows,
+    every window.
     """
     own = {name: tree[model.network] for name, tree in variables.items()}
 
@@ -57,4 +59,5 @@ def predict_scores_by_image(model, variables, images, *, norm_set):
         output, _ = model.apply(own, image[None], mode, mutable=["batch_stats"])
         return prediction_scores(model, own["params"], output, aggregation_alpha=0.0)[0]
 
-    return jax.vmap(predict)(images)
+    by_image = jax.vmap(predict)
+    return by_image(images) if window is None else slide(by_image, images, window)

@@ -4,9 +4,10 @@ Face's spelling, and segmenters of VFM-UDA.
 
 import re
 
+import jax
 import numpy as np
 
-from dajax.models.torch_names import Entries, names_of, without_prefix
+from dajax.models.torch_names import Entries, names_of, torch_name, torch_shape, without_prefix
 from dajax.models.vit import VARIANTS
 from dajax.models.weight_report import check_complete, check_finite, make_report, mismatch_hint
 from dajax.models.weights import pour
@@ -82,7 +83,7 @@ def from_torch_vit(state_dict, params, batch_stats, *, skip_heads=False, allow_p
         ]
         needed = poured._replace(absent=needed)
         left_over = [name for name in report.unexpected if not HEAD.match(name)]
-        check_complete(needed, left_over, _hint(needed, left_over, whole))
+        check_complete(needed, left_over, _hint(needed, left_over, whole, params))
     return new_params, new_batch_stats, report
 
 
@@ -154,16 +155,23 @@ def _shaped(arrays):
     return arrays
 
 
-def _hint(poured, left_over, entries):
-    """What to do about a file that does not fit; arguments as weights.mismatch_hint."""
+def _hint(poured, left_over, entries, params):
+    """What to do about a file that does not fit; arguments as weights.mismatch_hint, and the
+    network's own parameters.
+    """
     names = [*poured.absent, *poured.misfits, *left_over]
     if names and all(HEAD.match(name) for name in names):
         return "only the head differs: set config.model.skip_heads=True to keep a fresh one"
     theirs = variant_of({name: np.shape(array) for name, array in entries.arrays.items()})
-    if theirs:
+    own = {}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params["backbone"]):
+        keys = [entry.key for entry in path]
+        own[torch_name(keys)] = torch_shape(keys[-1], leaf.shape)
+    ours = variant_of(own)
+    if theirs and theirs != ours:
         return (
-            f"the encoder in the file is {theirs}: choose config.model.backbone as in the file, or"
-            " another file"
+            f"the encoder in the file is {theirs}, this network has {ours}: choose"
+            " config.model.backbone as in the file, or another file"
         )
     return mismatch_hint(poured, left_over, entries)
 

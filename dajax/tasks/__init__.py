@@ -14,6 +14,9 @@ problems(config, domains, *, files=True, training=True) -> [str]
 write_classes(domains, workdir)
     In segmentation: writes what the classes' ids and colours are into the workdir, for whoever
     predicts with it where the data are not.
+check_labels(config, domains, workdir)
+    In segmentation: raises DataError or UserError where images do not hold what a stage draws,
+    which the labels of all of them tell. What is counted is kept in the workdir.
 make_feed(domains, config, name, *, directory, devices, stop) -> tasks.feed.BaseFeed
     What the methods of stage `name` ask for their batches; `directory` is the stage's.
 build_model(config, stage_config, domains) -> Flax module

@@ -14,19 +14,14 @@ three differences from the released code:
 """
 
 import functools
-import json
 import os
-import pathlib
-import uuid
-import warnings
-import zlib
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
 from data_pipeline.errors import DataError
 from data_pipeline.sampling import permuted, random_words, subkey
+from data_pipeline.segmentation.label_statistics import Kind, found_or_read
 from data_pipeline.segmentation.segmentation_set import SegmentationSet
 
 BLOCK = 3000  # SUB_EPOCH_SIZE of the released code
@@ -48,30 +43,38 @@ def classes_present(
 
     Args:
       image_set: N labelled images of K classes.
-      cache: a file that keeps the answer. It is written under a temporary name and renamed, made
-        anew when it is broken or of another set, and made with its folder if need be. A set is
-        known by its fingerprint and the sizes of its label files. Where it cannot be written the
-        answer is the same and a warning says that the next run reads the labels again.
-      progress: called with (labels read, N) after each; not called when the cache has the answer.
+      cache, progress: see label_statistics.found_or_read, as what is raised.
     Returns: bool [N, K].
-    Raises: DataError for a set without labels, and as SegmentationSet.read_label does for a label
-      that is missing or wrong.
     """
-    cache = pathlib.Path(os.path.abspath(os.path.expanduser(cache)))
-    identity = _identity(image_set)
-    present = _load(cache, identity)
-    if present is None:
-        present = _read_all(image_set, progress)
-        try:
-            _save(cache, identity, present)
-        # minutes of reading are not thrown away for a folder that is read-only
-        except OSError as error:
-            warnings.warn(
-                f"{cache}: cannot be written: {error}; the next run reads all {len(image_set):,}"
-                " labels again",
-                stacklevel=2,
-            )
-    return present
+    return found_or_read(image_set, _PRESENT, cache=cache, progress=progress)
+
+
+def _classes_of(label, num_classes):
+    is_there = np.zeros(256, bool)
+    is_there[label] = True
+    return is_there[:num_classes]
+
+
+def _packed(present):
+    return np.packbits(present).tobytes()
+
+
+def _unpacked(packed, shape):
+    size = shape[0] * shape[1]
+    if len(packed) != -(-size // 8):
+        return None
+    return np.unpackbits(np.frombuffer(packed, np.uint8), count=size).reshape(shape).astype(bool)
+
+
+_PRESENT = Kind(
+    name="present",
+    version=VERSION,
+    use="class-balanced sampling",
+    of_label=_classes_of,
+    dtype=bool,
+    pack=_packed,
+    unpack=_unpacked,
+)
 
 
 def rows(step: int, batch_size: int, present: np.ndarray, key: int) -> np.ndarray:
@@ -147,75 +150,3 @@ def _shuffled_passes(files: np.ndarray, key: int) -> np.ndarray:
     """BLOCK rows: all files in random order, then all in another, and so on."""
     passes, position = np.divmod(np.arange(BLOCK), len(files))
     return files[permuted(position, len(files), subkey(key, passes))]
-
-
-def _read_all(image_set, progress) -> np.ndarray:
-    present, total = np.zeros((len(image_set), image_set.num_classes), bool), len(image_set)
-
-    def classes_of(index):
-        is_there = np.zeros(256, bool)
-        is_there[image_set.read_label(index)] = True
-        return is_there[: image_set.num_classes]
-
-    # PIL and numpy let go of the interpreter while they work
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        # an error takes the queued files along
-        for i, is_there in enumerate(pool.map(classes_of, range(total))):
-            present[i] = is_there
-            progress(i + 1, total)
-    return present
-
-
-def _identity(image_set) -> dict:
-    """What the cache must have been made of. The sizes tell labels apart that were replaced under
-    the same names.
-    """
-    if image_set.label_paths is None:
-        raise DataError(
-            f"{image_set.name}: a set without labels; class-balanced sampling needs the labels of"
-            " its images"
-        )
-    try:
-        sizes = np.array([os.path.getsize(path) for path in image_set.label_paths], "<i8")
-    except OSError as error:
-        raise DataError(
-            f"{error.filename}: this label cannot be found: {error.strerror}; unpack the labels of"
-            f" {image_set.name} again"
-        ) from error
-    return {
-        "version": VERSION,
-        "set": image_set.name,
-        "count": len(image_set),
-        "classes": list(image_set.class_names),
-        "fingerprint": image_set.fingerprint(),
-        "label_sizes": zlib.crc32(sizes.tobytes()),
-    }
-
-
-def _load(cache, identity) -> np.ndarray | None:
-    """bool [N, K], or None when the file is absent, broken or of another set."""
-    try:
-        found = json.loads(cache.read_text(encoding="utf-8"))
-        if not isinstance(found, dict) or found.get("of") != identity:
-            return None
-        packed = bytes.fromhex(found["present"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    shape = identity["count"], len(identity["classes"])
-    size = shape[0] * shape[1]
-    if len(packed) != -(-size // 8) or zlib.crc32(packed) != found.get("checksum"):
-        return None
-    return np.unpackbits(np.frombuffer(packed, np.uint8), count=size).reshape(shape).astype(bool)
-
-
-def _save(cache, identity, present):
-    packed = np.packbits(present).tobytes()
-    record = {"of": identity, "present": packed.hex(), "checksum": zlib.crc32(packed)}
-    cache.parent.mkdir(parents=True, exist_ok=True)
-    # processes on several machines may write at once
-    unfinished = cache.with_name(f".{cache.name}.{uuid.uuid4().hex}")
-    try:
-        unfinished.write_text(json.dumps(record) + "\n", encoding="utf-8")
-        os.replace(unfinished, cache)
-    finally:
-        unfinished.unlink(missing_ok=True)

@@ -1,26 +1,24 @@
 """From a step number to a batch of images and label maps; see `data_pipeline.stream`."""
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 
 from data_pipeline import stream
 from data_pipeline.appearance import Appearance
-from data_pipeline.decode import read_image
+from data_pipeline.decode import image_size_hw, read_image
 from data_pipeline.errors import DataError
 from data_pipeline.files.resized_cache import found_or_made
-from data_pipeline.preprocess import resize
 from data_pipeline.sampling import make_key, subkey, uniforms
+from data_pipeline.segmentation.crop_choice import Wanted
 from data_pipeline.segmentation.label_sizes import Plan, in_room, own_sizes, plan_of
 from data_pipeline.segmentation.labels import IGNORED
+from data_pipeline.segmentation.margins import Margins
+from data_pipeline.segmentation.placing import FIRST_CROP, Choice, Frame
+from data_pipeline.segmentation.resizes import filter_number, resize_image
 from data_pipeline.segmentation.segmentation_set import SegmentationSet
-from data_pipeline.segmentation.transforms import (
-    RESAMPLING,
-    SegTransform,
-    apply,
-    apply_two_views,
-)
+from data_pipeline.segmentation.transforms import SegTransform, apply_to_frame, apply_two_views
 from data_pipeline.stream import ALL, BatchStream, Share, num_columns, padded, stream_of, tf
 
 
@@ -38,6 +36,19 @@ class OwnSizes:
 
 
 @dataclasses.dataclass(frozen=True)
+class WantedClasses:
+    """What the crops of a part should show.
+
+    Attributes:
+      of_step: step -> int64 [R], a train id for each of the step's rows.
+      min_pixels: see crop_choice.Wanted.
+    """
+
+    of_step: Callable[[int], np.ndarray]
+    min_pixels: float
+
+
+@dataclasses.dataclass(frozen=True)
 class SegPart(stream.Part):
     """One part of every batch, see stream.Part; a padded row is a zero image whose mask is False
     and whose label is all 255.
@@ -45,12 +56,23 @@ class SegPart(stream.Part):
     strong_view: colours and sharpness of the second view, which shares resize, crop and flip with
       the first, so that labels made on one fit the other.
     own_sizes: OwnSizes, for evaluation; None for labels that the transform resizes.
+    wanted: WantedClasses of a part with labels whose transform crops; None for any crop.
+    margins: Margins of the frames, outside of which "trusted" is False; None for no such map.
     """
 
     image_set: SegmentationSet
     transform: SegTransform
     strong_view: Appearance | None = None
     own_sizes: OwnSizes | None = None
+    wanted: WantedClasses | None = None
+    margins: Margins | None = None
+
+    def __post_init__(self):
+        if self.wanted is not None and not (self.with_labels and self.transform.crops):
+            raise DataError(
+                f"{self.image_set.name}: crops that show a class need labels, and a transform that"
+                " crops; ask for any crop (min_crop_ratio=0), or set transform.fit"
+            )
 
 
 def batches(
@@ -71,6 +93,8 @@ def batches(
         "index": int32 [R], row in the set      for a part with its index
         "strong_image": float32 [R, h, w, 3]    for a part with a strong view: the same frames at
                                                 the same place, read and decoded once
+        "trusted": bool [R, H, W]               for a part with margins: False within them, and in
+                                                padded rows
 
       h and w change from step to step where the transform has `image_scales`.
     Raises: DataError at once for parts that cannot work, and naming the file when one cannot be
@@ -154,6 +178,15 @@ class Reader:
             self._drawn.append("strong_uniforms")
         if part.own_sizes is not None:
             self._drawn.append("room_hw")
+        self._num_further = 0
+        if part.with_labels:
+            self._num_further = part.transform.num_further_crops(part.wanted is not None)
+        if self._num_further:
+            self._drawn.append("further_crops")
+        if part.wanted is not None:
+            self._drawn.append("wanted")
+        # Keys of what lies on an image, in the order of `_load`.
+        self._maps = ["label"] * part.with_labels + ["trusted"] * (part.margins is not None)
 
     def signature(self, num_rows):
         columns = num_columns(self.part.transform)
@@ -169,6 +202,11 @@ class Reader:
         if self.part.own_sizes is not None:
             for name in ("size_hw", "room_hw"):
                 signature[name] = tf.TensorSpec((num_rows, 2), tf.int32)
+        if self._num_further:
+            shape = (num_rows, 2 * self._num_further)
+            signature["further_crops"] = tf.TensorSpec(shape, tf.float32)
+        if self.part.wanted is not None:
+            signature["wanted"] = tf.TensorSpec((num_rows,), tf.int32)
         return signature
 
     def choose(self, step, rows, own):
@@ -197,11 +235,16 @@ class Reader:
             chosen["size_hw"] = part.own_sizes.sizes[chosen["load"]]
             room_hw = part.own_sizes.plan[step].room_hw
             chosen["room_hw"] = np.tile(np.int32(room_hw), (num_rows, 1))
+        if self._num_further:
+            crop_key = int(subkey(part.key, 1))
+            chosen["further_crops"] = uniforms(step, num_rows, 2 * self._num_further, crop_key)
+        if part.wanted is not None:
+            chosen["wanted"] = part.wanted.of_step(step).astype(np.int32)
         return {key: values[own] for key, values in chosen.items()}
 
     def load(self, row, closing):
-        names = self._images + ["label"] * self.part.with_labels
-        shapes = [(None, None) if name == "label" else (None, None, 3) for name in names]
+        names = self._images + self._maps
+        shapes = [(None, None) if name in self._maps else (None, None, 3) for name in names]
         nothing = [np.zeros((1, 1, 3)[: len(shape)], np.uint8) for shape in shapes]
 
         def load_one(index, *drawn):
@@ -216,27 +259,42 @@ class Reader:
 
     def _load(self, index, *drawn):
         """Decodes one image (and label) and applies the transform: the images, uint8 [h, w, 3]
-        each, then the label, uint8 [H, W], for a part with labels.
+        each, then what lies on them, uint8 [H, W] each: the label, for a part with labels, and
+        where it is trusted, for a part with margins.
         """
         part, images = self.part, self.part.image_set
         drawn = dict(zip(self._drawn, drawn, strict=True))
-        numbers, batch_uniform = drawn["uniforms"], drawn["batch_uniform"]
-        image = self._read_image(index, batch_uniform)
+        image = self._read_image(index, drawn["batch_uniform"])
         label = images.read_label(index) if part.with_labels else None
         moving_label = label if part.own_sizes is None else None
-        arguments = image, moving_label, numbers, batch_uniform, part.transform
+        trusted = None
+        if part.margins is not None:
+            # of the file, since the image may have its resize behind it
+            trusted = part.margins.trusted(image_size_hw(images.image_paths[index]))
+        frame = Frame(image, moving_label, trusted)
+        arguments = frame, drawn["uniforms"], drawn["batch_uniform"], part.transform
+        choice = self._choice(drawn)
         try:
             if part.strong_view is None:
-                *views, moved_label = apply(*arguments)
+                moved, views = apply_to_frame(*arguments, choice), []
             else:
                 strong = part.strong_view, drawn["strong_uniforms"]
-                *views, moved_label = apply_two_views(*arguments, *strong)
+                moved, *views = apply_two_views(*arguments, *strong, choice)
         except DataError as error:
             raise DataError(f"{images.describe(index)}: {error}") from error
-        labels = [moved_label] if part.with_labels else []
-        if labels and part.own_sizes is not None:
-            labels = [in_room(label, tuple(drawn["room_hw"]))]
-        return [np.ascontiguousarray(array) for array in views + labels]
+        maps = [each for each in moved[1:] if each is not None]
+        if part.with_labels and part.own_sizes is not None:
+            maps = [in_room(label, tuple(drawn["room_hw"]))]
+        return [np.ascontiguousarray(array) for array in [moved.image, *views, *maps]]
+
+    def _choice(self, drawn):
+        """What chooses the crop of one image."""
+        if not self._num_further:
+            return FIRST_CROP
+        wanted = None
+        if self.part.wanted is not None:
+            wanted = Wanted(int(drawn["wanted"]), self.part.wanted.min_pixels)
+        return Choice(drawn["further_crops"].reshape(-1, 2), wanted)
 
     def _read_image(self, index, batch_uniform):
         """One image, uint8 [H, W, 3]. Where the whole frame is resized, and a draft or the cache is
@@ -253,14 +311,13 @@ class Reader:
 
         if not is_cached:
             return read()
-        resample = RESAMPLING[transform.resize]
         return found_or_made(
             images.cache,
             path,
             needed_hw,
-            int(resample),
+            filter_number(transform.resize),
             is_draft,
-            lambda: resize(read(), needed_hw, resample),
+            lambda: resize_image(read(), needed_hw, transform.resize),
         )
 
     def finish(self, batch):
@@ -273,6 +330,8 @@ class Reader:
         if self.part.with_labels:
             labels = tf.cast(batch["label"], tf.int32)
             finished["label"] = tf.where(mask[:, None, None], labels, IGNORED)
+        if self.part.margins is not None:
+            finished["trusted"] = (batch["trusted"] > 0) & mask[:, None, None]
         if self.part.own_sizes is not None:
             finished |= {"size_hw": batch["size_hw"], "room_hw": batch["room_hw"]}
         return finished

@@ -11,13 +11,21 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 
 import numpy as np
-from PIL import Image
 
 from data_pipeline.appearance import Appearance, ColorJitter
 from data_pipeline.errors import DataError
-from data_pipeline.preprocess import checked_keys, pair_of, resize
+from data_pipeline.preprocess import checked_keys, pair_of
+from data_pipeline.segmentation import crop_choice
+from data_pipeline.segmentation.placing import (
+    FIRST_CROP,
+    Choice,
+    Frame,
+    check_crop,
+    moved,
+    rescaled_hw,
+)
+from data_pipeline.segmentation.resizes import RESIZES
 
-RESAMPLING = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 CHANNELS = ("rgb", "bgr")
 _KEYS = (
     "size",
@@ -32,19 +40,20 @@ _KEYS = (
     "mean",
     "std",
 )
+# Those that a recipe of the user's own need not have.
+_FURTHER_KEYS = ("fit", "max_class_share")
 
 
 @dataclasses.dataclass(frozen=True)
 class SegTransform:
     """The steps for one set of images. Sizes are (height, width) in pixels.
 
-    Without shorter_edge and scale_range the whole frame is resized to size_hw, its aspect not kept.
-    At most one of image_scales, shorter_edge and scale_range is set.
+    Without shorter_edge, scale_range and fit the whole frame is resized to size_hw, its aspect not
+    kept. At most one of image_scales, shorter_edge, scale_range and fit is set.
 
     Attributes:
       size_hw: of the label that results, and of the image unless image_scales says otherwise.
-      resize: "bicubic" or "bilinear", antialiased as PIL does it; labels always take the nearest
-        pixel.
+      resize: one of resizes.RESIZES.
       image_scales: ((bound, factor), ...): resizes the IMAGE alone to factor * size_hw (cut to
         integers), for the first bound that exceeds the batch's random number. One factor a batch,
         so that a batch is one array. CLAN: ((0.3, 0.8), (0.7, 1.0), (1.0, 1.1)). () for none.
@@ -52,6 +61,11 @@ class SegTransform:
         both ends included, then crops at random to size_hw (PLCA). None for none.
       scale_range: (low, high): resizes by a random factor, then crops at random to size_hw (SPCL's
         self-training). None for none.
+      fit: (height, width): resizes to the largest size within it that keeps the aspect, see
+        resizes.fitting_hw, then crops at random to size_hw (DAFormer). None for none.
+      max_class_share: a crop of a labelled image in which one class has this share of the labelled
+        pixels is drawn again, see crop_choice (DAFormer 0.75); 1 or more for no such rule. An
+        image without a label has its first crop.
       flip: mirrors half of the images.
       color_jitter: ColorJitter or None.
       channels: "rgb" or "bgr".
@@ -70,10 +84,12 @@ class SegTransform:
     divisor: float
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    fit: tuple[int, int] | None = None
+    max_class_share: float = 1.0
 
     def __post_init__(self):
-        if self.resize not in RESAMPLING:
-            raise DataError(f"transform.resize is {self.resize!r}; known: {', '.join(RESAMPLING)}")
+        if self.resize not in RESIZES:
+            raise DataError(f"transform.resize is {self.resize!r}; known: {', '.join(RESIZES)}")
         if self.channels not in CHANNELS:
             raise DataError(
                 f"transform.channels is {self.channels!r}; known: {', '.join(CHANNELS)}"
@@ -84,7 +100,9 @@ class SegTransform:
                 " above 0"
             )
         chosen = [
-            name for name in ("image_scales", "shorter_edge", "scale_range") if getattr(self, name)
+            name
+            for name in ("image_scales", "shorter_edge", "scale_range", "fit")
+            if getattr(self, name)
         ]
         if len(chosen) > 1:
             raise DataError(
@@ -96,6 +114,12 @@ class SegTransform:
                 f"transform.shorter_edge begins at {self.shorter_edge[0]}, the crop {self.size_hw}"
                 f" needs {min(self.size_hw)} or more"
             )
+        if self.max_class_share <= 0 or (self.max_class_share < 1 and not self.crops):
+            raise DataError(
+                f"transform.max_class_share is {self.max_class_share:g}; expected a share above 0"
+                " of a crop's pixels, which needs transform.fit, shorter_edge or scale_range, or 1"
+                " for any crop"
+            )
 
     @property
     def num_uniforms(self) -> int:
@@ -103,11 +127,21 @@ class SegTransform:
         this order.
         """
         of_jitter = ColorJitter.num_uniforms if self.color_jitter else 0
-        return 3 * self._crops + int(self.flip) + of_jitter
+        return 3 * self.crops + int(self.flip) + of_jitter
 
     @property
-    def _crops(self) -> bool:
-        return bool(self.shorter_edge or self.scale_range)
+    def crops(self) -> bool:
+        """Whether images are cropped at random."""
+        return bool(self.shorter_edge or self.scale_range or self.fit)
+
+    def num_further_crops(self, is_wanted: bool) -> int:
+        """Crops that a labelled image may need after its first, for which numbers of their own are
+        drawn.
+
+        Args:
+          is_wanted: whether its crop should show a class.
+        """
+        return crop_choice.num_further(self.max_class_share, is_wanted) if self.crops else 0
 
     def for_evaluation(self) -> "SegTransform":
         """The same without randomness: the whole frame at size_hw."""
@@ -116,6 +150,8 @@ class SegTransform:
             image_scales=(),
             shorter_edge=None,
             scale_range=None,
+            fit=None,
+            max_class_share=1.0,
             flip=False,
             color_jitter=None,
         )
@@ -124,15 +160,23 @@ class SegTransform:
         """Raises DataError when an image of this size, at the smallest that it may be resized to,
         does not reach the crop.
         """
-        if self._crops:
-            _check_crop(_rescaled_hw(image_hw, np.float32(0), self), self)
+        if self.crops:
+            check_crop(rescaled_hw(image_hw, np.float32(0), self), self.size_hw)
+
+    def largest_hw(self, image_hw: tuple[int, int]) -> tuple[int, int]:
+        """The largest size that an image of this size may have when it is cropped; size_hw without
+        a crop.
+        """
+        if not self.crops:
+            return self.size_hw
+        return rescaled_hw(image_hw, np.float32(1 - 2.0**-24), self)
 
     def whole_frame_hw(self, batch_uniform: float) -> tuple[int, int] | None:
         """The size that the resize brings a whole frame to, before anything else; None where the
         size of the frame, or its pixels, decide what comes first (a crop, jitter before it).
         """
         is_first = not (self.color_jitter and self.color_jitter.before_geometry)
-        return None if self._crops or not is_first else self.image_hw(batch_uniform)
+        return None if self.crops or not is_first else self.image_hw(batch_uniform)
 
     def image_hw(self, batch_uniform: float) -> tuple[int, int]:
         """Size of the images of a batch, given its random number in [0, 1)."""
@@ -144,11 +188,14 @@ class SegTransform:
 
 def from_config(config: Mapping, where: str = "config.data.transforms") -> SegTransform:
     """Builds a SegTransform from a mapping (a ConfigDict too) with exactly the keys of the class,
-    `size` for size_hw.
+    `size` for size_hw; `fit`, () for none, and `max_class_share` may be left out.
 
     Raises: DataError for a missing or unknown key and for values that do not fit together.
     """
-    values = checked_keys(config, _KEYS, where)
+    values = checked_keys(config, _KEYS, where, optional=_FURTHER_KEYS)
+    fit = tuple(values.get("fit") or ())
+    if len(fit) not in (0, 2) or not all(isinstance(side, int) and side > 0 for side in fit):
+        raise DataError(f"{where}.fit is {fit}; expected (height, width) in pixels, or () for none")
     jitter = values["color_jitter"]
     return SegTransform(
         size_hw=pair_of(values["size"]),
@@ -165,6 +212,8 @@ def from_config(config: Mapping, where: str = "config.data.transforms") -> SegTr
         divisor=float(values["divisor"]),
         mean=tuple(float(value) for value in values["mean"]),
         std=tuple(float(value) for value in values["std"]),
+        fit=fit or None,
+        max_class_share=float(values.get("max_class_share", 1.0)),
     )
 
 
@@ -186,104 +235,53 @@ def apply(
       transform.size_hw or None.
     Raises: DataError for a crop larger than the resized image, naming both sizes.
     """
+    frame = apply_to_frame(Frame(image, label), uniforms, batch_uniform, transform)
+    return frame.image, frame.label
+
+
+def apply_to_frame(
+    frame: Frame,
+    uniforms: np.ndarray,
+    batch_uniform: float,
+    transform: SegTransform,
+    choice: Choice = FIRST_CROP,
+) -> Frame:
+    """`apply`, of all that lies on an image, with the crop that `choice` chooses."""
     jitter, of_jitter = transform.color_jitter, uniforms[-ColorJitter.num_uniforms :]
     if jitter and jitter.before_geometry:
-        image = jitter(image, of_jitter)
-    image, label = _moved(image, label, uniforms, batch_uniform, transform)
+        frame = frame._replace(image=jitter(frame.image, of_jitter))
+    frame = moved(frame, uniforms, batch_uniform, transform, choice)
     if jitter and not jitter.before_geometry:
-        image = jitter(image, of_jitter)
-    return image, label
+        frame = frame._replace(image=jitter(frame.image, of_jitter))
+    return frame
 
 
 def apply_two_views(
-    image: np.ndarray,
-    label: np.ndarray | None,
+    frame: Frame,
     uniforms: np.ndarray,
     batch_uniform: float,
     transform: SegTransform,
     strong_view: Appearance,
     strong_uniforms: np.ndarray,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """`apply`, and a second view of the image in which everything lies at the same place.
+    choice: Choice = FIRST_CROP,
+) -> tuple[Frame, np.ndarray]:
+    """`apply_to_frame`, and a second view of the image in which everything lies at the same place.
 
     The second view shares resize, crop and flip, has strong_view in place of transform's colour
     jitter, and fits the same label.
 
     Args:
-      strong_uniforms: float32 [Appearance.num_uniforms] in [0, 1). The others are `apply`'s.
-    Returns: (view, second view, label): uint8 [h, w, 3] RGB twice, and what `apply` makes of the
-      label.
+      strong_uniforms: float32 [Appearance.num_uniforms] in [0, 1). The others are
+        `apply_to_frame`'s.
+    Returns: what `apply_to_frame` returns, and the second view of its image, uint8 [h, w, 3].
     Raises: DataError as `apply`.
     """
-    weak, moved_label = apply(image, label, uniforms, batch_uniform, transform)
-    plain = weak
+    weak = apply_to_frame(frame, uniforms, batch_uniform, transform, choice)
+    plain = weak.image
     if transform.color_jitter is not None:
-        plain, _ = _moved(image, None, uniforms, batch_uniform, transform)
-    return weak, strong_view(plain, strong_uniforms), moved_label
-
-
-def _moved(image, label, uniforms, batch_uniform, transform):
-    """Resizes, crops and mirrors an image and its label alike; the first of the uniform numbers are
-    those of the crop, then that of the flip.
-    """
-    flip_uniform = uniforms[3 if transform._crops else 0 :]
-    if transform._crops:
-        image, label = _rescale_and_crop(image, label, uniforms[:3], transform)
-    else:
-        image = resize(image, transform.image_hw(batch_uniform), RESAMPLING[transform.resize])
-        label = resize_label(label, transform.size_hw)
-    if transform.flip and flip_uniform[0] < 0.5:
-        image, label = _mirrored(image), None if label is None else _mirrored(label)
-    return image, label
-
-
-def _mirrored(array):
-    """array[:, ::-1] as an array of its own; PIL takes a third of numpy's time."""
-    return np.asarray(Image.fromarray(array).transpose(Image.Transpose.FLIP_LEFT_RIGHT))
-
-
-def _rescaled_hw(image_hw, uniform, transform) -> tuple[int, int]:
-    """The size that an image gets before the crop; it grows with the random number."""
-    height, width = image_hw
-    if transform.shorter_edge:
-        low, high = transform.shorter_edge
-        # randint, both ends included; the long side is cut to an integer (PLCA, data)
-        edge = low + int(uniform * (high - low + 1))
-        if height <= width:
-            return edge, int(edge * width / height)
-        return int(edge * height / width), edge
-    low, high = transform.scale_range
-    factor = low + uniform * (high - low)
-    return int(factor * height), int(factor * width)
-
-
-def _check_crop(resized_hw, transform):
-    (height, width), (crop_height, crop_width) = resized_hw, transform.size_hw
-    if height < crop_height or width < crop_width:
-        raise DataError(
-            f"resized to {height}x{width} (height x width), smaller than the crop"
-            f" {crop_height}x{crop_width}; set a smaller transform.size or a larger shorter_edge or"
-            " scale_range"
-        )
-
-
-def _rescale_and_crop(image, label, uniforms, transform):
-    height, width = _rescaled_hw(image.shape[:2], uniforms[0], transform)
-    crop_height, crop_width = transform.size_hw
-    _check_crop((height, width), transform)
-    image = resize(image, (height, width), RESAMPLING[transform.resize])
-    label = resize_label(label, (height, width))
-    top = int(uniforms[1] * (height - crop_height + 1))
-    left = int(uniforms[2] * (width - crop_width + 1))
-    window = slice(top, top + crop_height), slice(left, left + crop_width)
-    return image[window], None if label is None else label[window]
-
-
-def resize_label(label: np.ndarray | None, size_hw: tuple[int, int]) -> np.ndarray | None:
-    """PIL's nearest pixel: index floor((i + 0.5) * scale)."""
-    if label is None or label.shape == tuple(size_hw):
-        return label
-    return np.asarray(Image.fromarray(label).resize(size_hw[::-1], Image.Resampling.NEAREST))
+        # with the label, which may choose the crop
+        plain = moved(frame, uniforms, batch_uniform, transform, choice).image
+    return weak, strong_view(plain, strong_uniforms)
 
 
 def normalise(images: np.ndarray, transform: SegTransform) -> np.ndarray:

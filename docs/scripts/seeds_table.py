@@ -8,6 +8,8 @@
   python docs/scripts/seeds_table.py plca_ablations --seeds=3       about twenty-five
   python docs/scripts/seeds_table.py spcl --seeds=3                 about twenty
   python docs/scripts/seeds_table.py bicl --seeds=3                 about twenty
+  python docs/scripts/seeds_table.py dacs --seeds=3                 about twenty
+  python docs/scripts/seeds_table.py mic --seeds=3                  about forty
 
 A sweep (`run.py --seeds`, dajax/cli/sweep.py) with rows titled as there: once per seed, all
 rows of which start from the same source-only stage; skips what is finished, resumes what is not,
@@ -33,6 +35,13 @@ AGGREGATED = {
 }
 ACCURACY = {("accuracy",): "accuracy in % on all 1,797 target images"}
 FLOOR = {"source_only": "source only", "adabn": "AdaBN"}
+MIXING = {
+    "no_teacher": "without teacher",
+    "no_mixing": "without mixing",
+    "no_jitter": "without jitter and blur",
+    "statistics_of_passes": "statistics as published",
+    "teacher_predicts": "the teacher evaluated",
+}
 # Recipe, the figures of a stage's result with their titles, and the stages with theirs.
 TABLES = {
     "digits": (
@@ -130,6 +139,24 @@ TABLES = {
             "uncalibrated": "+ dynamic labels, not calibrated",
             "bicl_0": "+ calibrated: **BiCL**, one round",
             "bicl_1": "**BiCL**, two rounds",
+            "oracle": "oracle",
+        },
+    ),
+    "dacs": (
+        "configs/dacs.py:ablations",
+        MIOU,
+        FLOOR | {"control": "control", "dacs": "**DACS**"} | MIXING | {"oracle": "oracle"},
+    ),
+    "mic": (
+        "configs/mic.py:ablations",
+        MIOU,
+        FLOOR
+        | {"control": "control", "mic": "**MIC** with DAFormer's switches"}
+        | MIXING
+        | {
+            "no_rare_classes": "without rare class sampling",
+            "no_feature_distance": "without feature distance",
+            "no_masks": "without masks: **DAFormer**'s switches",
             "oracle": "oracle",
         },
     ),

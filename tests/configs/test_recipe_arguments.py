@@ -124,6 +124,7 @@ OTHER_VALUES = dict(
     bsa=("average", "source", "batch"),
     settings=("paper", "code"),
     levels=("multi", "single"),
+    host=("daformer", "hrda"),
     gan=("least_squares", "vanilla"),
     density=("0.343", "0.3430000001"),
     flip=("no", "yes"),
@@ -136,6 +137,12 @@ OTHER_VALUES = dict(
 )
 PLACES = ("root", "source_root", "target_root")  # where files lie is in no name
 BICL = {"settings": ("code", "slides")}
+# {recipe: backbones, which are the networks of its own folders, too}, where they are not OTHER_VALUES'
+BACKBONES = {
+    **dict.fromkeys(("bicl", "clan", "plca"), ("mit_b0", "dinov2_vits14", "resnet101")),
+    **dict.fromkeys(("daformer", "hrda", "mic"), ("mit_b0", "mit_b5")),
+    "vfm": ("dinov2_vits14", "dinov2_vitb14"),
+}
 # of segmentation's variant own, whose source and target are folders
 OWN = dict(
     source=("A", "B"),
@@ -147,9 +154,9 @@ OWN = dict(
     size=("96x128", "64x128", "512x1024"),
     network=("resnet101", "small"),
 )
-LARGE = {"network": "resnet101"}  # what weights of variant own are for
 TABLES = {name: recipes.module(name).VARIANTS for name in recipes.NAMES}
 ALL = [(name, variant) for name, table in TABLES.items() for variant in table]
+OF_OWN_FOLDERS = [name for name in recipes.of_task("segmentation") if "own" in TABLES[name]]
 # Variants that take Office-31's arguments by the same lines: two recipes stand for all.
 AS_OFFICE31 = ("officehome", "pacs", "imageclef")
 DIFFERENT = [
@@ -162,7 +169,16 @@ DIFFERENT = [
 def values_of(recipe, variant):
     """{key: values to try} of a variant of a recipe."""
     known = OTHER_VALUES | (BICL if recipe == "bicl" else {})
-    return known | (OWN if variant == "own" else dict.fromkeys(OWN.keys() - known.keys(), ("A",)))
+    if recipe in BACKBONES:
+        known = known | {"backbone": BACKBONES[recipe]}
+    if variant == "own":
+        return known | OWN | {"network": (large(recipe)["network"], "small")}
+    return known | dict.fromkeys(OWN.keys() - known.keys(), ("A",))
+
+
+def large(recipe):
+    """What weights of variant own are for."""
+    return {"network": BACKBONES.get(recipe, ("resnet101",))[0]}
 
 
 def places_of(variant):
@@ -183,7 +199,7 @@ def content_of(recipe, variant, **values):
         if values.get("network") == "small":
             del needed["weights"]
         if "weights" in values and values["weights"] is not None:
-            needed |= LARGE
+            needed |= large(recipe)
     values = {key: value for key, value in needed.items() if key in keys} | values
     items = [
         key if key == "ablations" else f"{key}={value}"
@@ -229,7 +245,8 @@ def test_every_argument_is_used_and_named_or_refused(recipe, variant):
                 content_of(recipe, variant, **{key: values[0]})
             assert "\n" not in str(error.value)
             continue
-        found = [content_of(recipe, variant, **(LARGE if is_large(variant, key) else {}))]
+        more = large(recipe) if is_large(variant, key) else {}
+        found = [content_of(recipe, variant, **more)]
         found += [content_of(recipe, variant, **{key: value}) for value in values]
         pairs = list(itertools.combinations(found, 2))
         assert any(one != other for (_, one), (_, other) in pairs), f"{key} changes nothing"
@@ -256,7 +273,7 @@ def test_no_two_runs_share_a_workdir(recipe, variant):
             continue
         assert contents.setdefault(name, content) == content, name
         assert not set("/:\\ ") & set(name), "it names a folder"
-    assert len(contents) > 1 or not keys
+    assert len(contents) > 1 or keys in ([], ["weights"])
 
 
 @pytest.mark.parametrize(
@@ -360,7 +377,7 @@ REFUSED = [
     (
         "plca",
         "gta5_to_cityscapes,weights=none,backbone=vgg16",
-        "expected key=value with a key among source_root, target_root, weights, settings",
+        "'backbone=vgg16': known: resnet101, mit_b0",
     ),
     (
         "plca",
@@ -370,8 +387,8 @@ REFUSED = [
     (
         "clan",
         "gta5_to_cityscapes,source=DIR,weights=none",
-        "does not use source; it takes source_root, target_root, weights, settings: write"
-        " source_root=DIR",
+        "does not use source; it takes source_root, target_root, weights, backbone, settings:"
+        " write source_root=DIR",
     ),
     ("clan", "target=DIR", "variant scenes does not use target; it takes settings"),
     ("compare_seg", "source=DIR", "variant scenes does not use source; it takes none"),
@@ -473,14 +490,16 @@ def test_any_pair_of_known_street_sets_is_a_variant():
 
 def test_an_oracle_stands_where_the_target_has_labels_and_only_there(tmp_path):
     argument = f"own,source={tmp_path},target={tmp_path}"
-    seg_recipes = [name for name in recipes.of_task("segmentation")]
+    seg_recipes = OF_OWN_FOLDERS
     for name in seg_recipes:
         assert "oracle" not in recipes.get_config(name, argument).stages, name
     (tmp_path / "labels").mkdir()
     for name in seg_recipes:
-        for more in ("", ",network=resnet101,weights=none"):
+        network = large(name)["network"]
+        for more in ("", f",network={network},weights=none"):
             stages = recipes.get_config(name, argument + more).stages
-            assert stages[-1] == "oracle" and {"source_only", "adabn"} < set(stages), name
+            floor = {"source_only", "adabn"} - ({"adabn"} if name == "vfm" else set())
+            assert stages[-1] == "oracle" and floor < set(stages), name
             assert "control" in stages or name == "source_only_seg"
 
 
@@ -498,6 +517,10 @@ def test_a_target_without_a_csv_has_the_sources_classes(tmp_path):
         recipes.get_config("clan", f"{argument},evaluation={tmp_path}/dusk")
 
 
+# those without an ASPP of DeepLab's, and clan, whose two heads no VGG has
+WITHOUT_VGG = ("clan", "daformer", "mic", "vfm")
+
+
 @pytest.mark.parametrize("network, rates", [("small", (1, 1, 3, 4)), ("vgg16", (1, 2, 3, 4))])
 def test_every_size_of_own_folders_follows_from_one(network, rates):
     """96x128, 48x64 with ASPP's rates in the proportion of the published to their maps, square
@@ -505,8 +528,8 @@ def test_every_size_of_own_folders_follows_from_one(network, rates):
     """
     size = {"small": "48x64", "vgg16": "96x128"}[network]
     height, width = map(int, size.split("x"))
-    for name in recipes.of_task("segmentation"):
-        if (name, network) == ("clan", "vgg16"):
+    for name in OF_OWN_FOLDERS:
+        if name == "vfm" or (name in WITHOUT_VGG and network == "vgg16"):
             continue
         argument = f"own,source=A,target=B,size={size},network={network}"
         config = recipes.get_config(

@@ -162,9 +162,10 @@ def version_before(config):
     for name in config.stages:
         stage = tree[name]
         for key in ADDED:
-            if not (key == "class_balanced" and stage["method"] == "spcl") and not (
-                key == "transform" and stage["method"] == "self_training"
-            ):
+            # of methods that have had the key from their first version on
+            had = {"class_balanced": "spcl", "transform": "self_training"}
+            had["teacher"] = "cross_domain_mixing"
+            if stage["method"] != had.get(key):
                 stage.pop(key, None)
         stage.get("loss", {}).pop("on", None)
         stage.get("dynamic", {}).pop("share", None)

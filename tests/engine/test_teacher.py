@@ -193,3 +193,9 @@ def test_a_method_that_replaces_what_it_carries_keeps_its_teacher():
     stage_config = ConfigDict({"teacher": {"momentum": MOMENTUM}})
     refreshed = teacher.keep(state, state.replace(extra={"own": 5}), stage_config)
     assert refreshed.extra == {"own": 5, TEACHER: state.extra[TEACHER]}
+
+
+def test_a_teacher_that_its_method_moves_is_left_alone():
+    moved = types.SimpleNamespace(extra={TEACHER: "moved"})
+    method = types.SimpleNamespace(MOVES_TEACHER=True)
+    assert teacher.follow(None, moved, with_teacher().first, method) is moved

@@ -2,6 +2,7 @@
 kept.
 """
 
+import dataclasses
 import json
 import shlex
 import shutil
@@ -16,6 +17,7 @@ import safetensors
 import safetensors.numpy
 import tiny
 from absl.testing import flagsaver
+from ml_collections import ConfigDict
 from PIL import Image
 
 import dajax
@@ -81,6 +83,25 @@ def test_a_stablehlo_file_predicts_without_its_workdir(opened, tmp_path, capsys)
     mixed = [*images, tmp_path / "odd.png", Image.fromarray(odd[1])]
     for found, wanted in zip(loaded.predict(mixed), trained.predict(mixed), strict=True):
         np.testing.assert_array_equal(found, wanted)
+
+
+@pytest.mark.parametrize("opened", ["segmentation"], indirect=True)
+def test_windows_and_opencvs_resize_go_into_the_file(opened, tmp_path):
+    trained = opened[1]
+    config = ConfigDict(trained.config.to_dict())
+    config.evaluation.window.update(crop=(16, 12), stride=(16, 6))
+    resize = dataclasses.replace(trained.transform, resize="bilinear_plain")
+    windowed = dataclasses.replace(trained, config=config, transform=resize)
+    out = tmp_path / "network.stablehlo"
+    assert formats.export(windowed, "stablehlo", out).difference < 1e-5
+    images = [*exportable.pictures("segmentation", 2), exportable.pictures("", 1, (31, 17))[0]]
+    expected = windowed.predict(images)
+    loaded = dajax.load(out)
+    for found, wanted in zip(loaded.predict(images), expected, strict=True):
+        np.testing.assert_array_equal(found, wanted)
+    assert loaded.contract["preprocessing"]["window"]["crop_hw"] == [16, 12]
+    whole = zip(trained.predict(images), expected, strict=True)
+    assert any((one != other).any() for one, other in whole)
 
 
 def test_torch_weights_come_back_as_weights(opened, tmp_path, capsys):

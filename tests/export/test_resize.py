@@ -6,13 +6,16 @@ import pytest
 from jax import export
 
 from dajax.export import program
-from dajax.export.resize import SUPPORTS, resize_as_pil, resize_scores
+from dajax.export.resize import SUPPORTS, resize_as_read, resize_scores
 from dajax.ops.resize import resize_bilinear
-from data_pipeline.preprocess import resize
-from data_pipeline.segmentation.transforms import RESAMPLING
+from data_pipeline.segmentation.resizes import PLAIN, resize_image
 
 HW = (9, 14)
-SIZES = {"bicubic": ((23, 37), (270, 5), (9, 20), (1, 1)), "bilinear": ((23, 37), (9, 20))}
+SIZES = {
+    "bicubic": ((23, 37), (270, 5), (9, 20), (1, 1)),
+    "bilinear": ((23, 37), (9, 20)),
+    PLAIN: ((23, 37), (270, 5), (9, 20), (1, 1)),
+}
 
 
 def of_any_size(function, constraints=()):
@@ -22,19 +25,19 @@ def of_any_size(function, constraints=()):
     return export.deserialize(exported.serialize()).call
 
 
-@pytest.mark.parametrize("resample", SUPPORTS)
-def test_every_byte_is_pils(resample):
+@pytest.mark.parametrize("resample", [*SUPPORTS, PLAIN])
+def test_every_byte_is_the_pipelines(resample):
     """Larger, smaller, a 30-fold reduction, one side alone, and a single pixel; black and white
     noise overshoots both ends.
     """
     rng = np.random.default_rng(0)
-    call = of_any_size(lambda x: resize_as_pil(x, HW, resample))
+    call = of_any_size(lambda x: resize_as_read(x, HW, resample))
     for hw in SIZES[resample]:
         images = rng.choice(np.array([0, 3, 128, 255], np.uint8), (2, *hw, 3))
-        expected = [resize(image, HW, RESAMPLING[resample]) for image in images]
+        expected = [resize_image(image, HW, resample) for image in images]
         np.testing.assert_array_equal(call(images), expected)
         if hw == (9, 20):
-            np.testing.assert_array_equal(resize_as_pil(images, HW, resample), expected)
+            np.testing.assert_array_equal(resize_as_read(images, HW, resample), expected)
 
 
 @pytest.mark.parametrize("align_corners", [True, False])

@@ -12,8 +12,9 @@ from toy_classifier import TwoHeads
 
 from benchmarks.method_steps import STAGES
 from dajax import parallel
+from dajax.engine import teacher
 from dajax.engine.checkpoint import Checkpoints
-from dajax.methods import METHODS, Sizes, is_for
+from dajax.methods import METHODS, Sizes, interface, is_for
 from dajax.models.build import build_model
 from dajax.optim import make_schedule
 from dajax.recipes.base import common as base
@@ -44,6 +45,10 @@ def stage_config(name):
         config.reversal.low, config.discriminator_width = 0.3, 8
     if name == "cdan":
         config.randomized_dim = 7
+    if "feature_distance" in config:  # every switch on
+        config.feature_distance.update(weight=0.1, classes=(0, 2), min_share=0.5)
+        config.masked.update(weight=1.0, block=8, images="both")
+        config.threshold, config.ignore_bottom, config.mix.classes_of = 0.3, 4, "batch"
     if "class_aware" in config:
         config.class_aware.update(
             num_classes=3, source_per_class=2, target_per_class=2, max_share=1.0
@@ -94,16 +99,21 @@ def make(name):
     method = METHODS[name]
 
     def initial_state():
-        return method.init(
+        state = method.init(
             jax.random.key(0),
             jnp.zeros((2, *shape)),
             config=config,
             model=model,
             sizes=SIZES,
         )
+        state = teacher.begin(state, config)
+        return interface.at_start(method, state, config=config, model=model)
 
     def train_step(state, batch, rng, axis_name):
-        return method.train_step(state, batch, rng, config=config, model=model, axis_name=axis_name)
+        after, metrics = method.train_step(
+            state, batch, rng, config=config, model=model, axis_name=axis_name
+        )
+        return teacher.follow(state, after, config, method), metrics
 
     return initial_state, train_step
 
@@ -287,6 +297,7 @@ def test_two_steps_change_what_they_should_and_nothing_else(trained):
     assert after["step"] == 2 and "step" in changed
     remembered = {name for name in changed if name.startswith("extra/")}
     averages = {"mscan": {"extra/bsa_ce"}}.get(method, set())
+    averages |= {name for name in before if name.startswith(f"extra/{teacher.TEACHER}/")}
     assert remembered <= averages or method in ("spcl", "bicl"), (
         "only a refresh changes what other methods remember"
     )

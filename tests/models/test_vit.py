@@ -1,5 +1,8 @@
 """DINOv2's and DINOv3's encoder with VFM-UDA's head, against a program in torch."""
 
+import functools
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -49,9 +52,11 @@ def token_mask(arrays, case):
 
 @pytest.mark.parametrize("case", CASES)
 def test_tokens_logits_and_gradients_are_torchs(golden, case):
-    """float32 against torch's float64: outputs 1e-5 of their largest value, gradients 1e-4."""
+    """float32 against torch's float64: outputs 1e-5 of their largest value, gradients 1e-4. The
+    last case computes its blocks again for the gradient.
+    """
     arrays = golden("vit")
-    model, found = segmenter(arrays, case), arrays[case]
+    model, found = segmenter(arrays, case, remat=case == "rotary"), arrays[case]
     params = recipe_params(arrays, case, model)
     images, cotangent = channels_last(found["image"]), channels_last(found["cotangent"])
     mode = Mode(train=True, token_mask=token_mask(arrays, case))
@@ -72,6 +77,10 @@ def test_tokens_logits_and_gradients_are_torchs(golden, case):
     assert relative_error(channels_first(output.logits), found["logits"]) < 1e-5
     assert relative_error(channels_first(upsampled), found["upsampled"]) < 1e-5
     np.testing.assert_allclose(loss, found["loss"], rtol=1e-4)
+    # what methods and spatial aggregation call on features of their own
+    again = model.classify(params, output.features)
+    np.testing.assert_allclose(again, output.logits, rtol=1e-5, atol=1e-5)
+    assert output.features.shape[1:3] == tuple(4 * size for size in output.last_stage.shape[1:3])
     norms = dict(zip(found["param_names"].tolist(), found["gradnorm"].tolist(), strict=True))
     compared = 0
     for path, grad in jax.tree_util.tree_leaves_with_path(grads):
@@ -90,82 +99,67 @@ def test_tokens_logits_and_gradients_are_torchs(golden, case):
     assert compared >= 5
 
 
-def test_what_the_head_sees_gives_its_logits_again(golden):
-    """`classify` is what methods and spatial aggregation call on features of their own."""
-    arrays = golden("vit")
-    model = segmenter(arrays, "plain")
-    params = recipe_params(arrays, "plain", model)
-    output = model.apply({"params": params}, channels_last(arrays["plain"]["image"]), Mode())
-    np.testing.assert_array_equal(model.classify(params, output.features), output.logits)
-    assert output.features.shape[1:3] == tuple(4 * size for size in output.last_stage.shape[1:3])
-
-
 def test_a_masked_token_is_seen_by_no_other(golden):
-    """What lies under a mask changes nothing; without a mask the mask token changes nothing."""
+    """What lies under a mask changes nothing, and where nothing is masked the mask token does
+    not.
+    """
     arrays = golden("vit")
     model = segmenter(arrays, "plain")
     params = recipe_params(arrays, "plain", model)
     images = channels_last(arrays["plain"]["image"])
-    mask = jnp.zeros((2, *model.token_grid(images.shape[1:3])), bool).at[:, :2].set(True)
+    none = jnp.zeros((2, *model.token_grid(images.shape[1:3])), bool)
+    rows = none.at[:, :2].set(True)
     hidden = images.at[:, :5].set(7.0)  # 22 rows for 6 tokens: within the first 2
 
+    @jax.jit
     def logits(params, images, mask):
         return model.apply({"params": params}, images, Mode(token_mask=mask)).logits
 
-    np.testing.assert_array_equal(logits(params, images, mask), logits(params, hidden, mask))
-    assert (logits(params, images, None) != logits(params, hidden, None)).any()
+    np.testing.assert_array_equal(logits(params, images, rows), logits(params, hidden, rows))
+    assert (logits(params, images, none) != logits(params, hidden, none)).any()
     other = jax.tree.map(lambda x: x, params)
     other["backbone"]["mask_token"] = other["backbone"]["mask_token"] + 1.0
-    np.testing.assert_array_equal(logits(params, images, None), logits(other, images, None))
-    assert (logits(params, images, mask) != logits(other, images, mask)).any()
+    np.testing.assert_array_equal(logits(params, images, none), logits(other, images, none))
+    assert (logits(params, images, rows) != logits(other, images, rows)).any()
 
 
-def test_what_the_gradient_computes_again_is_the_same(golden):
+@pytest.mark.parametrize("remat", [False, True])
+def test_blocks_are_computed_again_where_that_is_asked_for(golden, remat):
     arrays = golden("vit")
-    model = segmenter(arrays, "rotary")
-    params = recipe_params(arrays, "rotary", model)
-    images = channels_last(arrays["rotary"]["image"])
+    model = segmenter(arrays, "rotary", remat=remat)
+    params, _ = shapes_of(model, (1, 22, 31, 3))
 
-    def grads(model):
-        def loss(params):
-            return jnp.square(
-                model.apply({"params": params}, images, Mode(train=True)).logits
-            ).sum()
+    def logits(params):
+        return model.apply({"params": params}, jnp.zeros((1, 22, 31, 3)), Mode()).logits
 
-        return jax.jit(jax.grad(loss))(params)
-
-    pairs = zip(
-        jax.tree.leaves(grads(model)),
-        jax.tree.leaves(grads(segmenter(arrays, "rotary", remat=True))),
-        strict=True,
-    )
-    for kept, again in pairs:
-        np.testing.assert_allclose(kept, again, rtol=1e-4, atol=1e-4)
+    found = re.search("checkpoint|remat", str(jax.make_jaxpr(logits)(params)))
+    assert bool(found) == remat
 
 
 def test_bfloat16_is_near_float32_and_gives_float32(golden):
-    """8 bits of mantissa: a hundredth of the largest logit or so after two blocks."""
+    """8 bits of mantissa, and LayerNorms over as few as 6 channels: 2 % of the features' norm."""
     arrays = golden("vit")
+    images = channels_last(arrays["plain"]["image"])
     params = recipe_params(arrays, "plain", segmenter(arrays, "plain"))
-    model = segmenter(arrays, "plain", dtype="bfloat16")
-    output = model.apply({"params": params}, channels_last(arrays["plain"]["image"]), Mode())
-    expected = segmenter(arrays, "plain").apply(
-        {"params": params}, channels_last(arrays["plain"]["image"]), Mode()
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def run(model, params):
+        output = model.apply({"params": params}, images, Mode())
+        return output.features, output.logits, output.last_stage
+
+    pairs = (
+        run(segmenter(arrays, "plain", dtype=dtype), params) for dtype in ("bfloat16", "float32")
     )
-    for found, wanted in zip(output[:2], expected[:2], strict=True):
+    for found, expected in zip(*pairs, strict=True):
         assert found.dtype == jnp.float32
-        assert 0 < relative_error(found, np.asarray(wanted)) < 0.05
+        assert 0 < jnp.linalg.norm(found - expected) / jnp.linalg.norm(expected) < 0.02
 
 
 @pytest.mark.parametrize(
     ("name", "parameters"),
     [
-        # DINOv2's MODEL_CARD.md and DINOv3's: 21, 86 and 300 million
-        ("dinov2_vits14", 22_056_576),
+        # dinov2_vitb14_pretrain.pth; DINOv3's 85,660,416 and a bias of keys that nothing reads
         ("dinov2_vitb14", 86_580_480),
-        ("dinov2_vitl14", 304_368_640),
-        ("dinov2_vitb14_reg", 86_583_552),
-        # 85,660,416, and a bias of keys that nothing reads
         ("dinov3_vitb16", 85_669_632),
     ],
 )

@@ -268,7 +268,9 @@ def test_a_published_variant_is_called_by_its_name():
         keys = [entry.key for entry in path]
         file[torch_name(keys)] = np.zeros(torch_shape(keys[-1], leaf.shape), np.float32)
     zeros, _ = empty(TINY["dinov2"])
-    with pytest.raises(WeightsError, match="the encoder in the file is dinov2_vits14: choose"):
+    with pytest.raises(
+        WeightsError, match="file is dinov2_vits14, this network has a ViT of width 12, 2"
+    ):
         from_torch_vit(file, zeros, {})
 
 

@@ -1,9 +1,12 @@
-"""The exponential moving average of a network, against numbers worked out by hand."""
+"""The exponential moving average of a network, against numbers worked out by hand and DAFormer's
+teacher (sota_ema.npz).
+"""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compare import assert_close
 
 from dajax.ops.moving_average import moving_average, warmed_up
 
@@ -46,3 +49,37 @@ def test_counters_are_taken_over_and_not_averaged():
 def test_the_average_has_the_dtype_of_the_values():
     half = jnp.ones(2, jnp.bfloat16)
     assert moving_average(half, half, jnp.float32(0.9)).dtype == jnp.bfloat16
+
+
+def test_the_teacher_is_daformers(golden):
+    """Students of fourteen iterations; at iteration 0 the teacher is made the student."""
+    arrays = golden("sota_ema")[""]
+    momenta = [key.removesuffix("_alpha") for key in arrays if key.endswith("_alpha")]
+    assert len(momenta) > 1
+    update = jax.jit(moving_average)
+    for prefix in momenta:
+        momentum, names = float(arrays[f"{prefix}_alpha"]), arrays[f"{prefix}_names"].tolist()
+        students, expected = (
+            {name: np.float32(arrays[f"{prefix}_{kind}_{name}"]) for name in names}
+            for kind in ("student", "teacher")
+        )
+        teacher = {name: jnp.zeros_like(values[0]) for name, values in students.items()}
+        for step, alpha in enumerate(arrays[f"{prefix}_alphas"]):
+            np.testing.assert_allclose(warmed_up(momentum, step), alpha, rtol=1e-6, atol=1e-7)
+            now = {name: jnp.asarray(values[step]) for name, values in students.items()}
+            teacher = update(teacher, now, warmed_up(momentum, step))
+            for name in names:
+                unit = np.abs(students[name]).max()
+                assert_close(teacher[name], expected[name][step], 1e-6, unit=unit, err_msg=name)
+
+
+def test_the_ramp_is_daformers(golden):
+    arrays = golden("sota_ema")[""]
+    ramps = [key for key in arrays if key.startswith("ramp_") and key != "ramp_iters"]
+    assert ramps
+    for key in ramps:
+        found = [
+            warmed_up(float(key.removeprefix("ramp_")), step)
+            for step in arrays["ramp_iters"].tolist()
+        ]
+        np.testing.assert_allclose(found, arrays[key], rtol=1e-6, atol=1e-7)

@@ -10,6 +10,7 @@ import pytest
 from ml_collections import ConfigDict
 from PIL import Image
 
+from dajax.errors import UserError
 from dajax.methods import pseudo_labels
 from dajax.models.deeplab import SegOutput
 from dajax.ops.resize import interpolations, resize_bilinear, resize_into
@@ -18,6 +19,7 @@ from dajax.state import TrainState
 from dajax.tasks.feed import NEVER
 from dajax.tasks.segmentation import setup
 from dajax.tasks.segmentation.evaluate import Protocol, evaluate_segmenter
+from dajax.trained import TrainedSegmenter
 from data_pipeline.segmentation import label_sizes
 
 SIZES = ((20, 30), (41, 33), (33, 41), (20, 30), (64, 48), (25, 70), (47, 31))  # on disk
@@ -57,9 +59,15 @@ def folder(tmp_path_factory):
     return root
 
 
-def feed_of(folder, tmp_path, num_devices=1):
+def config_of(folder, **window):
     arg = f"own,source={folder},target={folder},evaluation={folder},classes=classes.csv"
     config = clan.get_config(f"{arg},size={INPUT}")
+    config.evaluation.window.update(window)
+    return config
+
+
+def feed_of(folder, tmp_path, num_devices=1, **window):
+    config = config_of(folder, **window)
     return setup.make_feed(
         setup.open_data(config),
         config,
@@ -76,12 +84,13 @@ STATE = TrainState.create(
 VARIABLES = {"params": STATE.params, "batch_stats": STATE.batch_stats}
 
 
-def confusion(folder, tmp_path, batch_size, num_devices=1, align_corners=False):
+def confusion(folder, tmp_path, batch_size, num_devices=1, align_corners=False, **window):
+    feed = feed_of(folder, tmp_path, num_devices, **window)
     report, pictures = evaluate_segmenter(
         VARIABLES,
-        data=feed_of(folder, tmp_path, num_devices),
+        data=feed,
         model=Colours(),
-        protocol=Protocol(0, align_corners=align_corners),
+        protocol=Protocol(0, align_corners=align_corners, window=feed.window),
         batch_size=batch_size,
         subsets={},
         num_pictures=2,
@@ -183,3 +192,82 @@ def test_large_labels_among_small_ones_do_not_fill_a_batch():
         [3, -1, -1, -1],
         [4, 5, 6, -1],
     ]
+
+
+WINDOW = dict(crop=(16, 24), stride=(16, 12))  # one and two thirds of the input are 2 x 3 windows
+
+
+def test_windows_are_those_of_the_evaluation_in_predict_and_pseudo_labels(folder, tmp_path):
+    """The classes of dajax.load's predict, counted by hand, are the evaluation's; of pseudo-labels
+    that give every pixel its class, too; and the network is compiled once for all windows.
+    """
+    TRACES.clear()
+    by_windows = confusion(folder, tmp_path, batch_size=2, align_corners=True, **WINDOW)
+    assert {shape for shape in TRACES} == {(2, 16, 24, 3)}, "every window, and no whole image"
+    again = confusion(folder, tmp_path, 4, num_devices=4, align_corners=True, **WINDOW)
+    np.testing.assert_array_equal(again, by_windows)
+    whole = confusion(folder, tmp_path, batch_size=2, align_corners=True)
+    assert (by_windows != whole).any()
+
+    config = config_of(folder, **WINDOW)
+    transforms = setup.open_data(config).transforms
+    trained = TrainedSegmenter(
+        config=config,
+        stage=config.stages[0],
+        step=0,
+        class_names=("class0", "class1", "class2"),
+        image_shape=(32, 48, 3),
+        params=STATE.params,
+        batch_stats=STATE.batch_stats,
+        extra={},
+        model=Colours(),
+        transform=transforms["evaluation"],
+        results=None,
+        metrics=[],
+    )
+    pictures = [folder / f"images/{i}.png" for i in range(len(SIZES))]
+    labels = [np.asarray(Image.open(folder / f"labels/{i}.png")) for i in range(len(SIZES))]
+
+    def counted(maps):
+        counts = np.zeros((3, 3), int)
+        for label, classes in zip(labels, maps, strict=True):
+            np.add.at(counts, (label, classes), 1)
+        return counts
+
+    np.testing.assert_array_equal(counted(trained.predict(pictures, batch_size=3)), by_windows)
+    with pytest.raises(UserError, match="aggregation_alpha=0.5 aggregates over a whole image"):
+        trained.predict(pictures, aggregation_alpha=0.5)
+
+    feed, written = feed_of(folder, tmp_path, **WINDOW), []
+    feed.write_pseudo_labels = lambda labels, origin: written.extend(labels)
+    settings = dict(
+        rule="quantile", statistics="running", proportion=0.0, cap=0.0, target_bn=0, batch_size=3
+    )
+    pseudo_labels.refresh(STATE, data=feed, config=ConfigDict(settings), model=Colours())
+    np.testing.assert_array_equal(counted(label for _, label in written), by_windows)
+
+
+def test_one_window_of_the_inputs_size_is_mmsegmentations_two_resizes(folder, tmp_path):
+    """Scores to the size of the input, and from there to the label's (DAFormer)."""
+    expected = np.zeros((3, 3), int)
+    for batch in feed_of(folder, tmp_path).evaluation(1):
+        hw = tuple(batch["size_hw"][0].tolist())
+        scores = jnp.asarray(batch["image"][:, ::2, ::2]) / 40.0
+        at_input = resize_bilinear(scores, (32, 48), align_corners=True)
+        made = resize_bilinear(at_input, hw, align_corners=True)[0].argmax(-1)
+        np.add.at(expected, (batch["label"][0, : hw[0], : hw[1]], np.asarray(made)), 1)
+    once = dict(crop=(32, 48), stride=(32, 48))
+    found = confusion(folder, tmp_path, batch_size=3, align_corners=True, **once)
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_the_protocol_of_a_run_tells_its_windows(folder):
+    config = config_of(folder, **WINDOW)
+    (line,) = [
+        line
+        for line in setup.describe(config, setup.open_data(config))
+        if line.startswith("protocol")
+    ]
+    assert (
+        "32x48 (height x width) through windows of 16x24 every 16x12 pixels, whose logits" in line
+    )

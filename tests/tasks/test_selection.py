@@ -202,12 +202,14 @@ def test_unlabelled_images_have_pictures_of_their_predictions_without_padding(mo
         space=types.SimpleNamespace(palette=palette),
     )
     monkeypatch.setattr(
-        of_segmenters, "segmenter_inference", lambda *_, devices: lambda _, images: images
+        of_segmenters, "segmenter_inference", lambda *_, **__: lambda _, images: images
     )
-    settings = dict(data=data, model=None, norm_set=0, batch_size=2, align_corners=True)
+    settings = dict(model=None, norm_set=0, batch_size=2, align_corners=True, window=None)
     for asked, names in ((1, ["0000"]), (9, ["0000", "0001"])):
         pixels = of_segmenters.Pixels()
-        pictures = of_segmenters.run_without_labels({}, pixels, num_pictures=asked, **settings)
+        pictures = of_segmenters.run_without_labels(
+            {}, pixels, data=data, num_pictures=asked, **settings
+        )
         assert list(pictures) == names
         assert all(len(part) == 2 and len(part[0]) == 1 for part in pixels._parts)
         for index, picture in enumerate(pictures.values()):

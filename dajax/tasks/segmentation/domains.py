@@ -6,6 +6,7 @@ import os
 
 from dajax import console
 from dajax.errors import UserError
+from dajax.ops import sliding_window
 from dajax.tasks.common import (
     Domains,
     left_out_lines,
@@ -16,12 +17,14 @@ from dajax.tasks.common import (
 from data_pipeline.appearance import Appearance
 from data_pipeline.check.official import describe_other_count
 from data_pipeline.check.start_checks import segmentation_problems
+from data_pipeline.decode import image_size_hw
 from data_pipeline.errors import DataError, printable
 from data_pipeline.scenes import sets as scenes
 from data_pipeline.segmentation import class_csv, pseudo_label_files
 from data_pipeline.segmentation import readers as seg_readers
 from data_pipeline.segmentation import transforms as seg_transforms
 from data_pipeline.segmentation.held_out import split_source
+from data_pipeline.segmentation.margins import from_config as read_margins
 
 HELD_OUT_KEY = "config.evaluation.source_held_out"
 CLASSES_FILE = "classes.csv"  # in a workdir
@@ -188,14 +191,28 @@ def describe(config, domains):
     height, width = domains.transforms["evaluation"].size_hw
     resize = "corners aligned" if config.evaluation.align_corners else "half-pixel centres"
     alpha = config.evaluation.aggregation_alpha
+    window = sliding_window.from_config(config.evaluation, (height, width))
     lines.append(
-        f"protocol: evaluation images at {height}x{width} (height x width), scores brought to each"
+        f"protocol: evaluation images at {height}x{width} (height x width){_through(window)},"
+        f" scores brought to each"
         f" label's own size (bilinear, {resize}), argmax; {len(domains.class_names)} classes, one"
         " confusion matrix over all pixels, 255 not counted"
         + (f"; once more with spatial aggregation, alpha {alpha:g}" if alpha else "")
     )
     sizes = {"source": len(domains.source), "target": len(domains.target)}
     return [printable(line) for line in lines + small_set_lines(config, _drawn_from, sizes)]
+
+
+def _through(window):
+    """What the protocol says of windows."""
+    if window is None:
+        return ""
+    (height, width), (down, right) = window.crop_hw, window.stride_hw
+    what = "logits" if window.average == "logits" else "class probabilities"
+    return (
+        f" through windows of {height}x{width} every {down}x{right} pixels, whose {what} are"
+        " brought to the windows' size and averaged"
+    )
 
 
 def _drawn_from(stage_config):
@@ -259,11 +276,27 @@ def _stage_problems(config, domains):
                 " judged at target_hw, which is the size that the transform gives it; set both"
                 " alike"
             )
+        found += _margin_problems(name, stage_config, domains)
         if stage_config.method == "pseudo_labels":
             try:
                 pseudo_label_files.check_names(domains.target)
             except DataError as error:
                 found.append(str(error))
+    return found
+
+
+def _margin_problems(name, stage_config, domains):
+    """Margins that are none, or as large as a crop."""
+    found, transforms = [], domains.transforms
+    try:
+        where = f"config.{name}.margins"
+        margins = read_margins(stage_config.margins, where) if "margins" in stage_config else None
+        if margins is not None:
+            for size_hw in {image_size_hw(path) for path in domains.target.image_paths}:
+                frame_hw = transforms["target"].largest_hw(size_hw)
+                margins.check_crop(frame_hw, transforms["target"].size_hw, where)
+    except DataError as error:
+        found.append(str(error))
     return found
 
 

@@ -15,6 +15,7 @@ from dajax.models.apply import segmenter_inference
 from dajax.ops.metrics import confusion_matrix, iou_report
 from dajax.ops.pictures import panels
 from dajax.ops.resize import interpolations, resize_into
+from dajax.ops.sliding_window import Window
 
 # pixels; a panel of Cityscapes at full size would be 2048, one of the scenes a stamp
 _PANEL_WIDTHS = (256, 512)
@@ -28,11 +29,13 @@ class Protocol:
       norm_set: which set of normalisation statistics.
       align_corners: of the bilinear resize to the label's size, see ops.resize.
       aggregation_alpha: spatial aggregation, see models.apply.prediction_scores; 0 for none.
+      window: ops.sliding_window.Window, through which images go; None for whole images.
     """
 
     norm_set: int
     align_corners: bool
     aggregation_alpha: float = 0.0
+    window: Window | None = None
 
 
 @functools.lru_cache(maxsize=32)
@@ -40,7 +43,9 @@ def _compiled_count(num_classes, devices):
     """Of one image after the other, so that one is in memory at its label's size."""
 
     def count_image(row):
-        resized = resize_into(row["scores"], row["along_height"], row["along_width"])
+        resized = row["scores"]
+        if "along_height" in row:
+            resized = resize_into(resized, row["along_height"], row["along_width"])
         prediction = jnp.argmax(resized, axis=-1).astype(jnp.int32)  # [H, W]
         mask = jnp.broadcast_to(row["mask"], prediction.shape)
         counts = confusion_matrix(row["label"], prediction, mask, num_classes)
@@ -74,14 +79,20 @@ def evaluate_segmenter(
     """
     total, pictures = np.zeros((model.num_classes,) * 2, np.int64), {}
     devices = tuple(data.devices)
-    run = segmenter_inference(model, protocol.norm_set, protocol.aggregation_alpha, devices)
+    run = segmenter_inference(
+        model, protocol.norm_set, protocol.aggregation_alpha, devices, protocol.window
+    )
     count = _compiled_count(model.num_classes, devices)
     for batch in data.evaluation(batch_size):
         scores = run(variables, batch["image"])
         sizes, room_hw = batch["size_hw"], batch["label"].shape[1:]
-        matrices = interpolations(
-            scores.shape[1:3], sizes, room_hw, align_corners=protocol.align_corners
-        )
+        # Through windows scores may be of the labels' size already: a resize of 2 megapixels to
+        # themselves would be two products with matrices of 2048 x 2048.
+        matrices = {}
+        if not (sizes == scores.shape[1:3]).all() or scores.shape[1:3] != room_hw:
+            matrices = interpolations(
+                scores.shape[1:3], sizes, room_hw, align_corners=protocol.align_corners
+            )
         rows = {"scores": scores, "label": batch["label"], "mask": batch["mask"]}
         counts, predictions = count(parallel.NO_VARIABLES, rows | matrices)
         if pixels is not None:

@@ -10,8 +10,10 @@ import dataclasses
 from dajax import console, processes
 from dajax.errors import UserError
 from dajax.tasks.feed import NEVER, BaseFeed
+from dajax.tasks.segmentation import rare_classes
 from data_pipeline import sampling
 from data_pipeline.segmentation import class_balanced, pseudo_label_files
+from data_pipeline.segmentation.margins import from_config as read_margins
 
 PSEUDO_LABELS = "pseudo_labels"  # folder below a stage's directory
 
@@ -24,12 +26,15 @@ class SegFeed(BaseFeed):
       seed, stage, devices, stop: see BaseFeed.
       directory: of the stage; pseudo-labels lie in it, or in that of another stage beside it.
       is_oracle: this stage may train on the target's labels.
+      window: ops.windows.Window, through which every image of an evaluation or of a pass for
+        pseudo-labels goes; None for the whole image at once.
       earlier_rounds: stages that made the pseudo-labels of the rounds before, oldest first.
 
     Attributes:
       sets: {"source": SegmentationSet with labels, "target": one without}.
       class_names: K names.
       space: LabelSpace of the evaluation images.
+      window: as given.
     """
 
     def __init__(
@@ -43,6 +48,7 @@ class SegFeed(BaseFeed):
         is_oracle,
         earlier_rounds=(),
         stop=NEVER,
+        window=None,
     ):
         super().__init__(
             sets={"source": domains.source, "target": domains.target.without_labels()},
@@ -60,7 +66,7 @@ class SegFeed(BaseFeed):
             self._labelled["target"] = domains.target
         self.class_names, self.space = domains.class_names, domains.evaluation.space
         self._target, self._directory = domains.target, directory
-        self.earlier_rounds = tuple(earlier_rounds)
+        self.earlier_rounds, self.window = tuple(earlier_rounds), window
 
     def _pipeline(self):
         from data_pipeline.segmentation import pipeline
@@ -77,14 +83,22 @@ class SegFeed(BaseFeed):
             with_index=False,
         )
 
-    def shuffled(self, domain, batch_size, accumulate=1):
+    def shuffled(self, domain, batch_size, accumulate=1, margins=()):
         """Batches of `accumulate` micro-batches of `batch_size` images without labels, without
         replacement within an epoch.
 
+        Args:
+          margins: shares (top, bottom, left, right) of a frame in which pseudo-labels do not count,
+            see data_pipeline.segmentation.margins; with any above 0 the batches also have
+            "trusted": bool [N, H, W], of the size of a label.
+
         Raises:
           UserError: a micro-batch does not divide over the devices.
+          DataError: margins that are none, or leave nothing.
         """
-        return self._shuffled(self.sets[domain], domain, batch_size, accumulate, with_labels=False)
+        part = self._shuffled(self.sets[domain], domain, batch_size, accumulate, with_labels=False)
+        found = read_margins(margins, f"config.{self._stage}.margins")
+        return part if found is None else dataclasses.replace(part, margins=found)
 
     def shuffled_with_labels(self, domain, batch_size, accumulate=1, transform=""):
         """The same with labels.
@@ -107,6 +121,46 @@ class SegFeed(BaseFeed):
         self._check_transform(transform or domain)
         return self._shuffled(
             images, domain, batch_size, accumulate, with_labels=True, transform=transform
+        )
+
+    def normalisation(self, domain):
+        """{"channels", "divisor", "mean", "std"}: how the images of a domain come to a method, of
+        config.data.transforms; see data_pipeline.segmentation.transforms.SegTransform.
+        """
+        transform = self._transforms[domain]
+        return {name: getattr(transform, name) for name in ("channels", "divisor", "mean", "std")}
+
+    def rare_classes(self, domain, batch_size, settings, accumulate=1):
+        """Batches of labelled images of a domain, of which each was drawn for a class, the rarer
+        the likelier (DAFormer), and is cropped where it shows enough of it; see
+        data_pipeline.segmentation.rare_class and crop_choice. The pixels of every label are counted
+        once, beside the stages.
+
+        Args:
+          settings: config.STAGE.rare_classes: temperature, min_pixels, min_crop_ratio.
+
+        Raises:
+          UserError: as shuffled_with_labels.
+          DataError: settings that no image fulfils, naming the class.
+        """
+        part = self.shuffled_with_labels(domain, batch_size, accumulate)
+        with processes.first_before_others(f"pixels of the {domain}"):
+            rare = rare_classes.drawing(
+                self._labelled[domain],
+                settings,
+                domain=domain,
+                stage=self._stage,
+                workdir=self._directory.parent,
+            )
+        key = self._key(domain, "rare classes")
+        num_rows = batch_size * accumulate
+        wanted = None
+        if rare.min_crop_pixels is not None:
+            wanted = self._pipeline().WantedClasses(
+                lambda step: rare.drawn(step, num_rows, key)[1], rare.min_crop_pixels
+            )
+        return dataclasses.replace(
+            part, rows=lambda step: rare.drawn(step, num_rows, key)[0], wanted=wanted
         )
 
     def class_balanced(self, batch_size):

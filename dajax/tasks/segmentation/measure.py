@@ -59,10 +59,11 @@ def evaluate(state, *, data, model, config, stage_config):
             norm_set=stage_config.target_bn,
             batch_size=config.runtime.eval_batch_size,
             align_corners=settings.align_corners,
+            window=data.window,
             num_pictures=settings.num_pictures,
         )
         return Evaluation(figures := without_labels(), label_free_headline(figures), pictures)
-    plain = Protocol(stage_config.target_bn, settings.align_corners)
+    plain = Protocol(stage_config.target_bn, settings.align_corners, window=data.window)
     shared = dict(
         data=data,
         model=model,
@@ -88,11 +89,11 @@ def evaluate(state, *, data, model, config, stage_config):
     )
     if aggregated:
         measure("aggregated", variables, aggregated, "with spatial aggregation")
-    # VGG normalises nothing
+    # VGG and vision transformers have no statistics
     if (
         settings.reestimate_batches
-        and config.model.norm == "train"
         and jax.tree.leaves(state.batch_stats)
+        and config.model.norm == "train"
     ):
         again = reestimate_statistics(
             variables,

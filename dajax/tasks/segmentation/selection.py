@@ -72,14 +72,15 @@ class Pixels:
 
 
 def run_without_labels(
-    variables, pixels, *, data, model, norm_set, batch_size, align_corners, num_pictures
+    variables, pixels, *, data, model, norm_set, batch_size, align_corners, window, num_pictures
 ):
     """Gives the scores of every evaluation image to `pixels`, where there are no labels.
 
     Returns:
       {name: uint8 [H, wide, 3]}, the first num_pictures images beside their predictions.
     """
-    run, pictures = segmenter_inference(model, norm_set, devices=data.devices), {}
+    run = segmenter_inference(model, norm_set, devices=data.devices, window=window)
+    pictures = {}
     for batch in data.evaluation_images(batch_size):
         scores = run(variables, batch["image"])
         pixels.add(scores, batch["mask"], batch["index"])

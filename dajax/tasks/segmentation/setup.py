@@ -2,6 +2,7 @@
 
 from dajax.errors import UserError
 from dajax.models.build import build_segmenter, load_segmenter_weights
+from dajax.ops import sliding_window
 from dajax.ops.pictures import NOT_COUNTED, RIGHT, WRONG
 from dajax.tasks.segmentation.domains import (
     describe,
@@ -20,9 +21,11 @@ from dajax.tasks.segmentation.measure import (
     view_agreement,
     warn_of_refresh,
 )
+from dajax.tasks.segmentation.rare_classes import check as check_labels
 
 __all__ = (
     "build_model",
+    "check_labels",
     "check_result",
     "describe",
     "domains_to_check",
@@ -51,6 +54,9 @@ def make_feed(domains, config, name, *, directory, devices, stop):
         is_oracle=is_oracle(config[name]),
         earlier_rounds=_earlier_rounds(config, name),
         stop=stop,
+        window=sliding_window.from_config(
+            config.evaluation, domains.transforms["evaluation"].size_hw
+        ),
     )
 
 

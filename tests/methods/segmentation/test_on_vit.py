@@ -14,8 +14,8 @@ from dajax.models.vit import Variant, ViT
 from dajax.models.vit_segmenter import ViTSegmenter
 from dajax.recipes.base import common as base
 
-HW, CLASSES = (16, 24), 4
-TOY = Variant(12, 1, 3, patch=4, grid=3, layer_scale=1.0)  # 4 x 6 tokens of 16 x 24 pixels
+HW, CLASSES = (32, 48), 4  # CLAN's discriminator halves a side five times
+TOY = Variant(12, 1, 3, patch=8, grid=3, layer_scale=1.0)  # 4 x 6 tokens
 CASES = {
     "plca": ("plca", None, "plca"),
     "bicl": ("bicl", None, "bicl_0"),
@@ -56,9 +56,11 @@ def prepared(name):
     return init, step
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", ["clan", "self_training"])
 def test_a_step_is_one_of_its_shapes(name):
-    """Traced and not compiled: the state keeps its shapes, and figures are scalars."""
+    """Traced and not compiled: the state keeps its shapes, and figures are scalars. All of them
+    take a step in the test below.
+    """
     init, step = prepared(name)
     state = jax.eval_shape(init)
     after, figures = jax.eval_shape(step, state, batch())

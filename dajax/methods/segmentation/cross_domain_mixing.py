@@ -1,0 +1,329 @@
+"""Self-training with a mean teacher and images mixed across domains: DACS (Tranheden, Olsson, Pinto
+and Svensson, WACV 2021), DAFormer (Hoyer, Dai and Van Gool, CVPR 2022) and MIC (Hoyer, Dai, Wang
+and Van Gool, CVPR 2023) are settings of this one method.
+
+    CE(source) + feature_distance.weight * FD(source)
+        + mix.weight * w CE(strong(mixed image), mixed label)
+        + masked.weight * w CE(mask * strong(target), pseudo-label)
+
+The teacher, a moving average of the student, labels the target images. Half of the classes of a
+source image are pasted into the target image of the same row, labels and weights with them
+(ops/class_mix.py). Pasted pixels weigh 1, the others w, the share of the batch's pixels that the
+teacher is sure of (ops/teacher_labels.py). A strong view is jittered and blurred
+(_strong_view.py). FD draws features of things to those of the encoder that the stage began with
+(losses/feature_distance.py).
+
+Every term has a pass of its own, one after the other, each with its own batch statistics; the
+gradients add up to one step. A weight of 0 leaves the pass out. The means of CE are over ALL
+pixels, those without a label included, whose loss is 0 (mmseg's `reduction="mean"`): an image half
+void has half the loss. source_mean="valid" has DACS's mean over labelled pixels for the source.
+
+Passes of the teacher are in training mode, without dropout: batch statistics of the target
+normalise them. They move the teacher's own running statistics, which predict_with="teacher" reads.
+As published the student predicts; its running statistics are those of source, mixed and masked
+images, and it never sees a clean target image. statistics="target" moves them by one further pass
+of such images instead, without a gradient.
+
+Paper against code, with the option that chooses:
+
+  mix.classes_of        "batch", DAFormer's code: half of the classes of the whole batch, drawn anew
+                        for each image. "image", DACS's code and all papers: of each image's own.
+  teacher.begins_with   "initial", DAFormer: the average begins with the network that the stage
+                        begins with. "first_update", DACS: with the network after the first step.
+  mirrored_labels       True: the teacher's probabilities are the mean of those of an image and of
+                        its mirror image (VFM-UDA).
+  masked.block          0: tokens of a vision transformer are hidden behind DINOv2's mask token, in
+                        place of pixels behind the mean colour (VFM-UDA).
+  weak_view             with a probability above 0 the source is learnt from, and the target pasted
+                        into, with jittered colours (VFM-UDA).
+  weight_of             "batch": w is of the whole batch. "device": every device has its own, as the
+                        released code has with several GPUs.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+
+from dajax.errors import UserError
+from dajax.losses.feature_distance import cell_labels, feature_distance, is_any_of
+from dajax.losses.segmentation import cross_entropy_map, valid_pixels
+from dajax.methods import _step
+from dajax.methods.segmentation import _mixed_images as images
+from dajax.methods.segmentation import _segmenter as segmenter
+from dajax.methods.segmentation import _strong_view as strong_view
+from dajax.models.apply import forward, split_rng
+from dajax.ops import teacher_labels as labelling
+from dajax.ops.moving_average import moving_average, warmed_up
+from dajax.parallel import masked_mean, row_numbers, total
+from dajax.settings import SettingError, choice
+from dajax.state import TEACHER
+
+TASK = "segmentation"
+MOVES_TEACHER = True
+FROZEN = "frozen_encoder"  # in TrainState.extra
+CHOICES = {
+    "mix.classes_of": ("batch", "image"),
+    "teacher.begins_with": ("initial", "first_update"),
+    "weight_of": ("batch", "device"),
+    "source_mean": ("all", "valid"),
+    "statistics": ("passes", "target"),
+    "masked.images": ("target", "both"),
+}
+
+
+def init(rng, zeros, *, config, model, **_):
+    """See interface.py. `at_start` adds what is kept of the weights.
+
+    Raises:
+      UserError: an unknown choice, or two heads.
+    """
+    for key, known in CHOICES.items():
+        choice(config, key, known)
+    strong_view.check(config)
+    segmenter.check_heads(config, model, "single")
+    return segmenter.initial_state(rng, zeros, config=config, model=model)
+
+
+def at_start(state, *, config, model):
+    """See interface.py. extra: the encoder that the stage begins with, {"params", "batch_stats"},
+    where the feature distance is on.
+    """
+    if not config.feature_distance.weight:
+        return state
+    networks = {"params": state.params, "batch_stats": state.batch_stats}
+    encoder = {name: tree[model.network].get("backbone", {}) for name, tree in networks.items()}
+    copy = jax.tree.map(jnp.array, encoder)  # a step donates what it is given
+    return state.replace(extra={**state.extra, FROZEN: copy})
+
+
+def plan(_state, *, data, config):
+    """Labelled source images, rare classes drawn more often where rare_classes has a temperature,
+    and as many target images, normalised alike.
+    """
+    for domain in ("source", "target"):
+        _check_normalisation(data.normalisation(domain), domain, config)
+    size, rare = config.batch_size, config.rare_classes
+    source = (
+        data.rare_classes("source", size, rare)
+        if rare.temperature
+        else data.shuffled_with_labels("source", size)
+    )
+    margins = {"margins": tuple(config.margins)} if config.margins else {}
+    return {"source": source, "target": data.shuffled("target", size, **margins)}
+
+
+def _check_normalisation(found, domain, config):
+    """Raises SettingError where images come in other numbers than the jitter, and the pasting from
+    one domain into the other, count on.
+    """
+    for key, value in found.items():
+        expected = config.normalisation[key]
+        expected = tuple(expected) if isinstance(value, tuple) else expected
+        if expected != value:
+            raise SettingError(
+                f"normalisation.{key}",
+                expected,
+                f"config.data.transforms.{domain}.{key} is {value}: set both alike, in both"
+                " domains",
+            )
+
+
+def weighted_cross_entropy(logits, labels, weights, mask, *, axis_name=None):
+    """This device's share of the mean of w CE over ALL pixels of the rows in `mask`.
+
+    Args:
+      logits: float32 [N, H, W, K]. labels: int32 [N, H, W], 255 without a class: its loss is 0, and
+        it counts in the divisor. weights: float32 [N, H, W]. mask: bool [N].
+    """
+    values = weights * cross_entropy_map(logits, labels)
+    return masked_mean(values, _step.pixel_mask(mask, values.shape), axis_name)
+
+
+def train_step(state, batch, rng, *, config, model, axis_name=None):
+    """One step.
+
+    Args:
+      batch: "source" with image [N, H, W, 3], label int32 [N, H, W], mask [N]; "target" with image,
+        mask and, where the margins of its frames are marked, trusted, bool [N, H, W].
+
+    Raises:
+      UserError: images of two sizes, which cannot be mixed; margins or blocks that do not fit them.
+    """
+    source, target = batch["source"], batch["target"]
+    images.check_sizes(source, target, config)
+    rows = row_numbers(len(source["mask"]), axis_name)
+    drawn = images.draw(rng, rows, target["image"].shape[1:3], config=config, model=model)
+    shared = dict(config=config, model=model, axis_name=axis_name)
+    labels, weights, teacher_stats, figures = label_target(state, target, **shared)
+    seen = source | {"image": strong_view.weak_view(source["image"], drawn.source, config)}
+    passes = [functools.partial(supervised, part=seen, frozen=state.extra.get(FROZEN), **shared)]
+    if config.mix.weight:
+        mixed = images.mixed_part(source, target, labels, weights, drawn, **shared)
+        passes.append(_pass_on("mixed", mixed, weight=config.mix.weight, **shared))
+    if config.masked.weight:
+        masked = images.masked_part(source, target, labels, weights, drawn, rows, config=config)
+        passes.append(_pass_on("masked", masked, weight=config.masked.weight, **shared))
+    grads, terms, stats = _one_after_the_other(passes, state, drawn.key)
+    if config.statistics == "target":  # moved by nothing else
+        _, stats = _teacher_sees(state.params, state.batch_stats, target, **shared)
+    after, metrics = _step.finish(state, grads, stats, terms, **shared)
+    extra = _moved_teacher(state, after, teacher_stats, config)
+    return after.replace(extra=extra), metrics | figures
+
+
+def _one_after_the_other(passes, state, key):
+    """(the sum of the gradients, {name: share}, batch_stats) of passes, none of which begins before
+    the one before has its gradient: the activations of one alone are in memory.
+
+    Args:
+      passes: f(params, batch_stats, key) -> (share of the loss, ({name: share}, batch_stats)).
+    """
+    params, stats, grads = state.params, state.batch_stats, None
+    terms = {"loss": jnp.zeros(())}
+    for number, loss_of in enumerate(passes):
+        (loss, (found, stats)), more = jax.value_and_grad(loss_of, has_aux=True)(
+            params, stats, split_rng(key, number)
+        )
+        grads = more if grads is None else jax.tree.map(jnp.add, grads, more)
+        terms = terms | found | {"loss": terms["loss"] + loss}
+        params, stats, grads = jax.lax.optimization_barrier((params, stats, grads))
+    return grads, terms, stats
+
+
+def supervised(params, stats, key, *, part, frozen, config, model, axis_name):
+    """The first pass: (share of CE and feature distance, ({name: share}, batch_stats)).
+
+    Args:
+      part: "source" of the batch.
+      frozen: {"params", "batch_stats"} of the encoder that the stage began with, or None.
+    """
+    labels, mask = part["label"], part["mask"]
+    shared = dict(config=config, model=model, axis_name=axis_name)
+    seen, stats = segmenter.see(params, stats, part, labels.shape[1:], rng=key, **shared)
+    everywhere = _step.pixel_mask(mask, labels.shape)
+    counted = valid_pixels(labels, mask) if config.source_mean == "valid" else everywhere
+
+    def loss_of(logits, labels, counted):
+        return masked_mean(cross_entropy_map(logits, labels), counted, axis_name)
+
+    loss = segmenter.with_detail(loss_of, seen, labels, counted)
+    terms = {"segmentation": loss}
+    if frozen is not None:
+        networks = {"params": params, "batch_stats": stats}
+        variables = {
+            name: {model.network: tree[model.network] | {"backbone": frozen[name]}}
+            for name, tree in networks.items()
+        }
+        # of the whole network the encoder alone remains in the program
+        before = forward(model, variables, part["image"], config.target_bn).last_stage
+        values, is_thing = _feature_distances(seen.last_stage, before, part, config, model)
+        terms["feature_distance"] = masked_mean(values, is_thing, axis_name)
+        loss = loss + config.feature_distance.weight * terms["feature_distance"]
+    return loss, (terms, stats)
+
+
+def _feature_distances(features, before, source, config, model):
+    """(float32 [N, h, w], bool [N, h, w], the cells of things)."""
+    cells = cell_labels(
+        _step.without_padding(source["label"], source["mask"]),
+        scale=source["label"].shape[2] // features.shape[2],
+        min_share=config.feature_distance.min_share,
+        num_classes=model.num_classes,
+    )
+    if cells.shape != features.shape[:3]:
+        raise UserError(
+            f"feature_distance: labels of {source['label'].shape[1:]} make {cells.shape[1:]} cells"
+            f" where the encoder's last stage has {features.shape[1:3]}: make the sizes of"
+            " config.data.transforms multiples of the encoder's stride, or set"
+            " feature_distance.weight to 0"
+        )
+    is_thing = is_any_of(cells, tuple(config.feature_distance.classes))
+    return feature_distance(features, jax.lax.stop_gradient(before)), is_thing
+
+
+def label_target(state, target, *, config, model, axis_name):
+    """(pseudo-labels int32 [N, H, W], their weights float32 [N, H, W], the teacher's batch_stats
+    after its pass, {"pseudo_weight": float32 scalar}).
+
+    Without a teacher (momentum 0) the student labels, in the same mode. Where nothing is trained
+    on pseudo-labels and no teacher is kept, nothing is computed: (None, None, None, {}).
+    """
+    if not (config.teacher.momentum or config.mix.weight or config.masked.weight):
+        return None, None, None, {}
+    teacher = {"params": state.params, "batch_stats": state.batch_stats}
+    if config.teacher.momentum:
+        teacher = state.extra[TEACHER]
+    shared = dict(config=config, model=model, axis_name=axis_name)
+    params, stats = teacher["params"], teacher["batch_stats"]
+    logits, stats = _teacher_sees(params, stats, target, **shared)
+    if config.mirrored_labels:
+        mirrored = target | {"image": target["image"][:, :, ::-1]}
+        others, stats = _teacher_sees(params, stats, mirrored, **shared)
+        logits = labelling.logits_of_mean(logits, others[:, :, ::-1])
+    labels, confidence = labelling.labels_and_confidence(logits)
+    share = labelling.confident_share(
+        confidence,
+        _step.pixel_mask(target["mask"], labels.shape),
+        threshold=config.threshold,
+        axis_name=axis_name if config.weight_of == "batch" else None,
+    )
+    weights = labelling.pixel_weights(
+        share,
+        labels.shape,
+        top=config.ignore_top,
+        bottom=config.ignore_bottom,
+        trusted=target.get("trusted"),
+    )
+    everywhere = jnp.ones_like(target["mask"])
+    mean_share = masked_mean(jnp.broadcast_to(share, everywhere.shape), everywhere, axis_name)
+    return labels, weights, stats, {"pseudo_weight": total(mean_share, axis_name)}
+
+
+def _pass_on(name, part_and_weights, *, weight, config, model, axis_name):
+    """A pass of images with pseudo-labels, as _one_after_the_other takes it.
+
+    Args:
+      name: of the loss. weight: of it.
+      part_and_weights: of images.mixed_part or images.masked_part.
+    """
+    part, weights = part_and_weights
+    shared = dict(config=config, model=model, axis_name=axis_name)
+
+    def loss_of(logits, labels, weights):
+        return weighted_cross_entropy(logits, labels, weights, part["mask"], axis_name=axis_name)
+
+    def one_pass(params, stats, key):
+        size_hw = part["label"].shape[1:]
+        seen, stats = segmenter.see(params, stats, part, size_hw, rng=key, **shared)
+        loss = segmenter.with_detail(loss_of, seen, part["label"], weights)
+        return weight * loss, ({name: loss}, stats)
+
+    return one_pass
+
+
+def _teacher_sees(params, stats, target, *, config, model, axis_name):
+    """(logits float32 [N, H, W, K] of clean images, batch_stats): batch statistics normalise, and
+    nothing is dropped.
+    """
+    seen, stats = segmenter.see(
+        params,
+        stats,
+        target,
+        target["image"].shape[1:3],
+        config=config,
+        model=model,
+        axis_name=axis_name,
+        deterministic=True,
+    )
+    return seen.logits, stats
+
+
+def _moved_teacher(before, after, stats, config):
+    """`extra` with the teacher after the step, where the stage keeps one."""
+    if not config.teacher.momentum:
+        return before.extra
+    updates = after.step if config.teacher.begins_with == "initial" else before.step
+    momentum = warmed_up(config.teacher.momentum, updates)
+    params = moving_average(before.extra[TEACHER]["params"], after.params, momentum)
+    return {**before.extra, TEACHER: {"params": params, "batch_stats": stats}}
