@@ -7,7 +7,10 @@ Source: DAFormer (Hoyer, Dai and Van Gool, CVPR 2022, section 3.3), as its relea
 * Step and place in the batch decide what is drawn, so that any step can be asked for directly.
 * The pixels of every label are counted here, in one pass whose result is kept; there
   tools/convert_datasets writes two JSON files.
-* "at least" of the paper is "more than" here, as in the code.
+* The target's images come without replacement, an epoch after the other, as in the other methods;
+  there each is drawn from all of them.
+
+"At least" of the paper is "more than" here, as in that code.
 
 Which crop of the image is taken, crop_choice.py decides.
 """

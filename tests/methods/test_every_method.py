@@ -48,7 +48,7 @@ def stage_config(name):
     if "feature_distance" in config:  # every switch on
         config.feature_distance.update(weight=0.1, classes=(0, 2), min_share=0.5)
         config.masked.update(weight=1.0, block=8, images="both")
-        config.threshold, config.ignore_bottom = 0.3, 4
+        config.threshold, config.ignore_bottom, config.mix.classes_of = 0.3, 4, "batch"
     if "class_aware" in config:
         config.class_aware.update(
             num_classes=3, source_per_class=2, target_per_class=2, max_share=1.0

@@ -231,8 +231,11 @@ def write_pseudo_labels(target, directory):
 def test_no_part_of_a_segmentation_step_leads_to_the_targets_labels(drawn, tmp_path):
     feed, target, val = seg_feed(drawn, tmp_path)
     write_pseudo_labels(target, tmp_path)
+    rare = dict(temperature=1.0, min_pixels=0, min_crop_ratio=0.0)
     parts = {
         "source": feed.shuffled_with_labels("source", 2),
+        "rare": feed.rare_classes("source", 2, rare),
+        "marked": feed.shuffled("target", 2, margins=(0.1, 0.0, 0.0, 0.0)),
         "balanced": feed.class_balanced(2),
         "plain": feed.shuffled("source", 2),
         "target": feed.shuffled("target", 2),
@@ -247,10 +250,11 @@ def test_no_part_of_a_segmentation_step_leads_to_the_targets_labels(drawn, tmp_p
         assert not holds_labels(part, target.label_paths) and not holds_labels(
             part, val.label_paths
         ), name
-        assert part.with_labels == (name in ("source", "balanced", "pseudo")), name
+        assert part.with_labels == (name in ("source", "rare", "balanced", "pseudo")), name
     batch = next(feed.steps(parts, 0, 1))
     assert {name for name, part in batch.items() if "label" in part} == {
         "source",
+        "rare",
         "balanced",
         "pseudo",
     }
