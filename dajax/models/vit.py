@@ -230,8 +230,8 @@ class ViT(nn.Module):
         """float32 [1, h*w, C]: the table [1, 1 + grid^2, C] without its first row, resized.
 
         DINOv2's hub entries (hub/backbones.py): the plain variants by a scale with an offset of
-        0.1, those with registers by size and with antialiasing. timm and Hugging Face have neither
-        offset; timm antialiases all.
+        0.1, those with registers by size and with antialiasing. Neither timm nor Hugging Face has
+        the offset, and timm antialiases all.
         """
         grid = self.variant.grid
         patches = table[0, 1:].reshape(grid, grid, -1)

@@ -6,14 +6,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import safetensors.numpy
 from recipe_weights import shapes_of
 
+from dajax.errors import UserError
+from dajax.models.build import build_segmenter, load_segmenter_weights
 from dajax.models.to_torch import from_own, to_torch
 from dajax.models.torch_names import torch_name, torch_shape
 from dajax.models.vit import VARIANTS, Variant, ViT
 from dajax.models.vit_segmenter import ViTSegmenter
 from dajax.models.vit_weights import HEAD, from_torch_vit
 from dajax.models.weight_files import WeightsError
+from dajax.recipes import vfm
+from dajax.state import TrainState
 
 TINY = dict(
     dinov2=Variant(12, 2, 3, patch=2, grid=3),
@@ -289,3 +294,27 @@ def test_a_file_of_a_residual_network_is_refused():
     zeros, _ = empty(TINY["dinov2"])
     with pytest.raises(WeightsError, match="the file's names .* are none of this network's"):
         from_torch_vit({"layer1.0.conv1.weight": np.zeros((4, 4, 3, 3))}, zeros, {})
+
+
+def test_a_file_of_hugging_face_is_what_a_run_begins_with(tmp_path, capsys):
+    """From disk, as config.model.weights; one of another variant is refused by both names."""
+    config = vfm.get_config("scenes")
+    model = build_segmenter(config.model, config.vfm, num_classes=3)
+    params, _ = shapes_of(model, (1, 64, 128, 3))
+    state = TrainState.create(
+        params={"segmenter": params}, batch_stats={"segmenter": {}}, opt_state=()
+    )
+    variant = VARIANTS["vit_tiny"]
+    for name, own in (("right", variant), ("wrong", variant._replace(depth=2))):
+        arrays = hugging_face(original(own), DINOV2_ON_DISK, WORDS)
+        safetensors.numpy.save_file(arrays, tmp_path / f"{name}.safetensors")
+    config.model.weights = str(tmp_path / "right.safetensors")
+    loaded = load_segmenter_weights(config.model, state).params["segmenter"]
+    expected, _, _ = from_torch_vit(original(variant), params, {})
+    jax.tree.map(np.testing.assert_array_equal, loaded, expected)
+    assert "49 entries loaded" in capsys.readouterr().out
+    config.model.weights = str(tmp_path / "wrong.safetensors")
+    with pytest.raises(
+        UserError, match="wrong.safetensors: 14 entries .* this network has vit_tiny"
+    ):
+        load_segmenter_weights(config.model, state)

@@ -10,6 +10,7 @@ from batches import labelled_source_and_target
 from compare import assert_trees_close
 from tiny_segmenter import tiny_segmenter
 
+from dajax import parallel
 from dajax.engine import teacher
 from dajax.errors import UserError
 from dajax.methods.segmentation import _mixed_images as mixed_images
@@ -155,3 +156,22 @@ def test_a_step_trains_the_mask_token_and_moves_the_teacher(first_state):
     assert (before["backbone"]["mask_token"] != now["backbone"]["mask_token"]).any()
     mean = jax.tree.map(lambda a, b: (a + b) / 2, before, now)
     assert_trees_close(after.extra[TEACHER]["params"]["segmenter"], mean, 1e-6, floor=1e-7)
+
+
+@pytest.mark.slow
+def test_four_devices_train_what_one_trains(first_state):
+    """With every switch on; each device has one image."""
+    config, batch = stage(threshold=0.3), jax.device_get(parts())
+
+    def train_step(state, batch, rng, axis_name):
+        return mixing.train_step(
+            state, batch, rng, config=config, model=model(), axis_name=axis_name
+        )
+
+    found = []
+    for devices in (jax.devices()[:1], jax.devices()):
+        step = parallel.compile_train_step(train_step, devices)
+        state = jax.tree.map(jnp.array, first_state)  # a step donates what it is given
+        after, _ = step(state, batch, jax.random.key(1))
+        found.append(jax.device_get((after.params, after.extra[TEACHER])))
+    assert_trees_close(*found, 1e-5, floor=1e-6)
