@@ -21,17 +21,10 @@ from dajax.errors import UserError
 from dajax.models.aspp import Detail, SegOutput
 from dajax.models.encoder_decoder import frozen_parameters
 from dajax.ops.resize import resize_bilinear
+from dajax.ops.sliding_window import places
 from dajax.settings import SettingError
 
 SCALE = 2  # of the detail over the context, along each side: scales=[0.5, 1]
-
-
-def window_starts(size, window, stride):
-    """Where windows begin along one side of `size` pixels, the last one at its end (mmseg's
-    slide_inference): list of int.
-    """
-    count = max(size - window + stride - 1, 0) // stride + 1
-    return [min(i * stride, size - window) for i in range(count)]
 
 
 def draw_offset(rng, margin, step):
@@ -162,7 +155,7 @@ class HRDA(nn.Module):
     def _windows(self, hw):
         """(top, left) of every window over images of this size, row by row."""
         tops, lefts = (
-            window_starts(size, side, side // 2)  # hr_slide_overlapping: they overlap by half
+            places(size, side, side // 2)  # hr_slide_overlapping: they overlap by half
             for size, side in zip(hw, self.detail_hw, strict=True)
         )
         return [(top, left) for top in tops for left in lefts]

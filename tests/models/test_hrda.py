@@ -33,6 +33,7 @@ from dajax.models.encoder_decoder import EncoderDecoder
 from dajax.models.layers import Conv
 from dajax.models.norm import DomainBatchNorm, Mode
 from dajax.ops.resize import resize_bilinear
+from dajax.ops.sliding_window import places
 
 STAGE = ConfigDict(dict(target_bn=0, norm="", norm_affine=""))
 
@@ -105,8 +106,8 @@ def test_predictions_are_the_authors(golden):
     assert (np.asarray(logits.argmax(-1)) != arrays["eval_argmax"]).mean() < 1e-3  # near ties
 
     picture = channels_last(arrays["slide_image"])
-    lefts = hrda.window_starts(208, 128, 64)
-    assert lefts == [0, 64, 80] and hrda.window_starts(128, 128, 64) == [0]
+    lefts = places(208, 128, 64)
+    assert lefts == [0, 64, 80] and places(128, 128, 64) == [0]
     windows = jnp.concatenate([picture[:, :, left : left + 128] for left in lefts])
     total, counts = np.zeros((1, 128, 208, 7)), np.zeros((1, 1, 208, 1))
     # two at a time, as the program is compiled for
