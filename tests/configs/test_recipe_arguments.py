@@ -135,7 +135,12 @@ OTHER_VALUES = dict(
     held_out=("0.2", "0.25"),
 )
 PLACES = ("root", "source_root", "target_root")  # where files lie is in no name
-BICL = {"settings": ("code", "slides")}
+MIT = {"backbone": ("mit_b5", "resnet101")}
+OF_A_RECIPE = {
+    "bicl": MIT | {"settings": ("code", "slides")},
+    "clan": MIT,
+    "plca": MIT,
+}
 # of segmentation's variant own, whose source and target are folders
 OWN = dict(
     source=("A", "B"),
@@ -161,7 +166,7 @@ DIFFERENT = [
 
 def values_of(recipe, variant):
     """{key: values to try} of a variant of a recipe."""
-    known = OTHER_VALUES | (BICL if recipe == "bicl" else {})
+    known = OTHER_VALUES | OF_A_RECIPE.get(recipe, {})
     return known | (OWN if variant == "own" else dict.fromkeys(OWN.keys() - known.keys(), ("A",)))
 
 
@@ -360,7 +365,7 @@ REFUSED = [
     (
         "plca",
         "gta5_to_cityscapes,weights=none,backbone=vgg16",
-        "expected key=value with a key among source_root, target_root, weights, settings",
+        "configuration argument 'backbone=vgg16': known: resnet101, mit_b0",
     ),
     (
         "plca",
@@ -370,8 +375,8 @@ REFUSED = [
     (
         "clan",
         "gta5_to_cityscapes,source=DIR,weights=none",
-        "does not use source; it takes source_root, target_root, weights, settings: write"
-        " source_root=DIR",
+        "does not use source; it takes source_root, target_root, weights, backbone,"
+        " settings: write source_root=DIR",
     ),
     ("clan", "target=DIR", "variant scenes does not use target; it takes settings"),
     ("compare_seg", "source=DIR", "variant scenes does not use source; it takes none"),

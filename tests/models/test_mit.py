@@ -106,8 +106,9 @@ def test_drop_path_rises_from_block_to_block(golden, name):
     np.testing.assert_allclose(mit(f"mit_{name}").drop_rates(), expected, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_bfloat16_is_the_encoder_in_short():
-    """Parameters and outputs stay float32; 8 bits of mantissa through three blocks."""
+    """Parameters and outputs stay float32; 8 bits of mantissa through two blocks."""
     images = jax.random.normal(jax.random.key(1), (1, 32, 64, 3))
     model, params, _ = short()
     exact = jax.jit(lambda: outputs(model, params, images)[-1])()
@@ -117,8 +118,8 @@ def test_bfloat16_is_the_encoder_in_short():
 
 
 def short():
-    """A MiT with a block in three of its stages, its parameters, and images."""
-    model = MiT((8, 16, 40, 64), (1, 1, 0, 1), drop_path=0.5)
+    """A MiT with a block in two of its stages, its parameters, and images."""
+    model = MiT((8, 16, 40, 64), (1, 0, 0, 1), drop_path=0.5)
     params = variables_of(model, (1, 32, 32, 3), method="stage_outputs")["params"]
     return model, params, jax.random.normal(jax.random.key(1), (4, 32, 32, 3))
 
