@@ -124,7 +124,7 @@ def short():
     return model, params, jax.random.normal(jax.random.key(1), (4, 32, 32, 3))
 
 
-def test_drop_path_drops_by_row_and_a_teacher_drops_nothing():
+def test_drop_path_drops_by_row():
     model, params, images = short()
 
     @jax.jit
@@ -132,15 +132,10 @@ def test_drop_path_drops_by_row_and_a_teacher_drops_nothing():
         streams = {"rngs": {"dropout": jax.random.key(2)}}
         return outputs(model, params, images, Mode(train=True, rows=rows), **streams)[-1]
 
-    @jax.jit
-    def teacher(images):
-        return outputs(model, params, images, Mode(train=True, deterministic=True))[-1]
-
     rows = jnp.array([0, 1, 2, 3])
     whole, moved = run(images, rows), run(images[::-1], rows[::-1])
     np.testing.assert_allclose(whole, moved[::-1], atol=1e-5)
     assert np.abs(run(images, rows + 4) - whole).max() > 0.1
-    assert np.abs(teacher(images) - whole).max() > 0.1
 
 
 @pytest.mark.slow

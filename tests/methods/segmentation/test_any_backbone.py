@@ -66,13 +66,14 @@ def take_step(name, config, model, devices):
     return before, jax.device_get(after), jax.device_get(figures)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name, heads",
     [
-        pytest.param("plca", "single", marks=pytest.mark.slow),
-        pytest.param("bicl", "single", marks=pytest.mark.slow),
-        pytest.param("clan", "twin", marks=pytest.mark.slow),
-        pytest.param("spcl", "single", marks=pytest.mark.slow),
+        ("plca", "single"),
+        ("bicl", "single"),
+        ("clan", "twin"),
+        ("spcl", "single"),
         ("self_training", "single"),
     ],
 )
