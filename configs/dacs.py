@@ -34,6 +34,8 @@ CROP_HW = (512, 512)  # input_size of configs/configUDA.json
 SOURCE_EDGE = {"gta5": 720, "synthia": 760}
 TARGET_HW = (512, 1024)
 JITTER = 0.25  # utils/transformsgpu.py
+# Of the scenes, ours: as many as SPCL's three stages together, with which it is to be compared.
+SCENES_STEPS = 1200
 
 
 def get_config(arg=None):
@@ -105,6 +107,6 @@ def small_stage(config, **settings):
         config.data.transforms.source,
         optimizer=scenes.optimizer(5e-4),
         statistics="target",
-        **scenes.ADAPTATION,
+        **(scenes.ADAPTATION | dict(steps=SCENES_STEPS)),
         **(of_dacs | settings),
     )

@@ -61,7 +61,7 @@ def small_stage(config, **settings):
     """The stage on the scenes, or on own folders, with the small network."""
     return dacs.small_stage(
         config,
-        # 500 steps are half of what a momentum of 0.999 needs to come into force
+        # a momentum of 0.999 comes into force after 1,000 steps, which are nearly all
         teacher=dict(mixing.DAFORMER_TEACHER, momentum=0.99),
         jitter=JITTER,
         classes_of="batch",

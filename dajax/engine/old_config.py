@@ -71,6 +71,18 @@ _ADDED_BY_METHOD = {
     "can": _ADDED_TO_CLUSTERING,
     "cdan": {"randomized_dim": 0},
     "clan": {"loss.on": "heads"},
+    # VFM-UDA's switches, off; a jitter of probability 0 is none
+    "cross_domain_mixing": {
+        "mirrored_labels": False,
+        "strong_for": "batch",
+        "weak_view": {
+            "brightness": 32 / 255,
+            "contrast": 0.5,
+            "saturation": 0.5,
+            "hue": 18 / 360,
+            "probability": 0.0,
+        },
+    },
     "mscan": _ADDED_TO_CLUSTERING,
     "self_training": {"source_weight": 0.0, "when_worse": "warn"},
     "source_only_seg": {"transform": ""},

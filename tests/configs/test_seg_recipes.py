@@ -151,6 +151,7 @@ def test_a_source_only_stage_sees_its_images_through_its_own_transform():
 
 
 ADDED = ("norm_affine", "class_balanced", "transform", "teacher", "predict_with")
+ADDED += ("mirrored_labels", "strong_for", "weak_view")
 
 
 def version_before(config):

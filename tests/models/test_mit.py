@@ -106,8 +106,9 @@ def test_drop_path_rises_from_block_to_block(golden, name):
     np.testing.assert_allclose(mit(f"mit_{name}").drop_rates(), expected, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_bfloat16_is_the_encoder_in_short():
-    """Parameters and outputs stay float32; 8 bits of mantissa through three blocks."""
+    """Parameters and outputs stay float32; 8 bits of mantissa through two blocks."""
     images = jax.random.normal(jax.random.key(1), (1, 32, 64, 3))
     model, params, _ = short()
     exact = jax.jit(lambda: outputs(model, params, images)[-1])()
@@ -117,13 +118,13 @@ def test_bfloat16_is_the_encoder_in_short():
 
 
 def short():
-    """A MiT with a block in three of its stages, its parameters, and images."""
-    model = MiT((8, 16, 40, 64), (1, 1, 0, 1), drop_path=0.5)
+    """A MiT with a block in two of its stages, its parameters, and images."""
+    model = MiT((8, 16, 40, 64), (1, 0, 0, 1), drop_path=0.5)
     params = variables_of(model, (1, 32, 32, 3), method="stage_outputs")["params"]
     return model, params, jax.random.normal(jax.random.key(1), (4, 32, 32, 3))
 
 
-def test_drop_path_drops_by_row_and_a_teacher_drops_nothing():
+def test_drop_path_drops_by_row():
     model, params, images = short()
 
     @jax.jit
@@ -131,15 +132,10 @@ def test_drop_path_drops_by_row_and_a_teacher_drops_nothing():
         streams = {"rngs": {"dropout": jax.random.key(2)}}
         return outputs(model, params, images, Mode(train=True, rows=rows), **streams)[-1]
 
-    @jax.jit
-    def teacher(images):
-        return outputs(model, params, images, Mode(train=True, deterministic=True))[-1]
-
     rows = jnp.array([0, 1, 2, 3])
     whole, moved = run(images, rows), run(images[::-1], rows[::-1])
     np.testing.assert_allclose(whole, moved[::-1], atol=1e-5)
     assert np.abs(run(images, rows + 4) - whole).max() > 0.1
-    assert np.abs(teacher(images) - whole).max() > 0.1
 
 
 @pytest.mark.slow

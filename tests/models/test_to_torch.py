@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from recipe_weights import NAMES
+from recipe_weights import GOLDEN
 
 from dajax.models.classifier import Classifier
 from dajax.models.deeplab import DeepLab
@@ -33,7 +33,7 @@ def test_names_and_shapes_are_torchs(network):
     """Those of a state_dict that torch itself has written, but for its counters of batches."""
     expected = {
         name: tuple(shape)
-        for name, shape in json.loads(NAMES.read_text())[network].items()
+        for name, shape in json.loads((GOLDEN / "deeplab_names.json").read_text())[network].items()
         if not name.endswith("num_batches_tracked")
     }
     if network == "resnet50":

@@ -27,7 +27,7 @@ def make(name, heads="single", **changes):
     config.optimizer = deeplab.poly_sgd(0.01, head_multiplier=1.0)
     if "adversarial" in config:
         config.target_hw, config.adversarial.width = HW, 4
-    settings = ConfigDict(mit.network("mit_tiny", heads=heads, **changes) | dict(head_channels=8))
+    settings = ConfigDict(mit.network("mit_tiny", head="daformer_conv1", heads=heads, **changes))
     model = build_segmenter(settings, config, num_classes=CLASSES)
     return config, model.clone(backbone=model.backbone.clone(depths=(1, 0, 0, 1), drop_path=0.5))
 
@@ -66,13 +66,14 @@ def take_step(name, config, model, devices):
     return before, jax.device_get(after), jax.device_get(figures)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name, heads",
     [
-        pytest.param("plca", "single", marks=pytest.mark.slow),
-        pytest.param("bicl", "single", marks=pytest.mark.slow),
-        pytest.param("clan", "twin", marks=pytest.mark.slow),
-        pytest.param("spcl", "single", marks=pytest.mark.slow),
+        ("plca", "single"),
+        ("bicl", "single"),
+        ("clan", "twin"),
+        ("spcl", "single"),
         ("self_training", "single"),
     ],
 )
