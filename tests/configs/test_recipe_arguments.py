@@ -137,7 +137,7 @@ OTHER_VALUES = dict(
 )
 PLACES = ("root", "source_root", "target_root")  # where files lie is in no name
 BICL = {"settings": ("code", "slides")}
-# {recipe: backbones, which are the networks of its own folders, too}, where they are its own
+# {recipe: backbones, which are the networks of its own folders, too}; else those of OTHER_VALUES
 BACKBONES = {
     **dict.fromkeys(("bicl", "clan", "plca"), ("mit_b0", "dinov2_vits14", "resnet101")),
     **dict.fromkeys(("daformer", "hrda", "mic"), ("mit_b0", "mit_b5")),

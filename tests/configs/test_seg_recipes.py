@@ -151,7 +151,7 @@ def test_a_source_only_stage_sees_its_images_through_its_own_transform():
 
 
 ADDED = ("norm_affine", "class_balanced", "transform", "teacher", "predict_with")
-ADDED += ("mirrored_labels", "strong_for", "weak_view")
+VFM_UDAS = ("weak_view", "strong_for", "mirrored_labels")  # added to a method, with a recipe
 
 
 def version_before(config):
@@ -167,6 +167,9 @@ def version_before(config):
             had = {"class_balanced": "spcl", "transform": "self_training"}
             had["teacher"] = "cross_domain_mixing"
             if stage["method"] != had.get(key):
+                stage.pop(key, None)
+        if not stage.get("mirrored_labels"):
+            for key in VFM_UDAS:
                 stage.pop(key, None)
         stage.get("loss", {}).pop("on", None)
         stage.get("dynamic", {}).pop("share", None)
