@@ -45,7 +45,10 @@ RECIPES = (
     ("plca", f"gta5_to_cityscapes,{SEGMENTATION}"),
     ("spcl", f"gta5_to_cityscapes,{SEGMENTATION}"),
     ("bicl", f"gta5_to_cityscapes,{SEGMENTATION}"),
-    ("dacs", f"gta5_to_cityscapes,{SEGMENTATION}"),
+    *(
+        (name, f"gta5_to_cityscapes,{SEGMENTATION}")
+        for name in ("dacs", "daformer", "hrda", "mic", "vfm")
+    ),
     *(
         (name, f"office31,{PHOTOS},source=amazon,target=webcam")
         for name in ("can", "dann", "cdan", "dan", "jan", "mcd", "coral")

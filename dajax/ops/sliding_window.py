@@ -7,7 +7,7 @@ Source: slide_inference of mmsegmentation, as DAFormer, HRDA and MIC have it
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -39,7 +39,7 @@ class Window(NamedTuple):
     align_corners: bool = True
 
 
-def from_config(evaluation, image_hw: tuple[int, int]) -> Window | None:
+def from_config(evaluation: Any, image_hw: tuple[int, int]) -> Window | None:
     """The Window of config.evaluation; None where its window.crop is ().
 
     Args:

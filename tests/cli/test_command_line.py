@@ -231,6 +231,7 @@ def test_a_loss_that_is_not_finite_stops_with_its_step_and_keeps_the_last_checkp
     )
 
 
+@pytest.mark.slow  # half a minute to compile what no other test has
 def test_no_class_left_after_filtering_trains_on_and_says_so(tiny_run, tmp_path):
     # a finished stage is taken as it is
     shutil.copytree(tiny_run[0] / "source_only", tmp_path / "run" / "source_only")

@@ -59,6 +59,7 @@ def test_a_stored_workdir_loads(workdir):
         assert trained.predict(images).shape == (2,)
 
 
+@pytest.mark.slow  # a minute, nearly all to compile; old keys: test_old_config.py
 def test_a_stored_run_goes_on_where_it_stopped(workdir):
     cache = f"--config.runtime.compilation_cache={tiny.CACHE}"
     result = in_process.checked(in_process.process([*FLAGS, f"--workdir={workdir}", cache]))

@@ -58,7 +58,7 @@ def killed(toy):
     workdir = toy.folder / "killed_once"
     outcome = toy.run(workdir, kill=("loop", "evaluation", "evaluation", 4, 0.0))
     assert outcome.status == -9
-    assert len(list((workdir / "loop" / "checkpoints").glob("[0-9]*"))) >= 2
+    assert sum(x.name.isdigit() for x in (workdir / "loop" / "checkpoints").iterdir()) >= 2
     return workdir
 
 
@@ -81,7 +81,8 @@ DAMAGE = {
 )
 def test_a_damaged_newest_checkpoint_is_said_and_costs_steps_alone(toy, killed, damage):
     workdir = shutil.copytree(killed, toy.folder / damage)
-    newest = max((workdir / "loop" / "checkpoints").glob("[0-9]*"), key=lambda x: int(x.name))
+    saved = (workdir / "loop" / "checkpoints").iterdir()  # one may be unfinished, by its name
+    newest = max((x for x in saved if x.name.isdigit()), key=lambda x: int(x.name))
     DAMAGE[damage](largest(newest))
     # what the power's failure has cut, too
     with open(workdir / "first" / "result.json", "r+b") as file:

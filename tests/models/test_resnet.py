@@ -62,6 +62,7 @@ def test_resnet50_is_torchvisions(golden):
     assert worst_error("resnet50", resnet50(), golden("deeplab_cls_resnet50")[""]) < TOLERANCE
 
 
+@pytest.mark.slow  # DeepLab-v2's golden files have caffe's strides and pooling, too
 def test_caffe_strides_and_ceil_pooling_are_caffes(golden):
     model = resnet50(stride_in_1x1=True, ceil_pool=True)
     assert (

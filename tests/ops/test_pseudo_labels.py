@@ -178,7 +178,10 @@ def test_static_labels_are_dasss(golden):
     np.testing.assert_array_equal(labels, case["pseudo_label"])
 
 
-@pytest.mark.parametrize("keep_every", [1, 2, 5])
+@pytest.mark.parametrize(
+    "keep_every",
+    [2, *(pytest.param(every, marks=pytest.mark.slow) for every in (1, 5))],
+)
 def test_thinning_keeps_the_first_of_every_so_many_of_each_image(keep_every):
     rng = np.random.default_rng(0)
     confidence, predictions = random_confidences(rng, 3 * 101)

@@ -126,7 +126,13 @@ def test_each_label_is_judged_at_its_own_size(folder, tmp_path, align_corners):
     np.testing.assert_array_equal(found, expected)
 
 
-@pytest.mark.parametrize("rule", pseudo_labels.RULES)
+@pytest.mark.parametrize(
+    "rule",
+    [
+        rule if rule == "top" else pytest.param(rule, marks=pytest.mark.slow)
+        for rule in pseudo_labels.RULES
+    ],
+)
 def test_pseudo_labels_of_all_sizes_come_from_one_compilation(folder, tmp_path, rule):
     unread = dict(never=(), reestimate_batches=0, statistics="running", target_bn=0)
     settings = dict(rule=rule, keep_every=5, share=0.1, image_share=0.2, proportion=0.5, cap=0.9)

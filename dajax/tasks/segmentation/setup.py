@@ -54,9 +54,7 @@ def make_feed(domains, config, name, *, directory, devices, stop):
         is_oracle=is_oracle(config[name]),
         earlier_rounds=_earlier_rounds(config, name),
         stop=stop,
-        window=sliding_window.from_config(
-            config.evaluation, domains.transforms["evaluation"].size_hw
-        ),
+        window=_window(config),
     )
 
 
@@ -97,7 +95,15 @@ def build_model(config, stage_config, domains):
             f"config.evaluation.align_corners=True: {config.model.backbone} is trained with"
             " half-pixel centres (torch's align_corners=False); set it to False"
         )
+    _window(config)
     return model
+
+
+def _window(config):
+    """See sliding_window.from_config."""
+    return sliding_window.from_config(
+        config.evaluation, tuple(config.data.transforms.evaluation.size)
+    )
 
 
 def load_pretrained(config, state):

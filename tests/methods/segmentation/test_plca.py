@@ -162,6 +162,7 @@ def tiny_step(accumulate):
     return jax.jit(step), state
 
 
+@pytest.mark.slow  # two whole programs; the golden files hold every term
 def test_two_equal_micro_batches_give_the_gradient_of_one():
     once = labelled_source_and_target(0, (2, 16, 24, 3), 3)
     # rows a a b b: every second one makes a micro-batch

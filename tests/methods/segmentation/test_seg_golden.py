@@ -178,6 +178,7 @@ def test_five_iterations_of_clan_are_the_authors(golden, name):
     assert_final_logits(case, model, state, summed)
 
 
+@pytest.mark.slow  # CLAN's run through the same engine, in the default suite
 def test_three_iterations_of_adaptsegnet_are_the_authors(golden):
     """Multi level, the recipe as it stands."""
     case = golden("clan_asn_trainstep_multi")[""]
