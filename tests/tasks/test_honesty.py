@@ -304,7 +304,10 @@ def test_only_supervised_training_on_the_target_is_an_oracle(
     whole = dict(crop=(), stride=(), average="logits")
     evaluation = dict(window=whole, align_corners=True, aggregation_alpha=0.0)
     stage = {"method": method, "domain": domain}
-    config = ConfigDict({"seed": 0, "stage": stage, "evaluation": evaluation})
+    transforms = {"evaluation": {"size": domains._transforms["evaluation"].size_hw}}
+    config = ConfigDict(
+        {"seed": 0, "stage": stage, "evaluation": evaluation, "data": {"transforms": transforms}}
+    )
     made = segmentation.make_feed(
         opened,
         config,
