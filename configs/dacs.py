@@ -7,10 +7,10 @@ mean teacher.
   python run.py --config=dacs:gta5_to_cityscapes,source_root=DIR,target_root=DIR,weights=FILE
   python run.py --config=dacs:synthia_to_cityscapes,source_root=DIR,target_root=DIR,weights=FILE
 
-The scenes take minutes on two cores. FILE is resnet101COCO-41f33a49.pth, DeepLab-v2's ResNet-101
-after training on COCO, whose address is in model_urls of trainUDA.py in
-https://github.com/vikolss/DACS; weights=none stands for random ones. configs/daformer.py and
-configs/mic.py go on from here.
+The scenes take some 40 minutes on two cores; control and DACS took 21 beside other work. FILE is
+resnet101COCO-41f33a49.pth, DeepLab-v2's ResNet-101 after training on COCO, whose address is in
+model_urls of trainUDA.py in https://github.com/vikolss/DACS; weights=none stands for random ones.
+configs/daformer.py and configs/mic.py go on from here.
 
 Published, DeepLab-v2 with ResNet-101, mean of three seeds, the best of the snapshots every 5,000
 steps: GTA5 -> Cityscapes 52.1 mIoU, SYNTHIA -> Cityscapes 48.3 over 16 classes, labels of the
