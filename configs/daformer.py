@@ -101,7 +101,7 @@ def authors(config, arg, *, is_high_resolution=False, **settings):
     """
     margins = IGNORED_ROWS.get(its_data.target_set(arg), {})
     if is_high_resolution:
-        margins = dict(margins=its_data.margins(arg, is_high_resolution=True))
+        margins = dict(margins=its_data.hrda_margins(arg))
     of_daformer = dict(
         steps=40_000,  # max_iters
         batch_size=2,  # samples_per_gpu

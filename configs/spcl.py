@@ -70,9 +70,10 @@ def frames(arg):
     """RGB with ImageNet's mean and deviation; jitter where the code has it: on the source, and on
     the target in self-training.
     """
-    normal = dict(channels="rgb", divisor=255.0, mean=base.IMAGENET_MEAN, std=base.IMAGENET_STD)
-    source = seg_base.whole_frames(arg.size_hw or seg_base.by_source(SOURCE_HW, arg)) | normal
-    target = seg_base.whole_frames(arg.size_hw or TARGET_HW) | normal
+    source = (
+        seg_base.whole_frames(arg.size_hw or seg_base.by_source(SOURCE_HW, arg)) | base.IMAGENET_RGB
+    )
+    target = seg_base.whole_frames(arg.size_hw or TARGET_HW) | base.IMAGENET_RGB
     scales = dict(scale_range=(0.5, 1.5))
     if arg.variant == "own":
         # Frames of any size: 0.5 to 1.5 of Cityscapes' height, of which a crop takes half.

@@ -45,7 +45,6 @@ SHORTER_EDGE = (
     1126,
 )  # min_scale 0.9, max_scale 1.1 of datasets/transform/train/uda_transform.py
 STEPS, BATCH_SIZE = 40_000, 8  # uda_vit_vanilla.yaml
-NORMAL = dict(channels="rgb", divisor=255.0, mean=base.IMAGENET_MEAN, std=base.IMAGENET_STD)
 # pseudo_weight_ignore_top, _bottom, _left, _right of uda_transform.py
 MARGINS = {"cityscapes": (0.03, 0.25, 0.03, 0.03)}
 # rcs_class_temp, rcs_min_pixels and rcs_min_crop_ratio, 1024^2 / (512 * 1024), of
@@ -88,7 +87,9 @@ def frames(arg):
     """Square crops of frames whose shorter edge is drawn, mirrored or not; SYNTHIA with 19 classes,
     of which its labels have 16.
     """
-    whole = seg_base.whole_frames(arg.size_hw or FRAME_HW) | NORMAL | dict(resize="bilinear")
+    whole = (
+        seg_base.whole_frames(arg.size_hw or FRAME_HW) | base.IMAGENET_RGB | dict(resize="bilinear")
+    )
     crop = whole | seg_base.crops(arg, CROP_HW, SHORTER_EDGE) | dict(flip=True)
     transforms = dict(
         source=crop | dict(max_class_share=0.75),  # cat_max_ratio

@@ -11,6 +11,8 @@ from dajax.recipes.base import views
 # Published means and deviations of ImageNet, as torchvision and all released code in this field use
 # them.
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+# the same as keys of a transform of segmentation
+IMAGENET_RGB = dict(channels="rgb", divisor=255.0, mean=IMAGENET_MEAN, std=IMAGENET_STD)
 
 
 # Of every stage. momentum above 0: a teacher, the moving average of the networks, is kept

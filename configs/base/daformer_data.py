@@ -22,18 +22,14 @@ SOURCE_FIT = {
 # and halved as well.
 TARGET_FIT = {"cityscapes": (512, 1024), "acdc": (540, 960), "dark_zurich": (540, 960)}
 # Shares (top, bottom, left, right) of a target's frame without pseudo-labels, where there are any:
-# pseudo_weight_ignore_top=15, ignore_bottom=120 of DAFormer's 512 rows; crop_pseudo_margins=[30,
-# 240, 30, 30] of HRDA's and MIC's 1024x2048. The others have none.
-MARGINS = {"cityscapes": (15 / 512, 120 / 512, 0.0, 0.0)}
+# crop_pseudo_margins=[30, 240, 30, 30] of HRDA's and MIC's 1024x2048. The others have none;
+# DAFormer leaves out rows of its crops instead, see configs/daformer.py.
 HRDA_MARGINS = {"cityscapes": (30 / 1024, 240 / 1024, 30 / 2048, 30 / 2048)}
 # rare_class_sampling of configs/_base_/uda/dacs_a999_fdthings.py and gtaHR2csHR_mic_hrda*.py: a
 # crop of four times the pixels shows four times as many of a class.
 RARE_CLASSES = dict(temperature=0.01, min_pixels=3000, min_crop_ratio=0.5)
 HRDA_RARE_CLASSES = RARE_CLASSES | dict(min_crop_ratio=2.0)
 MAX_CLASS_SHARE = 0.75  # cat_max_ratio of the source's RandomCrop
-NORMALISATION = dict(
-    channels="rgb", divisor=255.0, mean=base.IMAGENET_MEAN, std=base.IMAGENET_STD
-)  # img_norm_cfg, there of 0..255
 
 
 def frames(arg, *, is_high_resolution=False):
@@ -71,9 +67,9 @@ def target_set(arg):
     return arg.variant.partition("_to_")[2]
 
 
-def margins(arg, *, is_high_resolution=False):
-    """config.STAGE.margins of the target."""
-    return (HRDA_MARGINS if is_high_resolution else MARGINS).get(target_set(arg), ())
+def hrda_margins(arg):
+    """config.STAGE.margins of the target at high resolution."""
+    return HRDA_MARGINS.get(target_set(arg), ())
 
 
 def rare_classes(arg, *, is_high_resolution=False):
@@ -114,7 +110,8 @@ def _crops(arg, fit, factor):
 
 
 def _whole(size_hw):
-    return seg_base.whole_frames(size_hw) | dict(resize="bilinear_plain") | NORMALISATION
+    # base.IMAGENET_RGB is img_norm_cfg, there of 0..255
+    return seg_base.whole_frames(size_hw) | dict(resize="bilinear_plain") | base.IMAGENET_RGB
 
 
 def _times(size_hw, factor):

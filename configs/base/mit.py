@@ -1,8 +1,6 @@
 """MiT with a decoder, as DAFormer, HRDA and MIC have it: configs/_base_/models/ of their
-repositories; and in place of the network of any other recipe.
+repositories.
 """
-
-from ml_collections import ConfigDict
 
 from dajax.recipes.base import common as base
 from dajax.recipes.base import segmentation as seg_base
@@ -43,49 +41,17 @@ def network(backbone, weights="", *, head="daformer", heads="single", detail_hw=
     )
 
 
-LR = 6e-5  # of the encoder; the decoder's is ten times that
-
-
-def adamw(*, lr=LR, horizon_steps=0):
+def adamw():
     """DAFormer's AdamW: configs/_base_/schedules/adamw.py, poly10warm.py, and the optimizer_config
     of its uda recipes.
-
-    Args:
-      lr: of the encoder.
-      horizon_steps: where the rate ends; 0: with the stage.
     """
     return base.adamw(
-        lr=lr,
+        lr=6e-5,  # of the encoder; the decoder's is ten times that
         schedule="poly_times_warmup",
         power=1.0,
-        horizon_steps=horizon_steps,
+        horizon_steps=0,
         warmup_steps=1500,
         warmup_ratio=1e-6,
         min_lr=0.0,
         **base.custom_keys({"head": (10.0, 1.0), "norm": (1.0, 0.0)}),
     )
-
-
-def in_place(config, arg):
-    """A recipe with a MiT in place of its residual network, where `arg` asks for one (ours; no
-    paper has it). Of the network's own settings the numbers of DAFormer replace the recipe's: RGB
-    images with ImageNet's mean and deviation, half-pixel centres, AdamW. All else stays: the
-    discriminator's optimiser, and of the stages' rates the proportion to the first one's.
-
-    Args:
-      config: a finished recipe.
-      arg: as segmentation.parse returns it.
-    """
-    if arg.backbone not in BACKBONES:
-        return config
-    config.model = ConfigDict(network(arg.backbone, arg.weights, heads=config.model.heads))
-    config.evaluation.align_corners = False
-    normal = dict(channels="rgb", divisor=255.0, mean=base.IMAGENET_MEAN, std=base.IMAGENET_STD)
-    for transform in config.data.transforms.values():
-        transform.update(normal)
-    stages = [config[name] for name in config.stages if "optimizer" in config[name]]
-    first = stages[0].optimizer.lr
-    for stage in stages:
-        lr, horizon = LR * (stage.optimizer.lr / first), stage.optimizer.horizon_steps
-        stage.optimizer = ConfigDict(adamw(lr=lr, horizon_steps=horizon))
-    return config

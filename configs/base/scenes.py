@@ -48,9 +48,8 @@ def data(arg):
     """
     # RGB with ImageNet's mean and deviation: for a network from random weights any will do that
     # brings the values near 1.
-    normal = dict(channels="rgb", divisor=255.0, mean=base.IMAGENET_MEAN, std=base.IMAGENET_STD)
-    view = seg_base.whole_frames(size_hw(arg)) | normal
-    training = seg_base.whole_frames(size_hw(arg), flip=True) | normal
+    view = seg_base.whole_frames(size_hw(arg)) | base.IMAGENET_RGB
+    training = seg_base.whole_frames(size_hw(arg), flip=True) | base.IMAGENET_RGB
     transforms = dict(source=training, target=training, evaluation=view)
     if arg.variant == "own":
         # own folders have no space of SYNTHIA's

@@ -2,8 +2,6 @@
 
 import math
 
-from ml_collections import ConfigDict
-
 from dajax.recipes.base import common as base
 from dajax.recipes.base import domains as sets
 from dajax.recipes.base import segmentation as seg_base
@@ -78,33 +76,3 @@ def add_stages(config, arg, control, *, source_only, **methods):
         rows["oracle"] = seg_base.without(source_only, domain="target")
     config.update(rows)
     config.stages = tuple(rows)
-
-
-def in_place(config, arg):
-    """A recipe with a ViT in place of its residual network, where `arg` asks for one (ours; no
-    paper has it): VFM-UDA's head, optimiser and images. All else stays: the discriminator's
-    optimiser, and of the stages' rates the proportion to the first one's. AdaBN goes, since there
-    is no batch normalisation.
-
-    Args:
-      config: a finished recipe.
-      arg: as segmentation.parse returns it.
-    """
-    if arg.backbone not in BACKBONES:
-        return config
-    config.model = ConfigDict(network(arg.backbone, arg.weights, heads=config.model.heads))
-    config.evaluation.align_corners = False
-    normal = dict(channels="rgb", divisor=255.0, mean=base.IMAGENET_MEAN, std=base.IMAGENET_STD)
-    for transform in config.data.transforms.values():
-        transform.update(normal)
-    if "adabn" in config.stages:
-        config.stages = tuple(name for name in config.stages if name != "adabn")
-        del config["adabn"]
-    stages = [config[name] for name in config.stages if "optimizer" in config[name]]
-    first = stages[0].optimizer.lr
-    for stage in stages:
-        own = ConfigDict(optimizer(stage.batch_size))
-        own.lr *= stage.optimizer.lr / first
-        own.horizon_steps = stage.optimizer.horizon_steps
-        stage.optimizer = own
-    return config

@@ -142,20 +142,18 @@ def _offsets(size, dilation):
 
 
 def _products_of_map(padded, grad, offsets):
-    """[N, h, w, C] of each tap: what it has seen, times the gradient of the result."""
+    """[C] of each tap: what it has seen, times the gradient of the result, summed."""
     h, w = grad.shape[1:3]
     return [
-        padded[:, top : top + h, left : left + w].astype(jnp.float32) * grad
+        (padded[:, top : top + h, left : left + w].astype(jnp.float32) * grad).sum((0, 1, 2))
         for _, top in offsets
         for _, left in offsets
     ]
 
 
 def _products_of_rows(padded, grad, offsets):
-    """The same summed over the rows: [N, 1, w, C] of each tap.
-
-    Row by row, since XLA's CPU compiler sums over all but the last axis an entry at a time: ten
-    times slower.
+    """The same, row by row: XLA's CPU compiler sums over all but the last axis an entry at a time,
+    ten times slower.
     """
     n, h, w, channels = grad.shape
     width = padded.shape[2]
@@ -170,15 +168,21 @@ def _products_of_rows(padded, grad, offsets):
         return [total + part for total, part in zip(sums, parts, strict=True)]
 
     zeros = [jnp.zeros((n, 1, w, channels)) for _ in range(len(offsets) ** 2)]
-    return jax.lax.optimization_barrier(jax.lax.fori_loop(0, h, add, zeros))
+    rows = jax.lax.optimization_barrier(jax.lax.fori_loop(0, h, add, zeros))
+    return [row.sum((0, 1, 2)) for row in rows]
 
 
 def _depthwise_backward(dilation, saved, grad):
     x, kernel = saved
     size = kernel.shape[0]
-    products = _products_of_rows if jax.default_backend() == "cpu" else _products_of_map
-    found = products(_padded(x, size, dilation), grad.astype(jnp.float32), _offsets(size, dilation))
-    grad_kernel = jnp.stack([part.sum((0, 1, 2)) for part in found]).reshape(kernel.shape)
+    offsets = _offsets(size, dilation)
+    found = jax.lax.platform_dependent(
+        _padded(x, size, dilation),
+        grad.astype(jnp.float32),
+        cpu=functools.partial(_products_of_rows, offsets=offsets),
+        default=functools.partial(_products_of_map, offsets=offsets),
+    )
+    grad_kernel = jnp.stack(found).reshape(kernel.shape)
     return depthwise(grad, kernel[::-1, ::-1], dilation), grad_kernel.astype(kernel.dtype)
 
 

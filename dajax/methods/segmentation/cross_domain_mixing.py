@@ -49,15 +49,13 @@ from dajax.errors import UserError
 from dajax.losses.feature_distance import cell_labels, feature_distance, is_any_of
 from dajax.losses.segmentation import cross_entropy_map, valid_pixels
 from dajax.methods import _step
+from dajax.methods.segmentation import _mean_teacher as teacher
 from dajax.methods.segmentation import _mixed_images as images
 from dajax.methods.segmentation import _segmenter as segmenter
 from dajax.methods.segmentation import _strong_view as strong_view
 from dajax.models.apply import forward, split_rng
-from dajax.ops import teacher_labels as labelling
-from dajax.ops.moving_average import moving_average, warmed_up
-from dajax.parallel import masked_mean, row_numbers, total
+from dajax.parallel import masked_mean, row_numbers
 from dajax.settings import SettingError, choice
-from dajax.state import TEACHER
 
 TASK = "segmentation"
 MOVES_TEACHER = True
@@ -155,7 +153,7 @@ def train_step(state, batch, rng, *, config, model, axis_name=None):
     rows = row_numbers(len(source["mask"]), axis_name)
     drawn = images.draw(rng, rows, target["image"].shape[1:3], config=config, model=model)
     shared = dict(config=config, model=model, axis_name=axis_name)
-    labels, weights, teacher_stats, figures = label_target(state, target, **shared)
+    labels, weights, teacher_stats, figures = teacher.label_target(state, target, **shared)
     seen = source | {"image": strong_view.weak_view(source["image"], drawn.source, config)}
     passes = [functools.partial(supervised, part=seen, frozen=state.extra.get(FROZEN), **shared)]
     if config.mix.weight:
@@ -166,9 +164,9 @@ def train_step(state, batch, rng, *, config, model, axis_name=None):
         passes.append(_pass_on("masked", masked, weight=config.masked.weight, **shared))
     grads, terms, stats = _one_after_the_other(passes, state, drawn.key)
     if config.statistics == "target":  # moved by nothing else
-        _, stats = _teacher_sees(state.params, state.batch_stats, target, **shared)
+        _, stats = teacher.see_clean(state.params, state.batch_stats, target, **shared)
     after, metrics = _step.finish(state, grads, stats, terms, **shared)
-    extra = _moved_teacher(state, after, teacher_stats, config)
+    extra = teacher.moved(state, after, teacher_stats, config)
     return after.replace(extra=extra), metrics | figures
 
 
@@ -242,44 +240,6 @@ def _feature_distances(features, before, source, config, model):
     return feature_distance(features, jax.lax.stop_gradient(before)), is_thing
 
 
-def label_target(state, target, *, config, model, axis_name):
-    """(pseudo-labels int32 [N, H, W], their weights float32 [N, H, W], the teacher's batch_stats
-    after its pass, {"pseudo_weight": float32 scalar}).
-
-    Without a teacher (momentum 0) the student labels, in the same mode. Where nothing is trained
-    on pseudo-labels and no teacher is kept, nothing is computed: (None, None, None, {}).
-    """
-    if not (config.teacher.momentum or config.mix.weight or config.masked.weight):
-        return None, None, None, {}
-    teacher = {"params": state.params, "batch_stats": state.batch_stats}
-    if config.teacher.momentum:
-        teacher = state.extra[TEACHER]
-    shared = dict(config=config, model=model, axis_name=axis_name)
-    params, stats = teacher["params"], teacher["batch_stats"]
-    logits, stats = _teacher_sees(params, stats, target, **shared)
-    if config.mirrored_labels:
-        mirrored = target | {"image": target["image"][:, :, ::-1]}
-        others, stats = _teacher_sees(params, stats, mirrored, **shared)
-        logits = labelling.logits_of_mean(logits, others[:, :, ::-1])
-    labels, confidence = labelling.labels_and_confidence(logits)
-    share = labelling.confident_share(
-        confidence,
-        _step.pixel_mask(target["mask"], labels.shape),
-        threshold=config.threshold,
-        axis_name=axis_name if config.weight_of == "batch" else None,
-    )
-    weights = labelling.pixel_weights(
-        share,
-        labels.shape,
-        top=config.ignore_top,
-        bottom=config.ignore_bottom,
-        trusted=target.get("trusted"),
-    )
-    everywhere = jnp.ones_like(target["mask"])
-    mean_share = masked_mean(jnp.broadcast_to(share, everywhere.shape), everywhere, axis_name)
-    return labels, weights, stats, {"pseudo_weight": total(mean_share, axis_name)}
-
-
 def _pass_on(name, part_and_weights, *, weight, config, model, axis_name):
     """A pass of images with pseudo-labels, as _one_after_the_other takes it.
 
@@ -300,30 +260,3 @@ def _pass_on(name, part_and_weights, *, weight, config, model, axis_name):
         return weight * loss, ({name: loss}, stats)
 
     return one_pass
-
-
-def _teacher_sees(params, stats, target, *, config, model, axis_name):
-    """(logits float32 [N, H, W, K] of clean images, batch_stats): batch statistics normalise, and
-    nothing is dropped.
-    """
-    seen, stats = segmenter.see(
-        params,
-        stats,
-        target,
-        target["image"].shape[1:3],
-        config=config,
-        model=model,
-        axis_name=axis_name,
-        deterministic=True,
-    )
-    return seen.logits, stats
-
-
-def _moved_teacher(before, after, stats, config):
-    """`extra` with the teacher after the step, where the stage keeps one."""
-    if not config.teacher.momentum:
-        return before.extra
-    updates = after.step if config.teacher.begins_with == "initial" else before.step
-    momentum = warmed_up(config.teacher.momentum, updates)
-    params = moving_average(before.extra[TEACHER]["params"], after.params, momentum)
-    return {**before.extra, TEACHER: {"params": params, "batch_stats": stats}}

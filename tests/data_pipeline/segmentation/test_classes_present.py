@@ -8,11 +8,10 @@ import warnings
 import numpy as np
 import pytest
 import seg_files
+from gta5_set import make_set
 
 from data_pipeline.errors import DataError
 from data_pipeline.segmentation.class_balanced import classes_present
-from data_pipeline.segmentation.id_png import read_ids
-from data_pipeline.segmentation.labels import GTA5
 from data_pipeline.segmentation.segmentation_set import SegmentationSet
 
 ROAD, SKY, TRAIN, IGNORED_ID = 7, 23, 31, 4  # ids of GTA5's files; train ids 0, 10 and 16
@@ -33,16 +32,6 @@ def gta5(tmp_path):
         "00004": [IGNORED_ID, IGNORED_ID],
     }
     return make_set(tmp_path / "gta5", labels)
-
-
-def make_set(root, labels):
-    """labels: {frame: ids of its columns}."""
-    seg_files.write_gta5(root, {frame: np.tile(ids, (3, 1)) for frame, ids in labels.items()})
-    paths = [
-        tuple(str(root / kind / f"{frame}.png") for frame in labels)
-        for kind in ("images", "labels")
-    ]
-    return SegmentationSet("gta5", *paths, GTA5, read_ids)
 
 
 @pytest.fixture

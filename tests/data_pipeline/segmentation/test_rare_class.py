@@ -6,13 +6,11 @@ import json
 
 import numpy as np
 import pytest
-import seg_files
+from gta5_set import make_set
 
 from data_pipeline.errors import DataError
 from data_pipeline.sampling import make_key
 from data_pipeline.segmentation import crop_choice, rare_class
-from data_pipeline.segmentation.id_png import read_ids
-from data_pipeline.segmentation.labels import GTA5
 from data_pipeline.segmentation.segmentation_set import SegmentationSet
 
 KEY = make_key(0, "source", "rare classes")
@@ -140,15 +138,6 @@ def gta5(tmp_path):
     """Two labels of 3 x 4 pixels: half road, a quarter sky, a quarter ignored; road and train."""
     labels = {"00001": [ROAD, ROAD, SKY, IGNORED_ID], "00002": [ROAD, ROAD, ROAD, TRAIN]}
     return make_set(tmp_path / "gta5", labels)
-
-
-def make_set(root, labels):
-    seg_files.write_gta5(root, {frame: np.tile(ids, (3, 1)) for frame, ids in labels.items()})
-    paths = [
-        tuple(str(root / kind / f"{frame}.png") for frame in labels)
-        for kind in ("images", "labels")
-    ]
-    return SegmentationSet("gta5", *paths, GTA5, read_ids)
 
 
 def test_pixels_are_counted_once_and_kept(gta5, tmp_path, monkeypatch):

@@ -14,6 +14,7 @@ from tiny_segmenter import tiny_segmenter
 from dajax.engine import teacher
 from dajax.errors import UserError
 from dajax.methods import interface
+from dajax.methods.segmentation import _mean_teacher as mean_teacher
 from dajax.methods.segmentation import _mixed_images as mixed_images
 from dajax.methods.segmentation import _segmenter as segmenter
 from dajax.methods.segmentation import cross_domain_mixing as mixing
@@ -215,7 +216,7 @@ def test_pixels_that_are_not_trusted_weigh_nothing():
     trusted = jnp.ones(SHAPE[:3], bool).at[:, :, :5].set(False)
     config.threshold, config.ignore_top = 0.0, 2
     settings = dict(config=config, model=model, axis_name=None)
-    run = jax.jit(lambda target: mixing.label_target(begun(), target, **settings)[1])
+    run = jax.jit(lambda target: mean_teacher.label_target(begun(), target, **settings)[1])
     weights = run(target | {"trusted": trusted})
     expected = np.ones(SHAPE[:3])
     expected[:, :, :5], expected[:, :2] = 0, 0
@@ -290,7 +291,7 @@ def test_the_weight_of_the_batch_and_that_of_a_device():
 
         def of_device(images, state=state):
             target = {"image": images, "mask": jnp.ones(1, bool)}
-            _, weights, _, figures = mixing.label_target(
+            _, weights, _, figures = mean_teacher.label_target(
                 state, target, config=config, model=model, axis_name="devices"
             )
             return weights[:, 0, 0], figures["pseudo_weight"]

@@ -13,6 +13,7 @@ from tiny_segmenter import tiny_segmenter
 from dajax import parallel
 from dajax.engine import teacher
 from dajax.errors import UserError
+from dajax.methods.segmentation import _mean_teacher as mean_teacher
 from dajax.methods.segmentation import _mixed_images as mixed_images
 from dajax.methods.segmentation import _strong_view as strong_view
 from dajax.methods.segmentation import cross_domain_mixing as mixing
@@ -96,7 +97,7 @@ def test_mirrored_labels_are_those_of_the_mirrored_image_mirrored(first_state):
 
         @jax.jit
         def label(target, config=config):
-            return mixing.label_target(
+            return mean_teacher.label_target(
                 first_state, target, config=config, model=model(), axis_name=None
             )[:2]
 
