@@ -12,7 +12,7 @@ import time
 
 import numpy as np
 
-from benchmarks import networks
+from benchmarks import network_setup as setup
 from benchmarks.cases import Case
 from benchmarks.race import Prepared
 
@@ -27,9 +27,7 @@ PRODUCT, QUICK_PRODUCT = 3072, 64
 
 def cases(folder, is_quick):
     """See groups.py."""
-    settings = dict(
-        folder=str(folder), blocks=networks.QUICK_BLOCKS if is_quick else networks.RESNET101
-    )
+    settings = dict(folder=str(folder), blocks=setup.QUICK_BLOCKS if is_quick else setup.RESNET101)
     loop = settings | dict(product=QUICK_PRODUCT if is_quick else PRODUCT)
     return [
         Case("save", {"numpy": numpy_save, "dajax": dajax_save}, settings, remark=stall),
@@ -62,7 +60,7 @@ def random_state(blocks):
     from dajax.models.apply import init_network
     from dajax.state import TrainState
 
-    model, rng = networks.build("segmenter", blocks), np.random.default_rng(0)
+    model, rng = setup.build("segmenter", blocks), np.random.default_rng(0)
     shapes = jax.eval_shape(
         lambda: init_network(jax.random.key(0), jnp.zeros((1, 65, 65, 3)), model=model)
     )

@@ -14,7 +14,8 @@ import time
 
 import numpy as np
 
-from benchmarks import networks
+from benchmarks import adaptsegnet_step, networks
+from benchmarks import network_setup as setup
 from benchmarks.cases import Case
 from benchmarks.race import Prepared, prepared_torch, torch_device
 
@@ -33,10 +34,10 @@ def cases(folder, is_quick):
     """See groups.py."""
     side, count = (QUICK_PRODUCT, QUICK_PRODUCTS) if is_quick else (PRODUCT, PRODUCTS)
     frame_hw = networks.QUICK_HW if is_quick else FRAME_HW
-    blocks = networks.QUICK_BLOCKS if is_quick else networks.RESNET101
+    blocks = setup.QUICK_BLOCKS if is_quick else setup.RESNET101
     segmenter = dict(kind="segmenter", blocks=blocks)
     settings = dict(
-        weights=networks.weights_file(folder, **segmenter),
+        weights=setup.weights_file(folder, **segmenter),
         blocks=blocks,
         size_hw=frame_hw,
         steps=1 if is_quick else STEPS,
@@ -53,11 +54,11 @@ def cases(folder, is_quick):
     fast = dict(dtype="bfloat16", channels_last=True)
     for dtype, torch_settings in (("float32", {}), ("bfloat16", fast)):
         contenders = {
-            "torch": functools.partial(networks.torch_step, **torch_settings),
+            "torch": functools.partial(adaptsegnet_step.torch_step, **torch_settings),
             "dajax": functools.partial(dajax_step, dtype=dtype, side=side, count=count),
         }
         if torch_settings:
-            compiled = functools.partial(networks.torch_step, **fast, is_compiled=True)
+            compiled = functools.partial(adaptsegnet_step.torch_step, **fast, is_compiled=True)
             contenders = {"torch, torch.compile": compiled, **contenders}
         title = f"{settings['steps']} AdaptSegNet steps, {frame_hw[0]}x{frame_hw[1]}, {dtype}"
         found.append(Case(title, contenders, settings, remark=rate))
@@ -124,8 +125,8 @@ def torch_products(side, count):
 
 
 def dajax_step(weights, blocks, size_hw, steps, dtype, side, count):
-    """networks.dajax_step, with the rate of bfloat16 products in the same process."""
-    prepared = networks.dajax_step(weights, blocks, size_hw, dtype, steps)
+    """adaptsegnet_step.dajax_step, with the rate of bfloat16 products in the same process."""
+    prepared = adaptsegnet_step.dajax_step(weights, blocks, size_hw, dtype, steps)
 
     def build():
         run, products = prepared.build(), _products(side, count)

@@ -6,7 +6,7 @@ import functools
 
 import numpy as np
 
-from benchmarks import networks
+from benchmarks import network_setup as setup
 from benchmarks.cases import Case
 from benchmarks.race import Prepared, planned_mib
 
@@ -47,13 +47,13 @@ def step(dtype, is_quick):
     config = recipe.get_config(RECIPE)
     stage, size_hw = config.plca, tuple(config.data.transforms.source.size)
     config.model.dtype = dtype
-    model = build_segmenter(config.model, stage, num_classes=networks.CLASSES)
+    model = build_segmenter(config.model, stage, num_classes=setup.CLASSES)
     if is_quick:
         stage.batch_size, size_hw = QUICK_BATCH, (QUICK_SIDE, QUICK_SIDE)
-        model = model.clone(backbone=model.backbone.clone(stage_sizes=networks.QUICK_BLOCKS))
+        model = model.clone(backbone=model.backbone.clone(stage_sizes=setup.QUICK_BLOCKS))
     rows = stage.batch_size * stage.accumulate
-    source, label = networks.labelled_images("segmenter", (rows, *size_hw), 0)
-    target, _ = networks.labelled_images("segmenter", (rows, *size_hw), 1)
+    source, label = setup.labelled_images("segmenter", (rows, *size_hw), 0)
+    target, _ = setup.labelled_images("segmenter", (rows, *size_hw), 1)
     mask = np.ones(rows, bool)
     batch = jax.device_put(
         {

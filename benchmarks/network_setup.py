@@ -1,0 +1,82 @@
+"""Networks of random weights, and images for them: the same in dajax and in torch."""
+
+import multiprocessing
+
+import numpy as np
+
+CLASSES = 19
+VOID = 255
+RESNET50, RESNET101, QUICK_BLOCKS = (3, 4, 6, 3), (3, 4, 23, 3), (1, 1, 1, 1)
+LOSS_TOLERANCE = 1e-4  # of the same weights, relative: float32 in dajax and torch
+
+
+def weights_file(folder, kind, blocks):
+    """An .npz of a random network under torch's names; a process of its own makes it, so that this
+    one holds no XLA.
+    """
+    path = folder / f"{kind}{sum(blocks)}.npz"
+    if not path.exists():
+        context = multiprocessing.get_context("spawn")
+        process = context.Process(target=_write_weights, args=(str(path), kind, blocks))
+        process.start()
+        process.join()
+    return str(path)
+
+
+def _write_weights(path, kind, blocks):
+    import jax
+    import jax.numpy as jnp
+
+    from dajax.models.apply import init_network
+    from dajax.models.to_torch import to_torch
+
+    model = build(kind, blocks)
+    trees = init_network(jax.random.key(0), jnp.zeros((1, 65, 65, 3)), model=model)
+    np.savez(path, **to_torch(*(tree[model.network] for tree in trees), norm_set=0))
+
+
+def build(kind, blocks, dtype="float32"):
+    """dajax's network of the comparison."""
+    from ml_collections import ConfigDict
+
+    from dajax.models.classifier import build_classifier
+    from dajax.models.deeplab import build_segmenter
+    from dajax.recipes.base import common, deeplab
+
+    if kind == "classifier":
+        config = common.base("benchmark").model
+        config.backbone = "resnet50"
+        model = build_classifier(config, CLASSES, 1)
+    else:
+        settings = deeplab.network("resnet101", "single", "", aspp_branches=2)
+        model = build_segmenter(ConfigDict(settings | dict(dtype=dtype)), CLASSES, 1)
+    return model.clone(backbone=model.backbone.clone(stage_sizes=blocks))
+
+
+def read_weights(path, model):
+    """({network: params}, {network: batch_stats}) of the file."""
+    import jax
+    import jax.numpy as jnp
+
+    from dajax.models.apply import init_network
+    from dajax.models.to_torch import from_own
+
+    shapes = jax.eval_shape(
+        lambda: init_network(jax.random.key(0), jnp.zeros((1, 65, 65, 3)), model=model)
+    )
+    with np.load(path) as arrays:
+        trees = from_own(arrays, *(tree[model.network] for tree in shapes))
+    return tuple({model.network: jax.device_put(tree)} for tree in trees)
+
+
+def labelled_images(kind, shape, seed=0):
+    """Images float32 [N, H, W, 3], and labels int32 [N], or [N, H, W] with some void."""
+    rng = np.random.default_rng(seed)
+    images = 50.0 * rng.standard_normal((*shape, 3), np.float32)  # 0 ... 255 minus a mean
+    if kind == "classifier":
+        return images / 50.0, rng.integers(0, CLASSES, shape[:1]).astype(np.int32)
+    count, height, width = shape
+    labels = rng.integers(0, CLASSES, (count, height // 16 + 1, width // 16 + 1))
+    labels = labels.repeat(16, 1).repeat(16, 2)[:, :height, :width]
+    labels[:, : height // 8] = VOID
+    return images, labels.astype(np.int32)
