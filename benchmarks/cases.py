@@ -16,7 +16,10 @@ from benchmarks.race import race
 HEADER = ("case", "contender", "ms", "ratio", "CPU", "cores", "MiB", "ratio", "planned", "remark")
 PLANNED = "planned_mib"
 # {word of a contender's name: (package that it needs, how to get it)}
-PACKAGES = {"torch": ("torch", "pip install 'torch>=2.0'")}
+PACKAGES = {
+    "torch": ("torch", "pip install 'torch>=2.0'"),
+    "grain": ("grain", "pip install grain"),
+}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,7 +6,7 @@ contenders may use all cores. "PIL": one thread a core, files to arrays; "memory
 allocator's settings of the pipeline (data_pipeline/stream.py). "dajax": the pipeline of training
 (ids checked and mapped, PIL's antialiased bicubic resize, half of the images mirrored, BGR minus
 the mean). "PIL + torch": the same work the way the released loaders do it, in one DataLoader
-process a core, whose memory is not counted.
+process a core, whose memory is not counted. "PIL + grain": the same work in grain's threads.
 """
 
 from concurrent.futures import ThreadPoolExecutor
@@ -39,6 +39,7 @@ def cases(folder, is_quick):
         "PIL, memory kept": decode_with_memory_kept,
         "dajax": dajax_pipeline,
         "PIL + torch": torch_loader,
+        "PIL + grain": grain_loader,
     }
     settings = dict(root=str(folder), split="train", images=images, size_hw=size_hw)
     title = f"{frame_hw[1]}x{frame_hw[0]} to {size_hw[1]}x{size_hw[0]}, {images} images"
@@ -129,18 +130,9 @@ def torch_loader(root, split, images, size_hw):
     import torch
     from torch.utils.data import DataLoader
 
-    chosen = frames(root, split)
-    dataset = TorchFrames(
-        chosen.image_paths,
-        chosen.label_paths,
-        chosen.space.lut,
-        rows(images, len(chosen)),
-        size_hw,
-        transform(size_hw).mean,
-    )
     torch.set_num_threads(1)
     loader = DataLoader(
-        dataset,
+        frame_files(root, split, images, size_hw),
         batch_size=1,
         num_workers=cores(),
         persistent_workers=True,
@@ -149,9 +141,44 @@ def torch_loader(root, split, images, size_hw):
     return Prepared(lambda: lambda: {"read": sum(len(image) for image, _ in loader)})
 
 
-class TorchFrames:
-    """A map-style data set for torch's DataLoader, after the pattern of the released loaders (PIL
-    and numpy).
+def grain_loader(root, split, images, size_hw):
+    return grain_reader(frame_files(root, split, images, size_hw), 1)
+
+
+def grain_reader(files, batch_size):
+    """A contender that reads a map-style data set by grain, in one thread a core."""
+    import grain.python as grain
+
+    options = grain.ReadOptions(num_threads=cores(), prefetch_buffer_size=4 * cores())
+
+    def run():
+        source = grain.MapDataset.source(files).to_iter_dataset(options).batch(batch_size)
+        return {"read": sum(len(first_array(batch)) for batch in source)}
+
+    return Prepared(lambda: run)
+
+
+def first_array(batch):
+    """The array of images, of a batch that is one or begins with one."""
+    return batch[0] if isinstance(batch, tuple) else batch
+
+
+def frame_files(root, split, images, size_hw):
+    """The FrameFiles of a run."""
+    chosen = frames(root, split)
+    return FrameFiles(
+        chosen.image_paths,
+        chosen.label_paths,
+        chosen.space.lut,
+        rows(images, len(chosen)),
+        size_hw,
+        transform(size_hw).mean,
+    )
+
+
+class FrameFiles:
+    """A map-style data set for torch's and grain's loaders, after the pattern of the released ones
+    (PIL and numpy).
     """
 
     def __init__(self, image_paths, label_paths, lut, order, size_hw, mean):

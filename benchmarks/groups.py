@@ -12,6 +12,7 @@ import importlib.util
 DEFAULT = (
     "methods",
     "networks",
+    "mic",
     "association",
     "lovasz",
     "kernels",
@@ -24,9 +25,15 @@ DEFAULT = (
     "label_sizes",
     "scaling",
 )
-BY_NAME_ONLY = ("domainnet", "gpu", "gpu_plca")  # half an hour and 8 GB of memory; a GPU
+BY_NAME_ONLY = (
+    "domainnet",
+    "gpu",
+    "gpu_plca",
+    "gpu_daformer",
+)  # half an hour and 8 GB of memory; a GPU
 _MODULES = {
     "methods": "method_steps",
+    "mic": "mic_step",
     "lovasz": "lovasz_softmax",
     "kernels": "kernel_losses",
     "frames": "frame_input",

@@ -14,7 +14,7 @@ def weights_file(folder, kind, blocks):
     """An .npz of a random network under torch's names; a process of its own makes it, so that this
     one holds no XLA.
     """
-    path = folder / f"{kind}{sum(blocks)}.npz"
+    path = folder / f"{kind}{blocks if kind == 'mit' else sum(blocks)}.npz"
     if not path.exists():
         context = multiprocessing.get_context("spawn")
         process = context.Process(target=_write_weights, args=(str(path), kind, blocks))
@@ -36,13 +36,20 @@ def _write_weights(path, kind, blocks):
 
 
 def build(kind, blocks, dtype="float32"):
-    """dajax's network of the comparison."""
+    """dajax's network of the comparison.
+
+    Args:
+      kind: "classifier", "segmenter", or "mit", with DAFormer's head and nothing dropped.
+      blocks: of the four stages of a ResNet; of a MiT its name.
+    """
     from ml_collections import ConfigDict
 
     from dajax.models.classifier import build_classifier
     from dajax.models.deeplab import build_segmenter
     from dajax.recipes.base import common, deeplab
 
+    if kind == "mit":
+        return _build_mit(blocks, dtype)
     if kind == "classifier":
         config = common.base("benchmark").model
         config.backbone = "resnet50"
@@ -51,6 +58,16 @@ def build(kind, blocks, dtype="float32"):
         settings = deeplab.network("resnet101", "single", "", aspp_branches=2)
         model = build_segmenter(ConfigDict(settings | dict(dtype=dtype)), CLASSES, 1)
     return model.clone(backbone=model.backbone.clone(stage_sizes=blocks))
+
+
+def _build_mit(name, dtype):
+    from ml_collections import ConfigDict
+
+    from dajax.models.encoder_decoder import build_segmenter
+    from dajax.recipes.base import mit
+
+    settings = mit.network(name) | dict(dropout=0.0, drop_path=0.0, dtype=dtype)
+    return build_segmenter(ConfigDict(settings), CLASSES, 1)
 
 
 def read_weights(path, model):

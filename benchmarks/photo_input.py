@@ -5,7 +5,8 @@ Photos are drawn first. "PIL": one thread a core, files to arrays; with `draft`,
 larger than is needed. "dajax": the pipeline of training (resize to a square, random crop, half of
 the images mirrored, normalised) in shuffled batches, decoded each time; "dajax, kept": photos that
 stay in memory after the first pass (config.runtime.keep_images_mib), which is not measured. "PIL +
-torch": the same work, in one DataLoader process a core, whose memory is not counted.
+torch": the same work, in one DataLoader process a core, whose memory is not counted. "PIL + grain":
+the same work in grain's threads.
 """
 
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from benchmarks.cases import Case
-from benchmarks.frame_input import same_count, speed
+from benchmarks.frame_input import grain_reader, same_count, speed
 from benchmarks.machine import cores
 from benchmarks.race import Prepared
 
@@ -36,6 +37,7 @@ def cases(folder, is_quick):
         "dajax": dajax_pipeline,
         "dajax, kept": dajax_kept,
         "PIL + torch": torch_loader,
+        "PIL + grain": grain_loader,
     }
     found = []
     for title, (width, height, count, images) in (QUICK_SIZES if is_quick else SIZES).items():
@@ -135,7 +137,7 @@ def torch_loader(root, images):
 
     torch.set_num_threads(1)
     loader = DataLoader(
-        TorchPhotos(paths(root, images)),
+        PhotoFiles(paths(root, images)),
         batch_size=BATCH,
         num_workers=cores(),
         persistent_workers=True,
@@ -144,8 +146,14 @@ def torch_loader(root, images):
     return Prepared(lambda: lambda: {"read": sum(len(batch) for batch in loader)})
 
 
-class TorchPhotos:
-    """A map-style data set for torch's DataLoader, after the pattern of the released loaders."""
+def grain_loader(root, images):
+    return grain_reader(PhotoFiles(paths(root, images)), BATCH)
+
+
+class PhotoFiles:
+    """A map-style data set for torch's and grain's loaders, after the pattern of the released
+    ones.
+    """
 
     def __init__(self, files):
         self.files = files

@@ -48,6 +48,8 @@ SPCL = BOTH | {
     "evaluation.num_pictures": 1,
     "runtime.eval_batch_size": 4,
 }
+MIC = SPCL | {"stages": ["source_only", "mic"], "mic.steps": 3, "mic.batch_size": 4}
+del MIC["warm_up_labels.init_from"]
 SIZES = {"2x2": (2, 2), "1x4": (1, 4), "1x1": (1, 1)}
 
 
@@ -68,8 +70,8 @@ def trained(tmp_path_factory):
 
 
 def run_of(recipe, root, name, **changes):
-    changes = (CAN if recipe == "can" else SPCL) | changes
-    if recipe == "spcl":
+    changes = {"can": CAN, "spcl": SPCL, "mic": MIC}[recipe] | changes
+    if recipe != "can":
         changes |= {"data.scenes.root": str(root / "scenes")}
     return {"recipe": recipe, "changes": changes, "workdir": str(root / name / recipe)}
 
@@ -105,13 +107,22 @@ def test_two_processes_of_two_devices_are_one_process(trained, recipe, other):
 def test_prototypes_of_two_processes_are_those_of_one(tmp_path):
     names = ["source_only", "warm_up", "warm_up_labels", "spcl"]
     changes = {"stages": names, "warm_up_labels.init_from": "warm_up"}
-    changes |= {"warm_up.steps": 2, "spcl.steps": 2}
-    runs = {name: run_of("spcl", tmp_path, name, **changes) for name in SIZES}
+    compare_all("spcl", tmp_path, names, **changes, **{"warm_up.steps": 2, "spcl.steps": 2})
+
+
+@pytest.mark.slow
+def test_a_teacher_and_mixed_images_of_two_processes_are_those_of_one(tmp_path):
+    compare_all("mic", tmp_path, MIC["stages"])
+
+
+def compare_all(recipe, folder, names, **changes):
+    """Trains in all SIZES, and compares the stages of these names."""
+    runs = {name: run_of(recipe, folder, name, **changes) for name in SIZES}
     for status, said in joined.finished(joined.start([runs["2x2"]], 2, 2)):
         assert status == 0, said
     for name in ("1x4", "1x1"):
         train_alone(runs[name], SIZES[name][1])
-        assert_close(tmp_path / "2x2" / "spcl", tmp_path / name / "spcl", names)
+        assert_close(folder / "2x2" / recipe, folder / name / recipe, names)
 
 
 @pytest.mark.parametrize("recipe", ["can", "spcl"])

@@ -12,7 +12,7 @@ import os
 import pytest
 import tiny
 import tiny_seg
-from kills import SPCL, Subject
+from kills import MIC, SPCL, Subject
 
 SEED = int(os.environ.get("DAJAX_FAULT_SEED", "0"))
 CHAIN = 5  # kills of one run
@@ -59,3 +59,13 @@ def test_killed_over_and_over_prototypes_and_pseudo_labels_lose_nothing(
     met = kill_often(Subject(flat_server, tmp_path, words, refreshes), number_of_kills // 2)
     if number_of_kills >= 100:
         assert {"training", "prototypes", "pseudo-labels", "checkpoint"} <= met.keys()
+
+
+@pytest.mark.slow
+def test_killed_over_and_over_the_teachers_ramp_loses_nothing(
+    flat_server, tmp_path, number_of_kills
+):
+    words = lambda workdir: tiny_seg.words(workdir, tmp_path / "scenes", *MIC, recipe="mic")
+    met = kill_often(Subject(flat_server, tmp_path, words, {}), number_of_kills // 4)
+    if number_of_kills >= 100:
+        assert {"training", "checkpoint", "evaluation", "final table"} <= met.keys()

@@ -23,6 +23,16 @@ SPCL = (
     "--config.evaluation.reestimate_batches=0",
     "--config.evaluation.num_pictures=1",
 )
+# All switches of cross_domain_mixing, within the ramp of the teacher
+MIC = (
+    "--config.stages=('mic',)",
+    "--config.mic.init_from=",
+    "--config.mic.steps=7",
+    "--config.mic.batch_size=2",
+    "--config.runtime.checkpoint_every=2",
+    "--config.evaluation.reestimate_batches=0",
+    "--config.evaluation.num_pictures=1",
+)
 # What stands for the moment's work in a report, by (stage, work); see kind_of.
 _KINDS = {
     "compile": "compilation",
