@@ -50,6 +50,7 @@ class Frames:
     def __init__(self, count, devices):
         self.count, self.devices, self.labelled = count, devices, 0
         self.class_names = tuple(str(k) for k in range(19))
+        self.window = None  # the whole image at once
 
     def source_pass(self, batch_size):
         for first in range(0, self.count, batch_size):
