@@ -65,6 +65,7 @@ def evaluation(root):
     from dajax import tasks
     from dajax.methods import METHODS, Sizes
     from dajax.recipes import source_only_seg as recipe
+    from dajax.tasks.feed import NEVER
 
     size = "x".join(map(str, INPUT_HW))
     config = recipe.get_config(
@@ -84,7 +85,7 @@ def evaluation(root):
         name,
         directory=pathlib.Path(root, name),
         devices=devices,
-        check_stop=lambda: None,
+        stop=NEVER,
     )
     sizes = Sizes(source=FRAMES, target=FRAMES, num_sources=1)
     images = jnp.zeros((2, *domains.image_shape))

@@ -141,6 +141,10 @@ def _serve(connection, prepare, settings, warm_up):
     started = time.perf_counter()
     run = build()
     compile_seconds = time.perf_counter() - started
+    if "jax" in sys.modules:
+        from dajax.engine import memory
+
+        memory.give_back_freed()  # as a run does once it has compiled its step
     _forget_peak()
     answer = run() if warm_up else {}
     connection.send(compile_seconds)
