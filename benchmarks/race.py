@@ -80,6 +80,14 @@ def _forget_peak():
         _CLEAR.write_text("5")
 
 
+def _give_back_freed():
+    """What dajax gives back to the system before a run's first step."""
+    if "jax" in sys.modules:
+        from dajax.engine import memory
+
+        memory.give_back_freed()
+
+
 def _children_mib():
     return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / RSS_UNIT
 
@@ -137,14 +145,12 @@ def _serve(connection, prepare, settings, warm_up):
     # several contenders share a GPU, and what each takes is to be seen
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     build, device, is_command = prepare(**settings)
+    _give_back_freed()
     host_before, device_before = status_mib("VmRSS"), _device_mib(device, is_peak=False)
     started = time.perf_counter()
     run = build()
     compile_seconds = time.perf_counter() - started
-    if "jax" in sys.modules:
-        from dajax.engine import memory
-
-        memory.give_back_freed()  # as a run does once it has compiled its step
+    _give_back_freed()  # as a run does once it has compiled its step
     _forget_peak()
     answer = run() if warm_up else {}
     connection.send(compile_seconds)

@@ -155,3 +155,17 @@ def pixel_mask(mask, shape):
 def without_padding(labels, mask):
     """int32 [N, h, w] labels, 255 in the rows that the mask, bool [N], leaves out."""
     return jnp.where(mask[:, None, None], labels, IGNORED)
+
+
+def not_before(tree, part):
+    """`part` with images that are there no sooner than every leaf of `tree`: a pass over them does
+    not begin before the gradients of the pass before are finished and its activations are gone.
+
+    jax.lax.optimization_barrier says the same, but XLA's CPU compiler drops it before it orders a
+    program: three passes of MIC would hold 3.4 GiB where they hold 1.3. So the images get a zero
+    added that depends on an entry of each leaf, by a comparison that is never true and that the
+    compiler does not see through.
+    """
+    entries = jnp.stack([leaf.ravel()[0].astype(jnp.float32) for leaf in jax.tree.leaves(tree)])
+    zero = (entries.max() > jnp.inf).astype(part["image"].dtype)
+    return part | {"image": part["image"] + zero}

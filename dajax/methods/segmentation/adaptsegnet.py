@@ -128,7 +128,7 @@ def train_step(state, batch, rng, *, config, model, axis_name=None):
     (seg_loss, (seg, source_heads, stats)), seg_grads = jax.value_and_grad(
         supervised, has_aux=True
     )(own)
-    own, stats, seg_grads = jax.lax.optimization_barrier((own, stats, seg_grads))
+    target = _step.not_before(seg_grads, target)
     (adv_loss, (adv, target_heads, stats)), adv_grads = jax.value_and_grad(fooling, has_aux=True)(
         own, stats
     )

@@ -108,7 +108,7 @@ def train_step(state, batch, rng, *, config, model, axis_name=None):
     (seg, (source_probabilities, stats)), seg_grads = jax.value_and_grad(_supervised, has_aux=True)(
         own, state.batch_stats, source, split_rng(rng, 0), **passes
     )
-    own, stats, seg_grads = jax.lax.optimization_barrier((own, stats, seg_grads))
+    target = _step.not_before(seg_grads, target)
     (extra, aux), adv_grads = jax.value_and_grad(_fooling, has_aux=True)(
         own, stats, discriminator, target, split_rng(rng, 1), fade, is_adaptive, **passes
     )

@@ -155,13 +155,17 @@ def train_step(state, batch, rng, *, config, model, axis_name=None):
     shared = dict(config=config, model=model, axis_name=axis_name)
     labels, weights, teacher_stats, figures = teacher.label_target(state, target, **shared)
     seen = source | {"image": strong_view.weak_view(source["image"], drawn.source, config)}
-    passes = [functools.partial(supervised, part=seen, frozen=state.extra.get(FROZEN), **shared)]
+    passes = [(functools.partial(supervised, frozen=state.extra.get(FROZEN), **shared), seen)]
     if config.mix.weight:
-        mixed = images.mixed_part(source, target, labels, weights, drawn, **shared)
-        passes.append(_pass_on("mixed", mixed, weight=config.mix.weight, **shared))
+        mixed, of_mixed = images.mixed_part(source, target, labels, weights, drawn, **shared)
+        settings = dict(weights=of_mixed, weight=config.mix.weight, **shared)
+        passes.append((functools.partial(_pseudo_labelled, name="mixed", **settings), mixed))
     if config.masked.weight:
-        masked = images.masked_part(source, target, labels, weights, drawn, rows, config=config)
-        passes.append(_pass_on("masked", masked, weight=config.masked.weight, **shared))
+        masked, of_masked = images.masked_part(
+            source, target, labels, weights, drawn, rows, config=config
+        )
+        settings = dict(weights=of_masked, weight=config.masked.weight, **shared)
+        passes.append((functools.partial(_pseudo_labelled, name="masked", **settings), masked))
     grads, terms, stats = _one_after_the_other(passes, state, drawn.key)
     if config.statistics == "target":  # moved by nothing else
         _, stats = teacher.see_clean(state.params, state.batch_stats, target, **shared)
@@ -175,21 +179,21 @@ def _one_after_the_other(passes, state, key):
     the one before has its gradient: the activations of one alone are in memory.
 
     Args:
-      passes: f(params, batch_stats, key) -> (share of the loss, ({name: share}, batch_stats)).
+      passes: (f(params, batch_stats, key, part) -> (share of the loss, ({name: share},
+        batch_stats)), part of the batch) of each.
     """
-    params, stats, grads = state.params, state.batch_stats, None
-    terms = {"loss": jnp.zeros(())}
-    for number, loss_of in enumerate(passes):
+    stats, grads, terms = state.batch_stats, None, {"loss": jnp.zeros(())}
+    for number, (loss_of, part) in enumerate(passes):
+        part = part if grads is None else _step.not_before(grads, part)
         (loss, (found, stats)), more = jax.value_and_grad(loss_of, has_aux=True)(
-            params, stats, split_rng(key, number)
+            state.params, stats, split_rng(key, number), part
         )
         grads = more if grads is None else jax.tree.map(jnp.add, grads, more)
         terms = terms | found | {"loss": terms["loss"] + loss}
-        params, stats, grads = jax.lax.optimization_barrier((params, stats, grads))
     return grads, terms, stats
 
 
-def supervised(params, stats, key, *, part, frozen, config, model, axis_name):
+def supervised(params, stats, key, part, *, frozen, config, model, axis_name):
     """The first pass: (share of CE and feature distance, ({name: share}, batch_stats)).
 
     Args:
@@ -240,23 +244,18 @@ def _feature_distances(features, before, source, config, model):
     return feature_distance(features, jax.lax.stop_gradient(before)), is_thing
 
 
-def _pass_on(name, part_and_weights, *, weight, config, model, axis_name):
+def _pseudo_labelled(params, stats, key, part, *, name, weights, weight, config, model, axis_name):
     """A pass of images with pseudo-labels, as _one_after_the_other takes it.
 
     Args:
+      part: of images.mixed_part or images.masked_part. weights: of its pixels.
       name: of the loss. weight: of it.
-      part_and_weights: of images.mixed_part or images.masked_part.
     """
-    part, weights = part_and_weights
     shared = dict(config=config, model=model, axis_name=axis_name)
 
     def loss_of(logits, labels, weights):
         return weighted_cross_entropy(logits, labels, weights, part["mask"], axis_name=axis_name)
 
-    def one_pass(params, stats, key):
-        size_hw = part["label"].shape[1:]
-        seen, stats = segmenter.see(params, stats, part, size_hw, rng=key, **shared)
-        loss = segmenter.with_detail(loss_of, seen, part["label"], weights)
-        return weight * loss, ({name: loss}, stats)
-
-    return one_pass
+    seen, stats = segmenter.see(params, stats, part, part["label"].shape[1:], rng=key, **shared)
+    loss = segmenter.with_detail(loss_of, seen, part["label"], weights)
+    return weight * loss, ({name: loss}, stats)
