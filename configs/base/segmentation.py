@@ -273,7 +273,8 @@ def pseudo_labels(*, init_from, rule, statistics, **settings):
 
     Args:
       init_from: the stage whose network predicts them.
-      rule: "quantile" reads proportion and cap, "top" share, image_share, keep_every and never.
+      rule: "quantile" reads proportion and cap, "top" share, image_share, keep_every and never,
+        "class_balanced" share and keep_every.
       statistics: "running", "image" or "reestimated", which reads reestimate_batches.
       **settings: what the rule reads.
     """
@@ -288,6 +289,23 @@ def pseudo_labels(*, init_from, rule, statistics, **settings):
         reestimate_batches=50,
         **(unread | settings),
     )
+
+
+def self_training(**settings):
+    """A stage that trains on the pseudo-labels of the stage labels_from.
+
+    Args:
+      **settings: as `stage`; source_weight, or source_share, adds the source, see the method.
+    """
+    common = dict(
+        transform="target",
+        loss=dict(kind="cross_entropy"),
+        source_weight=0.0,
+        source_share=0.0,
+        kld_weight=0.0,
+        when_worse="warn",  # "keep_better": see dajax/engine/rounds.py
+    )
+    return stage("self_training", **(common | settings))
 
 
 def evaluate_every(config, steps):

@@ -84,7 +84,12 @@ _ADDED_BY_METHOD = {
         },
     },
     "mscan": _ADDED_TO_CLUSTERING,
-    "self_training": {"source_weight": 0.0, "when_worse": "warn"},
+    "self_training": {
+        "source_weight": 0.0,
+        "source_share": 0.0,
+        "kld_weight": 0.0,
+        "when_worse": "warn",
+    },
     "source_only_seg": {"transform": ""},
 }
 

@@ -230,13 +230,15 @@ def adversarial_optimizers(config, model, params):
     }
 
 
-def step_on_labels(state, part, loss_of, rng, *, config, model, axis_name):
+def step_on_labels(state, part, loss_of, rng, further=None, *, config, model, axis_name):
     """One step on labelled images of one domain.
 
     Args:
       part: image [N, h, w, 3], label int32 [N, H, W], mask [N].
       loss_of: f(main, aux), the shares that `supervised` gives -> this device's share of the loss.
       rng: key of the step.
+      further: f(Seen) -> (this device's share of what else is added to the loss, {name: share} for
+        the log); None for nothing.
     """
 
     def loss_fn(params):
@@ -250,11 +252,13 @@ def step_on_labels(state, part, loss_of, rng, *, config, model, axis_name):
             axis_name=axis_name,
             rng=rng,
         )
-        return loss_of(*supervised(seen, part, config=config, axis_name=axis_name)), batch_stats
+        more, terms = (0.0, {}) if further is None else further(seen)
+        loss = loss_of(*supervised(seen, part, config=config, axis_name=axis_name)) + more
+        return loss, (terms | {"loss": loss}, batch_stats)
 
-    (loss, batch_stats), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
+    (_, (terms, batch_stats)), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
     return _step.finish(
-        state, grads, batch_stats, {"loss": loss}, config=config, model=model, axis_name=axis_name
+        state, grads, batch_stats, terms, config=config, model=model, axis_name=axis_name
     )
 
 

@@ -219,8 +219,9 @@ def _drawn_from(stage_config):
     """Sets that the shuffled batches of a stage come from."""
     if stage_config.method == "source_only_seg":
         return (stage_config.domain,)
-    if stage_config.method == "self_training" and not stage_config.source_weight:
-        return ("target",)
+    if stage_config.method == "self_training":
+        sees_source = stage_config.source_weight or stage_config.source_share
+        return ("source", "target") if sees_source else ("target",)
     others = {"adabn": ("target",), "pseudo_labels": ()}
     return others.get(stage_config.method, ("source", "target"))
 

@@ -7,6 +7,8 @@ oracle stage.
 
 import dataclasses
 
+import numpy as np
+
 from dajax import console, processes
 from dajax.errors import UserError
 from dajax.tasks.feed import NEVER, BaseFeed
@@ -197,6 +199,71 @@ class SegFeed(BaseFeed):
             )
         made = pseudo_label_files.read(folder, self.sets["target"])
         return self._shuffled(made, "target", batch_size, 1, with_labels=True, transform=transform)
+
+    def mixed_with_pseudo_labels(self, batch_size, labels_from, transform, source_share):
+        """{"source": part, "target": part} of CBST's batches: every row is of one of them, and
+        padding in the other. The rows are of one shuffled list of all target images, with
+        pseudo-labels, and of a share of the source's, which every stage draws for itself.
+
+        Args:
+          source_share: of the source's images, above 0; at least one is taken.
+
+        Raises:
+          UserError: as with_pseudo_labels.
+        """
+        target = self.with_pseudo_labels(batch_size, labels_from, transform)
+        source = self.shuffled_with_labels("source", batch_size)
+        num_target, num_source = len(target.image_set), len(source.image_set)
+        taken = max(1, round(source_share * num_source))
+        chosen = sampling.random_subset(num_source, taken, self._key("source", "share"))
+        of_both = np.concatenate([np.arange(num_target), chosen])
+        places = self._shuffled_rows("mixed", len(of_both), batch_size)
+
+        def rows(is_source):
+            def of_step(step):
+                found = places(step)
+                return np.where((found >= num_target) == is_source, of_both[found], -1)
+
+            return of_step
+
+        return {
+            "source": dataclasses.replace(source, rows=rows(True)),
+            "target": dataclasses.replace(target, rows=rows(False)),
+        }
+
+    def easy_and_hard(self, batch_size, labels_from, share):
+        """{"source": part, "target": part} of IntraDA: the target images that the network of the
+        stage `labels_from` was surest of, with the pseudo-labels of that stage, and the others,
+        without any.
+
+        Args:
+          share: of the images, in ascending order of their entropy, that are easy.
+
+        Raises:
+          UserError: as with_pseudo_labels; the labels have no entropies; all images or none would
+            be easy.
+        """
+        easy = self.with_pseudo_labels(batch_size, labels_from)
+        folder = self._directory.parent / labels_from / PSEUDO_LABELS
+        entropies = (pseudo_label_files.origin_of(folder) or {}).get("entropies")
+        count = int(share * len(easy.image_set))
+        if not entropies or not 0 < count < len(easy.image_set):
+            raise UserError(
+                f"config.{self._stage}.easy_share={share}: {count:,} of {len(easy.image_set):,}"
+                " images would be easy, by"
+                f" {len(entropies or ()):,} entropies in {folder}; expected some easy and some"
+                " hard ones, and labels that this version has made"
+            )
+        order = np.argsort(entropies, kind="stable")
+        hard = self.sets["target"].chosen(order[count:], f"{easy.image_set.name}, hard")
+        return {
+            "source": self._shuffled(
+                easy.image_set.chosen(order[:count], f"{easy.image_set.name}, easy"),
+                *("target", batch_size, 1),
+                with_labels=True,
+            ),
+            "target": self._shuffled(hard, "target", batch_size, 1, with_labels=False),
+        }
 
     def _check_transform(self, name):
         if name not in self._transforms:
