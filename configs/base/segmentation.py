@@ -291,6 +291,12 @@ def pseudo_labels(*, init_from, rule, statistics, **settings):
     )
 
 
+def every_pixel_labelled(*, init_from, statistics):
+    """A stage that labels every pixel with its most probable class, sure or not (FADA, IntraDA)."""
+    nothing = dict(proportion=0.0, cap=0.0)
+    return pseudo_labels(init_from=init_from, rule="quantile", statistics=statistics, **nothing)
+
+
 def self_training(**settings):
     """A stage that trains on the pseudo-labels of the stage labels_from.
 

@@ -1,4 +1,6 @@
-"""A segmenter that is a table of logits, so that a train step's gradient is that of the logits."""
+"""A segmenter that is a table of logits, and one of features, so that a train step's gradient is
+theirs.
+"""
 
 from typing import ClassVar
 
@@ -14,13 +16,16 @@ RATE = 1024.0  # of plain SGD: a float32 difference of parameters holds the grad
 
 
 class LogitTable(nn.Module):
-    """Logits [N, H, W, K] of image i are row i of a parameter; see `images_of`."""
+    """Logits [N, H, W, K] of image i are row i of a parameter, and so are its features where
+    `width` is not 0; see `images_of`.
+    """
 
     network: ClassVar[str] = "segmenter"
     heads: ClassVar[str] = "single"
     align_corners: ClassVar[bool] = True
     detail_hw: ClassVar[tuple] = ()
     shape: tuple = (1, 1, 1, 1)
+    width: int = 0
 
     @property
     def num_classes(self):
@@ -32,8 +37,11 @@ class LogitTable(nn.Module):
     @nn.compact
     def __call__(self, images, mode):
         table = self.param("table", nn.initializers.zeros, self.shape)
-        rows = images[:, 0, 0, 0].astype(jnp.int32)
-        return SegOutput(images, table[rows], None)
+        rows, features = images[:, 0, 0, 0].astype(jnp.int32), images
+        if self.width:
+            shape = (*self.shape[:3], self.width)
+            features = self.param("features", nn.initializers.zeros, shape)[rows]
+        return SegOutput(features, table[rows], None)
 
 
 def images_of(rows, size_hw):
@@ -49,15 +57,30 @@ def plain_sgd():
 
 def gradient(method, logits, batch, config):
     """(gradient in the logits [N, H, W, K], metrics) of one step from a table of them."""
-    model = LogitTable(tuple(logits.shape))
-    images = jnp.zeros((1, *logits.shape[1:3], 3))
+    tables, metrics = gradients(method, {"table": logits}, batch, config)
+    return tables["segmenter"]["table"], metrics
+
+
+def gradients(method, tables, batch, config, change=lambda state: state, **networks):
+    """({network: its gradient}, metrics) of one step.
+
+    Args:
+      tables: {"table": logits [N, H, W, K]} and perhaps "features" [N, H, W, D].
+      change: of the state before the step, what is not a parameter.
+      **networks: the parameters of others, each with an optimiser as `plain_sgd`.
+    """
+    shape = tuple(tables["table"].shape)
+    width = tables["features"].shape[-1] if "features" in tables else 0
+    model = LogitTable(shape, width)
+    images = jnp.zeros((1, *shape[1:3], 3))
     state = method.init(jax.random.key(0), images, config=config, model=model)
-    state = state.replace(params={"segmenter": {"table": jnp.asarray(logits)}})
+    params = {"segmenter": {name: jnp.asarray(table) for name, table in tables.items()}}
+    state = change(state.replace(params=params | networks))
 
     @jax.jit
     def step(state, batch):
         return method.train_step(state, batch, jax.random.key(0), config=config, model=model)
 
     after, metrics = step(state, batch)
-    moved = after.params["segmenter"]["table"] - state.params["segmenter"]["table"]
-    return -moved / RATE, metrics
+    moved = jax.tree.map(lambda new, old: (old - new) / RATE, after.params, state.params)
+    return moved, metrics
