@@ -53,7 +53,8 @@ from dajax.methods.segmentation import _mean_teacher as teacher
 from dajax.methods.segmentation import _mixed_images as images
 from dajax.methods.segmentation import _segmenter as segmenter
 from dajax.methods.segmentation import _strong_view as strong_view
-from dajax.models.apply import forward, split_rng
+from dajax.methods.segmentation._passes import one_after_the_other
+from dajax.models.apply import forward
 from dajax.parallel import masked_mean, row_numbers
 from dajax.settings import SettingError, choice
 
@@ -162,31 +163,12 @@ def train_step(state, batch, rng, *, config, model, axis_name=None):
     if config.masked.weight:
         masked = images.masked_part(source, target, labels, weights, drawn, rows, config=config)
         passes.append(_pass_on("masked", masked, weight=config.masked.weight, **shared))
-    grads, terms, stats = _one_after_the_other(passes, state, drawn.key)
+    grads, terms, stats = one_after_the_other(passes, state, drawn.key)
     if config.statistics == "target":  # moved by nothing else
         _, stats = teacher.see_clean(state.params, state.batch_stats, target, **shared)
     after, metrics = _step.finish(state, grads, stats, terms, **shared)
     extra = teacher.moved(state, after, teacher_stats, config)
     return after.replace(extra=extra), metrics | figures
-
-
-def _one_after_the_other(passes, state, key):
-    """(the sum of the gradients, {name: share}, batch_stats) of passes, none of which begins before
-    the one before has its gradient: the activations of one alone are in memory.
-
-    Args:
-      passes: f(params, batch_stats, key) -> (share of the loss, ({name: share}, batch_stats)).
-    """
-    params, stats, grads = state.params, state.batch_stats, None
-    terms = {"loss": jnp.zeros(())}
-    for number, loss_of in enumerate(passes):
-        (loss, (found, stats)), more = jax.value_and_grad(loss_of, has_aux=True)(
-            params, stats, split_rng(key, number)
-        )
-        grads = more if grads is None else jax.tree.map(jnp.add, grads, more)
-        terms = terms | found | {"loss": terms["loss"] + loss}
-        params, stats, grads = jax.lax.optimization_barrier((params, stats, grads))
-    return grads, terms, stats
 
 
 def supervised(params, stats, key, *, part, frozen, config, model, axis_name):
@@ -241,7 +223,7 @@ def _feature_distances(features, before, source, config, model):
 
 
 def _pass_on(name, part_and_weights, *, weight, config, model, axis_name):
-    """A pass of images with pseudo-labels, as _one_after_the_other takes it.
+    """A pass of images with pseudo-labels, as one_after_the_other takes it.
 
     Args:
       name: of the loss. weight: of it.
