@@ -6,6 +6,9 @@ where its confidence reaches the threshold of that class, min(cap, the class's m
 rule="top": DASS's, the static labels of BiCL (gene_thres, save_pred): any class above the
 confidence of its top share, or among the most confident share of the image.
 
+init_from may be a tuple of stages: then the probabilities are the mean of their networks', brought
+to the image's size after the softmax (FDA's getSudoLabel_multi.py), and the stage is evaluated.
+
 Two passes over the target, one for thresholds at the network's input size, one for labels at the
 images' own, as both codes do it; a histogram in place of their lists, so memory does not grow with
 the set.
@@ -26,6 +29,7 @@ import numpy as np
 from dajax import parallel, processes
 from dajax.methods import _step
 from dajax.models.apply import init_network, predict_scores
+from dajax.models.mean_of_networks import MeanOfNetworks
 from dajax.models.statistics import predict_scores_by_image, reestimate_statistics
 from dajax.ops.pseudo_labels import (
     confidence_histogram,
@@ -67,10 +71,10 @@ def schedule(state, **_):
 
 
 @functools.lru_cache(maxsize=16)
-def _compiled_histogram(image_hw, keep_every, align_corners, devices):
+def _compiled_histogram(image_hw, keep_every, align_corners, is_mean, devices):
     def count(_, batch):
-        resized = resize_bilinear(batch["logits"], image_hw, align_corners=align_corners)
-        probabilities = jax.nn.softmax(resized)
+        resize = functools.partial(resize_bilinear, hw=image_hw, align_corners=align_corners)
+        probabilities = _probabilities(batch["logits"], resize, is_mean)
         mask = _step.pixel_mask(batch["mask"], probabilities.shape[:3])
         settings = dict(num_classes=probabilities.shape[-1], keep_every=keep_every)
         rows = probabilities.max(-1), probabilities.argmax(-1).astype(jnp.int32), mask
@@ -82,19 +86,26 @@ def _compiled_histogram(image_hw, keep_every, align_corners, devices):
     return parallel.compile_map(count, devices)
 
 
+def _probabilities(logits, resize, is_mean):
+    """Of resized logits; a mean of networks has its probabilities resized, as FDA does."""
+    return resize(jax.nn.softmax(logits)) if is_mean else jax.nn.softmax(resize(logits))
+
+
 @functools.lru_cache(maxsize=16)
-def _compiled_labels(is_top, devices):
+def _compiled_labels(is_top, is_mean, devices):
     """Of one image after the other, so that one is in memory at its own size, which is data."""
 
     def label(thresholds, batch):
         def label_image(row):
-            resized = resize_into(row["logits"], row["along_height"], row["along_width"])
-            probabilities = jax.nn.softmax(resized)
+            def resize(logits):
+                return resize_into(logits, row["along_height"], row["along_width"])
+
+            probabilities = _probabilities(row["logits"], resize, is_mean)
             if not is_top:
                 return confident_labels(probabilities, thresholds).astype(jnp.uint8)
             is_inside = [
                 jnp.arange(side) < row["size_hw"][axis]
-                for axis, side in enumerate(resized.shape[:2])
+                for axis, side in enumerate(probabilities.shape[:2])
             ]
             mask = is_inside[0][:, None] & is_inside[1][None]
             labels, *_ = static_labels_by_rank(
@@ -123,6 +134,7 @@ def refresh(state, *, data, config, model):
     """
     variables = {"params": state.params, "batch_stats": state.batch_stats}
     devices, is_top, norm_set = tuple(data.devices), config.rule == "top", config.target_bn
+    is_mean = isinstance(model, MeanOfNetworks)
     predict = _predict(model, norm_set, config.statistics, data.window, devices)
     if config.statistics == "reestimated":
         estimation = dict(batch_size=config.batch_size, num_batches=config.reestimate_batches)
@@ -133,7 +145,7 @@ def refresh(state, *, data, config, model):
     for batch in data.target_pass(config.batch_size):
         image_hw = batch["image"].shape[1:3]
         count = _compiled_histogram(
-            image_hw, config.keep_every if is_top else 1, model.align_corners, devices
+            image_hw, config.keep_every if is_top else 1, model.align_corners, is_mean, devices
         )
         found = {"logits": predict(variables, batch["image"]), "mask": batch["mask"]}
         rows = count(parallel.NO_VARIABLES, found)
@@ -147,7 +159,7 @@ def refresh(state, *, data, config, model):
     thresholds = np.asarray(thresholds, np.float32)
 
     def labels():
-        label = _compiled_labels(is_top, devices)
+        label = _compiled_labels(is_top, is_mean, devices)
         for batch in data.target_pass(config.batch_size):
             logits, sizes = predict(variables, batch["image"]), batch["size_hw"]
             room_hw = batch["room_hw"][0].tolist()
