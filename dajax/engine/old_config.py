@@ -66,7 +66,7 @@ _ADDED_TO_CLUSTERING = {
     "class_aware.max_share": 1.0,
 }
 _ADDED_BY_METHOD = {
-    "adaptsegnet": {"class_balanced": False},
+    "adaptsegnet": {"class_balanced": False, "adversarial.input": "softmax"},
     "bicl": {"dynamic.share": 0.0, "when_worse": "warn"},
     "can": _ADDED_TO_CLUSTERING,
     "cdan": {"randomized_dim": 0},

@@ -12,6 +12,9 @@ share.
 
 Beside the labels stands the mean entropy of each image's predictions, by which IntraDA ranks them.
 
+init_from may be a tuple of stages: then the probabilities are the mean of their networks', brought
+to the image's size after the softmax (FDA's getSudoLabel_multi.py), and the stage is evaluated.
+
 Two passes over the target, one for thresholds at the network's input size, one for labels at the
 images' own, as both codes do it; a histogram in place of their lists, so memory does not grow with
 the set.
@@ -30,9 +33,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from dajax import parallel, processes
-from dajax.losses.entropy import entropy_map
 from dajax.methods import _step
 from dajax.models.apply import init_network, predict_scores
+from dajax.models.mean_of_networks import MeanOfNetworks
 from dajax.models.statistics import predict_scores_by_image, reestimate_statistics
 from dajax.ops.pseudo_labels import (
     class_balanced_labels,
@@ -77,14 +80,14 @@ def schedule(state, **_):
 
 
 @functools.lru_cache(maxsize=16)
-def _compiled_histogram(image_hw, keep_every, in_raster_order, align_corners, devices):
+def _compiled_histogram(image_hw, keep_every, in_raster_order, align_corners, is_mean, devices):
     """f(_, batch) -> (int32 [N, K, B], float32 [N] mean entropies of images as shares of the
     largest possible).
     """
 
     def count(_, batch):
-        resized = resize_bilinear(batch["logits"], image_hw, align_corners=align_corners)
-        probabilities = jax.nn.softmax(resized)
+        resize = functools.partial(resize_bilinear, hw=image_hw, align_corners=align_corners)
+        probabilities = _probabilities(batch["logits"], resize, is_mean)
         mask = _step.pixel_mask(batch["mask"], probabilities.shape[:3])
         num_classes = probabilities.shape[-1]
         rows = probabilities.max(-1), probabilities.argmax(-1).astype(jnp.int32), mask
@@ -97,32 +100,41 @@ def _compiled_histogram(image_hw, keep_every, in_raster_order, align_corners, de
             row = (best[None], predictions[None], mask[None])
             return confidence_histogram(*row, num_classes=num_classes, **thinned)
 
-        return jax.lax.map(of_row, rows), mean_entropy(resized)
+        return jax.lax.map(of_row, rows), mean_entropy(probabilities)
 
     return parallel.compile_map(count, devices)
 
 
-def mean_entropy(logits):
+def mean_entropy(probabilities):
     """The mean over an image's pixels of -sum_c p_c log p_c / log K (IntraDA, entropy.py): float32
-    [N] of logits float32 [N, H, W, K].
+    [N] of float32 [N, H, W, K].
     """
-    return entropy_map(logits).mean((1, 2)) / np.float32(np.log(logits.shape[-1]))
+    smallest = jnp.finfo(jnp.float32).tiny
+    entropies = -(probabilities * jnp.log(jnp.maximum(probabilities, smallest))).sum(-1)
+    return entropies.mean((1, 2)) / np.float32(np.log(probabilities.shape[-1]))
+
+
+def _probabilities(logits, resize, is_mean):
+    """Of resized logits; a mean of networks has its probabilities resized, as FDA does."""
+    return resize(jax.nn.softmax(logits)) if is_mean else jax.nn.softmax(resize(logits))
 
 
 @functools.lru_cache(maxsize=16)
-def _compiled_labels(rule, devices):
+def _compiled_labels(rule, is_mean, devices):
     """Of one image after the other, so that one is in memory at its own size, which is data."""
 
     def label(thresholds, batch):
         def label_image(row):
-            resized = resize_into(row["logits"], row["along_height"], row["along_width"])
-            probabilities = jax.nn.softmax(resized)
+            def resize(logits):
+                return resize_into(logits, row["along_height"], row["along_width"])
+
+            probabilities = _probabilities(row["logits"], resize, is_mean)
             if rule != "top":
                 labelled = confident_labels if rule == "quantile" else class_balanced_labels
                 return labelled(probabilities, thresholds).astype(jnp.uint8)
             is_inside = [
                 jnp.arange(side) < row["size_hw"][axis]
-                for axis, side in enumerate(resized.shape[:2])
+                for axis, side in enumerate(probabilities.shape[:2])
             ]
             mask = is_inside[0][:, None] & is_inside[1][None]
             labels, *_ = static_labels_by_rank(
@@ -160,6 +172,7 @@ def refresh(state, *, data, config, model):
     """
     variables = {"params": state.params, "batch_stats": state.batch_stats}
     devices, rule, norm_set = tuple(data.devices), config.rule, config.target_bn
+    is_mean = isinstance(model, MeanOfNetworks)
     predict = _predict(model, norm_set, config.statistics, data.window, devices)
     if config.statistics == "reestimated":
         estimation = dict(batch_size=config.batch_size, num_batches=config.reestimate_batches)
@@ -171,7 +184,7 @@ def refresh(state, *, data, config, model):
     for batch in data.target_pass(config.batch_size):
         image_hw = batch["image"].shape[1:3]
         count = _compiled_histogram(
-            image_hw, keep_every, rule == "class_balanced", model.align_corners, devices
+            image_hw, keep_every, rule == "class_balanced", model.align_corners, is_mean, devices
         )
         found = {"logits": predict(variables, batch["image"]), "mask": batch["mask"]}
         rows, of_images = map(np.asarray, count(parallel.NO_VARIABLES, found))
@@ -182,7 +195,7 @@ def refresh(state, *, data, config, model):
     thresholds = np.asarray(_thresholds(histogram, config), np.float32)
 
     def labels():
-        label = _compiled_labels(rule, devices)
+        label = _compiled_labels(rule, is_mean, devices)
         for batch in data.target_pass(config.batch_size):
             logits, sizes = predict(variables, batch["image"]), batch["size_hw"]
             room_hw = batch["room_hw"][0].tolist()

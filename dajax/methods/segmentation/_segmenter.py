@@ -262,7 +262,7 @@ def step_on_labels(state, part, loss_of, rng, further=None, *, config, model, ax
     )
 
 
-def step_on_both_domains(state, batch, losses, rng, *, config, model, axis_name):
+def step_on_both_domains(state, batch, losses, rng, *, config, model, axis_name, target_hw=None):
     """One step on a loss of both domains: the source passes first, then the target, each with its
     own batch statistics.
 
@@ -272,13 +272,14 @@ def step_on_both_domains(state, batch, losses, rng, *, config, model, axis_name)
       losses: (source Seen, target Seen, batch, extra, *, config, axis_name) -> (this device's share
         of the loss, {name: share}, new extra).
       rng: key of the step.
+      target_hw: (H, W) of the target's logits in place of these.
 
     Returns:
       (TrainState with the new extra, {name: float scalar}).
     """
     source, target = batch["source"], batch["target"]
     passes = dict(config=config, model=model, axis_name=axis_name)
-    target_hw = label_size(target if "label" in target else source)
+    target_hw = target_hw or label_size(target if "label" in target else source)
 
     def loss_fn(params):
         of_source, batch_stats = see(

@@ -56,7 +56,7 @@ from dajax.methods.segmentation import _strong_view as strong_view
 from dajax.methods.segmentation._passes import one_after_the_other
 from dajax.models.apply import forward
 from dajax.parallel import masked_mean, row_numbers
-from dajax.settings import SettingError, choice
+from dajax.settings import choice
 
 TASK = "segmentation"
 MOVES_TEACHER = True
@@ -101,7 +101,7 @@ def plan(_state, *, data, config):
     and as many target images, normalised alike.
     """
     for domain in ("source", "target"):
-        _check_normalisation(data.normalisation(domain), domain, config)
+        strong_view.check_normalisation(data.normalisation(domain), domain, config.normalisation)
     size, rare = config.batch_size, config.rare_classes
     source = (
         data.rare_classes("source", size, rare)
@@ -110,22 +110,6 @@ def plan(_state, *, data, config):
     )
     margins = {"margins": tuple(config.margins)} if config.margins else {}
     return {"source": source, "target": data.shuffled("target", size, **margins)}
-
-
-def _check_normalisation(found, domain, config):
-    """Raises SettingError where images come in other numbers than the jitter, and the pasting from
-    one domain into the other, count on.
-    """
-    for key, value in found.items():
-        expected = config.normalisation[key]
-        expected = tuple(expected) if isinstance(value, tuple) else expected
-        if expected != value:
-            raise SettingError(
-                f"normalisation.{key}",
-                expected,
-                f"config.data.transforms.{domain}.{key} is {value}: set both alike, in both"
-                " domains",
-            )
 
 
 def weighted_cross_entropy(logits, labels, weights, mask, *, axis_name=None):
