@@ -158,6 +158,9 @@ RANGES = {
             "entropy_weight",
             "source_weight",
             "kld_weight",
+            "ce_weight",
+            "rce_weight",
+            "consistency_weight",
             "target_weight",
             "contrast_weight",
             "lovasz_weight",
@@ -175,7 +178,7 @@ RANGES = {
     ),
     # Thresholds, shares and means.
     **dict.fromkeys(("max_distance", "eps", "stop_thresholds"), NOT_NEGATIVE),
-    "update_fraction": POSITIVE,
+    **dict.fromkeys(("update_fraction", "smallest_probability", "smallest_label"), POSITIVE),
     "max_share": FRACTION,
     "max_class_share": Range(0, 1, is_open=True),
     # Rare class sampling (DAFormer); a temperature of 0 is none.

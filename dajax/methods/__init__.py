@@ -22,6 +22,7 @@ from dajax.methods.segmentation import (
     fada,
     pixmatch,
     plca,
+    proda,
     self_training,
     spcl,
 )
@@ -47,6 +48,7 @@ METHODS = {
     "mscan": mscan,
     "pixmatch": pixmatch,
     "plca": plca,
+    "proda": proda,
     "pseudo_labels": pseudo_labels,
     "self_training": self_training,
     "source_only": source_only,
