@@ -3,7 +3,7 @@
   python docs/scripts/seeds_table.py digits --seeds=3,4,5    about seven minutes a seed on two cores
   python docs/scripts/seeds_table.py compare --seeds=3,4,5          about twenty
   python docs/scripts/seeds_table.py mscan --seeds=3,4,5            about ten
-  python docs/scripts/seeds_table.py scenes --seeds=3,4,5           about fifteen
+  python docs/scripts/seeds_table.py scenes --seeds=3,4,5           about sixty, estimated
   python docs/scripts/seeds_table.py clan --seeds=3,4,5             about ten
   python docs/scripts/seeds_table.py plca_ablations --seeds=3       about twenty-five
   python docs/scripts/seeds_table.py spcl --seeds=3                 about twenty
@@ -90,6 +90,20 @@ TABLES = {
             "adaptsegnet": "**AdaptSegNet**",
             "plca_control": "PLCA's control",
             "plca": "**PLCA**",
+            "cbst_control": "CBST's control",
+            "cbst_0": "**CBST**, one round",
+            "cbst_2": "**CBST**, three rounds",
+            "fada_control": "FADA's control",
+            "fada": "**FADA**",
+            "self_distillation": "then self-distillation",
+            "intrada_control": "IntraDA's control",
+            "advent": "ADVENT",
+            "intrada": "then **IntraDA**",
+            "pixmatch_control": "PixMatch's control",
+            "pixmatch": "**PixMatch**",
+            "proda_control": "ProDA's control",
+            "warm_up": "ProDA's warm-up",
+            "proda": "then **ProDA**, stage 1",
             "oracle": "oracle",
         },
     ),

@@ -239,6 +239,7 @@ def test_a_step_logs_the_learning_rate_of_every_optimiser(trained):
     parts = {
         "adaptsegnet": ("segmenter", "discriminator", "discriminator_aux"),
         "clan": ("segmenter", "discriminator"),
+        "fada": ("segmenter", "discriminator"),
         "mcd": ("generator", "classifiers"),
         "adabn": (),
     }
@@ -298,7 +299,7 @@ def test_two_steps_change_what_they_should_and_nothing_else(trained):
     remembered = {name for name in changed if name.startswith("extra/")}
     averages = {"mscan": {"extra/bsa_ce"}}.get(method, set())
     averages |= {name for name in before if name.startswith(f"extra/{teacher.TEACHER}/")}
-    assert remembered <= averages or method in ("spcl", "bicl"), (
+    assert remembered <= averages or method in ("spcl", "bicl", "proda"), (
         "only a refresh changes what other methods remember"
     )
     if method == "adabn":

@@ -17,6 +17,7 @@ target. Of two heads the main one alone is trained.
 
 import jax.numpy as jnp
 
+from dajax.errors import UserError
 from dajax.losses.segmentation import valid_pixels
 from dajax.losses.soft_labels import uniform_divergence_map
 from dajax.methods.segmentation import _segmenter as segmenter
@@ -77,8 +78,19 @@ def losses(source, target, batch, extra, *, config, axis_name=None):
 
 
 def mixed(batch):
-    """The rows of both parts as one part: each row is padding in one of them."""
+    """The rows of both parts as one part: each row is padding in one of them.
+
+    Raises:
+      UserError: images of two sizes.
+    """
     source, target = batch["source"], batch["target"]
+    sizes = [part["image"].shape[1:3] for part in (source, target)]
+    if sizes[0] != sizes[1]:
+        raise UserError(
+            f"source_share: one batch has source images of {sizes[0]} and target images of"
+            f" {sizes[1]} (height, width); set size of config.data.transforms.source as of the"
+            " stage's transform"
+        )
 
     def of_row(name):
         at = source["mask"].reshape((-1,) + (1,) * (source[name].ndim - 1))
