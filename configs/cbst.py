@@ -52,7 +52,9 @@ SCENES_STEPS = 200  # of a round, ours
 
 def get_config(arg=None):
     """The recipe; see the module's docstring for the variants."""
-    arg = seg_base.parse("cbst", arg, VARIANTS, regulariser=tuple(KLD_WEIGHT))
+    arg = seg_base.parse(
+        "cbst", arg, VARIANTS, regulariser=tuple(KLD_WEIGHT), network=seg_base.RESNETS
+    )
     if arg.is_small:
         return with_small_network(arg)
     model = deeplab.network(arg.backbone, "single", arg.weights, size_hw=arg.size_hw)
@@ -133,9 +135,9 @@ def rounds(arg, init_from, settings):
 def control(recipe):
     """The step-matched control: as many steps and images of the source alone."""
     of_rounds = [stage for stage in recipe.values() if stage.method == "self_training"]
-    copied = ("init_from", "batch_size", "norm", "loss", "optimizer")
-    settings = {key: of_rounds[0][key] for key in copied}
-    settings["loss"] = dict(settings["loss"], aux_weight=0.0)
+    first = seg_base.without(of_rounds[0])
+    settings = {key: first[key] for key in ("init_from", "batch_size", "norm", "optimizer")}
+    settings["loss"] = dict(kind="cross_entropy", aux_weight=0.0)
     return seg_base.supervised(steps=sum(stage.steps for stage in of_rounds), **settings)
 
 

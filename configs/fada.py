@@ -35,7 +35,7 @@ SCENES_STEPS = dict(fada=500, self_distillation=400)  # ours
 
 def get_config(arg=None):
     """The recipe; see the module's docstring for the variants."""
-    arg = seg_base.parse("fada", arg, VARIANTS)
+    arg = seg_base.parse("fada", arg, VARIANTS, network=seg_base.RESNETS)
     if arg.is_small:
         return with_small_network(arg)
     model = deeplab.network(arg.backbone, "single", arg.weights, size_hw=arg.size_hw)

@@ -28,7 +28,8 @@ VARIANTS = {"scenes": (), "own": sets.OWN_KEYS} | dict.fromkeys(
 )
 STEPS = 120_000  # EARLY_STOP of ADVENT's configs; the rate falls over MAX_ITERS, 250,000
 EASY_SHARE = 0.67  # entropy_rank/entropy.py, lambda1
-KEYS = dict(levels=("multi", "single"), gan=("vanilla",))  # of adaptsegnet.authors
+# of adaptsegnet.authors
+KEYS = dict(levels=("multi", "single"), gan=("vanilla",), network=seg_base.RESNETS)
 
 
 def get_config(arg=None):
@@ -36,7 +37,6 @@ def get_config(arg=None):
     arg = seg_base.parse("intrada", arg, VARIANTS, **KEYS)
     if arg.is_small:
         return with_small_network(arg)
-    arg.levels = "multi" if "resnet" in arg.backbone else "single"
     model = deeplab.network(arg.backbone, arg.levels, arg.weights, size_hw=arg.size_hw)
     config = seg_base.segmentation(arg.name, model=model, data=adaptsegnet.frames(arg))
     recipe = stages(arg)

@@ -35,11 +35,10 @@ SIZE_HW = (512, 1024)
 
 def get_config(arg=None):
     """The recipe; see the module's docstring for the variants."""
-    arg = seg_base.parse("pixmatch", arg, VARIANTS)
+    arg = seg_base.parse("pixmatch", arg, VARIANTS, network=seg_base.RESNETS)
     if arg.is_small:
         return with_small_network(arg)
-    heads = "multi" if "resnet" in arg.backbone else "single"
-    model = deeplab.network(arg.backbone, heads, arg.weights, size_hw=arg.size_hw)
+    model = deeplab.network(arg.backbone, "multi", arg.weights, size_hw=arg.size_hw)
     data = seg_base.frames(arg, source_hw=SIZE_HW, target_hw=SIZE_HW, flip=True)
     config = seg_base.segmentation(arg.name, model=model, data=data)
     full = authors()

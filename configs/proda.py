@@ -29,7 +29,8 @@ from dajax.recipes.base import segmentation as seg_base
 VARIANTS = {"scenes": (), "own": sets.OWN_KEYS} | dict.fromkeys(
     seg_base.REAL_VARIANTS, seg_base.REAL_KEYS
 )
-KEYS = dict(levels=("single",), gan=("least_squares",))  # of adaptsegnet.authors; lambda 0.01
+# of adaptsegnet.authors; lambda 0.01
+KEYS = dict(levels=("single",), gan=("least_squares",), network=seg_base.RESNETS)
 CROP_HW = (512, 896)
 # the long side 2,200 of 1914x1052, 1280x760 and 2048x1024
 SOURCE_EDGE = {"gta5": 1209, "synthia": 1306, "synscapes": 1100}

@@ -18,6 +18,7 @@ CAFFE_MEAN_BGR = (104.00698793, 116.66876762, 122.67891434)
 REAL_VARIANTS = ("gta5_to_cityscapes", "synthia_to_cityscapes", "synscapes_to_cityscapes")
 REAL_KEYS = ("source_root", "target_root", "weights")  # of every real variant
 BACKBONES = ("resnet101", "resnet50", "vgg16", "vgg16_fcn8s")  # of base/deeplab.py
+RESNETS = ("small", "resnet101")  # `network` of recipes that have no VGG-16
 # {key: its value where it is not given, or all values, the first being the default}
 KEYS = dict(
     ablations=False,
