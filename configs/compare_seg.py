@@ -1,19 +1,20 @@
 """The segmentation methods side by side on the embedded scenes, all from one source-only network
 with one head.
 
-  python run.py --config=compare_seg                   about 15 minutes on two cores
+  python run.py --config=compare_seg                   about half an hour on two cores, estimated
   python run.py --config=compare_seg:own,source=DIR,target=DIR,size=96x128       own folders
   python docs/scripts/seeds_table.py scenes --seeds=3,4,5           a table over seeds
 
 Every method beside its step-matched control: the same network, steps, batches and passes with the
-target's loss at weight 0. CLAN has two heads and so another source-only network: configs/clan.py
+target's loss at weight 0; `control` is that of all but PLCA. FDA is its first network, without its
+rounds. CLAN has two heads and so another source-only network: configs/clan.py
 has its row.
 
 With network=resnet101 or vgg16 all methods see AdaptSegNet's views and start with its network.
 """
 
-from dajax.recipes import adaptsegnet, plca
-from dajax.recipes.base import deeplab, scenes
+from dajax.recipes import adaptsegnet, fda, plca
+from dajax.recipes.base import deeplab, entropy, scenes
 from dajax.recipes.base import domains as sets
 from dajax.recipes.base import segmentation as seg_base
 
@@ -37,7 +38,23 @@ def get_config(arg=None):
         parsed,
         adversarial.control,
         adaptsegnet=adversarial.adaptsegnet,
+        **further_rows(config, adversarial.adaptsegnet),
         plca_control=association.control,
         plca=association.plca,
     )
     return config
+
+
+def further_rows(config, stage):
+    """{row: settings} of AdvEnt and of entropy_minimization, with the steps and the optimiser of
+    AdaptSegNet's stage.
+    """
+    shared = {key: stage[key] for key in ("init_from", "steps", "batch_size", "optimizer")}
+    style = entropy.style_of_target(fda.BETAS["01"], config.data.transforms.source)
+    return dict(
+        advent=seg_base.without(stage, **{"adversarial.input": "information"}),
+        minent=entropy.stage(entropy.ENTROPY, **shared),
+        max_square=entropy.stage(entropy.MAX_SQUARE, **shared),
+        max_square_iw=entropy.stage(entropy.IMAGE_WEIGHTED, **shared),
+        fda_01=entropy.stage(entropy.ROBUST, style=style, **shared),
+    )
