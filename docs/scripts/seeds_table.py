@@ -86,10 +86,35 @@ TABLES = {
         MIOU | AGGREGATED,
         FLOOR
         | {
-            "control": "AdaptSegNet's control",
+            "control": "control of the next six",
             "adaptsegnet": "**AdaptSegNet**",
+            "advent": "**AdvEnt**",
+            "minent": "**MinEnt**",
+            "max_square": "**MaxSquare**",
+            "max_square_iw": "**MaxSquare+IW**",
+            "fda_01": "**FDA**, one network, beta 0.01",
             "plca_control": "PLCA's control",
             "plca": "**PLCA**",
+            "oracle": "oracle",
+        },
+    ),
+    "fda": (
+        "configs/fda.py",
+        MIOU,
+        FLOOR
+        | {"control": "control"}
+        | {f"fda_{name}": f"FDA, beta 0.{name}" for name in ("01", "05", "09")}
+        | {"mbt_0": "mean of the three: **FDA-MBT**"}
+        | {f"sst1_{name}": f"self-training, beta 0.{name}" for name in ("01", "05", "09")}
+        | {"mbt_1": "mean of the three: **FDA-MBT**, one round", "oracle": "oracle"},
+    ),
+    "maxsquare_multi": (
+        "configs/maxsquare.py:scenes,levels=multi",
+        MIOU,
+        FLOOR
+        | {
+            "control": "control, two heads",
+            "max_square_iw_multi": "**MaxSquare+IW+Multi**",
             "oracle": "oracle",
         },
     ),
