@@ -38,10 +38,13 @@ def get_config(arg=None):
         parsed,
         adversarial.control,
         adaptsegnet=adversarial.adaptsegnet,
-        **further_rows(config, adversarial.adaptsegnet),
         plca_control=association.control,
         plca=association.plca,
     )
+    rows = further_rows(config, adversarial.adaptsegnet)
+    config.update(rows)
+    # at the end, where workdirs of the version before may gain stages
+    config.stages = (*config.stages, *rows)
     return config
 
 
