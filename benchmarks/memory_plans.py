@@ -40,6 +40,11 @@ RECIPES = (
         for more in ("levels=single", "levels=multi", "levels=single,backbone=vgg16")
     ),
     ("source_only_seg", f"gta5_to_cityscapes,{SEGMENTATION}"),
+    *((name, f"gta5_to_cityscapes,{SEGMENTATION}") for name in ("advent", "minent", "fda")),
+    *(
+        ("maxsquare", f"gta5_to_cityscapes,{SEGMENTATION},levels={levels}")
+        for levels in ("single", "multi")
+    ),
     ("clan", f"gta5_to_cityscapes,{SEGMENTATION}"),
     ("clan", f"synthia_to_cityscapes,{SEGMENTATION}"),
     ("plca", f"gta5_to_cityscapes,{SEGMENTATION}"),

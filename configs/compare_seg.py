@@ -1,20 +1,21 @@
 """The segmentation methods side by side on the embedded scenes, all from one source-only network
 with one head.
 
-  python run.py --config=compare_seg                   about an hour on two cores, estimated
+  python run.py --config=compare_seg                   two hours on two cores, estimated
   python run.py --config=compare_seg:own,source=DIR,target=DIR,size=96x128       own folders
   python docs/scripts/seeds_table.py scenes --seeds=3,4,5           a table over seeds
 
 Every method beside its step-matched control: the same network, steps, batches and passes with the
-target's loss at weight 0. CLAN has two heads and so another source-only network: configs/clan.py
-has its row.
+target's loss at weight 0; `control` is that of all that has none of its own, RECIPE_control. FDA is
+its first network, without its rounds. CLAN has two heads and so another source-only network:
+configs/clan.py has its row.
 
-With network=resnet101 or vgg16 all methods see AdaptSegNet's views and start with its network:
-AdaptSegNet and PLCA alone, since the others have views of their own.
+With network=resnet101 or vgg16 all methods see AdaptSegNet's views and start with its network;
+those of RECIPES have views of their own and are left out.
 """
 
-from dajax.recipes import adaptsegnet, cbst, fada, intrada, pixmatch, plca, proda
-from dajax.recipes.base import deeplab, scenes
+from dajax.recipes import adaptsegnet, cbst, fada, fda, intrada, pixmatch, plca, proda
+from dajax.recipes.base import deeplab, entropy, scenes
 from dajax.recipes.base import domains as sets
 from dajax.recipes.base import segmentation as seg_base
 
@@ -35,12 +36,20 @@ def get_config(arg=None):
     if parsed.variant == "scenes":
         config.name = "compare-seg"  # as its workdirs were always called
     config.evaluation.aggregation_alpha = plca.TEST_ALPHA
-    rows = dict(adaptsegnet=adversarial.adaptsegnet)
-    rows |= dict(plca_control=association.control, plca=association.plca)
-    if parsed.is_small:
-        for name, recipe in RECIPES.items():
-            rows |= rows_of(name, recipe.get_config(arg), config)
-    add_stages(config, parsed, adversarial.control, **rows)
+    add_stages(
+        config,
+        parsed,
+        adversarial.control,
+        adaptsegnet=adversarial.adaptsegnet,
+        plca_control=association.control,
+        plca=association.plca,
+    )
+    rows = further_rows(config, adversarial.adaptsegnet)
+    for name, recipe in RECIPES.items() if parsed.is_small else ():
+        rows |= rows_of(name, recipe.get_config(arg), config)
+    config.update(rows)
+    # at the end, where workdirs of the version before may gain stages
+    config.stages = (*config.stages, *rows)
     return config
 
 
@@ -57,3 +66,18 @@ def rows_of(name, other, config):
         for stage in other.stages
         if stage not in shared
     }
+
+
+def further_rows(config, stage):
+    """{row: settings} of AdvEnt and of entropy_minimization, with the steps and the optimiser of
+    AdaptSegNet's stage.
+    """
+    shared = {key: stage[key] for key in ("init_from", "steps", "batch_size", "optimizer")}
+    style = entropy.style_of_target(fda.BETAS["01"], config.data.transforms.source)
+    return dict(
+        advent=seg_base.without(stage, **{"adversarial.input": "information"}),
+        minent=entropy.stage(entropy.ENTROPY, **shared),
+        max_square=entropy.stage(entropy.MAX_SQUARE, **shared),
+        max_square_iw=entropy.stage(entropy.IMAGE_WEIGHTED, **shared),
+        fda_01=entropy.stage(entropy.ROBUST, style=style, **shared),
+    )

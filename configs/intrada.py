@@ -18,7 +18,7 @@ yet; 240,000 steps: about three days on one modern GPU, estimated, not measured.
 Not here: `--normalize` of the released code, off there, which favours images without rare classes.
 """
 
-from dajax.recipes import adaptsegnet
+from dajax.recipes import adaptsegnet, advent
 from dajax.recipes.base import deeplab, scenes
 from dajax.recipes.base import domains as sets
 from dajax.recipes.base import segmentation as seg_base
@@ -26,9 +26,8 @@ from dajax.recipes.base import segmentation as seg_base
 VARIANTS = {"scenes": (), "own": sets.OWN_KEYS} | dict.fromkeys(
     seg_base.REAL_VARIANTS, seg_base.REAL_KEYS
 )
-STEPS = 120_000  # EARLY_STOP of ADVENT's configs; the rate falls over MAX_ITERS, 250,000
 EASY_SHARE = 0.67  # entropy_rank/entropy.py, lambda1
-# of adaptsegnet.authors
+# of advent.authors
 KEYS = dict(levels=("multi", "single"), gan=("vanilla",), network=seg_base.RESNETS)
 
 
@@ -37,9 +36,7 @@ def get_config(arg=None):
     arg = seg_base.parse("intrada", arg, VARIANTS, **KEYS)
     if arg.is_small:
         return with_small_network(arg)
-    model = deeplab.network(arg.backbone, arg.levels, arg.weights, size_hw=arg.size_hw)
-    config = seg_base.segmentation(arg.name, model=model, data=adaptsegnet.frames(arg))
-    recipe = stages(arg)
+    config, recipe = advent.start(arg), stages(arg)
     if arg.variant == "own":
         deeplab.add_stages(config, arg, control(recipe), **recipe)
         return config
@@ -51,13 +48,11 @@ def get_config(arg=None):
 
 def stages(arg):
     """{stage: settings}: ADVENT's and IntraDA's released settings."""
-    advent = adaptsegnet.authors(arg)
-    advent.steps = STEPS
-    advent.adversarial.input = "information"
-    intrada = seg_base.without(advent)
-    intrada.update(labels_from="advent_labels", easy_share=EASY_SHARE)
+    first = advent.authors(arg)
+    second = seg_base.without(first)
+    second.update(labels_from="advent_labels", easy_share=EASY_SHARE)
     labels = seg_base.every_pixel_labelled(init_from="advent", statistics="running")
-    return dict(advent=advent, advent_labels=labels, intrada=intrada)
+    return dict(advent=first, advent_labels=labels, intrada=second)
 
 
 def control(recipe):
@@ -72,14 +67,9 @@ def with_small_network(arg):
     begin the last stage with, so it goes on from ADVENT's.
     """
     arg.levels = "single"
-    config = scenes.start(arg, arg.levels)
-    recipe = stages(arg)
+    config, recipe = scenes.start(arg, arg.levels), stages(arg)
     for name in ("advent", "intrada"):
-        stage = recipe[name]
-        stage.update(target_hw=scenes.size_hw(arg), **scenes.ADAPTATION)
-        stage.optimizer = scenes.optimizer(5e-4)
-        stage.discriminator_optimizer.horizon_steps = 0
-        stage.adversarial.update(scenes.ADVERSARY)
+        adaptsegnet.for_small_network(recipe[name], arg)
     recipe["intrada"].init_from = "advent"
     recipe["advent_labels"].statistics = "reestimated"  # as in configs/spcl.py
     scenes.add_stages(config, arg, control(recipe), **recipe)

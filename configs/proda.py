@@ -115,12 +115,9 @@ def with_small_network(arg):
     """For the small network from random weights."""
     config = scenes.start(arg, "single")
     warm_up, full = adaptsegnet.authors(arg), authors(config.data.transforms.target)
-    for stage in (warm_up, full):
-        stage.update(**scenes.ADAPTATION)
-        stage.optimizer = scenes.optimizer(5e-4)
-    warm_up.target_hw = scenes.size_hw(arg)
-    warm_up.discriminator_optimizer.horizon_steps = 0
-    warm_up.adversarial.update(scenes.ADVERSARY)
+    adaptsegnet.for_small_network(warm_up, arg)
+    full.update(**scenes.ADAPTATION)
+    full.optimizer = scenes.optimizer(5e-4)
     # 0.99 (ours): of 500 steps 0.999 would average all
     full.update(init_from="warm_up", teacher=dict(momentum=0.99))
     scenes.add_stages(config, arg, control(warm_up, full), warm_up=warm_up, proda=full)

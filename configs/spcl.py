@@ -135,6 +135,7 @@ def warm_up(arg):
         source_temperature=source_temperature(arg),
         adversarial=dict(
             kind="vanilla",
+            input="softmax",
             weight=0.001,  # LAMBDA_ADV_TARGET
             aux_weight=0.0002,  # read with two heads only
             width=64,

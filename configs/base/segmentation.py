@@ -218,12 +218,12 @@ def crops(arg, crop_hw, shorter_edge):
     return dict(size=(side, side), shorter_edge=edges)
 
 
-def frames(arg, *, source_hw, target_hw, flip, image_scales=()):
-    """config.data with whole frames; 19 classes of SYNTHIA, as AdaptSegNet and CLAN train it. See
-    `whole_frames`.
+def frames(arg, *, source_hw, target_hw, flip, image_scales=(), synthia_space="synthia_clan"):
+    """config.data with whole frames. See `whole_frames`.
 
     Args:
       source_hw, target_hw: published sizes, which own folders replace by theirs.
+      synthia_space: by default 19 classes of SYNTHIA, as AdaptSegNet and CLAN train it.
     """
     source_hw, target_hw = arg.size_hw or source_hw, arg.size_hw or target_hw
     random = dict(flip=flip, image_scales=image_scales)
@@ -232,7 +232,7 @@ def frames(arg, *, source_hw, target_hw, flip, image_scales=()):
         target=whole_frames(target_hw, **random),
         evaluation=whole_frames(target_hw),
     )
-    return dict(sets.domains(arg, synthia_space="synthia_clan"), transforms=transforms)
+    return dict(sets.domains(arg, synthia_space=synthia_space), transforms=transforms)
 
 
 def stage(method, *, steps, batch_size, **settings):

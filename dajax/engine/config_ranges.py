@@ -186,6 +186,9 @@ RANGES = {
     "min_crop_ratio": NOT_NEGATIVE,
     "margins": DECAY,
     "dynamic.threshold": Range(-1, 1),  # of a cosine
+    "style.beta": Range(0, 0.5),  # of the shorter side; at 0.5 all frequencies are within
+    "target_loss.ratio": FRACTION,
+    "target_loss.eta": POSITIVE,
     **dict.fromkeys(
         (
             "decay",

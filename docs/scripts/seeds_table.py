@@ -86,8 +86,13 @@ TABLES = {
         MIOU | AGGREGATED,
         FLOOR
         | {
-            "control": "AdaptSegNet's control",
+            "control": "control of the next six",
             "adaptsegnet": "**AdaptSegNet**",
+            "advent": "**AdvEnt**",
+            "minent": "**MinEnt**",
+            "max_square": "**MaxSquare**",
+            "max_square_iw": "**MaxSquare+IW**",
+            "fda_01": "**FDA**, one network, beta 0.01",
             "plca_control": "PLCA's control",
             "plca": "**PLCA**",
             "cbst_control": "CBST's control",
@@ -97,13 +102,32 @@ TABLES = {
             "fada": "**FADA**",
             "self_distillation": "then self-distillation",
             "intrada_control": "IntraDA's control",
-            "advent": "ADVENT",
-            "intrada": "then **IntraDA**",
+            "intrada": "AdvEnt, then **IntraDA**",
             "pixmatch_control": "PixMatch's control",
             "pixmatch": "**PixMatch**",
             "proda_control": "ProDA's control",
             "warm_up": "ProDA's warm-up",
             "proda": "then **ProDA**, stage 1",
+            "oracle": "oracle",
+        },
+    ),
+    "fda": (
+        "configs/fda.py",
+        MIOU,
+        FLOOR
+        | {"control": "control"}
+        | {f"fda_{name}": f"FDA, beta 0.{name}" for name in ("01", "05", "09")}
+        | {"mbt_0": "mean of the three: **FDA-MBT**"}
+        | {f"sst1_{name}": f"self-training, beta 0.{name}" for name in ("01", "05", "09")}
+        | {"mbt_1": "mean of the three: **FDA-MBT**, one round", "oracle": "oracle"},
+    ),
+    "maxsquare_multi": (
+        "configs/maxsquare.py:scenes,levels=multi",
+        MIOU,
+        FLOOR
+        | {
+            "control": "control, two heads",
+            "max_square_iw_multi": "**MaxSquare+IW+Multi**",
             "oracle": "oracle",
         },
     ),

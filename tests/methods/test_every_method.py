@@ -29,7 +29,11 @@ SIZES = Sizes(source=40, target=24, num_sources=3)
 CASES = tuple(name for name, method in METHODS.items() if hasattr(method, "train_step"))
 SEGMENTATION = {name for name in CASES if not is_for(METHODS[name], "classification")}
 RESIDUAL = ("source_only", "adabn", "dann")
-HEADS = {"adaptsegnet": "multi", "clan": "twin"}  # of the segmenter; "single" without
+HEADS = {
+    "adaptsegnet": "multi",
+    "clan": "twin",
+    "entropy_minimization": "multi",
+}  # of the segmenter; "single" without
 
 
 def stage_config(name):
@@ -45,6 +49,9 @@ def stage_config(name):
         config.reversal.low, config.discriminator_width = 0.3, 8
     if name == "cdan":
         config.randomized_dim = 7
+    if "guidance" in config:  # of a network that is sure of nothing
+        config.guidance.update(weight=0.5, threshold=0.3)
+        config.target_loss.aux_weight = 0.1
     if "feature_distance" in config:  # every switch on
         config.feature_distance.update(weight=0.1, classes=(0, 2), min_share=0.5)
         config.masked.update(weight=1.0, block=8, images="both")
