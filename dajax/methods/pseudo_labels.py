@@ -179,7 +179,7 @@ def refresh(state, *, data, config, model):
         variables = reestimate_statistics(
             variables, data=data, model=model, norm_set=norm_set, **estimation
         )
-    histogram, entropies = None, np.zeros(len(data.sets["target"]))
+    histogram, entropies, places = None, [], []
     keep_every = 1 if rule == "quantile" else config.keep_every
     for batch in data.target_pass(config.batch_size):
         image_hw = batch["image"].shape[1:3]
@@ -190,8 +190,12 @@ def refresh(state, *, data, config, model):
         rows, of_images = map(np.asarray, count(parallel.NO_VARIABLES, found))
         found = rows.sum(0, dtype=np.int64)  # [K, B]
         histogram = found if histogram is None else histogram + found
-        entropies[batch["index"][batch["mask"]]] = of_images[batch["mask"]]
-    histogram, entropies = processes.total(histogram, entropies)
+        entropies.append(of_images[batch["mask"]])
+        places.append(batch["index"][batch["mask"]])
+    (histogram,) = processes.total(histogram)
+    entropies = processes.rows_of_all(
+        np.concatenate(entropies) if entropies else None, np.concatenate([[], *places]).astype(int)
+    )
     thresholds = np.asarray(_thresholds(histogram, config), np.float32)
 
     def labels():
