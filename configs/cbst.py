@@ -21,8 +21,9 @@ estimated, not measured.
 
 Not as in the released code: the source's network, which it only ships, is trained with
 AdaptSegNet's numbers; all 2,975 target images, of which the authors list 505 (CRST issue 16: all of
-them are slightly worse); no crops about rare classes; labels of the images as they are, without
-mirrored copies; shorter edges of at least 576, since a crop must fit.
+them are slightly worse), which --config.data.target_list=train_ClsConfSet.lst takes; no crops about
+rare classes; labels of the images as they are, without mirrored copies; shorter edges of at least
+576, since a crop must fit.
 """
 
 from dajax.recipes.base import common as base
@@ -79,6 +80,7 @@ def get_config(arg=None):
     if arg.variant == "own":
         deeplab.add_stages(config, arg, control(recipe), source_only=source_only, **recipe)
         return config
+    config.data.target_list = ""  # a file with the images to adapt to; "": all
     config.source_only = source_only
     config.update(recipe)
     config.stages = ("source_only", *recipe)

@@ -24,6 +24,7 @@ from data_pipeline.segmentation import class_csv, pseudo_label_files
 from data_pipeline.segmentation import readers as seg_readers
 from data_pipeline.segmentation import transforms as seg_transforms
 from data_pipeline.segmentation.held_out import split_source
+from data_pipeline.segmentation.image_list import listed_in
 from data_pipeline.segmentation.margins import from_config as read_margins
 
 HELD_OUT_KEY = "config.evaluation.source_held_out"
@@ -38,6 +39,9 @@ def open_data(config):
         for role, domain in _domain_configs(config).items()
     }
     sets = dict(zip(sets, with_fast_reading(config, [*sets.values()]), strict=True))
+    if "target_list" in config.data and config.data.target_list:
+        key = "config.data.target_list"
+        sets["target"] = listed_in(sets["target"], config.data.target_list, key)
     names = {role: tuple(images.class_names) for role, images in sets.items()}
     for role in ("target", "evaluation"):
         if names[role] != names["source"]:
