@@ -7,8 +7,9 @@ self-training on class-balanced pseudo-labels of growing portions, without and w
   python run.py --config=cbst:gta5_to_cityscapes,source_root=DIR,target_root=DIR,weights=FILE
   ...,regulariser=mrkld_paper     its weight 0.1 as in the paper; the code multiplies it by itself
 
-The scenes take minutes on two cores. FILE is DeepLab_resnet_pretrained_init-f81d91e8.pth:
-configs/adaptsegnet.py says where it is to be had; weights=none stands for random ones.
+The scenes take minutes on two cores. FILE is
+https://download.pytorch.org/models/resnet101-5d3b4d8f.pth, whose sha256 begins with 5d3b4d8f;
+weights=none stands for random ones.
 
 source_only -> three rounds of (pseudo-labels -> self-training on a list of all target images and
 some of the source's): one command, restartable anywhere.
@@ -20,10 +21,11 @@ Not reproduced here yet; about 11,500 steps after the source's 150,000: a day on
 estimated, not measured.
 
 Not as in the released code: the source's network, which it only ships, is trained with
-AdaptSegNet's numbers; all 2,975 target images, of which the authors list 505 (CRST issue 16: all of
-them are slightly worse), which --config.data.target_list=train_ClsConfSet.lst takes; no crops about
-rare classes; labels of the images as they are, without mirrored copies; shorter edges of at least
-576, since a crop must fit.
+AdaptSegNet's numbers, and has torchvision's strides, since its images are RGB as those of FILE; all
+2,975 target images, of which the authors list 505 (CRST issue 16: all of them are slightly worse),
+which --config.data.target_list=train_ClsConfSet.lst takes; no crops about rare classes; labels of
+the images as they are, without mirrored copies; shorter edges of at least 576, since a crop must
+fit.
 """
 
 from dajax.recipes.base import common as base
@@ -59,8 +61,9 @@ def get_config(arg=None):
     if arg.is_small:
         return with_small_network(arg)
     model = deeplab.network(arg.backbone, "single", arg.weights, size_hw=arg.size_hw)
+    model["topology"] = "torchvision"  # of FILE, which has seen RGB
     config = seg_base.segmentation(arg.name, model=model, data=frames(arg))
-    source_only = deeplab.supervised(arg.backbone)
+    source_only = deeplab.supervised(arg.backbone, settings="paper")
     recipe = rounds(
         arg,
         "source_only",
