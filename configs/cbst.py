@@ -39,9 +39,9 @@ VARIANTS = {"scenes": KEYS, "own": (*sets.OWN_KEYS, *KEYS)} | dict.fromkeys(
 )
 # mr-weight-kld 0.1 enters twice in crst_seg.py (reg_weights and reg_loss_calc); the paper's alpha
 KLD_WEIGHT = {"none": 0.0, "mrkld": 0.01, "mrkld_paper": 0.1}
-ROUNDS = 3  # NUM_ROUNDS 4, of which the last only evaluates
-PORTION, PORTION_STEP = 0.2, 0.05  # INIT_TGT_PORT, TGT_PORT_STEP; at most 0.5, never reached
-SOURCE_SHARE, SOURCE_SHARE_STEP = 0.03, 0.0025  # INIT_SRC_PORT, SRC_PORT_STEP
+# Of the rounds; NUM_ROUNDS is 4, of which the last only evaluates.
+PORTIONS = (0.2, 0.25, 0.3)  # INIT_TGT_PORT, TGT_PORT_STEP
+SOURCE_SHARES = (0.03, 0.0325, 0.035)  # INIT_SRC_PORT, SRC_PORT_STEP
 EPOCHS, BATCH_SIZE = 2, 2  # EPR, BATCH_SIZE
 CROP_HW = (512, 1024)  # INPUT_SIZE
 EVALUATION_HW = (921, 1843)  # TEST_SCALE 0.9 of 1024x2048, at which labels are made
@@ -105,8 +105,7 @@ def frames(arg):
 
 def steps_of_round(arg, number):
     """Two epochs of the round's list."""
-    share = SOURCE_SHARE + number * SOURCE_SHARE_STEP
-    images = TARGET_IMAGES + round(share * seg_base.by_source(IMAGES, arg))
+    images = TARGET_IMAGES + round(SOURCE_SHARES[number] * seg_base.by_source(IMAGES, arg))
     return EPOCHS * images // BATCH_SIZE
 
 
@@ -117,19 +116,19 @@ def rounds(arg, init_from, settings):
       settings: f(i) -> what a round of self-training needs beside the method's own.
     """
     recipe, before = {}, init_from
-    for i in range(ROUNDS):
+    for i, (portion, source_share) in enumerate(zip(PORTIONS, SOURCE_SHARES, strict=True)):
         labels, name = f"labels_{i}", f"cbst_{i}"
         recipe[labels] = seg_base.pseudo_labels(
             init_from=before,
             rule="class_balanced",
-            share=PORTION + i * PORTION_STEP,
+            share=portion,
             keep_every=4,  # ds-rate
             statistics="running",
         )
         recipe[name] = seg_base.self_training(
             init_from=before,
             labels_from=labels,
-            source_share=SOURCE_SHARE + i * SOURCE_SHARE_STEP,
+            source_share=source_share,
             kld_weight=KLD_WEIGHT[arg.regulariser],
             **settings(i),
         )

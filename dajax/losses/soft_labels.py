@@ -48,9 +48,9 @@ def entropy_regularised_labels(
       thresholds: float32 [K], of pseudo_labels.portion_thresholds.
       alpha: 0.25 in the code (mr_weight_ent's label counterpart, lr_weight_ent).
     """
-    scores = jnp.log(probabilities) - jnp.log(thresholds).reshape(1, 1, 1, -1)
-    soft = jax.nn.softmax(scores / alpha)
-    return jnp.where(scores.max(-1, keepdims=True) >= 0, soft, 0.0)
+    limits = thresholds.reshape(1, 1, 1, -1)
+    soft = jax.nn.softmax((jnp.log(probabilities) - jnp.log(limits)) / alpha)
+    return jnp.where((probabilities >= limits).any(-1, keepdims=True), soft, 0.0)
 
 
 def reverse_cross_entropy_map(

@@ -177,8 +177,10 @@ def class_balanced_labels(
     Returns:
       int32 [...].
     """
-    scores = probabilities / thresholds.reshape((1,) * (probabilities.ndim - 1) + (-1,))
-    return jnp.where(scores.max(-1) >= 1.0, jnp.argmax(scores, -1).astype(jnp.int32), IGNORED)
+    limits = thresholds.reshape((1,) * (probabilities.ndim - 1) + (-1,))
+    labels = jnp.argmax(probabilities / limits, -1).astype(jnp.int32)
+    # not of the quotient, which a compiler may round below 1 at the threshold itself
+    return jnp.where((probabilities >= limits).any(-1), labels, IGNORED)
 
 
 def _value_at(histogram, rank):

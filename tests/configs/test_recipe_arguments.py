@@ -127,6 +127,7 @@ OTHER_VALUES = dict(
     host=("daformer", "hrda"),
     gan=("least_squares", "vanilla"),
     density=("0.343", "0.3430000001"),
+    regulariser=("mrkld", "mrkld_paper", "none"),
     flip=("no", "yes"),
     affine=("yes", "no"),
     jitter=("0.2", "yes", "0.4"),
@@ -518,7 +519,7 @@ def test_a_target_without_a_csv_has_the_sources_classes(tmp_path):
 
 
 # those without an ASPP of DeepLab's, and clan, whose two heads no VGG has
-WITHOUT_VGG = ("clan", "daformer", "mic", "vfm")
+WITHOUT_VGG = ("cbst", "clan", "daformer", "fada", "intrada", "mic", "pixmatch", "proda", "vfm")
 
 
 @pytest.mark.parametrize("network, rates", [("small", (1, 1, 3, 4)), ("vgg16", (1, 2, 3, 4))])

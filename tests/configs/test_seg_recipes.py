@@ -169,7 +169,7 @@ def version_before(config):
             had["predict_with"] = ("pixmatch",)
             if stage["method"] not in had.get(key, ()):
                 stage.pop(key, None)
-        if not stage.get("mirrored_labels"):
+        if stage["method"] == "cross_domain_mixing" and not stage["mirrored_labels"]:
             for key in VFM_UDAS:
                 stage.pop(key, None)
         stage.get("loss", {}).pop("on", None)
