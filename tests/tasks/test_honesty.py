@@ -393,5 +393,5 @@ def test_the_easy_half_has_labels_and_the_hard_half_has_none(drawn, tmp_path):
         with pytest.raises(UserError, match=f"config.spcl.easy_share={share}: "):
             feed.easy_and_hard(1, "advent_labels", share)
     write_pseudo_labels(target, tmp_path)
-    with pytest.raises(UserError, match="by 0 entropies in"):
+    with pytest.raises(UserError, match="by 0 entropies; "):
         feed.easy_and_hard(1, "warm_up_labels", 0.67)

@@ -7,12 +7,10 @@ oracle stage.
 
 import dataclasses
 
-import numpy as np
-
 from dajax import console, processes
 from dajax.errors import UserError
 from dajax.tasks.feed import NEVER, BaseFeed
-from dajax.tasks.segmentation import rare_classes
+from dajax.tasks.segmentation import rare_classes, target_rows
 from data_pipeline import sampling
 from data_pipeline.segmentation import class_balanced, pseudo_label_files
 from data_pipeline.segmentation.margins import from_config as read_margins
@@ -216,20 +214,10 @@ class SegFeed(BaseFeed):
         num_target, num_source = len(target.image_set), len(source.image_set)
         taken = max(1, round(source_share * num_source))
         chosen = sampling.random_subset(num_source, taken, self._key("source", "share"))
-        of_both = np.concatenate([np.arange(num_target), chosen])
-        places = self._shuffled_rows("mixed", len(of_both), batch_size)
-
-        def rows(is_source):
-            def of_step(step):
-                found = places(step)
-                return np.where((found >= num_target) == is_source, of_both[found], -1)
-
-            return of_step
-
-        return {
-            "source": dataclasses.replace(source, rows=rows(True)),
-            "target": dataclasses.replace(target, rows=rows(False)),
-        }
+        places = self._shuffled_rows("mixed", num_target + taken, batch_size)
+        rows = target_rows.mixed(places, num_target, chosen)
+        parts = {"source": source, "target": target}
+        return {name: dataclasses.replace(part, rows=rows[name]) for name, part in parts.items()}
 
     def easy_and_hard(self, batch_size, labels_from, share):
         """{"source": part, "target": part} of IntraDA: the target images that the network of the
@@ -243,26 +231,18 @@ class SegFeed(BaseFeed):
           UserError: as with_pseudo_labels; the labels have no entropies; all images or none would
             be easy.
         """
-        easy = self.with_pseudo_labels(batch_size, labels_from)
-        folder = self._directory.parent / labels_from / PSEUDO_LABELS
-        entropies = (pseudo_label_files.origin_of(folder) or {}).get("entropies")
-        count = int(share * len(easy.image_set))
-        if not entropies or not 0 < count < len(easy.image_set):
-            raise UserError(
-                f"config.{self._stage}.easy_share={share}: {count:,} of {len(easy.image_set):,}"
-                " images would be easy, by"
-                f" {len(entropies or ()):,} entropies in {folder}; expected some easy and some"
-                " hard ones, and labels that this version has made"
-            )
-        order = np.argsort(entropies, kind="stable")
-        hard = self.sets["target"].chosen(order[count:], f"{easy.image_set.name}, hard")
+        made = self.with_pseudo_labels(batch_size, labels_from).image_set
+        origin = pseudo_label_files.origin_of(self._directory.parent / labels_from / PSEUDO_LABELS)
+        easy, hard = target_rows.easy_and_hard(
+            (origin or {}).get("entropies"), share, len(made), f"config.{self._stage}.easy_share"
+        )
+        parts = {
+            "source": made.chosen(easy, f"{made.name}, easy"),
+            "target": self.sets["target"].chosen(hard, f"{made.name}, hard"),
+        }
         return {
-            "source": self._shuffled(
-                easy.image_set.chosen(order[:count], f"{easy.image_set.name}, easy"),
-                *("target", batch_size, 1),
-                with_labels=True,
-            ),
-            "target": self._shuffled(hard, "target", batch_size, 1, with_labels=False),
+            name: self._shuffled(images, name, batch_size, 1, images.has_labels, "target")
+            for name, images in parts.items()
         }
 
     def _check_transform(self, name):
