@@ -18,9 +18,9 @@ SYNTHIA -> Cityscapes 52.5 over 13 classes; its evaluation enlarges frames to 13
 are 1024x512 as in training and pseudo-labels. Not reproduced here yet; nine times 100,000 steps:
 two to three weeks on one modern GPU, estimated, not measured.
 
-Not as in the released code: the swap itself (dajax/ops/fourier.py says why); the mean's weights are
-equal; in self-training one target image is style and labelled image, where the code draws two; GTA5
-keeps its aspect, which the code squeezes to 1280x720 before the crop; a VGG is not here.
+Not as in the released code: the swap itself (dajax/ops/fourier.py says why); in self-training one
+target image is style and labelled image, where the code draws two; GTA5 keeps its aspect, which the
+code squeezes to 1280x720 before the crop; a VGG is not here.
 """
 
 from dajax.recipes.base import deeplab, entropy, scenes

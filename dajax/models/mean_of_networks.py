@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from dajax.models.aspp import SegOutput
 
@@ -28,8 +29,8 @@ class MeanOfNetworks:
 
     Its logits are the logarithms of the mean probabilities at the networks' stride, so that their
     softmax is that mean. FDA's code brings the mean probabilities to the label's size, evaluation
-    here their logarithms, as it brings logits; pseudo_labels has it as there. The code's weights
-    are .3333, .3333 and .3334, here all are equal.
+    here their logarithms, as it brings logits; pseudo_labels has it as there. Weights have four
+    digits, as the code's .3333, .3333 and .3334.
 
     Attributes:
       member: the segmenter that all of them are.
@@ -94,9 +95,16 @@ class MeanOfNetworks:
         }
         return self._mean(outputs), named
 
+    def _weights(self):
+        """float32 [count], of which the last is what the others leave."""
+        first = np.floor(1e4 / self.count) / 1e4
+        weights = [first] * (self.count - 1)
+        return jnp.asarray([*weights, 1.0 - sum(weights)], jnp.float32)
+
     def _mean(self, outputs):
         log_probs = [jax.nn.log_softmax(self.member.prediction_logits(one)) for one in outputs]
-        mean = jax.nn.logsumexp(jnp.stack(log_probs), axis=0) - jnp.log(float(self.count))
+        weighted = jnp.stack(log_probs) + jnp.log(self._weights()).reshape(-1, 1, 1, 1, 1)
+        mean = jax.nn.logsumexp(weighted, axis=0)
         return SegOutput(jnp.concatenate([one.features for one in outputs], -1), mean, None)
 
     def prediction_logits(self, output):

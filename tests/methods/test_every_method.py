@@ -201,9 +201,9 @@ def flat(state):
     }
 
 
-# Their steps are like CLAN's, self_training's, DANN's and DAN's; what is theirs alone the golden
-# files hold to the authors'.
-SLOW = ("adaptsegnet", "source_only_seg", "source_only", "cdan", "jan")
+# Their steps are like CLAN's, PLCA's, self_training's, DANN's and DAN's; what is theirs alone the
+# golden files hold to the authors'.
+SLOW = ("adaptsegnet", "entropy_minimization", "source_only_seg", "source_only", "cdan", "jan")
 
 
 @pytest.fixture(

@@ -74,7 +74,7 @@ def test_pseudo_labels_of_three_networks_are_fdas(golden):
         norm_set=0,
     )
     mean = resize_bilinear(jax.nn.softmax(scores), size_hw)
-    # tests/golden/README.md, 1e-4 in float32; the code's weights are .3333, .3333 and .3334
+    # tests/golden/README.md, 1e-4 in float32
     assert_close(mean.max(-1), case["mbt_mean_prob_max"], 1e-4)
     np.testing.assert_array_equal(mean.argmax(-1), case["mbt_prediction"])
 

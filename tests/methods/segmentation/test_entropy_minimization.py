@@ -42,6 +42,7 @@ def gradient_norm(case, iteration, network):
     return np.sqrt(np.square(norms).sum())
 
 
+@pytest.mark.slow  # CLAN's run through the same engine, in the default suite
 def test_three_iterations_of_minent_are_the_authors(golden):
     """The recipe as it stands, with the file's lambdas."""
     case = golden("tier2_minent_trainstep_multi")[""]
@@ -61,7 +62,7 @@ def test_three_iterations_of_minent_are_the_authors(golden):
     assert_final_logits(case, model, state, case["final_eval_logits2"])
 
 
-@pytest.mark.slow  # AdaptSegNet's step with MinEnt's map, which the default suite holds each
+@pytest.mark.slow
 def test_three_iterations_of_advent_are_the_authors(golden):
     """The recipe as it stands, with the file's lambdas. Of the discriminators' losses the file has
     the target's half, of their gradients both.
