@@ -40,6 +40,11 @@ RECIPES = (
         for more in ("levels=single", "levels=multi", "levels=single,backbone=vgg16")
     ),
     ("source_only_seg", f"gta5_to_cityscapes,{SEGMENTATION}"),
+    *((name, f"gta5_to_cityscapes,{SEGMENTATION}") for name in ("advent", "minent", "fda")),
+    *(
+        ("maxsquare", f"gta5_to_cityscapes,{SEGMENTATION},levels={levels}")
+        for levels in ("single", "multi")
+    ),
     ("clan", f"gta5_to_cityscapes,{SEGMENTATION}"),
     ("clan", f"synthia_to_cityscapes,{SEGMENTATION}"),
     ("plca", f"gta5_to_cityscapes,{SEGMENTATION}"),
@@ -48,6 +53,10 @@ RECIPES = (
     *(
         (name, f"gta5_to_cityscapes,{SEGMENTATION}")
         for name in ("dacs", "daformer", "hrda", "mic", "vfm")
+    ),
+    *(
+        (name, f"gta5_to_cityscapes,{SEGMENTATION}")
+        for name in ("cbst", "fada", "intrada", "pixmatch", "proda")
     ),
     *(
         (name, f"office31,{PHOTOS},source=amazon,target=webcam")
@@ -107,6 +116,19 @@ class Shapes:
 
     def with_pseudo_labels(self, batch_size, _labels_from, transform="target"):
         return self._images(batch_size, transform, with_labels=True)
+
+    def mixed_with_pseudo_labels(self, batch_size, _labels_from, transform, _source_share):
+        parts = {"source": "source", "target": transform}
+        return {
+            part: self._images(batch_size, name, with_labels=True) for part, name in parts.items()
+        }
+
+    def easy_and_hard(self, batch_size, _labels_from, _share):
+        parts = {"source": True, "target": False}
+        return {
+            part: self._images(batch_size, "target", with_labels=labels)
+            for part, labels in parts.items()
+        }
 
     def class_aware(self, sources, _target_labels, _kept_classes, settings, **_):
         sizes = batch_sizes(settings, self._num_classes)

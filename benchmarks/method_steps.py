@@ -23,6 +23,7 @@ STAGES = {
     "self_training": ("spcl", None, "self_training"),
     "bicl": ("bicl", None, "bicl_0"),
     "cross_domain_mixing": ("dacs", None, "dacs"),
+    "entropy_minimization": ("maxsquare", "scenes,levels=multi", "max_square_iw_multi"),
 }
 # Parts of a batch, where they are not source and target; of MSCAN see `part_names`.
 PARTS = {

@@ -108,6 +108,7 @@ def authors(arg):
         source_temperature=1.0,  # logits are divided by it; SPCL's warm-up has another
         adversarial=dict(
             kind=arg.gan,
+            input="softmax",  # of the discriminators; "information" is ADVENT, configs/advent.py
             weight=0.01 if arg.gan == "least_squares" else 0.001,  # lambda_adv_target2
             # lambda_adv_target1; the README says 0.00005 (and 0.0005 for the other) under torch 0.4
             aux_weight=0.0002,
@@ -130,10 +131,15 @@ def with_small_network(arg):
     weights and 150,000 steps is changed, and said.
     """
     stage = authors(arg)
+    for_small_network(stage, arg)
+    config = scenes.start(arg, arg.levels)
+    scenes.add_stages(config, arg, without_adversary(stage), adaptsegnet=stage)
+    return config
+
+
+def for_small_network(stage, arg):
+    """Changes the authors' stage for it."""
     stage.update(target_hw=scenes.size_hw(arg), **scenes.ADAPTATION)
     stage.optimizer = scenes.optimizer(5e-4)
     stage.discriminator_optimizer.horizon_steps = 0
     stage.adversarial.update(scenes.ADVERSARY)
-    config = scenes.start(arg, arg.levels)
-    scenes.add_stages(config, arg, without_adversary(stage), adaptsegnet=stage)
-    return config

@@ -135,6 +135,7 @@ def warm_up(arg):
         source_temperature=source_temperature(arg),
         adversarial=dict(
             kind="vanilla",
+            input="softmax",
             weight=0.001,  # LAMBDA_ADV_TARGET
             aux_weight=0.0002,  # read with two heads only
             width=64,
@@ -172,16 +173,12 @@ def contrast(arg):
 
 def self_training(arg):
     """Training on the last labels: train_ssl.py, configs/deeplabv2_r101_tgt_ssl.yaml."""
-    return seg_base.stage(
-        "self_training",
+    return seg_base.self_training(
         init_from="spcl",
         steps=20_000,  # STOP_ITER
         batch_size=8,  # BATCH_SIZE, all of it target
         labels_from="spcl_labels",
-        transform="self_training",
-        loss=dict(kind="cross_entropy"),
-        source_weight=0.0,  # train_ssl.py does not show the source
-        when_worse="warn",  # "keep_better" marks the better of this stage and spcl in the table
+        transform="self_training",  # train_ssl.py does not show the source
         # FREEZE_BN False; train_ssl.py gives all parameters to SGD
         norm="train",
         norm_affine="trained",

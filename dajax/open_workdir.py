@@ -10,7 +10,9 @@ from dajax.engine import checkpoint, json_files, log, snapshots, teacher
 from dajax.engine.old_config import with_added_keys
 from dajax.errors import UserError
 from dajax.label_free import LAST
+from dajax.models import mean_of_networks
 from dajax.models.build import build_model, build_segmenter
+from dajax.settings import starts_of
 from dajax.trained import TrainedClassifier, TrainedSegmenter
 from data_pipeline.classification import transforms as preprocess
 from data_pipeline.segmentation import transforms as seg_transforms
@@ -101,6 +103,7 @@ def _built(config, stage, num_classes, path):
     try:
         if config.task == "segmentation":
             model = build_segmenter(config.model, config[stage], num_classes=num_classes)
+            model = mean_of_networks.of_stage(model, starts_of(config[stage].init_from))
             transform = seg_transforms.from_config(config.data.transforms.evaluation)
             return TrainedSegmenter, model, transform.for_evaluation()
         if config.task == "classification":

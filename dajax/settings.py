@@ -14,6 +14,15 @@ from dajax.errors import UserError
 WHOLE = "config."  # a key that begins so is complete
 
 
+def starts_of(init_from):
+    """The stages that a stage's init_from names: none for "", one for a name, several for a tuple
+    of names, whose networks are averaged.
+    """
+    if isinstance(init_from, str):
+        return (init_from,) if init_from else ()
+    return tuple(init_from)
+
+
 class SettingError(UserError):
     """A value of a config that cannot be meant.
 

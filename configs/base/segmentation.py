@@ -18,6 +18,7 @@ CAFFE_MEAN_BGR = (104.00698793, 116.66876762, 122.67891434)
 REAL_VARIANTS = ("gta5_to_cityscapes", "synthia_to_cityscapes", "synscapes_to_cityscapes")
 REAL_KEYS = ("source_root", "target_root", "weights")  # of every real variant
 BACKBONES = ("resnet101", "resnet50", "vgg16", "vgg16_fcn8s")  # of base/deeplab.py
+RESNETS = ("small", "resnet101")  # `network` of recipes that have no VGG-16
 # {key: its value where it is not given, or all values, the first being the default}
 KEYS = dict(
     ablations=False,
@@ -217,12 +218,12 @@ def crops(arg, crop_hw, shorter_edge):
     return dict(size=(side, side), shorter_edge=edges)
 
 
-def frames(arg, *, source_hw, target_hw, flip, image_scales=()):
-    """config.data with whole frames; 19 classes of SYNTHIA, as AdaptSegNet and CLAN train it. See
-    `whole_frames`.
+def frames(arg, *, source_hw, target_hw, flip, image_scales=(), synthia_space="synthia_clan"):
+    """config.data with whole frames. See `whole_frames`.
 
     Args:
       source_hw, target_hw: published sizes, which own folders replace by theirs.
+      synthia_space: by default 19 classes of SYNTHIA, as AdaptSegNet and CLAN train it.
     """
     source_hw, target_hw = arg.size_hw or source_hw, arg.size_hw or target_hw
     random = dict(flip=flip, image_scales=image_scales)
@@ -231,7 +232,7 @@ def frames(arg, *, source_hw, target_hw, flip, image_scales=()):
         target=whole_frames(target_hw, **random),
         evaluation=whole_frames(target_hw),
     )
-    return dict(sets.domains(arg, synthia_space="synthia_clan"), transforms=transforms)
+    return dict(sets.domains(arg, synthia_space=synthia_space), transforms=transforms)
 
 
 def stage(method, *, steps, batch_size, **settings):
@@ -273,7 +274,8 @@ def pseudo_labels(*, init_from, rule, statistics, **settings):
 
     Args:
       init_from: the stage whose network predicts them.
-      rule: "quantile" reads proportion and cap, "top" share, image_share, keep_every and never.
+      rule: "quantile" reads proportion and cap, "top" share, image_share, keep_every and never,
+        "class_balanced" share and keep_every.
       statistics: "running", "image" or "reestimated", which reads reestimate_batches.
       **settings: what the rule reads.
     """
@@ -288,6 +290,29 @@ def pseudo_labels(*, init_from, rule, statistics, **settings):
         reestimate_batches=50,
         **(unread | settings),
     )
+
+
+def every_pixel_labelled(*, init_from, statistics):
+    """A stage that labels every pixel with its most probable class, sure or not (FADA, IntraDA)."""
+    nothing = dict(proportion=0.0, cap=0.0)
+    return pseudo_labels(init_from=init_from, rule="quantile", statistics=statistics, **nothing)
+
+
+def self_training(**settings):
+    """A stage that trains on the pseudo-labels of the stage labels_from.
+
+    Args:
+      **settings: as `stage`; source_weight, or source_share, adds the source, see the method.
+    """
+    common = dict(
+        transform="target",
+        loss=dict(kind="cross_entropy"),
+        source_weight=0.0,
+        source_share=0.0,
+        kld_weight=0.0,
+        when_worse="warn",  # "keep_better": see dajax/engine/rounds.py
+    )
+    return stage("self_training", **(common | settings))
 
 
 def evaluate_every(config, steps):

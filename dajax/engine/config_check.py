@@ -21,7 +21,7 @@ FREE_KEY = "runtime"
 _FREE = re.compile(r"[^.]+\.evaluate_every|model\.remat")
 # These say where something lies; dataset.json, weights.json and init_from.json say what it is.
 PLACES = re.compile(
-    r"data\.((source|target|evaluation|scenes)\.)?root|data\.download|model\.weights"
+    r"data\.((source|target|evaluation|scenes)\.)?root|data\.(download|target_list)|model\.weights"
     r"|[^.]+\.init_from"
 )
 # of a damaged record

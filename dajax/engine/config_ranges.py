@@ -157,6 +157,10 @@ RANGES = {
             "local_weight",
             "entropy_weight",
             "source_weight",
+            "kld_weight",
+            "ce_weight",
+            "rce_weight",
+            "consistency_weight",
             "target_weight",
             "contrast_weight",
             "lovasz_weight",
@@ -174,7 +178,7 @@ RANGES = {
     ),
     # Thresholds, shares and means.
     **dict.fromkeys(("max_distance", "eps", "stop_thresholds"), NOT_NEGATIVE),
-    "update_fraction": POSITIVE,
+    **dict.fromkeys(("update_fraction", "smallest_probability", "smallest_label"), POSITIVE),
     "max_share": FRACTION,
     "max_class_share": Range(0, 1, is_open=True),
     # Rare class sampling (DAFormer); a temperature of 0 is none.
@@ -182,6 +186,9 @@ RANGES = {
     "min_crop_ratio": NOT_NEGATIVE,
     "margins": DECAY,
     "dynamic.threshold": Range(-1, 1),  # of a cosine
+    "style.beta": Range(0, 0.5),  # of the shorter side; at 0.5 all frequencies are within
+    "target_loss.ratio": FRACTION,
+    "target_loss.eta": POSITIVE,
     **dict.fromkeys(
         (
             "decay",
@@ -190,6 +197,8 @@ RANGES = {
             "cap",
             "share",
             "image_share",
+            "source_share",
+            "easy_share",
             "aggregation_alpha",
             "threshold",
             "masked.ratio",

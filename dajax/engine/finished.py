@@ -5,6 +5,7 @@ import shutil
 from dajax import console
 from dajax.engine import checkpoint, json_files, rounds
 from dajax.errors import UserError
+from dajax.settings import starts_of
 
 
 def result_of(stage, path):
@@ -55,10 +56,11 @@ def _must_be_mended(stage, last_step):
     an older one would be another start.
     """
     workdir = stage.directory.parent
-    begins_with = {name: stage.config[name].init_from for name in stage.config.stages}
+    begins_with = {name: starts_of(stage.config[name].init_from) for name in stage.config.stages}
     heirs = [
         name
-        for name, start in begins_with.items()
+        for name, starts in begins_with.items()
+        for start in starts
         if start in begins_with and rounds.kept_of(workdir, start) == stage.name
     ]
     if all(

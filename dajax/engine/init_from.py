@@ -16,6 +16,7 @@ from ml_collections import ConfigDict
 
 from dajax.engine import checkpoint, json_files, other_workdir, rounds, teacher
 from dajax.errors import UserError
+from dajax.settings import starts_of
 from dajax.state import adopt, check_fits
 
 RECORD = "init_from.json"
@@ -171,14 +172,36 @@ def begin(state, config, name, workdir):
       UserError: they do not fit, or are others than init_from.json records.
     """
     init_from = config[name].init_from
+    starts = starts_of(init_from)
+    if len(starts) > 1:
+        return _begin_mean(state, starts, config, name, workdir)
     if not other_workdir.is_path(init_from):
-        kept = rounds.kept_of(workdir, init_from)
-        saved, _ = checkpoint.read(workdir / kept / "checkpoints")
-        saved = teacher.predicting(saved, config[kept])
+        kept, saved = _kept(starts[0], config, workdir)
         return with_networks(state, saved, what=f"config.{name}.init_from={kept}")
     origin, networks = _open(config, name, workdir)
     _compare(json_files.read(workdir / RECORD, _REMEDY, keys=(name,))[name], origin, name, workdir)
     return with_networks(state, networks, what=origin.stage.what)
+
+
+def _kept(start, config, workdir):
+    """(the stage that was kept in place of stage `start`, its networks)."""
+    kept = rounds.kept_of(workdir, start)
+    saved, _ = checkpoint.read(workdir / kept / "checkpoints")
+    return kept, teacher.predicting(saved, config[kept])
+
+
+def _begin_mean(state, starts, config, name, workdir):
+    """`state` of a MeanOfNetworks with the networks of several stages as its members."""
+    found = [_kept(start, config, workdir) for start in starts]
+    saved = {
+        key: {
+            network: {f"member{i}": one[key][network] for i, (_, one) in enumerate(found)}
+            for network in getattr(state, key)
+        }
+        for key in _NETWORKS
+    }
+    what = f"config.{name}.init_from={tuple(kept for kept, _ in found)}"
+    return with_networks(state, saved, what=what)
 
 
 def with_networks(state, saved, *, what):

@@ -66,7 +66,7 @@ _ADDED_TO_CLUSTERING = {
     "class_aware.max_share": 1.0,
 }
 _ADDED_BY_METHOD = {
-    "adaptsegnet": {"class_balanced": False},
+    "adaptsegnet": {"class_balanced": False, "adversarial.input": "softmax"},
     "bicl": {"dynamic.share": 0.0, "when_worse": "warn"},
     "can": _ADDED_TO_CLUSTERING,
     "cdan": {"randomized_dim": 0},
@@ -84,7 +84,12 @@ _ADDED_BY_METHOD = {
         },
     },
     "mscan": _ADDED_TO_CLUSTERING,
-    "self_training": {"source_weight": 0.0, "when_worse": "warn"},
+    "self_training": {
+        "source_weight": 0.0,
+        "source_share": 0.0,
+        "kld_weight": 0.0,
+        "when_worse": "warn",
+    },
     "source_only_seg": {"transform": ""},
 }
 

@@ -8,6 +8,7 @@ from dajax.engine import config_ranges, locations, other_workdir, rounds, teache
 from dajax.engine.config_check import flatten
 from dajax.errors import UserError
 from dajax.methods import get as get_method
+from dajax.settings import starts_of
 
 
 def check_before_data(config):
@@ -40,14 +41,29 @@ def check_before_data(config):
         method = method_of(config, name)
         teacher.check(name, config[name], method)
         rounds.check(name, config, tasks.get(config.task))
-        start = config[name].init_from
-        if start and not other_workdir.is_path(start) and start not in seen:
-            raise UserError(
-                f"config.{name}.init_from='{start}' is not a stage before it; stages:"
-                f" {', '.join(config.stages)}; of another workdir, its folder: runs/NAME/STAGE"
-            )
+        _check_starts(config, name, seen)
         _check_labels_from(config, name, seen)
         seen.append(name)
+
+
+def _check_starts(config, name, before):
+    """A stage begins with a stage before it, or with one of another workdir; one that trains
+    nothing also with the mean of several of this run.
+    """
+    key, starts = f"config.{name}.init_from", starts_of(config[name].init_from)
+    if len(starts) > 1 and takes_steps(config, name):
+        raise UserError(
+            f"{key}={starts}: several networks are averaged, and a mean is not trained; name one"
+            " stage, or average in a stage of pseudo_labels"
+        )
+    for start in starts:
+        is_there = start in before or (len(starts) == 1 and other_workdir.is_path(start))
+        if not is_there:
+            elsewhere = "; of another workdir, its folder: runs/NAME/STAGE"
+            raise UserError(
+                f"{key}='{start}' is not a stage before it; stages:"
+                f" {', '.join(config.stages)}{elsewhere if len(starts) == 1 else ''}"
+            )
 
 
 def _check_labels_from(config, name, before):

@@ -294,7 +294,7 @@ def _evaluate(stage, step):
         teacher.predicting(saved, stage.stage_config),
         what=f"the checkpoint of {stage.name}",
     ).replace(step=jnp.asarray(saved["step"]))
-    if not hasattr(stage.method, "train_step"):
+    if not interface.is_evaluated(stage.method, stage.stage_config):
         return {"step": int(state.step)}
     evaluation = stage.task.evaluate(
         state,

@@ -20,6 +20,7 @@ from dajax.engine.profiling import Profile
 from dajax.engine.recorder import FollowingRecorder, Recorder, not_finite
 from dajax.engine.signals import StopFlag
 from dajax.errors import StopRequested, UserError
+from dajax.methods import interface
 from dajax.schedule import fixed_length
 
 
@@ -281,7 +282,7 @@ class _Loop:
         reads it.
         """
         stage = self.stage
-        if not hasattr(stage.method, "train_step"):  # nothing was trained
+        if not interface.is_evaluated(stage.method, stage.stage_config):
             self.meta = self.meta | {"evaluated_at": step}
             return self.save()
         with self._between_steps("evaluation"):

@@ -7,11 +7,14 @@ import jax
 import numpy as np
 import safetensors.numpy
 
+from dajax.errors import UserError
 from dajax.export import parity
+from dajax.models.mean_of_networks import MeanOfNetworks
 from dajax.models.seg_weights import from_torch_segmenter
 from dajax.models.to_torch import from_own, to_torch
 from dajax.models.weight_files import load_torch_file
 from dajax.models.weights import from_torch_resnet
+from dajax.settings import starts_of
 
 ANY_SIZE = True  # weights have no size of pictures
 
@@ -21,9 +24,19 @@ def require():
 
 
 def write(path, trained, program, contract):
-    """Writes the file, with the contract in its header; arguments as formats.Format says."""
+    """Writes the file, with the contract in its header; arguments as formats.Format says.
+
+    Raises:
+      UserError: the stage averages several networks.
+    """
     del program
     network = trained.model.network
+    if isinstance(trained.model, MeanOfNetworks):
+        starts = starts_of(trained.config[trained.stage].init_from)
+        raise UserError(
+            f"--stage={trained.stage}: is the mean of {', '.join(starts)}, and safetensors hold one"
+            " network; export one of them, or choose another --format"
+        )
     entries = to_torch(
         trained.params[network],
         trained.batch_stats[network],

@@ -21,6 +21,7 @@ import jax
 
 from dajax.errors import UserError
 from dajax.schedule import Schedule
+from dajax.settings import starts_of
 from dajax.state import TrainState
 
 
@@ -119,6 +120,13 @@ def at_start(method, state, *, config, model):
     if not hasattr(method, "at_start"):
         return state
     return method.at_start(state, config=config, model=model)
+
+
+def is_evaluated(method, config):
+    """Whether a stage has a network that no stage before it has: it has trained one, or averages
+    several.
+    """
+    return hasattr(method, "train_step") or len(starts_of(config.init_from)) > 1
 
 
 def check(method, where):

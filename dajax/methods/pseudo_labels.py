@@ -6,6 +6,15 @@ where its confidence reaches the threshold of that class, min(cap, the class's m
 rule="top": DASS's, the static labels of BiCL (gene_thres, save_pred): any class above the
 confidence of its top share, or among the most confident share of the image.
 
+rule="class_balanced": CBST's and CRST's. The class whose probability is greatest in proportion to
+its threshold, where that proportion reaches 1; the threshold is the confidence of the class's top
+share.
+
+Beside the labels stands the mean entropy of each image's predictions, by which IntraDA ranks them.
+
+init_from may be a tuple of stages: then the probabilities are the mean of their networks', brought
+to the image's size after the softmax (FDA's getSudoLabel_multi.py), and the stage is evaluated.
+
 Two passes over the target, one for thresholds at the network's input size, one for labels at the
 images' own, as both codes do it; a histogram in place of their lists, so memory does not grow with
 the set.
@@ -26,10 +35,14 @@ import numpy as np
 from dajax import parallel, processes
 from dajax.methods import _step
 from dajax.models.apply import init_network, predict_scores
+from dajax.models.mean_of_networks import MeanOfNetworks
 from dajax.models.statistics import predict_scores_by_image, reestimate_statistics
 from dajax.ops.pseudo_labels import (
+    class_balanced_labels,
     confidence_histogram,
     confident_labels,
+    every_nth_of_class,
+    portion_thresholds,
     quantile_thresholds,
     static_labels_by_rank,
     static_rank,
@@ -41,7 +54,7 @@ from dajax.settings import choice
 from dajax.state import TrainState
 
 TASK = "segmentation"
-RULES = ("quantile", "top")
+RULES = ("quantile", "top", "class_balanced")
 STATISTICS = ("running", "image", "reestimated")
 
 
@@ -67,34 +80,61 @@ def schedule(state, **_):
 
 
 @functools.lru_cache(maxsize=16)
-def _compiled_histogram(image_hw, keep_every, align_corners, devices):
+def _compiled_histogram(image_hw, keep_every, in_raster_order, align_corners, is_mean, devices):
+    """f(_, batch) -> (int32 [N, K, B], float32 [N] mean entropies of images as shares of the
+    largest possible).
+    """
+
     def count(_, batch):
-        resized = resize_bilinear(batch["logits"], image_hw, align_corners=align_corners)
-        probabilities = jax.nn.softmax(resized)
+        resize = functools.partial(resize_bilinear, hw=image_hw, align_corners=align_corners)
+        probabilities = _probabilities(batch["logits"], resize, is_mean)
         mask = _step.pixel_mask(batch["mask"], probabilities.shape[:3])
-        settings = dict(num_classes=probabilities.shape[-1], keep_every=keep_every)
+        num_classes = probabilities.shape[-1]
         rows = probabilities.max(-1), probabilities.argmax(-1).astype(jnp.int32), mask
-        # [N, K, B]
-        return jax.lax.map(
-            lambda row: confidence_histogram(*(x[None] for x in row), **settings), rows
-        )
+        thinned = dict(keep_every=1 if in_raster_order else keep_every)
+
+        def of_row(row):
+            best, predictions, mask = row
+            if in_raster_order:
+                mask &= every_nth_of_class(predictions, every=keep_every, num_classes=num_classes)
+            row = (best[None], predictions[None], mask[None])
+            return confidence_histogram(*row, num_classes=num_classes, **thinned)
+
+        return jax.lax.map(of_row, rows), mean_entropy(probabilities)
 
     return parallel.compile_map(count, devices)
 
 
+def mean_entropy(probabilities):
+    """The mean over an image's pixels of -sum_c p_c log p_c / log K (IntraDA, entropy.py): float32
+    [N] of float32 [N, H, W, K].
+    """
+    smallest = jnp.finfo(jnp.float32).tiny
+    entropies = -(probabilities * jnp.log(jnp.maximum(probabilities, smallest))).sum(-1)
+    return entropies.mean((1, 2)) / np.float32(np.log(probabilities.shape[-1]))
+
+
+def _probabilities(logits, resize, is_mean):
+    """Of resized logits; a mean of networks has its probabilities resized, as FDA does."""
+    return resize(jax.nn.softmax(logits)) if is_mean else jax.nn.softmax(resize(logits))
+
+
 @functools.lru_cache(maxsize=16)
-def _compiled_labels(is_top, devices):
+def _compiled_labels(rule, is_mean, devices):
     """Of one image after the other, so that one is in memory at its own size, which is data."""
 
     def label(thresholds, batch):
         def label_image(row):
-            resized = resize_into(row["logits"], row["along_height"], row["along_width"])
-            probabilities = jax.nn.softmax(resized)
-            if not is_top:
-                return confident_labels(probabilities, thresholds).astype(jnp.uint8)
+            def resize(logits):
+                return resize_into(logits, row["along_height"], row["along_width"])
+
+            probabilities = _probabilities(row["logits"], resize, is_mean)
+            if rule != "top":
+                labelled = confident_labels if rule == "quantile" else class_balanced_labels
+                return labelled(probabilities, thresholds).astype(jnp.uint8)
             is_inside = [
                 jnp.arange(side) < row["size_hw"][axis]
-                for axis, side in enumerate(resized.shape[:2])
+                for axis, side in enumerate(probabilities.shape[:2])
             ]
             mask = is_inside[0][:, None] & is_inside[1][None]
             labels, *_ = static_labels_by_rank(
@@ -117,44 +157,56 @@ def _predict(model, norm_set, statistics, window, devices):
     return parallel.compile_map(functools.partial(predict, model, **settings), devices)
 
 
+def _thresholds(histogram, config):
+    """[K], of the rule, from np.int64 [K, B]."""
+    if config.rule == "top":
+        return top_thresholds(histogram, fraction=config.share, never=tuple(config.never))
+    if config.rule == "class_balanced":
+        return portion_thresholds(histogram, portion=config.share)
+    return quantile_thresholds(histogram, proportion=config.proportion, cap=config.cap)
+
+
 def refresh(state, *, data, config, model):
     """See interface.py: thresholds, then labels, below the stage's directory. Finds what a killed
     run has finished.
     """
     variables = {"params": state.params, "batch_stats": state.batch_stats}
-    devices, is_top, norm_set = tuple(data.devices), config.rule == "top", config.target_bn
+    devices, rule, norm_set = tuple(data.devices), config.rule, config.target_bn
+    is_mean = isinstance(model, MeanOfNetworks)
     predict = _predict(model, norm_set, config.statistics, data.window, devices)
     if config.statistics == "reestimated":
         estimation = dict(batch_size=config.batch_size, num_batches=config.reestimate_batches)
         variables = reestimate_statistics(
             variables, data=data, model=model, norm_set=norm_set, **estimation
         )
-    histogram = None
+    histogram, entropies, places = None, [], []
+    keep_every = 1 if rule == "quantile" else config.keep_every
     for batch in data.target_pass(config.batch_size):
         image_hw = batch["image"].shape[1:3]
         count = _compiled_histogram(
-            image_hw, config.keep_every if is_top else 1, model.align_corners, devices
+            image_hw, keep_every, rule == "class_balanced", model.align_corners, is_mean, devices
         )
         found = {"logits": predict(variables, batch["image"]), "mask": batch["mask"]}
-        rows = count(parallel.NO_VARIABLES, found)
-        found = np.asarray(rows).sum(0, dtype=np.int64)  # [K, B]
+        rows, of_images = map(np.asarray, count(parallel.NO_VARIABLES, found))
+        found = rows.sum(0, dtype=np.int64)  # [K, B]
         histogram = found if histogram is None else histogram + found
+        entropies.append(of_images[batch["mask"]])
+        places.append(batch["index"][batch["mask"]])
     (histogram,) = processes.total(histogram)
-    if is_top:
-        thresholds = top_thresholds(histogram, fraction=config.share, never=tuple(config.never))
-    else:
-        thresholds = quantile_thresholds(histogram, proportion=config.proportion, cap=config.cap)
-    thresholds = np.asarray(thresholds, np.float32)
+    entropies = processes.rows_of_all(
+        np.concatenate(entropies) if entropies else None, np.concatenate([[], *places]).astype(int)
+    )
+    thresholds = np.asarray(_thresholds(histogram, config), np.float32)
 
     def labels():
-        label = _compiled_labels(is_top, devices)
+        label = _compiled_labels(rule, is_mean, devices)
         for batch in data.target_pass(config.batch_size):
             logits, sizes = predict(variables, batch["image"]), batch["size_hw"]
             room_hw = batch["room_hw"][0].tolist()
             rows = {"logits": logits} | interpolations(
                 logits.shape[1:3], sizes, room_hw, align_corners=model.align_corners
             )
-            if is_top:
+            if rule == "top":
                 ranks = [static_rank(int(h * w), config.image_share) for h, w in sizes]
                 rows |= {"size_hw": sizes, "rank": np.int32(ranks)}
             made = np.asarray(label(thresholds, rows))
@@ -162,7 +214,7 @@ def refresh(state, *, data, config, model):
                 height, width = sizes[row]
                 yield int(batch["index"][row]), made[row, :height, :width]
 
-    origin = {"rule": config.rule, "thresholds": thresholds.tolist()}
+    origin = {"rule": rule, "thresholds": thresholds.tolist(), "entropies": entropies.tolist()}
     data.write_pseudo_labels(labels(), origin)
     summary = {
         f"threshold_{name}": float(value)

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from dajax import parallel
-from dajax.models.discriminator import Discriminator
+from dajax.models.discriminator import Discriminator, PixelDiscriminator
 from dajax.models.domain_discriminator import DomainDiscriminator
 from dajax.models.norm import Mode
 from dajax.ops.aggregation import aggregate
@@ -160,6 +160,17 @@ def discriminate(params, probabilities, *, width):
     [N, H // 32, W // 32].
     """
     return Discriminator(width).apply({"params": params}, probabilities)
+
+
+def init_pixel_discriminator(rng, *, num_inputs, num_classes, width):
+    """Initial parameters of FADA's discriminator over features with `num_inputs` channels."""
+    module = PixelDiscriminator(num_classes, width)
+    return jax.jit(lambda rng: module.init(rng, jnp.zeros((1, 8, 8, num_inputs)))["params"])(rng)
+
+
+def discriminate_pixels(params, features, *, num_classes, width):
+    """FADA's discriminator: features float32 [N, h, w, D] -> logits float32 [N, h, w, 2 K]."""
+    return PixelDiscriminator(num_classes, width).apply({"params": params}, features)
 
 
 def init_domain_discriminator(rng, *, width, num_inputs):

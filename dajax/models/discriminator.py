@@ -1,8 +1,9 @@
 """The patch discriminator of AdaptSegNet and CLAN (FCDiscriminator), over maps of class
-probabilities.
+probabilities, and FADA's of every position of a feature map.
 """
 
 import flax.linen as nn
+import jax.numpy as jnp
 
 from dajax.models.layers import Conv, torch_bias_init, torch_init
 
@@ -32,14 +33,38 @@ class Discriminator(nn.Module):
         return self._conv(1, x, "classifier")[..., 0]
 
     def _conv(self, features, x, name):
-        bias_init = torch_bias_init(16 * x.shape[-1])
-        return Conv(
-            features,
-            4,
-            stride=2,
-            padding=1,
-            use_bias=True,
-            kernel_init=torch_init,
-            bias_init=bias_init,
-            name=name,
-        )(x)
+        return _conv(features, x, 4, 2, name)
+
+
+class PixelDiscriminator(nn.Module):
+    """FADA's PixelDiscriminator: two 3x3 convolutions, leaky ReLU after each, and two 3x3 heads,
+    the source's classes and the target's (core/models/discriminator.py).
+
+    Attributes:
+      num_classes: K.
+      width: channels of the first layer, 256 in the code; the second has half.
+    """
+
+    num_classes: int
+    width: int = 256
+
+    @nn.compact
+    def __call__(self, features):
+        """float32 [N, h, w, D] -> logits float32 [N, h, w, 2 K], the source's K first."""
+        x = nn.leaky_relu(_conv(self.width, features, 3, 1, "conv1"), 0.2)
+        x = nn.leaky_relu(_conv(self.width // 2, x, 3, 1, "conv2"), 0.2)
+        heads = [_conv(self.num_classes, x, 3, 1, name) for name in ("source", "target")]
+        return jnp.concatenate(heads, -1)
+
+
+def _conv(features, x, side, stride, name):
+    return Conv(
+        features,
+        side,
+        stride=stride,
+        padding=1,
+        use_bias=True,
+        kernel_init=torch_init,
+        bias_init=torch_bias_init(side * side * x.shape[-1]),
+        name=name,
+    )(x)

@@ -127,6 +127,62 @@ def top_thresholds(
     return np.where((counts > 0) & ~np.isin(np.arange(len(counts)), never), value, np.float32(1.0))
 
 
+def portion_thresholds(
+    histogram: Int[np.ndarray, "K B"], *, portion: float
+) -> Float[np.ndarray, " K"]:
+    """CBST's threshold of each class (kc_parameters of crst_seg.py): the least confidence of the
+    most confident `portion` of its pixels, which is number floor(n * portion) of n, counted from 1
+    and from above; 1 where that is 0, so of a class with few pixels or none.
+
+    Args:
+      histogram: np.int64 [K, B]; the code counts every fourth pixel, see `every_nth_of_class`.
+      portion: 0.2 in the first round.
+
+    Returns:
+      float32 [K].
+    """
+    counts = histogram.sum(1)
+    taken = np.floor(counts.astype(np.float64) * portion).astype(np.int64)
+    return np.where(taken > 0, _value_at(histogram, counts - taken), np.float32(1.0))
+
+
+def every_nth_of_class(
+    predictions: Int[Array, "H W"], *, every: int, num_classes: int
+) -> Bool[Array, "H W"]:
+    """Of each predicted class's pixels of an image, in raster order, number 0, n, 2n, ...: bool
+    [H, W] (`ds_rate`, 4, of crst_seg.py).
+    """
+    flat = predictions.reshape(-1)
+
+    def of_class(kept, number):
+        members = flat == number
+        place = jnp.cumsum(members) - 1
+        return kept | (members & (place % every == 0)), None
+
+    kept, _ = jax.lax.scan(of_class, jnp.zeros(flat.shape, bool), jnp.arange(num_classes))
+    return kept.reshape(predictions.shape)
+
+
+def class_balanced_labels(
+    probabilities: Float[Array, "*pixels K"], thresholds: Float[Array, " K"]
+) -> Int[Array, "*pixels"]:
+    """CBST's labels (label_selection of crst_seg.py): the class whose probability is greatest in
+    proportion to its threshold, where that proportion reaches 1. It need not be the most probable
+    class.
+
+    Args:
+      probabilities: float32 [..., K].
+      thresholds: float32 [K], of `portion_thresholds`.
+
+    Returns:
+      int32 [...].
+    """
+    limits = thresholds.reshape((1,) * (probabilities.ndim - 1) + (-1,))
+    labels = jnp.argmax(probabilities / limits, -1).astype(jnp.int32)
+    # not of the quotient, which a compiler may round below 1 at the threshold itself
+    return jnp.where((probabilities >= limits).any(-1), labels, IGNORED)
+
+
 def _value_at(histogram, rank):
     """float32 [K]: the lower end of the bin that holds the confidence of ascending rank [K]."""
     xp, num_bins = histogram.__array_namespace__(), histogram.shape[1]

@@ -10,6 +10,7 @@ import jax
 from dajax.analysis.html import Section, Table, Text
 from dajax.engine import tensorboard
 from dajax.engine.config_check import flatten
+from dajax.settings import starts_of
 
 _THROUGHPUT = ("images_per_second", "data_wait_percent")  # of console.Progress
 
@@ -81,7 +82,7 @@ def _stages(context):
             [
                 stage.label,
                 config.method,
-                config.init_from or "the start",
+                ", ".join(starts_of(config.init_from)) or "the start",
                 "finished" if stage.result else "unfinished",
                 steps,
                 size,

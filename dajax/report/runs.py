@@ -8,6 +8,7 @@ from typing import Any
 from dajax import label_free, methods, tasks
 from dajax.engine import checkpoint, fingerprints, json_files, log, rounds
 from dajax.errors import UserError
+from dajax.methods import interface
 from dajax.open_workdir import REMEDY, open_workdir
 from data_pipeline.errors import DataError
 
@@ -101,7 +102,7 @@ class Run:
         return [
             stage
             for stage in self.stages
-            if stage.snapshots and hasattr(self._method_of(stage), "train_step")
+            if stage.snapshots and interface.is_evaluated(self._method_of(stage), stage.config)
         ]
 
     def _method_of(self, stage):

@@ -211,19 +211,15 @@ class Reader:
 
     def choose(self, step, rows, own):
         """See stream.PartReader. "load" is the row to read: a padded row reads the first row of
-        the step that is none.
+        the step that is none, or image 0 where all are padding, as of a part of mixed batches.
         """
         part, num_rows = self.part, len(rows)
-        if rows.max() < 0:
-            raise DataError(
-                f"{part.image_set.name}: rows {rows.tolist()} at step {step}; expected at least one"
-                " that is not -1"
-            )
+        first = rows[rows >= 0][0] if rows.max() >= 0 else 0
         # One row more than there are images; its first number is the batch's own.
         numbers = uniforms(step, num_rows + 1, num_columns(part.transform), part.key)
         chosen = {
             "index": rows.astype(np.int32),
-            "load": np.where(rows >= 0, rows, rows[rows >= 0][0]).astype(np.int32),
+            "load": np.where(rows >= 0, rows, first).astype(np.int32),
             "uniforms": numbers[:num_rows],
             "batch_uniform": np.full(num_rows, numbers[num_rows, 0], np.float32),
         }

@@ -212,6 +212,21 @@ def problem(
     return None
 
 
+def origin_of(root: str | os.PathLike) -> dict | None:
+    """How the finished pseudo-labels under root were made, see `write`.
+
+    Raises: DataError when they are not there, or their record cannot be read.
+    """
+    path = _absolute(root) / MARKER
+    try:
+        return json.loads(path.read_text())["origin"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            f"{path}: cannot be read: {error}; remove its folder, and the pseudo-labels are made"
+            " anew"
+        ) from error
+
+
 def discard(root: str | os.PathLike) -> None:
     """Removes a folder of pseudo-labels, damaged or whole; of anything else it is left alone."""
     root = _absolute(root)

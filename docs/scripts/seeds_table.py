@@ -3,7 +3,7 @@
   python docs/scripts/seeds_table.py digits --seeds=3,4,5    about seven minutes a seed on two cores
   python docs/scripts/seeds_table.py compare --seeds=3,4,5          about twenty
   python docs/scripts/seeds_table.py mscan --seeds=3,4,5            about ten
-  python docs/scripts/seeds_table.py scenes --seeds=3,4,5           about fifteen
+  python docs/scripts/seeds_table.py scenes --seeds=3,4,5           about sixty, estimated
   python docs/scripts/seeds_table.py clan --seeds=3,4,5             about ten
   python docs/scripts/seeds_table.py plca_ablations --seeds=3       about twenty-five
   python docs/scripts/seeds_table.py spcl --seeds=3                 about twenty
@@ -86,10 +86,48 @@ TABLES = {
         MIOU | AGGREGATED,
         FLOOR
         | {
-            "control": "AdaptSegNet's control",
+            "control": "control of the next six",
             "adaptsegnet": "**AdaptSegNet**",
+            "advent": "**AdvEnt**",
+            "minent": "**MinEnt**",
+            "max_square": "**MaxSquare**",
+            "max_square_iw": "**MaxSquare+IW**",
+            "fda_01": "**FDA**, one network, beta 0.01",
             "plca_control": "PLCA's control",
             "plca": "**PLCA**",
+            "cbst_control": "CBST's control",
+            "cbst_0": "**CBST**, one round",
+            "cbst_2": "**CBST**, three rounds",
+            "fada_control": "FADA's control",
+            "fada": "**FADA**",
+            "self_distillation": "then self-distillation",
+            "intrada_control": "IntraDA's control",
+            "intrada": "AdvEnt, then **IntraDA**",
+            "pixmatch_control": "PixMatch's control",
+            "pixmatch": "**PixMatch**",
+            "proda_control": "ProDA's control",
+            "warm_up": "ProDA's warm-up",
+            "proda": "then **ProDA**, stage 1",
+            "oracle": "oracle",
+        },
+    ),
+    "fda": (
+        "configs/fda.py",
+        MIOU,
+        FLOOR
+        | {"control": "control"}
+        | {f"fda_{name}": f"FDA, beta 0.{name}" for name in ("01", "05", "09")}
+        | {"mbt_0": "mean of the three: **FDA-MBT**"}
+        | {f"sst1_{name}": f"self-training, beta 0.{name}" for name in ("01", "05", "09")}
+        | {"mbt_1": "mean of the three: **FDA-MBT**, one round", "oracle": "oracle"},
+    ),
+    "maxsquare_multi": (
+        "configs/maxsquare.py:scenes,levels=multi",
+        MIOU,
+        FLOOR
+        | {
+            "control": "control, two heads",
+            "max_square_iw_multi": "**MaxSquare+IW+Multi**",
             "oracle": "oracle",
         },
     ),

@@ -164,11 +164,12 @@ def version_before(config):
         stage = tree[name]
         for key in ADDED:
             # of methods that have had the key from their first version on
-            had = {"class_balanced": "spcl", "transform": "self_training"}
-            had["teacher"] = "cross_domain_mixing"
-            if stage["method"] != had.get(key):
+            had = {"class_balanced": ("spcl",), "transform": ("self_training",)}
+            had["teacher"] = ("cross_domain_mixing", "pixmatch", "proda")
+            had["predict_with"] = ("pixmatch",)
+            if stage["method"] not in had.get(key, ()):
                 stage.pop(key, None)
-        if not stage.get("mirrored_labels"):
+        if stage["method"] == "cross_domain_mixing" and not stage["mirrored_labels"]:
             for key in VFM_UDAS:
                 stage.pop(key, None)
         stage.get("loss", {}).pop("on", None)

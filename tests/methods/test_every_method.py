@@ -29,7 +29,11 @@ SIZES = Sizes(source=40, target=24, num_sources=3)
 CASES = tuple(name for name, method in METHODS.items() if hasattr(method, "train_step"))
 SEGMENTATION = {name for name in CASES if not is_for(METHODS[name], "classification")}
 RESIDUAL = ("source_only", "adabn", "dann")
-HEADS = {"adaptsegnet": "multi", "clan": "twin"}  # of the segmenter; "single" without
+HEADS = {
+    "adaptsegnet": "multi",
+    "clan": "twin",
+    "entropy_minimization": "multi",
+}  # of the segmenter; "single" without
 
 
 def stage_config(name):
@@ -45,6 +49,9 @@ def stage_config(name):
         config.reversal.low, config.discriminator_width = 0.3, 8
     if name == "cdan":
         config.randomized_dim = 7
+    if "guidance" in config:  # of a network that is sure of nothing
+        config.guidance.update(weight=0.5, threshold=0.3)
+        config.target_loss.aux_weight = 0.1
     if "feature_distance" in config:  # every switch on
         config.feature_distance.update(weight=0.1, classes=(0, 2), min_share=0.5)
         config.masked.update(weight=1.0, block=8, images="both")
@@ -194,9 +201,9 @@ def flat(state):
     }
 
 
-# Their steps are like CLAN's, self_training's, DANN's and DAN's; what is theirs alone the golden
-# files hold to the authors'.
-SLOW = ("adaptsegnet", "source_only_seg", "source_only", "cdan", "jan")
+# Their steps are like CLAN's, PLCA's, self_training's, DANN's and DAN's; what is theirs alone the
+# golden files hold to the authors'.
+SLOW = ("adaptsegnet", "entropy_minimization", "source_only_seg", "source_only", "cdan", "jan")
 
 
 @pytest.fixture(
@@ -239,6 +246,7 @@ def test_a_step_logs_the_learning_rate_of_every_optimiser(trained):
     parts = {
         "adaptsegnet": ("segmenter", "discriminator", "discriminator_aux"),
         "clan": ("segmenter", "discriminator"),
+        "fada": ("segmenter", "discriminator"),
         "mcd": ("generator", "classifiers"),
         "adabn": (),
     }
@@ -298,7 +306,7 @@ def test_two_steps_change_what_they_should_and_nothing_else(trained):
     remembered = {name for name in changed if name.startswith("extra/")}
     averages = {"mscan": {"extra/bsa_ce"}}.get(method, set())
     averages |= {name for name in before if name.startswith(f"extra/{teacher.TEACHER}/")}
-    assert remembered <= averages or method in ("spcl", "bicl"), (
+    assert remembered <= averages or method in ("spcl", "bicl", "proda"), (
         "only a refresh changes what other methods remember"
     )
     if method == "adabn":

@@ -344,3 +344,54 @@ def test_methods_ask_a_feed_for_nothing_that_tells_the_targets_labels():
             if isinstance(node, ast.Attribute)
         }
         assert asked.isdisjoint(LABEL_DOORS), (path.name, asked & LABEL_DOORS)
+
+
+def test_every_row_of_a_mixed_batch_is_of_one_domain(drawn, tmp_path):
+    """An epoch shows every target image once and the share of the source; the source's own labels
+    and the target's pseudo-labels.
+    """
+    feed, target, _ = seg_feed(drawn, tmp_path)
+    labels = write_pseudo_labels(target, tmp_path)
+    source = feed.sets["source"]
+    share = 2 / len(source)
+    parts = feed.mixed_with_pseudo_labels(1, "warm_up_labels", "target", share)
+    parts = {name: feed.with_index(part) for name, part in parts.items()}
+    assert not any(holds_labels(part, target.label_paths) for part in parts.values())
+    seen, count = [], len(target) + 2
+    for batch in feed.steps(parts, 0, 2 * count):
+        of_target = batch["target"]["mask"]
+        np.testing.assert_array_equal(of_target, ~batch["source"]["mask"])
+        name = "target" if of_target[0] else "source"
+        index = int(batch[name]["index"][0])
+        expected = labels[index] if of_target[0] else source.read_label(index)
+        np.testing.assert_array_equal(batch[name]["label"][0], expected)
+        other = batch["source" if of_target[0] else "target"]
+        assert not other["image"].any() and (other["label"] == 255).all()
+        seen.append((name, index))
+    first, second = set(seen[:count]), set(seen[count:])
+    assert first == second and len(first) == count
+    assert sorted(index for name, index in first if name == "target") == list(range(len(target)))
+
+
+def test_the_easy_half_has_labels_and_the_hard_half_has_none(drawn, tmp_path):
+    feed, target, _ = seg_feed(drawn, tmp_path)
+    labels = [np.full((32, 64), i % 3, np.uint8) for i in range(len(target))]
+    entropies = [float((7 * i) % len(target)) for i in range(len(target))]
+    folder = tmp_path / "advent_labels" / "pseudo_labels"
+    unlabelled, origin = target.without_labels(), {"entropies": entropies}
+    pseudo_label_files.write(folder, unlabelled, labels, origin=origin)
+    parts = feed.easy_and_hard(1, "advent_labels", 0.67)
+    easy, hard = parts["source"].image_set, parts["target"].image_set
+    order = np.argsort(entropies, kind="stable")
+    count = int(0.67 * len(target))
+    assert easy.image_paths == tuple(target.image_paths[row] for row in order[:count])
+    assert hard.image_paths == tuple(target.image_paths[row] for row in order[count:])
+    assert hard.label_paths is None and not holds_labels(easy, target.label_paths)
+    for batch in feed.steps(parts, 0, 1):
+        assert "label" in batch["source"] and "label" not in batch["target"]
+    for share in (0.0, 1.0):
+        with pytest.raises(UserError, match=f"config.spcl.easy_share={share}: "):
+            feed.easy_and_hard(1, "advent_labels", share)
+    write_pseudo_labels(target, tmp_path)
+    with pytest.raises(UserError, match="by 0 entropies; "):
+        feed.easy_and_hard(1, "warm_up_labels", 0.67)

@@ -230,13 +230,15 @@ def adversarial_optimizers(config, model, params):
     }
 
 
-def step_on_labels(state, part, loss_of, rng, *, config, model, axis_name):
+def step_on_labels(state, part, loss_of, rng, further=None, *, config, model, axis_name):
     """One step on labelled images of one domain.
 
     Args:
       part: image [N, h, w, 3], label int32 [N, H, W], mask [N].
       loss_of: f(main, aux), the shares that `supervised` gives -> this device's share of the loss.
       rng: key of the step.
+      further: f(Seen) -> (this device's share of what else is added to the loss, {name: share} for
+        the log); None for nothing.
     """
 
     def loss_fn(params):
@@ -250,15 +252,17 @@ def step_on_labels(state, part, loss_of, rng, *, config, model, axis_name):
             axis_name=axis_name,
             rng=rng,
         )
-        return loss_of(*supervised(seen, part, config=config, axis_name=axis_name)), batch_stats
+        more, terms = (0.0, {}) if further is None else further(seen)
+        loss = loss_of(*supervised(seen, part, config=config, axis_name=axis_name)) + more
+        return loss, (terms | {"loss": loss}, batch_stats)
 
-    (loss, batch_stats), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
+    (_, (terms, batch_stats)), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
     return _step.finish(
-        state, grads, batch_stats, {"loss": loss}, config=config, model=model, axis_name=axis_name
+        state, grads, batch_stats, terms, config=config, model=model, axis_name=axis_name
     )
 
 
-def step_on_both_domains(state, batch, losses, rng, *, config, model, axis_name):
+def step_on_both_domains(state, batch, losses, rng, *, config, model, axis_name, target_hw=None):
     """One step on a loss of both domains: the source passes first, then the target, each with its
     own batch statistics.
 
@@ -268,13 +272,14 @@ def step_on_both_domains(state, batch, losses, rng, *, config, model, axis_name)
       losses: (source Seen, target Seen, batch, extra, *, config, axis_name) -> (this device's share
         of the loss, {name: share}, new extra).
       rng: key of the step.
+      target_hw: (H, W) of the target's logits in place of these.
 
     Returns:
       (TrainState with the new extra, {name: float scalar}).
     """
     source, target = batch["source"], batch["target"]
     passes = dict(config=config, model=model, axis_name=axis_name)
-    target_hw = label_size(target if "label" in target else source)
+    target_hw = target_hw or label_size(target if "label" in target else source)
 
     def loss_fn(params):
         of_source, batch_stats = see(

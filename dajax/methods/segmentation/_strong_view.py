@@ -17,7 +17,7 @@ import jax.numpy as jnp
 
 from dajax.ops.color_ops import KINDS, OPERATIONS, color_jitter, factor_ranges
 from dajax.ops.gaussian_blur import gaussian_blur
-from dajax.settings import choice
+from dajax.settings import SettingError, choice
 
 CHANNELS = ("rgb", "bgr")
 STRONG_FOR = ("batch", "image")
@@ -164,6 +164,24 @@ def _where(gate, change, images):
     if gate.ndim:
         return jnp.where(gate.reshape(-1, 1, 1, 1), change(images), images)
     return jax.lax.cond(gate, change, lambda images: images, images)
+
+
+def check_normalisation(found, domain, expected, prefix=""):
+    """Raises SettingError where a domain's images come in other numbers than `to_rgb` counts on.
+
+    Args:
+      found: of the feed, data.normalisation(domain).
+      expected: of the stage. prefix: of the stage's key "normalisation".
+    """
+    for key, value in found.items():
+        wanted = tuple(expected[key]) if isinstance(value, tuple) else expected[key]
+        if wanted != value:
+            raise SettingError(
+                f"{prefix}normalisation.{key}",
+                wanted,
+                f"config.data.transforms.{domain}.{key} is {value}: set both alike, in both"
+                " domains",
+            )
 
 
 def to_rgb(images, normalisation):

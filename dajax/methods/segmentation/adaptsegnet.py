@@ -9,8 +9,11 @@ the target's: 1.8 in SPCL's warm-up.
 
 There is one discriminator for each head. heads="single" is the single-level TAN; heads="multi" adds
 the head at layer3 with weights of its own. `adversarial.kind="least_squares"` is the authors'
-`--gan LS`. Both networks step from the parameters of the iteration's start. Source and target pass
-the network one after the other, each with its own batch statistics, and both move the running ones
+`--gan LS`. `adversarial.input="information"` is ADVENT (Vu et al., CVPR 2019): the discriminator
+sees the map -p log p / log K in place of p.
+
+Both networks step from the parameters of the iteration's start. Source and target pass the network
+one after the other, each with its own batch statistics, and both move the running ones
 (train_gta2cityscapes_multi.py, pytorch_0.4).
 """
 
@@ -18,6 +21,7 @@ import jax
 import jax.numpy as jnp
 
 from dajax.losses.adversarial import GAN_KINDS, SOURCE_LABEL, TARGET_LABEL, discriminator_map
+from dajax.losses.entropy import information_map
 from dajax.methods import _step
 from dajax.methods.segmentation import _segmenter as segmenter
 from dajax.models.apply import discriminate, split_rng
@@ -26,25 +30,30 @@ from dajax.settings import choice
 
 TASK = "segmentation"
 MAIN, AUX = "discriminator", "discriminator_aux"
+INPUTS = {"softmax": jax.nn.softmax, "information": information_map}  # of the discriminators
 
 
 def init(rng, images, *, config, model, **_):
     """See interface.py. Networks: segmenter, discriminator and, with two heads, discriminator_aux.
 
     Raises:
-      UserError: unknown loss.kind or adversarial.kind.
+      UserError: unknown loss.kind, adversarial.kind or adversarial.input.
     """
     segmenter.check_loss(config)
     choice(config, "adversarial.kind", GAN_KINDS)
+    choice(config, "adversarial.input", tuple(INPUTS))
     names = (MAIN, AUX)[: model.num_heads]
     return segmenter.initial_adversarial_state(rng, images, names, config=config, model=model)
 
 
 def plan(_state, *, data, config):
     """Labelled source images, rare classes drawn more often where the config says so (SPCL's
-    warm-up), and target images.
+    warm-up), and target images. In a stage that has labels_from: the easy_share of the target
+    images with these pseudo-labels in place of the source, and the hard ones (IntraDA).
     """
     size = config.batch_size
+    if "labels_from" in config:
+        return data.easy_and_hard(size, config.labels_from, config.easy_share)
     source = (
         data.class_balanced(size)
         if config.class_balanced
@@ -60,10 +69,14 @@ def _judged(params, heads, name, part, label, *, config, axis_name):
     return masked_mean(losses, _step.pixel_mask(part["mask"], losses.shape), axis_name)
 
 
-def _probabilities(seen):
-    """{discriminator: class probabilities float32 [N, H, W, K] of the head that it judges}."""
+def _to_judge(seen, kind):
+    """{discriminator: float32 [N, H, W, K] of the head that it judges}.
+
+    Args:
+      kind: one of INPUTS.
+    """
     heads = {MAIN: seen.logits} | ({} if seen.aux_logits is None else {AUX: seen.aux_logits})
-    return {name: jax.nn.softmax(logits) for name, logits in heads.items()}
+    return {name: INPUTS[kind](logits) for name, logits in heads.items()}
 
 
 def _divided(seen, temperature):
@@ -100,12 +113,12 @@ def train_step(state, batch, rng, *, config, model, axis_name=None):
         seen = _divided(seen, config.source_temperature)
         main, aux = segmenter.supervised(seen, source, **shared)
         loss = main if aux is None else main + config.loss.aux_weight * aux
-        return loss, (main, _probabilities(seen), batch_stats)
+        return loss, (main, _to_judge(seen, adversarial.input), batch_stats)
 
     def fooling(own, batch_stats):
         target_hw = tuple(config.target_hw)
         seen, batch_stats = see(own, batch_stats, target, target_hw, split_rng(rng, 1))
-        heads = _probabilities(seen)
+        heads = _to_judge(seen, adversarial.input)
         terms = {
             name: _judged(discriminators, heads, name, target, SOURCE_LABEL, **shared)
             for name in heads

@@ -53,9 +53,10 @@ from dajax.methods.segmentation import _mean_teacher as teacher
 from dajax.methods.segmentation import _mixed_images as images
 from dajax.methods.segmentation import _segmenter as segmenter
 from dajax.methods.segmentation import _strong_view as strong_view
-from dajax.models.apply import forward, split_rng
+from dajax.methods.segmentation._passes import one_after_the_other
+from dajax.models.apply import forward
 from dajax.parallel import masked_mean, row_numbers
-from dajax.settings import SettingError, choice
+from dajax.settings import choice
 
 TASK = "segmentation"
 MOVES_TEACHER = True
@@ -100,7 +101,7 @@ def plan(_state, *, data, config):
     and as many target images, normalised alike.
     """
     for domain in ("source", "target"):
-        _check_normalisation(data.normalisation(domain), domain, config)
+        strong_view.check_normalisation(data.normalisation(domain), domain, config.normalisation)
     size, rare = config.batch_size, config.rare_classes
     source = (
         data.rare_classes("source", size, rare)
@@ -109,22 +110,6 @@ def plan(_state, *, data, config):
     )
     margins = {"margins": tuple(config.margins)} if config.margins else {}
     return {"source": source, "target": data.shuffled("target", size, **margins)}
-
-
-def _check_normalisation(found, domain, config):
-    """Raises SettingError where images come in other numbers than the jitter, and the pasting from
-    one domain into the other, count on.
-    """
-    for key, value in found.items():
-        expected = config.normalisation[key]
-        expected = tuple(expected) if isinstance(value, tuple) else expected
-        if expected != value:
-            raise SettingError(
-                f"normalisation.{key}",
-                expected,
-                f"config.data.transforms.{domain}.{key} is {value}: set both alike, in both"
-                " domains",
-            )
 
 
 def weighted_cross_entropy(logits, labels, weights, mask, *, axis_name=None):
@@ -166,31 +151,12 @@ def train_step(state, batch, rng, *, config, model, axis_name=None):
         )
         settings = dict(weights=of_masked, weight=config.masked.weight, **shared)
         passes.append((functools.partial(_pseudo_labelled, name="masked", **settings), masked))
-    grads, terms, stats = _one_after_the_other(passes, state, drawn.key)
+    grads, terms, stats = one_after_the_other(passes, state, drawn.key)
     if config.statistics == "target":  # moved by nothing else
         _, stats = teacher.see_clean(state.params, state.batch_stats, target, **shared)
     after, metrics = _step.finish(state, grads, stats, terms, **shared)
     extra = teacher.moved(state, after, teacher_stats, config)
     return after.replace(extra=extra), metrics | figures
-
-
-def _one_after_the_other(passes, state, key):
-    """(the sum of the gradients, {name: share}, batch_stats) of passes, none of which begins before
-    the one before has its gradient: the activations of one alone are in memory.
-
-    Args:
-      passes: (f(params, batch_stats, key, part) -> (share of the loss, ({name: share},
-        batch_stats)), part of the batch) of each.
-    """
-    stats, grads, terms = state.batch_stats, None, {"loss": jnp.zeros(())}
-    for number, (loss_of, part) in enumerate(passes):
-        part = part if grads is None else _step.not_before(grads, part)
-        (loss, (found, stats)), more = jax.value_and_grad(loss_of, has_aux=True)(
-            state.params, stats, split_rng(key, number), part
-        )
-        grads = more if grads is None else jax.tree.map(jnp.add, grads, more)
-        terms = terms | found | {"loss": terms["loss"] + loss}
-    return grads, terms, stats
 
 
 def supervised(params, stats, key, part, *, frozen, config, model, axis_name):
@@ -245,7 +211,7 @@ def _feature_distances(features, before, source, config, model):
 
 
 def _pseudo_labelled(params, stats, key, part, *, name, weights, weight, config, model, axis_name):
-    """A pass of images with pseudo-labels, as _one_after_the_other takes it.
+    """A pass of images with pseudo-labels, as one_after_the_other takes it.
 
     Args:
       part: of images.mixed_part or images.masked_part. weights: of its pixels.

@@ -24,6 +24,7 @@ from data_pipeline.segmentation import class_csv, pseudo_label_files
 from data_pipeline.segmentation import readers as seg_readers
 from data_pipeline.segmentation import transforms as seg_transforms
 from data_pipeline.segmentation.held_out import split_source
+from data_pipeline.segmentation.image_list import listed_in
 from data_pipeline.segmentation.margins import from_config as read_margins
 
 HELD_OUT_KEY = "config.evaluation.source_held_out"
@@ -38,6 +39,9 @@ def open_data(config):
         for role, domain in _domain_configs(config).items()
     }
     sets = dict(zip(sets, with_fast_reading(config, [*sets.values()]), strict=True))
+    if "target_list" in config.data and config.data.target_list:
+        key = "config.data.target_list"
+        sets["target"] = listed_in(sets["target"], config.data.target_list, key)
     names = {role: tuple(images.class_names) for role, images in sets.items()}
     for role in ("target", "evaluation"):
         if names[role] != names["source"]:
@@ -219,8 +223,9 @@ def _drawn_from(stage_config):
     """Sets that the shuffled batches of a stage come from."""
     if stage_config.method == "source_only_seg":
         return (stage_config.domain,)
-    if stage_config.method == "self_training" and not stage_config.source_weight:
-        return ("target",)
+    if stage_config.method == "self_training":
+        sees_source = stage_config.source_weight or stage_config.source_share
+        return ("source", "target") if sees_source else ("target",)
     others = {"adabn": ("target",), "pseudo_labels": ()}
     return others.get(stage_config.method, ("source", "target"))
 

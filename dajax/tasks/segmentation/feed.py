@@ -10,7 +10,7 @@ import dataclasses
 from dajax import console, processes
 from dajax.errors import UserError
 from dajax.tasks.feed import NEVER, BaseFeed
-from dajax.tasks.segmentation import rare_classes
+from dajax.tasks.segmentation import rare_classes, target_rows
 from data_pipeline import sampling
 from data_pipeline.segmentation import class_balanced, pseudo_label_files
 from data_pipeline.segmentation.margins import from_config as read_margins
@@ -197,6 +197,53 @@ class SegFeed(BaseFeed):
             )
         made = pseudo_label_files.read(folder, self.sets["target"])
         return self._shuffled(made, "target", batch_size, 1, with_labels=True, transform=transform)
+
+    def mixed_with_pseudo_labels(self, batch_size, labels_from, transform, source_share):
+        """{"source": part, "target": part} of CBST's batches: every row is of one of them, and
+        padding in the other. The rows are of one shuffled list of all target images, with
+        pseudo-labels, and of a share of the source's, which every stage draws for itself.
+
+        Args:
+          source_share: of the source's images, above 0; at least one is taken.
+
+        Raises:
+          UserError: as with_pseudo_labels.
+        """
+        target = self.with_pseudo_labels(batch_size, labels_from, transform)
+        source = self.shuffled_with_labels("source", batch_size)
+        num_target, num_source = len(target.image_set), len(source.image_set)
+        taken = max(1, round(source_share * num_source))
+        chosen = sampling.random_subset(num_source, taken, self._key("source", "share"))
+        places = self._shuffled_rows("mixed", num_target + taken, batch_size)
+        rows = target_rows.mixed(places, num_target, chosen)
+        parts = {"source": source, "target": target}
+        return {name: dataclasses.replace(part, rows=rows[name]) for name, part in parts.items()}
+
+    def easy_and_hard(self, batch_size, labels_from, share):
+        """{"source": part, "target": part} of IntraDA: the target images that the network of the
+        stage `labels_from` was surest of, with the pseudo-labels of that stage, and the others,
+        without any.
+
+        Args:
+          share: of the images, in ascending order of their entropy, that are easy.
+
+        Raises:
+          UserError: as with_pseudo_labels; the labels have no entropies; all images or none would
+            be easy.
+        """
+        made = self.with_pseudo_labels(batch_size, labels_from).image_set
+        origin = pseudo_label_files.origin_of(self._directory.parent / labels_from / PSEUDO_LABELS)
+        easy, hard = target_rows.easy_and_hard(
+            (origin or {}).get("entropies"), share, len(made), f"config.{self._stage}.easy_share"
+        )
+        parts = {
+            "source": made.chosen(easy, f"{made.name}, easy"),
+            "target": self.sets["target"].chosen(hard, f"{made.name}, hard"),
+        }
+        return {
+            name: self._shuffled(images, name, batch_size, 1, images.has_labels, "target")
+            for name, images in parts.items()
+        }
 
     def _check_transform(self, name):
         if name not in self._transforms:

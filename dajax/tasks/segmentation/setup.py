@@ -1,9 +1,11 @@
 """One label a pixel: street scenes. See dajax.tasks for what the functions are asked."""
 
 from dajax.errors import UserError
+from dajax.models import mean_of_networks
 from dajax.models.build import build_segmenter, load_segmenter_weights
 from dajax.ops import sliding_window
 from dajax.ops.pictures import NOT_COUNTED, RIGHT, WRONG
+from dajax.settings import starts_of
 from dajax.tasks.segmentation.domains import (
     describe,
     domains_to_check,
@@ -73,17 +75,19 @@ def _earlier_rounds(config, name):
     """
     if config[name].method != "pseudo_labels":
         return ()
-    found, before = [], config[name].init_from
-    while before in config.stages:
-        if "labels_from" in config[before]:
-            found.append(config[before].labels_from)
-        before = config[before].init_from
+    found, starts = [], starts_of(config[name].init_from)
+    while starts and starts[0] in config.stages:  # of several, which saw the same labels, the first
+        before = config[starts[0]]
+        if "labels_from" in before:
+            found.append(before.labels_from)
+        starts = starts_of(before.init_from)
     return tuple(dict.fromkeys(reversed(found)))
 
 
 def build_model(config, stage_config, domains):
     """See dajax.tasks."""
     model = build_segmenter(config.model, stage_config, num_classes=len(domains.class_names))
+    model = mean_of_networks.of_stage(model, starts_of(stage_config.init_from))
     if config.evaluation.aggregation_alpha and not hasattr(model, "classify"):
         raise UserError(
             f"config.evaluation.aggregation_alpha={config.evaluation.aggregation_alpha}:"

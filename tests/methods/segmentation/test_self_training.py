@@ -105,6 +105,7 @@ def test_the_batch_holds_the_source_where_it_has_a_weight(weight, parts):
 
 def test_a_workdir_from_before_the_key_had_no_source_and_a_negative_weight_is_refused():
     old = {"task": "segmentation", "model": {}, "last": {"method": "self_training"}}
-    assert old_config.with_added_keys(old)["last"]["source_weight"] == 0.0
+    read = old_config.with_added_keys(old)["last"]
+    assert read["source_weight"] == read["source_share"] == read["kld_weight"] == 0.0
     with pytest.raises(UserError, match="config.self_training.source_weight=-1.0: expected at"):
         config_ranges.check({"self_training.source_weight": -1.0})

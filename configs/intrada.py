@@ -1,0 +1,76 @@
+"""IntraDA (Pan, Shin, Rameau, Lee, Kweon, CVPR 2020): ADVENT, then ADVENT once more from the target
+images that its network is surest of to those that it is not.
+
+  python run.py --config=intrada                embedded scenes with every control
+  python run.py --config=intrada:own,source=DIR,target=DIR,size=96x128       own folders, too
+  python run.py --config=intrada:gta5_to_cityscapes,source_root=DIR,target_root=DIR,weights=FILE
+
+The scenes take minutes on two cores. FILE is DeepLab_resnet_pretrained_init-f81d91e8.pth:
+configs/adaptsegnet.py says where it is to be had; weights=none stands for random ones.
+
+advent -> labels of every pixel and the mean entropy of each image -> intrada, which begins with
+FILE again: one command, restartable anywhere.
+
+Published, ResNet-101, best snapshot on the validation set: GTA5 -> Cityscapes 46.3 mIoU, SYNTHIA ->
+Cityscapes 41.7 over 16 classes, 48.9 over 13; Synscapes -> Cityscapes 54.2. Not reproduced here
+yet; 240,000 steps: about three days on one modern GPU, estimated, not measured.
+
+Not here: `--normalize` of the released code, off there, which favours images without rare classes.
+"""
+
+from dajax.recipes import adaptsegnet, advent
+from dajax.recipes.base import deeplab, scenes
+from dajax.recipes.base import domains as sets
+from dajax.recipes.base import segmentation as seg_base
+
+VARIANTS = {"scenes": (), "own": sets.OWN_KEYS} | dict.fromkeys(
+    seg_base.REAL_VARIANTS, seg_base.REAL_KEYS
+)
+EASY_SHARE = 0.67  # entropy_rank/entropy.py, lambda1
+# of advent.authors
+KEYS = dict(levels=("multi", "single"), gan=("vanilla",), network=seg_base.RESNETS)
+
+
+def get_config(arg=None):
+    """The recipe; see the module's docstring for the variants."""
+    arg = seg_base.parse("intrada", arg, VARIANTS, **KEYS)
+    if arg.is_small:
+        return with_small_network(arg)
+    config, recipe = advent.start(arg), stages(arg)
+    if arg.variant == "own":
+        deeplab.add_stages(config, arg, control(recipe), **recipe)
+        return config
+    config.update(recipe)
+    config.stages = tuple(recipe)
+    seg_base.evaluate_every(config, 2000)  # SAVE_PRED_EVERY
+    return config
+
+
+def stages(arg):
+    """{stage: settings}: ADVENT's and IntraDA's released settings."""
+    first = advent.authors(arg)
+    second = seg_base.without(first)
+    second.update(labels_from="advent_labels", easy_share=EASY_SHARE)
+    labels = seg_base.every_pixel_labelled(init_from="advent", statistics="running")
+    return dict(advent=first, advent_labels=labels, intrada=second)
+
+
+def control(recipe):
+    """The step-matched control: ADVENT without its adversary, for as many steps as both stages."""
+    stage = adaptsegnet.without_adversary(recipe["advent"])
+    stage.steps = recipe["advent"].steps + recipe["intrada"].steps
+    return stage
+
+
+def with_small_network(arg):
+    """For the small network from random weights, with one head. There are no pretrained weights to
+    begin the last stage with, so it goes on from ADVENT's.
+    """
+    arg.levels = "single"
+    config, recipe = scenes.start(arg, arg.levels), stages(arg)
+    for name in ("advent", "intrada"):
+        adaptsegnet.for_small_network(recipe[name], arg)
+    recipe["intrada"].init_from = "advent"
+    recipe["advent_labels"].statistics = "reestimated"  # as in configs/spcl.py
+    scenes.add_stages(config, arg, control(recipe), **recipe)
+    return config

@@ -1,0 +1,153 @@
+"""What the recipes of CBST, FADA, IntraDA, PixMatch and ProDA say, number by number, beside where
+the authors' code says it: CRST f7e4df0, FADA a1c6403, IntraDA 6b4ea5a, PixMatch c9a7603 and ProDA
+9ba80c7.
+"""
+
+import pytest
+import recipes
+
+GTA5, SYNTHIA = "gta5_to_cityscapes", "synthia_to_cityscapes"
+HEADS_TIMES_TEN = (("/layer[56]/", 10.0),)
+IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+# {(recipe, argument): ((key, value, where it stands), ...)}
+PUBLISHED = {
+    ("cbst", GTA5): (
+        *(
+            (f"labels_{i}.{key}", value, origin)
+            for i, portion in enumerate((0.2, 0.25, 0.3))
+            for key, value, origin in (
+                ("rule", "class_balanced", "crst_seg.py label_selection"),
+                ("share", portion, "crst_seg.py init-tgt-port, tgt-port-step"),
+                ("keep_every", 4, "crst_seg.py ds-rate"),
+            )
+        ),
+        *(
+            (f"cbst_{i}.{key}", value, origin)
+            for i, share in enumerate((0.03, 0.0325, 0.035))
+            for key, value, origin in (
+                ("source_share", share, "crst_seg.py init-src-port, src-port-step"),
+                ("source_weight", 0.0, "one list of both domains"),
+                ("kld_weight", 0.0, "CBST has none"),
+                ("batch_size", 2, "crst_seg.py batch-size"),
+                ("norm", "frozen", "crst_seg.py train, model.eval()"),
+                ("optimizer.lr", 5e-5, "crst_seg.py learning-rate"),
+                ("optimizer.schedule", "constant", "crst_seg.py power 0"),
+                ("optimizer.momentum", 0.9, "crst_seg.py momentum"),
+                ("optimizer.weight_decay", 5e-4, "crst_seg.py weight-decay"),
+                ("optimizer.lr_multipliers", HEADS_TIMES_TEN, "deeplab optim_parameters"),
+            )
+        ),
+        ("cbst_0.steps", 3724, "crst_seg.py epr 2, of 2,975 and 3 % of 24,966 images"),
+        ("data.transforms.source.size", (512, 1024), "crst_seg.py input-size"),
+        ("data.transforms.target.size", (512, 1024), "crst_seg.py input-size"),
+        ("data.transforms.target.shorter_edge", (512, 1536), "crst_seg.py 0.5 to 1.5"),
+        ("data.transforms.target.mean", IMAGENET[0], "crst_seg.py normalize"),
+        ("data.transforms.evaluation.size", (921, 1843), "crst_seg.py test-scale 0.9"),
+    ),
+    ("cbst", f"{GTA5},regulariser=mrkld"): (
+        ("cbst_0.kld_weight", 0.01, "crst_seg.py mr-weight-kld 0.1, twice"),
+    ),
+    ("cbst", f"{GTA5},regulariser=mrkld_paper"): (("cbst_0.kld_weight", 0.1, "paper, alpha"),),
+    ("cbst", SYNTHIA): (("cbst_0.steps", 3257, "epr 2, of 2,975 and 3 % of 9,400 images"),),
+    ("fada", GTA5): (
+        ("source_only.steps", 20_000, "deeplabv2_r101_src.yaml STOP_ITER"),
+        ("source_only.batch_size", 8, "deeplabv2_r101_src.yaml BATCH_SIZE"),
+        ("source_only.optimizer.lr", 5e-4, "deeplabv2_r101_src.yaml BASE_LR"),
+        ("source_only.optimizer.horizon_steps", 31_250, "deeplabv2_r101_src.yaml MAX_ITER"),
+        ("fada.steps", 40_000, "deeplabv2_r101_adv.yaml STOP_ITER"),
+        ("fada.batch_size", 4, "deeplabv2_r101_adv.yaml BATCH_SIZE 8"),
+        ("fada.temperature", 1.8, "train_adv.py temperature"),
+        ("fada.cap", 0.9, "train_adv.py soft labels"),
+        ("fada.adversarial.weight", 0.001, "train_adv.py loss_adv_tgt"),
+        ("fada.adversarial.width", 256, "core/models/discriminator.py"),
+        ("fada.optimizer.lr", 2.5e-4, "deeplabv2_r101_adv.yaml BASE_LR"),
+        ("fada.optimizer.horizon_steps", 62_500, "deeplabv2_r101_adv.yaml MAX_ITER"),
+        ("fada.optimizer.lr_multipliers", HEADS_TIMES_TEN, "train_adv.py optimizer_cls"),
+        ("fada.discriminator_optimizer.lr", 1e-4, "deeplabv2_r101_adv.yaml BASE_LR_D"),
+        ("fada.discriminator_optimizer.betas", (0.9, 0.99), "train_adv.py optimizer_D"),
+        ("fada_labels.cap", 0.0, "test.py saveres, every pixel"),
+        ("self_distillation.init_from", "", "deeplabv2_r101_tgt_self_distill.yaml, ImageNet"),
+        ("self_distillation.steps", 20_000, "deeplabv2_r101_tgt_self_distill.yaml STOP_ITER"),
+        ("self_distillation.norm", "train", "deeplabv2_r101_tgt_self_distill.yaml FREEZE_BN"),
+        ("model.norm", "frozen_no_eps", "core/models/layers.py"),
+    ),
+    ("intrada", GTA5): (
+        *(
+            (f"{stage}.{key}", value, origin)
+            for stage in ("advent", "intrada")
+            for key, value, origin in (
+                ("steps", 120_000, "advent.yml EARLY_STOP"),
+                ("batch_size", 1, "advent BATCH_SIZE"),
+                ("init_from", "", "ImageNet"),
+                ("adversarial.input", "information", "prob_2_entropy"),
+                ("adversarial.weight", 0.001, "LAMBDA_ADV_MAIN"),
+                ("adversarial.aux_weight", 0.0002, "LAMBDA_ADV_AUX"),
+                ("optimizer.lr", 2.5e-4, "LEARNING_RATE"),
+                ("optimizer.horizon_steps", 250_000, "MAX_ITERS"),
+                ("discriminator_optimizer.lr", 1e-4, "LEARNING_RATE_D"),
+            )
+        ),
+        ("intrada.easy_share", 0.67, "entropy_rank/entropy.py lambda1"),
+        ("model.heads", "multi", "MULTI_LEVEL"),
+        ("model.aspp_branches", 4, "advent/model/deeplabv2.py"),
+        ("advent_labels.proportion", 0.0, "entropy.py, every pixel"),
+    ),
+    ("pixmatch", GTA5): (
+        ("pixmatch.init_from", "source_only", "the source model"),
+        ("pixmatch.steps", 40_000, "train.lr schedule"),
+        ("pixmatch.batch_size", 1, "train.batch_size"),
+        ("pixmatch.optimizer.lr", 1e-4, "opt.lr"),
+        ("pixmatch.loss.aux_weight", 0.1, "lam_aux"),
+        ("pixmatch.threshold", 0.0, "pseudolabel_threshold"),
+        ("pixmatch.fourier.beta", 0.01, "fourier_beta"),
+        ("pixmatch.fourier.weight", 0.1, "lam_fourier"),
+        ("pixmatch.cutmix.weight", 0.1, "lam_cutmix"),
+        ("pixmatch.teacher.momentum", 0.999, "ema_decay"),
+        ("pixmatch.predict_with", "teacher", "main.py, the average is evaluated"),
+        ("model.heads", "multi", "models/deeplab_multi.py"),
+    ),
+    ("pixmatch", SYNTHIA): (("pixmatch.init_from", "", "ImageNet"),),
+    ("proda", GTA5): (
+        ("warm_up.adversarial.kind", "least_squares", "warm-up, LSGAN"),
+        ("warm_up.adversarial.weight", 0.01, "warm-up, LSGAN"),
+        ("proda.batch_size", 4, "bs"),
+        ("proda.optimizer.lr", 1e-4, "lr"),
+        ("proda.optimizer.weight_decay", 2e-4, "wd"),
+        ("proda.ce_weight", 0.1, "README, symmetric cross-entropy"),
+        ("proda.rce_weight", 1.0, "README, symmetric cross-entropy"),
+        ("proda.kld_weight", 0.1, "regular_w"),
+        ("proda.consistency_weight", 10.0, "proto_consistW"),
+        ("proda.temperature", 1.0, "proto_temperature"),
+        ("proda.threshold", 0.0, "train_thred"),
+        ("proda.min_pixels", 10, "calculate_mean_vector"),
+        ("proda.prototype_decay", 0.9999, "proto_momentum 1e-4"),
+        ("proda.teacher.momentum", 0.999, "ema"),
+        ("data.transforms.target.size", (512, 896), "rcrop"),
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    "recipe, argument", PUBLISHED, ids=[":".join(variant) for variant in PUBLISHED]
+)
+def test_a_recipe_has_the_numbers_of_its_authors(recipe, argument):
+    roots = "source_root=a,target_root=b,weights=none"
+    config = recipes.get_config(recipe, f"{argument},{roots}")
+    assert recipes.differing(config, PUBLISHED[recipe, argument]) == []
+
+
+@pytest.mark.parametrize("recipe", sorted({recipe for recipe, _ in PUBLISHED}))
+def test_the_control_takes_as_many_steps_as_the_method(recipe):
+    """Of the scenes: all stages between source only and oracle that train."""
+    config = recipes.get_config(recipe)
+    floor = ("source_only", "adabn", "control", "oracle")
+    method = [
+        config[name].steps
+        for name in config.stages
+        if name not in floor and config[name].method != "pseudo_labels"
+    ]
+    assert config.control.steps == sum(method)
+    assert config.control.init_from == next(
+        config[name].init_from for name in config.stages if name not in floor
+    )

@@ -1,0 +1,168 @@
+"""ProDA's labels, losses and prototypes against the authors' code (tier2_proda)."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from compare import assert_close
+from golden_arrays import channels_last, ints
+
+from dajax.errors import UserError
+from dajax.losses.entropy import entropy_map
+from dajax.losses.segmentation import cross_entropy_map, valid_pixels
+from dajax.losses.soft_labels import reverse_cross_entropy_map, uniform_divergence_map
+from dajax.methods.segmentation import proda
+from dajax.ops import prototypes as proto
+from dajax.ops import rectification as rect
+from dajax.parallel import masked_mean
+from dajax.recipes import proda as recipe
+
+TOLERANCE = 1e-4  # tests/golden/README.md, "Second-tier baselines", of float32
+NO_CLASS = 250  # of the authors' label maps
+CONFIG = recipe.get_config("gta5_to_cityscapes,weights=none").proda
+
+
+@pytest.fixture(scope="module")
+def case(golden):
+    return golden("tier2_proda")[""]
+
+
+def labels_of(array):
+    return ints(np.where(array == NO_CLASS, 255, array))
+
+
+def all_known(case):
+    return jnp.ones(len(case["prototypes"]), bool)
+
+
+def prototypes_of(case, key="prototypes"):
+    return jnp.asarray(case[key], jnp.float32)
+
+
+def assignment(case, features):
+    distances = rect.prototype_distances(features, prototypes_of(case))
+    return rect.log_assignment(distances, all_known(case), temperature=CONFIG.temperature)
+
+
+def test_rectified_labels_are_the_authors(case):
+    features, soft = channels_last(case["feature"]), channels_last(case["soft_label"])
+    distances = rect.prototype_distances(features, prototypes_of(case))
+    assert_close(distances, channels_last(case["prototype_distance"]), TOLERANCE)
+    weights = assignment(case, features)
+    assert_close(jnp.exp(weights), channels_last(case["prototype_weight"]), TOLERANCE)
+    for end, threshold in (("", CONFIG.threshold), ("_thres_0_0", 0.0), ("_thres_0_9", 0.9)):
+        found = rect.rectified_labels(weights, soft, threshold=threshold)
+        np.testing.assert_array_equal(found, labels_of(case[f"rectified_label{end}"]))
+
+
+def of_labelled(values, labels):
+    return masked_mean(values, valid_pixels(labels, jnp.ones(len(labels), bool)))
+
+
+def losses(labels):
+    clips = dict(
+        smallest_probability=CONFIG.smallest_probability, smallest_label=CONFIG.smallest_label
+    )
+    ce = lambda x: of_labelled(cross_entropy_map(x, labels), labels)
+    rce = lambda x: of_labelled(reverse_cross_entropy_map(x, labels, **clips), labels)
+    kld = lambda x: uniform_divergence_map(x).mean()
+    return {
+        "ce": ce,
+        "rce": rce,
+        "mrkld": kld,
+        "mrent": lambda x: -entropy_map(x).mean(),
+        "total": lambda x: (
+            CONFIG.ce_weight * ce(x) + CONFIG.rce_weight * rce(x) + CONFIG.kld_weight * kld(x)
+        ),
+    }
+
+
+def test_losses_and_gradients_are_the_authors(case):
+    logits, labels = channels_last(case["logits"]), labels_of(case["label_250"])
+    found = jax.jit(
+        lambda x: {name: jax.value_and_grad(of)(x) for name, of in losses(labels).items()}
+    )(logits)
+    for name, (value, grad) in found.items():
+        assert_close(value, case[f"{name}_loss"], TOLERANCE, err_msg=name)
+        assert_close(grad, channels_last(case[f"{name}_grad"]), TOLERANCE, err_msg=name)
+
+
+def test_all_target_terms_together_are_the_authors(case):
+    """target_loss of the method, without consistency; and that alone, of the pixels that count."""
+    logits, labels = channels_last(case["logits"]), labels_of(case["label_250"])
+    features = channels_last(case["strong_feature"])
+    extra = {"prototypes": prototypes_of(case), "known": all_known(case)}
+    distances = case["teacher_distance"]
+    counted = jnp.asarray((distances != NO_CLASS).all(1))
+    teacher = rect.log_assignment(
+        channels_last(distances), all_known(case), temperature=CONFIG.temperature
+    )
+    config = CONFIG.copy_and_resolve_references()
+    config.consistency_weight = 0.0
+    mask = jnp.ones(len(labels), bool)
+    loss, terms = jax.jit(lambda *arrays: proda.target_loss(*arrays, mask, extra, config=config))(
+        logits, features, labels, teacher
+    )
+    assert_close(loss, case["total_loss"], TOLERANCE)
+    assert terms.keys() == {"ce", "rce", "kld", "consistency"}
+
+    def consistency(features):
+        student = assignment(case, features)
+        return masked_mean(rect.assignment_divergence_map(teacher, student), counted)
+
+    value, grad = jax.jit(jax.value_and_grad(consistency))(features)
+    assert_close(value, case["consist_loss"], TOLERANCE)
+    assert_close(grad, channels_last(case["consist_grad_feature"]), TOLERANCE)
+
+
+def test_prototypes_begin_and_move_as_the_authors(case):
+    features, logits = channels_last(case["feature"]), channels_last(case["mean_logits"])
+    mask = jnp.ones(len(features), bool)
+    means, present = jax.jit(
+        lambda *arrays: proda.image_means(*arrays, min_pixels=CONFIG.min_pixels)
+    )(features, logits, mask)
+    rows, classes = np.nonzero(present)
+    np.testing.assert_array_equal(classes, case["mean_ids"])
+    assert_close(means[rows, classes], case["mean_vectors"], TOLERANCE)
+    moved, known = rect.move_by_images(
+        prototypes_of(case), all_known(case), means, present, decay=CONFIG.prototype_decay
+    )
+    # of the change, since a ten-thousandth moves
+    before = prototypes_of(case)
+    change = case["prototypes_moved"] - case["prototypes"]
+    assert_close(moved - before, change, TOLERANCE, floor=5e-7)
+    empty = proto.empty_totals(*before.shape)
+    carry = proda._compiled_add(CONFIG.min_pixels)(empty, features, logits, mask)
+    first, has = proto.class_means(*carry[:2])
+    assert_close(first, case["prototypes_initial"], TOLERANCE)
+    np.testing.assert_array_equal(has, present.any(0))
+
+
+def test_a_class_without_prototype_is_never_a_label_and_of_none_all_are_alike():
+    features = jnp.zeros((1, 1, 1, 2))
+    distances = rect.prototype_distances(features, jnp.array([[0.0, 0.0], [3.0, 4.0]]))
+    np.testing.assert_allclose(distances, [[[[1e-6, 5.0]]]], rtol=1e-6)
+    alone = rect.log_assignment(distances, jnp.array([False, True]), temperature=1.0)
+    soft = jnp.array([[[[0.9, 0.1]]]])
+    assert rect.rectified_labels(alone, soft, threshold=0.0).item() == 1
+    none = rect.log_assignment(distances, jnp.zeros(2, bool), temperature=1.0)
+    np.testing.assert_allclose(jnp.exp(none), [[[[0.5, 0.5]]]])
+    value, grad = jax.value_and_grad(
+        lambda x: rect.log_assignment(
+            rect.prototype_distances(x, jnp.zeros((2, 2))),
+            jnp.array([True, False]),
+            temperature=1.0,
+        )[..., 0].sum()
+    )(features)
+    assert np.isfinite(value) and np.isfinite(grad).all()
+
+
+def test_without_a_teacher_it_is_refused():
+    config = CONFIG.copy_and_resolve_references()
+    config.teacher.momentum = 0.0
+
+    class Model:
+        heads, detail_hw = "single", ()
+
+    with pytest.raises(UserError, match="teacher.momentum=0.0: prototypes are compared with"):
+        proda.init(None, None, config=config, model=Model())
