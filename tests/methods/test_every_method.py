@@ -29,6 +29,7 @@ SIZES = Sizes(source=40, target=24, num_sources=3)
 CASES = tuple(name for name, method in METHODS.items() if hasattr(method, "train_step"))
 SEGMENTATION = {name for name in CASES if not is_for(METHODS[name], "classification")}
 RESIDUAL = ("source_only", "adabn", "dann")
+FROZEN = {"shot": "/head/"}  # parameters that a method leaves as they are
 HEADS = {"adaptsegnet": "multi", "clan": "twin"}  # of the segmenter; "single" without
 
 
@@ -171,6 +172,8 @@ PARTS = {
     "can": ("source", "class_source", "class_target"),
     "source_only_seg": ("labelled",),
     "self_training": ("target",),
+    "shot": ("target",),
+    "m3sda": ("source0", "source1", "source2", "target"),
     "mscan": (
         *(f"{kind}{i}" for i in range(3) for kind in ("source", "class_source")),
         "class_target",
@@ -184,7 +187,13 @@ def parts_of(name, seed):
         if name in SEGMENTATION
         else make_batch(seed, SHAPE if name in RESIDUAL else TOY_SHAPE)
     )
-    return {part: batch[part] for part in PARTS.get(name, ("source", "target"))}
+    batch = {part: batch[part] for part in PARTS.get(name, ("source", "target"))}
+    if name == "self_ensemble":
+        batch["target"]["strong_image"] = batch["target"]["image"][::-1].copy()
+    if name == "shot":
+        mask = batch["target"]["mask"]
+        batch["target"]["index"] = np.where(mask, np.arange(len(mask)), -1).astype(np.int32)
+    return batch
 
 
 def flat(state):
@@ -194,9 +203,9 @@ def flat(state):
     }
 
 
-# Their steps are like CLAN's, self_training's, DANN's and DAN's; what is theirs alone the golden
-# files hold to the authors'.
-SLOW = ("adaptsegnet", "source_only_seg", "source_only", "cdan", "jan")
+# Their steps are like CLAN's, self_training's, DANN's, DAN's, MCC's and MCD's; what is theirs alone
+# the golden files hold to the authors'.
+SLOW = ("adaptsegnet", "source_only_seg", "source_only", "cdan", "jan", "afn", "m3sda")
 
 
 @pytest.fixture(
@@ -226,7 +235,7 @@ def trained(request):
 def test_every_method_that_takes_steps_has_a_case():
     """And nothing is said of one that there is not."""
     assert len(CASES) > 14 and SEGMENTATION < set(CASES)
-    assert {*STAGES, *RESIDUAL, *HEADS, *PARTS, *SLOW} <= set(CASES)
+    assert {*STAGES, *RESIDUAL, *HEADS, *PARTS, *SLOW, *FROZEN} <= set(CASES)
 
 
 def test_a_step_logs_the_learning_rate_of_every_optimiser(trained):
@@ -240,6 +249,7 @@ def test_a_step_logs_the_learning_rate_of_every_optimiser(trained):
         "adaptsegnet": ("segmenter", "discriminator", "discriminator_aux"),
         "clan": ("segmenter", "discriminator"),
         "mcd": ("generator", "classifiers"),
+        "m3sda": ("generator", "classifiers"),
         "adabn": (),
     }
     expected = (
@@ -292,6 +302,9 @@ def test_two_steps_change_what_they_should_and_nothing_else(trained):
     before, after = flat(initial_state()), states[-1]
     changed = {name for name in before if not np.array_equal(before[name], after[name])}
     params = {name for name in before if name.startswith("params/")}
+    frozen = {name for name in params if method in FROZEN and FROZEN[method] in name}
+    assert not frozen & changed and (method not in FROZEN or frozen)
+    params -= frozen
     stats = {name for name in before if name.startswith("batch_stats/")}
     momentum = {name for name in before if "trace" in name}
     assert after["step"] == 2 and "step" in changed
