@@ -71,7 +71,8 @@ def fast_nuclear_norm(logits: Float[Array, "N K"], mask: Bool[Array, " N"]) -> F
     """
     probabilities, count = _probabilities(logits, mask)
     largest = jnp.sort(lengths(probabilities.T), descending=True)  # [K]
-    return -jnp.where(jnp.arange(len(largest)) < count, largest, 0.0).sum() / count
+    place = jnp.arange(len(largest), dtype=jnp.float32)
+    return -jnp.where(place < count, largest, 0.0).sum() / count
 
 
 def frobenius_norm(logits: Float[Array, "N K"], mask: Bool[Array, " N"]) -> Float[Array, ""]:

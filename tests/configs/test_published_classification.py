@@ -442,6 +442,10 @@ def test_a_folder_with_weights_has_the_settings_of_office_31():
     assert len(alone) >= 5
     for name in alone:
         folder, office = recipes.get_config(name, FOLDER), recipes.get_config(name, A2W)
+        if name == "shot":  # its length goes by the images too, and its schedule by that
+            assert folder.shot.steps > office.shot.steps
+            office.shot.steps = folder.shot.steps
+            office.shot.optimizer.alpha = folder.shot.optimizer.alpha
         assert folder[name] == office[name] and folder.model == office.model, name
     tfds = recipes.get_config("can", "tfds,weights=FILE.pth,source=a,target=b")
     assert tfds.model == recipes.get_config("can", FOLDER).model
