@@ -13,6 +13,8 @@ from dajax.losses.domain_adversarial import entropy_weights
 from dajax.ops.lengths import lengths
 from dajax.typing import Array, Bool, Float
 
+_TINY = 1e-37  # below, 1 / x is no float32
+
 
 def minimum_class_confusion(
     logits: Float[Array, "N K"], mask: Bool[Array, " N"], temperature: float
@@ -49,7 +51,9 @@ def class_confusion(
         probabilities.T, weights[:, None] * probabilities, precision="highest"
     )  # [K, K]
     sums = confusion.sum(1)
-    return confusion / jnp.where(sums > 0, sums, 1.0)[None]
+    # A quotient's derivative has the square of the divisor, which is 0 in float32 where a class has
+    # little mass. A logarithm's has not.
+    return confusion * jnp.exp(-jnp.log(jnp.where(sums > _TINY, sums, 1.0)))[None]
 
 
 def nuclear_norm(logits: Float[Array, "N K"], mask: Bool[Array, " N"]) -> Float[Array, ""]:

@@ -107,7 +107,7 @@ def refresh(state, *, data, config, model):
     predictions = np.asarray(logits).argmax(-1)
     summary = {
         "labels_changed": float(np.mean(np.asarray(labels) != np.asarray(state.extra[LABELS]))),
-        "head_agreement": float(np.mean(np.asarray(labels) == predictions)),
+        "labels_of_the_head": float(np.mean(np.asarray(labels) == predictions)),
     }
     extra = {LABELS: labels, REFRESH_AT: state.extra[REFRESH_AT] + _interval(config)}
     return state.replace(extra={**state.extra, **extra}), summary, []

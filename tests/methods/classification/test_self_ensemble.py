@@ -97,8 +97,9 @@ def test_the_teacher_sees_the_second_view_and_the_student_the_first():
 
     @jax.jit
     def step(target, strong):
-        batch = {"source": part(images[0], np.arange(6) % CLASSES), "target": part(target)}
-        batch["target"]["strong_image"] = strong
+        source = part(images[0], np.arange(6) % CLASSES)
+        target = {"image": target, "strong_image": strong, "mask": source["mask"]}
+        batch = jax.tree.map(jnp.asarray, {"source": source, "target": target})
         return METHODS["self_ensemble"].train_step(
             state, batch, jax.random.key(0), config=config, model=model
         )
