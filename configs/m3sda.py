@@ -56,7 +56,7 @@ def stage(arg):
         return settings
     # All else is ours. Photos: CAN's network and optimiser; from scratch: MCD's rates.
     if cls_base.from_scratch(arg):
-        # a step passes the network 24 times, of three sources
+        # a step passes the network 12 times, of three sources
         settings.update(init_from="source_only", steps=300, batch_size=32)
         settings.optimizer = ConfigDict(tllib.sgd(lr=0.01, alpha=0.0, weight_decay=5e-4))
         settings.optimizer.lr_multipliers = ()

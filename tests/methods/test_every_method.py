@@ -46,6 +46,8 @@ def stage_config(name):
         config.reversal.low, config.discriminator_width = 0.3, 8
     if name == "cdan":
         config.randomized_dim = 7
+    if name == "m3sda":
+        config.num_k = 1  # each is another copy of its passes to compile
     if "feature_distance" in config:  # every switch on
         config.feature_distance.update(weight=0.1, classes=(0, 2), min_share=0.5)
         config.masked.update(weight=1.0, block=8, images="both")
@@ -279,8 +281,9 @@ def test_four_devices_are_one_device(trained):
             moments if any(moment in name for moment in ("/mu/", "/nu/", "/trace/")) else 1e-5
         )
         # A bias begins at 0 and holds, after a step, the rate times a sum that nearly cancels: at
-        # least 1e-2 is its unit.
-        unit = 1.0 if name.startswith("params/discriminator") else max(np.abs(value).max(), 1e-2)
+        # least 1e-2 is its unit; of one before a norm, whose gradient is rounding alone, 0.1.
+        least = 0.1 if name.endswith("second_head/hidden0/dense/bias") else 1e-2
+        unit = 1.0 if name.startswith("params/discriminator") else max(np.abs(value).max(), least)
         np.testing.assert_allclose(
             four[0][name], value, rtol=0, atol=tolerance * unit, err_msg=name
         )

@@ -5,7 +5,7 @@ Each step, on one batch of every source and of the target (VisionLearningGroup.g
 00928e4, solver_MSDA.py):
   A  features and classifiers   min  L = sum_e (CE_1 + CE_2)(source e) + moment_weight * MD
   B  classifiers                min  L - weight * mean |p_1 - p_2| on the target
-  C  features, num_k times      min  weight * mean |p_1 - p_2| on the target
+  C  features, num_k times      min  weight * mean |p_1 - p_2| on the target, which alone passes
 MD is the paper's moment distance (dajax/losses/moments.py) up to `moment_orders`, of the features.
 The released code's is another, and its step B has two of the sources' terms: slips, which are not
 here. As in that code there is one pair of classifiers for all sources. Evaluated is the first.
@@ -70,46 +70,47 @@ def _loss(params, batch_stats, *, domains, rng, supervised, adversarial, config,
     """supervised * L + adversarial * weight * mean |p_1 - p_2|: see two_heads.alternate's loss_of.
 
     Args:
-      domains: parts of the sources, and the target's last.
+      domains: parts of the sources, and the target's last, which alone passes where supervised
+        is 0.
     """
+    passes = list(enumerate(domains)) if supervised else [(len(domains) - 1, domains[-1])]
     features, first, second, batch_stats = _see(
-        params, batch_stats, domains, rng, config=config, model=model, axis_name=axis_name
-    )
-    ces = [
-        masked_mean(cross_entropy(logits, part["label"]), part["mask"], axis_name)
-        for head in (first, second)
-        for logits, part in zip(head[:-1], domains[:-1], strict=True)
-    ]
-    *sources, target = (gather(x, axis_name) for x in features)
-    *source_masks, target_mask = (gather(part["mask"], axis_name) for part in domains)
-    moments = share(
-        moment_distance(
-            jnp.stack(sources),
-            target,
-            jnp.stack(source_masks),
-            target_mask,
-            orders=config.moment_orders,
-        ),
-        axis_name,
+        params, batch_stats, passes, rng, config=config, model=model, axis_name=axis_name
     )
     apart = masked_mean(
         classifier_discrepancy(jax.nn.softmax(first[-1]), jax.nn.softmax(second[-1])),
         domains[-1]["mask"],
         axis_name,
     )
-    loss = supervised * (sum(ces) + config.moment_weight * moments)
-    loss += adversarial * config.weight * apart
-    middle = len(ces) // 2
-    terms = {"loss": loss, "ce": sum(ces[:middle]), "ce_second": sum(ces[middle:])}
-    return loss, (terms | {"moments": moments, "discrepancy": apart}, batch_stats)
+    loss, terms = adversarial * config.weight * apart, {"discrepancy": apart}
+    if supervised:
+        ces = [
+            sum(
+                masked_mean(cross_entropy(logits, part["label"]), part["mask"], axis_name)
+                for logits, part in zip(head[:-1], domains[:-1], strict=True)
+            )
+            for head in (first, second)
+        ]
+        *sources, target = (gather(x, axis_name) for x in features)
+        *source_masks, target_mask = (gather(part["mask"], axis_name) for part in domains)
+        masks = jnp.stack(source_masks), target_mask
+        orders = config.moment_orders
+        moments = moment_distance(jnp.stack(sources), target, *masks, orders=orders)
+        moments = share(moments, axis_name)
+        loss += supervised * (sum(ces) + config.moment_weight * moments)
+        terms |= {"ce": ces[0], "ce_second": ces[1], "moments": moments}
+    return loss, (terms | {"loss": loss}, batch_stats)
 
 
-def _see(params, batch_stats, domains, rng, *, config, model, axis_name):
+def _see(params, batch_stats, passes, rng, *, config, model, axis_name):
     """(features, logits of the classifier, logits of the second head, batch_stats): lists of a
     domain each.
+
+    Args:
+      passes: (number of the domain, part) of each.
     """
     features, first, second = [], [], []
-    for number, part in enumerate(domains):
+    for number, part in passes:
         own = dict(norm_set=number if config.target_bn else 0, axis_name=axis_name)
         output, batch_stats = forward_train(
             model, params, batch_stats, part, rng=split_rng(rng, 2 * number), **own
