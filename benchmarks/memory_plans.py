@@ -60,9 +60,13 @@ RECIPES = (
     ),
     *(
         (name, f"office31,{PHOTOS},source=amazon,target=webcam")
-        for name in ("can", "dann", "cdan", "dan", "jan", "mcd", "coral")
+        for name in (
+            *("can", "dann", "cdan", "dan", "jan", "mcd", "coral"),
+            *("mcc", "bnm", "afn", "mdd", "self_ensemble", "shot"),
+        )
     ),
     *((name, f"visda2017,{PHOTOS}") for name in ("can", "dann", "cdan", "dan", "jan", "mcd")),
+    ("m3sda", f"domainnet,{PHOTOS},target=clipart"),
     ("can", f"domainnet,{PHOTOS},source=real,target=clipart"),
     ("mscan", f"domainnet,{PHOTOS},target=clipart"),
 )
@@ -100,6 +104,16 @@ class Shapes:
         if margins:
             part["trusted"] = jax.ShapeDtypeStruct(part["image"].shape[:3], jnp.bool_)
         return part
+
+    @property
+    def num_sources(self):
+        return len(self._data.source.split("+"))
+
+    def with_index(self, part):
+        return part | {"index": jax.ShapeDtypeStruct(part["mask"].shape, jnp.int32)}
+
+    def with_second_view(self, part):
+        return part | {"strong_image": part["image"]}
 
     def rare_classes(self, domain, batch_size, _settings):
         return self._images(batch_size, domain, with_labels=True)

@@ -32,6 +32,7 @@ PARTS = {
     "can": ("source", "class_source", "class_target"),
     "source_only_seg": ("labelled",),
     "self_training": ("target",),
+    "shot": ("target",),
 }
 # Of a part: half of the digits' batch, and the scenes' of adaptation (configs/base).
 DIGITS, SCENES = 32, 4
@@ -143,6 +144,8 @@ def network(task, config, stage):
 
 def part_names(name, num_sources):
     """Of a method's batch."""
+    if name == "m3sda":
+        return (*(f"source{i}" for i in range(num_sources)), "target")
     if name != "mscan":
         return PARTS.get(name, ("source", "target"))
     kinds = ("source", "class_source")
@@ -168,4 +171,9 @@ def make_part(part, task, shape, stage, seed):
     else:  # in blocks of 8 x 8 pixels
         small = rng.integers(0, SCENES_CLASSES, (rows, shape[0] // 8, shape[1] // 8))
         labels = small.repeat(8, 1).repeat(8, 2)
-    return {"image": images, "label": labels.astype(np.int32), "mask": np.ones(rows, bool)}
+    made = {"image": images, "label": labels.astype(np.int32), "mask": np.ones(rows, bool)}
+    if stage.method == "self_ensemble":
+        made["strong_image"] = rng.standard_normal(images.shape, np.float32)
+    if stage.method == "shot":
+        made["index"] = np.arange(rows, dtype=np.int32)
+    return made

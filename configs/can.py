@@ -120,6 +120,7 @@ def authors_source_only(arg):
         "source_only",
         steps=cans_network.steps(arg, cls_base.domains(arg)[0]),
         batch_size=cans_network.BATCH_SIZE,
+        label_smoothing=0.0,
         stop_gradient_after="layer1",
         optimizer=stage(arg).optimizer.to_dict(),
     )

@@ -9,15 +9,27 @@ all arguments. `folder` trains from random weights without `weights`. How long t
 configs/base/cans_network.py.
 
 Rows: source only, AdaBN, DANN, CDAN, DAN, JAN, MCD, CAN with weight 0 (its schedule without its
-loss), CAN intra-class only, CAN; and Deep CORAL, the last since a workdir of the version without it
-takes further stages at its end only.
+loss), CAN intra-class only, CAN. Then, since a workdir of the version without them takes further
+stages at its end only, Deep CORAL, MCC, BNM, FBNM, AFN, MDD, SE and SHOT after a source stage of
+its own; and `control`, a step like theirs without a loss on the target: of all that take one batch
+of each domain and one update a step.
 """
 
-from dajax.recipes import can, cdan, coral, dan, dann, jan, mcd
+from dajax.recipes import afn, bnm, can, cdan, coral, dan, dann, jan, mcc, mcd, mdd, shot
+from dajax.recipes import self_ensemble as se
 from dajax.recipes.base import classification as cls_base
+from dajax.recipes.base import tllib
 
 VARIANTS = cls_base.VARIANTS
-BASELINES = {"dann": dann, "cdan": cdan, "dan": dan, "jan": jan, "mcd": mcd, "coral": coral}
+BASELINES = {"dann": dann, "cdan": cdan, "dan": dan, "jan": jan, "mcd": mcd}
+LATER = {
+    "coral": coral,
+    "mcc": mcc,
+    "bnm": bnm,
+    "afn": afn,
+    "mdd": mdd,
+    "self_ensemble": se,
+}
 
 
 def get_config(arg=None):
@@ -26,7 +38,10 @@ def get_config(arg=None):
     arg.network = "can"  # every row's
     config = cls_base.start("compare_cls", arg)
     rows = {name: recipe.stage(arg) for name, recipe in BASELINES.items()} | can.ablations(arg)
-    rows["coral"] = rows.pop("coral")  # to the end: see above
+    rows |= {name: recipe.stage(arg) for name, recipe in LATER.items()}
+    rows["fbnm"] = tllib.control_of(rows["bnm"], term="fast_nuclear_norm")
+    rows |= shot.stages(arg, "shot_source")
+    rows["control"] = tllib.control_of(rows["mcc"], weight=0.0)
     if cls_base.from_scratch(arg):
         rows = {"adabn": cls_base.adabn()} | rows
     elif arg.variant not in cls_base.LARGE:

@@ -2,7 +2,7 @@
 for the baselines (network=can) the network, optimiser and batch of its MMD files.
 
 Source: kgl-prml/Contrastive-Adaptation-Network-for-Unsupervised-Domain-Adaptation. It has files of
-DAN and JAN (MMD) and of source only (SourceOnly), and none of DANN, CDAN, MCD and Deep CORAL, which
+DAN and JAN (MMD) and of source only (SourceOnly), and none of the other methods, which
 take here as many steps and the same optimiser, so that a comparison is of the alignment alone.
 """
 
@@ -30,12 +30,17 @@ def steps(arg, *domains):
     Where the number of images is not known here, it is that of VisDA's train for DomainNet and of
     Office-31's amazon for any folder (ours).
     """
+    return EPOCHS * (num_images(arg, *domains) // BATCH_SIZE)
+
+
+def num_images(arg, *domains):
+    """Images of the largest of `domains`; of unknown ones as `steps` says."""
     images = IMAGES.get(arg.variant, {})
     counts = [sum(images.get(name, 0) for name in domain.split("+")) for domain in domains]
     if not all(counts):
         is_large = arg.variant == "domainnet"
         counts = [IMAGES["visda2017"]["train"] if is_large else IMAGES["office31"]["amazon"]]
-    return EPOCHS * (max(counts) // BATCH_SIZE)
+    return max(counts)
 
 
 def fit(stage, arg):
@@ -47,10 +52,11 @@ def fit(stage, arg):
     stage.update(
         batch_size=BATCH_SIZE,
         target_bn=1,
-        joint_pass=False,
         # from scratch no layer is general enough to be frozen (configs/can.py)
         stop_gradient_after="" if cls_base.from_scratch(arg) else "layer1",
     )
+    if "joint_pass" in stage:
+        stage.joint_pass = False
     stage.optimizer = ConfigDict(
         base.sgd(
             lr=0.001, schedule="inv", alpha=alpha, beta=beta, lr_multipliers=(("head/", 10.0),)

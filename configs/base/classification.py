@@ -72,6 +72,8 @@ DOMAINS = {
     "domainnet": ("clipart", "infograph", "painting", "quickdraw", "real", "sketch"),
     "digits_five": ("mnist", "mnistm", "svhn", "syn", "usps"),
 }
+# of the digits; printed type, the fourth, is what recipes of one source have
+THREE_WORLDS = "outline+stencil+noise"
 SIZE_FROM_SCRATCH, SIZE_WITH_WEIGHTS = 64, 224
 
 
@@ -175,6 +177,22 @@ def start(recipe, arg):
     return config
 
 
+def start_with_several(recipe, arg):
+    """`start` of a recipe for several sources; of the digits three worlds where none is named.
+
+    Raises:
+      ValueError: there are fewer than two.
+    """
+    if arg.variant == "digits" and not arg.source:
+        arg.source = THREE_WORLDS
+    config = start(recipe, arg)
+    if "+" not in config.data.source:
+        raise ValueError(
+            f"{recipe}: source={config.data.source}: name two sources or more, joined by '+'"
+        )
+    return config
+
+
 def run_name(recipe, arg):
     """The run's name: see arguments.run_name."""
     source, target = domains(arg)
@@ -244,6 +262,7 @@ def source_only_from_scratch():
         "source_only",
         steps=300,
         batch_size=64,
+        label_smoothing=0.0,  # SHOT's 0.1
         optimizer=base.sgd(lr=0.05, schedule="cosine"),
     )
 

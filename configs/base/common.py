@@ -37,9 +37,13 @@ def base(name):
                 weights="",  # a torch file of the backbone, or none
                 bottleneck=0,  # width of a hidden layer after the backbone; CAN has none
                 bottleneck_norm=True,
+                bottleneck_relu=True,  # False: MCC's and SHOT's
                 head_widths=(),  # of hidden layers in the head; CAN has none
+                head_layers="norm",  # those layers are MCD's; "plain": MDD's
                 dropout=0.0,  # of the bottleneck and of the head's hidden layers
-                head_init="kaiming",  # CAN's (model/model.py); "torch": torch.nn.Linear's own
+                # CAN's (model/model.py); "torch": torch.nn.Linear's own; "xavier": SHOT's
+                head_init="kaiming",
+                head_weight_norm=False,  # True: SHOT's
                 remat="none",  # see base/segmentation.py, REMAT
             ),
             data=digits(),
@@ -234,6 +238,23 @@ def sgd(**settings):
             nesterov=False,
             lr_multipliers=(),  # (pattern of parameters' names, factor on their rate)
             repeats=(),  # (pattern, times that a step is applied); see base/segmentation.py
+        ),
+        **settings,
+    )
+
+
+def adam(**settings):
+    """torch.optim.Adam with its defaults for the averages.
+
+    Args:
+      **settings: lr, schedule and the schedule's own keys; and what differs from the values below.
+    """
+    return dict(
+        dict(
+            kind="adam",
+            betas=(0.9, 0.999),
+            weight_decay=0.0,
+            lr_multipliers=(),  # (pattern of parameters' names, factor on their rate)
         ),
         **settings,
     )

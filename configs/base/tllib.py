@@ -26,7 +26,7 @@ from dajax.recipes.base import common as base
 VARIANTS = cls_base.with_keys("network")
 
 
-def recipe(name, arg, stage, network=None):
+def recipe(name, arg, stage, network=None, control=None):
     """The config of a baseline: the data of a variant, and one stage, after source_only where
     nothing is pretrained.
 
@@ -36,14 +36,26 @@ def recipe(name, arg, stage, network=None):
       stage: the stage's settings.
       network: keys of config.model, tllib's network, which with network=own comes with tllib's
         views; None: network and views are CAN's in any case.
+      control: keys of the stage that leave its loss on the target out, {"weight": 0.0}, for a row
+        `control` before it; None for no such row.
     """
     config = cls_base.start(name, arg)
     if network and arg.network == "own":
         use_views(config, arg)
         config.model.update(network)
-    config[name] = stage
-    config.stages += (name,)
+    rows = {name: stage}
+    if control:
+        rows = {"control": control_of(stage, **control)} | rows
+    config.update(rows)
+    config.stages += tuple(rows)
     return config
+
+
+def control_of(stage, **changes):
+    """A stage's control: the same network, steps, batches and passes with other keys."""
+    control = stage.copy_and_resolve_references()
+    control.update(changes)
+    return control
 
 
 def sgd(*, lr, alpha, weight_decay):

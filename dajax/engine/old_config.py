@@ -8,8 +8,11 @@ _ADDED_TO_EVERY_STAGE = {"teacher": {"momentum": 0.0}, "predict_with": "student"
 _ADDED_TO_MODEL = {
     "classification": {
         "bottleneck_norm": True,
+        "bottleneck_relu": True,
+        "head_layers": "norm",
         "dropout": 0.0,
         "head_init": "kaiming",
+        "head_weight_norm": False,
         "remat": "none",
     },
     "segmentation": {"remat": "none"},
@@ -84,6 +87,7 @@ _ADDED_BY_METHOD = {
         },
     },
     "mscan": _ADDED_TO_CLUSTERING,
+    "source_only": {"label_smoothing": 0.0},
     "self_training": {
         "source_weight": 0.0,
         "source_share": 0.0,

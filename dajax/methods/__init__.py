@@ -11,7 +11,23 @@ import traceback
 
 from dajax.errors import UserError
 from dajax.methods import adabn, interface, pseudo_labels
-from dajax.methods.classification import can, cdan, coral, dan, dann, jan, mcd, mscan, source_only
+from dajax.methods.classification import (
+    afn,
+    can,
+    cdan,
+    coral,
+    dan,
+    dann,
+    jan,
+    m3sda,
+    mcc,
+    mcd,
+    mdd,
+    mscan,
+    self_ensemble,
+    shot,
+    source_only,
+)
 from dajax.methods.interface import Method, Sizes
 from dajax.methods.segmentation import (
     adaptsegnet,
@@ -33,6 +49,7 @@ __all__ = ["METHODS", "Method", "Sizes", "get", "is_for"]
 METHODS = {
     "adabn": adabn,
     "adaptsegnet": adaptsegnet,
+    "afn": afn,
     "bicl": bicl,
     "can": can,
     "cdan": cdan,
@@ -44,13 +61,18 @@ METHODS = {
     "entropy_minimization": entropy_minimization,
     "fada": fada,
     "jan": jan,
+    "m3sda": m3sda,
+    "mcc": mcc,
     "mcd": mcd,
+    "mdd": mdd,
     "mscan": mscan,
     "pixmatch": pixmatch,
     "plca": plca,
     "proda": proda,
     "pseudo_labels": pseudo_labels,
+    "self_ensemble": self_ensemble,
     "self_training": self_training,
+    "shot": shot,
     "source_only": source_only,
     "source_only_seg": source_only_seg,
     "spcl": spcl,

@@ -50,20 +50,22 @@ def optimizer_at(key, config, params, *, frozen=()):
         )
 
 
-def optimizer_of(config, model, params):
-    """config.optimizer over all networks, which leaves alone what the main one freezes."""
-    return optimizer_at("optimizer", config, params, frozen=model.frozen_parameters())
+def optimizer_of(config, model, params, frozen=()):
+    """config.optimizer over all networks, which leaves alone what the main one freezes and what
+    `frozen` matches.
+    """
+    return optimizer_at("optimizer", config, params, frozen=(*model.frozen_parameters(), *frozen))
 
 
-def initial_state(params, batch_stats, *, config, model, extra=None):
-    """TrainState at step 0 of a stage with one optimiser."""
-    opt_state = optimizer_of(config, model, params).transformation.init(params)
+def initial_state(params, batch_stats, *, config, model, extra=None, frozen=()):
+    """TrainState at step 0 of a stage with one optimiser; frozen: as `optimizer_of` takes it."""
+    opt_state = optimizer_of(config, model, params, frozen).transformation.init(params)
     return TrainState.create(
         params=params, batch_stats=batch_stats, opt_state=opt_state, extra=extra
     )
 
 
-def finish(state, grads, batch_stats, shares, *, config, model, axis_name):
+def finish(state, grads, batch_stats, shares, *, config, model, axis_name, frozen=()):
     """The end of a step with one optimiser.
 
     Args:
@@ -71,12 +73,13 @@ def finish(state, grads, batch_stats, shares, *, config, model, axis_name):
       grads: of this device's share of the loss, like state.params.
       batch_stats: the statistics after the step.
       shares: {name: this device's share of a figure}.
+      frozen: as `initial_state` was given it.
 
     Returns:
       (TrainState after the step; {name: float scalar}: the figures of the whole batch,
         "grad_norm", a cheap witness that nothing has gone non-finite, and "learning_rate").
     """
-    optimizer, grads = optimizer_of(config, model, state.params), total(grads, axis_name)
+    optimizer, grads = optimizer_of(config, model, state.params, frozen), total(grads, axis_name)
     params, opt_state = optim.update(optimizer.transformation, grads, state.opt_state, state.params)
     figures = {
         "grad_norm": optax.global_norm(grads),

@@ -69,7 +69,8 @@ class Method(Protocol):
           data: the task's feed, dajax/tasks/TASK/feed.py; what it offers are Parts.
             data.with_index(part) adds each row's number in its set, "index" (-1 in padding), and
             data.with_strong_view(part) a second view of the same rows, "strong_image", as
-            config.data.strong_view describes it.
+            config.data.strong_view describes it; of classification data.with_second_view(part),
+            as its own transform does.
         """
 
     def train_step(

@@ -4,6 +4,7 @@ from typing import ClassVar, NamedTuple
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 
 from dajax.models.layers import Dropout, head_init, torch_bias_init, torch_init
 from dajax.models.norm import DomainBatchNorm
@@ -12,16 +13,22 @@ from dajax.settings import choice
 
 BACKBONES = ("resnet_small", "resnet50", "resnet101")
 # Initialisation of a head's last layer: "kaiming", CAN's (model/model.py); "torch", that of
-# torch.nn.Linear, which tllib keeps.
-HEAD_INITS = ("kaiming", "torch")
+# torch.nn.Linear, which tllib keeps; "xavier", SHOT's (network.py, init_weights).
+HEAD_INITS = ("kaiming", "torch", "xavier")
+# A hidden layer of a head: "norm", MCD's: dropout, dense, batch norm, ReLU; "plain", MDD's: dense,
+# ReLU, dropout.
+HEAD_LAYERS = ("norm", "plain")
 SETTINGS = (
     "backbone",
     "widths",
     "bottleneck",
     "bottleneck_norm",
+    "bottleneck_relu",
     "head_widths",
+    "head_layers",
     "dropout",
     "head_init",
+    "head_weight_norm",
     "remat",
 )
 
@@ -37,12 +44,13 @@ class Output(NamedTuple):
 
 class Hidden(nn.Module):
     """Dense, batch norm with a set of parameters and statistics per domain unless `norm` is False,
-    ReLU: [N, D] -> [N, width].
+    ReLU unless `relu` is: [N, D] -> [N, width].
     """
 
     width: int
     num_domains: int
     norm: bool = True
+    relu: bool = True
 
     @nn.compact
     def __call__(self, x, mode):
@@ -51,21 +59,47 @@ class Hidden(nn.Module):
         x = nn.Dense(self.width, kernel_init=torch_init, bias_init=bias_init, name="dense")(x)
         if self.norm:
             x = DomainBatchNorm(num_domains=self.num_domains, name="norm")(x, mode)
-        return nn.relu(x)
+        return nn.relu(x) if self.relu else x
 
 
-def last_layer(num_classes, num_inputs, init, name):
+class WeightNormDense(nn.Module):
+    """x @ (length * direction / |direction|) + bias, a length for each output: torch's weight_norm
+    of a linear layer, which begins as that layer. Params "direction" [D, features], "length" and
+    "bias" [features].
+    """
+
+    features: int
+    kernel_init: nn.initializers.Initializer
+    bias_init: nn.initializers.Initializer
+
+    @nn.compact
+    def __call__(self, x):
+        """float32 [N, D] -> float32 [N, features]."""
+        direction = self.param("direction", self.kernel_init, (x.shape[-1], self.features))
+        norm = jnp.sqrt(jnp.square(direction).sum(0))
+        length = self.param("length", lambda _: norm)
+        bias = self.param("bias", self.bias_init, (self.features,))
+        return x @ (direction * (length / norm)[None]) + bias[None]
+
+
+def last_layer(num_classes, num_inputs, init, name, weight_norm=False):
     """The linear layer of a head, initialised as `init` says, one of HEAD_INITS."""
-    if init == "torch":
-        return nn.Dense(
-            num_classes, kernel_init=torch_init, bias_init=torch_bias_init(num_inputs), name=name
-        )
-    return nn.Dense(num_classes, kernel_init=head_init, name=name)
+    inits = {
+        "kaiming": (head_init, nn.initializers.zeros_init()),
+        "torch": (torch_init, torch_bias_init(num_inputs)),
+        "xavier": (
+            nn.initializers.variance_scaling(1.0, "fan_avg", "normal"),
+            nn.initializers.zeros_init(),
+        ),
+    }
+    layer = WeightNormDense if weight_norm else nn.Dense
+    kernel_init, bias_init = inits[init]
+    return layer(num_classes, kernel_init=kernel_init, bias_init=bias_init, name=name)
 
 
 class DeepHead(nn.Module):
-    """Hidden layers, each after dropout, then the linear layer: MCD's classifiers
-    (tllib/alignment/mcd.py).
+    """Hidden layers, then the linear layer: the classifiers of MCD (tllib/alignment/mcd.py) and MDD
+    (its model/MDD.py), whose hidden layers HEAD_LAYERS tells apart.
     """
 
     num_classes: int
@@ -73,37 +107,49 @@ class DeepHead(nn.Module):
     num_domains: int
     dropout: float = 0.0
     head_init: str = "kaiming"
+    layers: str = "norm"
+    weight_norm: bool = False
 
     @nn.compact
     def __call__(self, x, mode):
         """float32 [N, D], Mode -> logits float32 [N, num_classes]."""
+        has_norm = self.layers == "norm"
         for i, width in enumerate(self.widths):
-            x = Dropout(self.dropout, name=f"dropout{i}")(x, mode)
-            x = Hidden(width, self.num_domains, name=f"hidden{i}")(x, mode)
-        return last_layer(self.num_classes, x.shape[-1], self.head_init, "linear")(x)
+            dropout = Dropout(self.dropout, name=f"dropout{i}")
+            x = dropout(x, mode) if has_norm else x
+            x = Hidden(width, self.num_domains, has_norm, name=f"hidden{i}")(x, mode)
+            x = x if has_norm else dropout(x, mode)
+        settings = self.head_init, "linear", self.weight_norm
+        return last_layer(self.num_classes, x.shape[-1], *settings)(x)
 
 
 class Classifier(nn.Module):
     """Params {"backbone": {...}, "head": {"kernel" [D, num_classes], "bias" [num_classes]}} and,
-    where there is one, "bottleneck".
+    where there is one, "bottleneck". With head_weight_norm the head is a WeightNormDense.
 
     Attributes:
       bottleneck: width of a hidden layer after the backbone, whose output is then the features; 0
         for none, as in CAN.
       bottleneck_norm: whether that layer has batch norm; tllib's DAN has none.
+      bottleneck_relu: whether it has a ReLU; that of MCC and SHOT has none.
       head_widths: hidden layers of the head; none in CAN.
-      dropout: fraction of the bottleneck's outputs, and of the inputs of the head's hidden layers,
-        that a training step drops.
+      head_layers: one of HEAD_LAYERS.
+      dropout: fraction of the bottleneck's outputs, and of the inputs, or with head_layers "plain"
+        the outputs, of the head's hidden layers, that a training step drops.
       head_init: one of HEAD_INITS.
+      head_weight_norm: whether the head's last layer is weight-normalised, SHOT's.
     """
 
     backbone: ResNet
     num_classes: int
     bottleneck: int = 0
     bottleneck_norm: bool = True
+    bottleneck_relu: bool = True
     head_widths: tuple[int, ...] = ()
+    head_layers: str = "norm"
     dropout: float = 0.0
     head_init: str = "kaiming"
+    head_weight_norm: bool = False
     network: ClassVar[str] = "classifier"  # its key in TrainState.params and TrainState.batch_stats
 
     @nn.compact
@@ -112,12 +158,17 @@ class Classifier(nn.Module):
         features = self.backbone(images, mode)
         if self.bottleneck:
             hidden = Hidden(
-                self.bottleneck, self.backbone.num_domains, self.bottleneck_norm, name="bottleneck"
+                self.bottleneck,
+                self.backbone.num_domains,
+                self.bottleneck_norm,
+                self.bottleneck_relu,
+                name="bottleneck",
             )
             features = Dropout(self.dropout, name="dropout")(hidden(features, mode), mode)
         if self.head_widths:
             return Output(features=features, logits=self._deep_head(name="head")(features, mode))
-        head = last_layer(self.num_classes, features.shape[-1], self.head_init, "head")
+        settings = self.head_init, "head", self.head_weight_norm
+        head = last_layer(self.num_classes, features.shape[-1], *settings)
         return Output(features=features, logits=head(features))
 
     def _deep_head(self, **place):
@@ -127,6 +178,8 @@ class Classifier(nn.Module):
             self.backbone.num_domains,
             self.dropout,
             self.head_init,
+            self.head_layers,
+            self.head_weight_norm,
             **place,
         )
 
@@ -143,6 +196,17 @@ class Classifier(nn.Module):
         optim.make_optimizer gives them no weight decay, as torch does where a gradient is None.
         """
         return tuple(rf"/backbone/{name}/" for name in self.backbone.frozen_parameters())
+
+
+_OF_THE_HEAD = (
+    "bottleneck",
+    "bottleneck_norm",
+    "bottleneck_relu",
+    "head_layers",
+    "dropout",
+    "head_init",
+    "head_weight_norm",
+)
 
 
 def build_classifier(config_model, num_classes, num_domains, *, stop_gradient_after=None):
@@ -172,11 +236,8 @@ def build_classifier(config_model, num_classes, num_domains, *, stop_gradient_af
     return Classifier(
         backbone=backbone,
         num_classes=num_classes,
-        bottleneck=config_model.bottleneck,
-        bottleneck_norm=config_model.bottleneck_norm,
+        **{name: config_model[name] for name in _OF_THE_HEAD},
         head_widths=tuple(config_model.head_widths),
-        dropout=config_model.dropout,
-        head_init=config_model.head_init,
     )
 
 
@@ -189,8 +250,18 @@ def _check_settings(config_model):
         )
     choice(config_model, "backbone", BACKBONES)
     choice(config_model, "head_init", HEAD_INITS)
+    choice(config_model, "head_layers", HEAD_LAYERS)
     if not 0 <= config_model.dropout < 1:
         raise ValueError(f"dropout={config_model.dropout}: expected a fraction, 0 <= dropout < 1")
+    for key, nothing, place in (
+        ("bottleneck_relu", True, "bottleneck"),
+        ("head_layers", "norm", "head_widths"),
+    ):
+        if config_model[key] != nothing and not config_model[place]:
+            raise ValueError(
+                f"{key}={config_model[key]!r} says how {place} is made, of which there is none: set"
+                f" {place}, or {key}={nothing!r}"
+            )
     if config_model.dropout and not (config_model.bottleneck or config_model.head_widths):
         raise ValueError(
             f"dropout={config_model.dropout} needs a layer to drop from: set bottleneck or"

@@ -8,7 +8,7 @@ layers that torchvision does not have keep their names here: "bottleneck.dense.w
 import jax
 import numpy as np
 
-from dajax.models.torch_names import torch_name
+from dajax.models.torch_names import KERNELS, torch_name
 
 
 def to_torch(params, batch_stats, *, norm_set):
@@ -23,7 +23,7 @@ def to_torch(params, batch_stats, *, norm_set):
     """
     names = _names(params, batch_stats)
     return {
-        name: _to_torch_layout(leaf, is_kernel=path[-1] == "kernel", norm_set=norm_set)
+        name: _to_torch_layout(leaf, is_kernel=path[-1] in KERNELS, norm_set=norm_set)
         for path, (name, leaf) in names.items()
     }
 
@@ -40,7 +40,7 @@ def from_own(state_dict, params, batch_stats):
     def read(path, leaf):
         keys = tuple(entry.key for entry in path[1:])  # path[0] is the number of the tree
         array = np.asarray(state_dict[names[keys][0]], np.float32)
-        if keys[-1] == "kernel":
+        if keys[-1] in KERNELS:
             array = array.T if array.ndim == 2 else array.transpose(2, 3, 1, 0)
         return np.broadcast_to(array, leaf.shape)
 

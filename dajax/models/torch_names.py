@@ -13,6 +13,7 @@ from dajax.models.weight_files import WeightsError
 # {module here: module in torchvision} where the names differ. Elsewhere "layer1_0" is "layer1.0",
 # and other names are equal.
 SHORTCUT_MODULES = {"downsample_conv": "downsample.0", "downsample_bn": "downsample.1"}
+KERNELS = ("kernel", "direction")  # [in, out] here; the second is a weight-normalised layer's
 LEAVES = {
     "kernel": "weight",
     "scale": "weight",
@@ -47,7 +48,7 @@ def torch_shape(leaf, leaf_shape):
     if len(leaf_shape) == 4:
         return tuple(leaf_shape[axis] for axis in (3, 2, 0, 1))
     if len(leaf_shape) == 2:
-        return tuple(leaf_shape[::-1] if leaf == "kernel" else leaf_shape[1:])
+        return tuple(leaf_shape[::-1] if leaf in KERNELS else leaf_shape[1:])
     return tuple(leaf_shape)
 
 

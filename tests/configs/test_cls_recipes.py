@@ -28,6 +28,9 @@ RECIPES = [
     ("mscan", "digits"),
     ("mscan", f"domainnet,{PHOTOS}"),
     ("mscan", f"office31,{PHOTOS},source=amazon+dslr"),
+    ("m3sda", "digits"),
+    ("m3sda", "digits_five"),
+    ("m3sda", f"office31,{PHOTOS},source=amazon+dslr"),
 ]
 
 

@@ -327,7 +327,9 @@ PRETRAINED = [
 
 @pytest.mark.parametrize("recipe, variant", PRETRAINED)
 def test_a_variant_that_needs_weights_asks_for_them(recipe, variant):
-    several = "" if recipe != "mscan" or variant == "domainnet" else ",source=amazon+dslr"
+    several = (
+        "" if recipe not in ("mscan", "m3sda") or variant == "domainnet" else ",source=amazon+dslr"
+    )
     with pytest.raises(ValueError) as error:
         recipes.get_config(recipe, variant)
     assert f"variant {variant} trains from pretrained weights: add weights=FILE" in str(error.value)

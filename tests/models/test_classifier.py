@@ -216,6 +216,36 @@ def test_mcds_head_drops_before_each_hidden_layer():
     )
 
 
+def test_mdds_head_drops_after_each_hidden_layer_and_has_no_norm():
+    settings = dict(head_widths=(30,), head_layers="plain", dropout=0.5)
+    images, variables, output = forward(train=True, rng=0, **settings)
+    head = variables["params"]["head"]
+    assert set(head["hidden0"]) == {"dense"} and "batch_stats" not in variables
+    hidden = jax.nn.relu(
+        images @ head["hidden0"]["dense"]["kernel"] + head["hidden0"]["dense"]["bias"][None]
+    )
+    whole = hidden @ head["linear"]["kernel"] + head["linear"]["bias"][None]
+    plain = forward(train=True, **settings | {"dropout": 0.0})[2]
+    np.testing.assert_allclose(plain.logits, whole, atol=1e-5)
+    assert np.abs(output.logits - plain.logits).max() > 1e-3
+
+
+def test_a_bottleneck_without_relu_and_a_weight_normalised_head_are_shots():
+    """The head begins as a linear one, and its output goes by direction and length."""
+    settings = dict(bottleneck=6, bottleneck_relu=False, head_weight_norm=True, head_init="xavier")
+    _, variables, output = forward(train=False, **settings)
+    assert (output.features < 0).any()
+    head = variables["params"]["head"]
+    assert set(head) == {"direction", "length", "bias"} and not head["bias"].any()
+    np.testing.assert_allclose(output.logits, output.features @ head["direction"], atol=1e-5)
+    model = Classifier(backbone=Given(), num_classes=5, **settings)
+    for factor, key in ((1.0, "direction"), (3.0, "length")):
+        changed = {**variables["params"], "head": {**head, key: 3.0 * head[key]}}
+        images = jax.random.uniform(jax.random.key(0), (8, 16))
+        again = model.apply({**variables, "params": changed}, images, Mode())
+        np.testing.assert_allclose(again.logits, factor * output.logits, atol=1e-5)
+
+
 def test_a_head_begins_as_cans_or_as_torchs_own():
     """kaiming_normal_ and a bias of 0; U(-b, b), b = 1 / sqrt(16), for kernel and bias."""
     cans, torchs = (
@@ -236,7 +266,10 @@ def test_a_head_begins_as_cans_or_as_torchs_own():
             "dropout=0.5 needs a layer to drop from: set bottleneck or head_widths, or dropout=0",
         ),
         ({"dropout": 1.0, "bottleneck": 4}, "dropout=1.0: expected a fraction, 0 <= dropout < 1"),
-        ({"head_init": "zeros"}, "head_init='zeros': unknown; known: kaiming, torch"),
+        ({"head_init": "zeros"}, "head_init='zeros': unknown; known: kaiming, torch, xavier"),
+        ({"head_layers": "deep"}, "head_layers='deep': unknown; known: norm, plain"),
+        ({"head_layers": "plain"}, "head_layers='plain' says how head_widths is made, of which"),
+        ({"bottleneck_relu": False}, "bottleneck_relu=False says how bottleneck is made, of which"),
     ],
 )
 def test_a_setting_that_would_do_nothing_or_is_unknown_is_an_error(changes, message):
@@ -248,8 +281,8 @@ def test_a_config_of_another_version_is_refused_in_one_line():
     with pytest.raises(
         UserError,
         match=(
-            "config.model: bottleneck_norm, dropout, head_init, remat missing: the config was"
-            " written by another version"
+            "config.model: bottleneck_norm, bottleneck_relu, head_layers, dropout, head_init,"
+            " head_weight_norm, remat missing: the config was written by another version"
         ),
     ):
         old = ConfigDict(

@@ -67,3 +67,16 @@ def test_a_classifier_with_deeper_layers_comes_back():
     del entries["head.linear.bias"]
     with pytest.raises(KeyError, match="head.linear.bias"):
         from_own(entries, params, batch_stats)
+
+
+def test_a_weight_normalised_head_comes_back_under_its_own_names():
+    """Also where there is no bottleneck, and a plain head is torchvision's fc."""
+    for bottleneck in (0, 5):
+        backbone = ResNet((1,), "basic", (4,))
+        model = Classifier(backbone, 3, bottleneck=bottleneck, head_weight_norm=True)
+        params, batch_stats = trees_of(model)
+        entries = to_torch(params, batch_stats, norm_set=0)
+        assert entries["head.direction"].shape == (3, bottleneck or 4)
+        assert entries["head.length"].shape == entries["head.bias"].shape == (3,)
+        again, _ = from_own(entries, params, batch_stats)
+        jax.tree.map(np.testing.assert_array_equal, again, params)

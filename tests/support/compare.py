@@ -1,6 +1,7 @@
 """How near a result must be to what a golden file, or another computation, has."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 
@@ -40,3 +41,18 @@ def assert_trees_equal(actual, expected):
     """Asserts that both trees have the same structure and bits."""
     assert jax.tree.leaves(actual), "nothing to compare"
     jax.tree.map(np.testing.assert_array_equal, actual, expected)
+
+
+def assert_value_and_gradients(function, inputs, value, gradients, tolerance, *, floor=0.0):
+    """Asserts the value of a scalar function, compiled, and its gradients by all of its inputs.
+
+    Args:
+      inputs: arrays, taken in float32. gradients: array for each.
+      tolerance, floor: as `assert_close` has them; the floor holds for the value too.
+    """
+    inputs = [jnp.asarray(x, jnp.float32) for x in inputs]
+    numbers = tuple(range(len(inputs)))
+    found, grads = jax.jit(jax.value_and_grad(function, argnums=numbers))(*inputs)
+    np.testing.assert_allclose(found, value, rtol=tolerance, atol=floor)
+    for number, (grad, expected) in enumerate(zip(grads, gradients, strict=True)):
+        assert_close(grad, expected, tolerance, floor=floor, err_msg=f"gradient {number}")

@@ -13,6 +13,7 @@ from dajax import parallel
 from dajax.errors import UserError
 from dajax.methods.classification import source_only
 from dajax.recipes import can, clan
+from dajax.recipes.base import views
 from dajax.tasks.classification import setup as classification
 from dajax.tasks.feed import NEVER
 from dajax.tasks.segmentation import setup as segmentation
@@ -71,6 +72,19 @@ def check_views(feed, plain):
     assert batch["strong_image"].shape == batch["image"].shape
     np.testing.assert_array_equal(batch["index"], plain.rows(0))
     assert (batch["strong_image"] != batch["image"]).any()
+
+
+def test_a_second_view_is_of_the_same_rows_by_the_same_transform():
+    """Without anything random in it both views are one."""
+    config = digits_config()
+    for is_random in (True, False):
+        feed = feed_of(classification, config, "source_only")
+        plain = feed.shuffled("target", 6)
+        batch, without = first_batch(feed, feed.with_second_view(plain)), first_batch(feed, plain)
+        np.testing.assert_array_equal(batch["image"], without["image"])
+        assert set(batch) == {*without, "strong_image"}
+        assert (batch["image"] != batch["strong_image"]).any() == is_random
+        config.data.transform.update(views.off())
 
 
 def test_a_plan_for_digits_may_ask_for_rows_and_a_second_view():

@@ -1,5 +1,5 @@
 """What the methods share that align a labelled source batch with a target batch at every step:
-DANN, DAN, JAN, CDAN, MCD.
+DANN, DAN, JAN, CDAN, MCD, Deep CORAL, MCC, MDD, AFN.
 """
 
 import jax
@@ -43,7 +43,7 @@ def initial_networks(rng, images, *, config, model):
     Raises:
       UserError: one joint pass was asked of a network that normalises the domains apart.
     """
-    if config.joint_pass and config.target_bn:
+    if "joint_pass" in config and config.joint_pass and config.target_bn:
         raise SettingError(
             "joint_pass",
             True,

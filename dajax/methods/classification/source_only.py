@@ -24,8 +24,8 @@ def plan(_state, *, data, config):
 
 
 def train_step(state, batch, rng, *, config, model, axis_name=None):
-    """One SGD step on the mean cross-entropy. batch["source"]: image [N, H, W, C], label int32 [N],
-    mask bool [N].
+    """One SGD step on the mean cross-entropy, of labels smoothed by config.label_smoothing.
+    batch["source"]: image [N, H, W, C], label int32 [N], mask bool [N].
     """
     source = batch["source"]
 
@@ -40,7 +40,11 @@ def train_step(state, batch, rng, *, config, model, axis_name=None):
             rng=rng,
         )
         return (
-            masked_mean(cross_entropy(output.logits, source["label"]), source["mask"], axis_name),
+            masked_mean(
+                cross_entropy(output.logits, source["label"], config.label_smoothing),
+                source["mask"],
+                axis_name,
+            ),
             batch_stats,
         )
 

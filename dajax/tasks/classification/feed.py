@@ -5,6 +5,7 @@ The labels of the target leave this file in two ways: through `evaluation`, whic
 calls, and through `evaluation_labels`, for figures that are marked as evaluation only.
 """
 
+import dataclasses
 import functools
 
 import numpy as np
@@ -93,6 +94,12 @@ class Feed(BaseFeed):
         """
         rows = self._shuffled_rows(domain, len(self.sets[domain]), batch_size)
         return self._part(domain, rows, f"{domain} shuffled")
+
+    def with_second_view(self, part):
+        """The part, whose batches also have "strong_image": a second view of the same rows, of the
+        part's own transform, with random numbers of its own.
+        """
+        return dataclasses.replace(part, strong_view=part.transform)
 
     def _class_aware_sampler(self, sources, target_labels, kept_classes, settings):
         sizes = batch_sizes(settings, len(kept_classes))
