@@ -134,12 +134,16 @@ OTHER_VALUES = dict(
     erase=("yes", "0.25"),
     evaluation=("dslr", "amazon"),
     held_out=("0.2", "0.25"),
+    like=("plca", "spcl", "adaptsegnet"),
+    vary=("decay", "weight"),
 )
 PLACES = ("root", "source_root", "target_root")  # where files lie is in no name
 BICL = {"settings": ("code", "slides")}
 # {recipe: backbones, which are the networks of its own folders, too}; else those of OTHER_VALUES
 BACKBONES = {
-    **dict.fromkeys(("bicl", "clan", "plca"), ("mit_b0", "dinov2_vits14", "resnet101")),
+    **dict.fromkeys(("bicl", "plca"), ("mit_b0", "dinov2_vits14", "resnet101")),
+    "clan": ("vgg16_fcn8s", "mit_b0", "resnet101"),
+    "spcl": ("resnet101", "vgg16"),
     **dict.fromkeys(("daformer", "hrda", "mic"), ("mit_b0", "mit_b5")),
     "vfm": ("dinov2_vits14", "dinov2_vitb14"),
 }
@@ -379,10 +383,19 @@ REFUSED = [
         "gta5_to_cityscapes,weights=none,backbone=vgg16",
         "'backbone=vgg16': known: resnet101, mit_b0",
     ),
+    ("clan", "ablations_gta5,weights=none", "this recipe has no rows of ablations, whatever the"),
+    ("plca", "ablations_gta6,weights=none", "unknown variant 'gta6_to_cityscapes'"),
+    ("spcl", "ablations,vary=decay", "vary=decay: the rows of two tables; leave one of them out"),
+    ("spcl", "gta5_to_cityscapes,weights=none,backbone=resnet50", "known: resnet101, vgg16"),
     (
-        "plca",
-        "gta5_to_cityscapes,weights=none,ablations",
-        "variant gta5_to_cityscapes does not use ablations",
+        "source_only_seg",
+        "gta5_to_cityscapes,weights=none,like=bicl,settings=paper",
+        "settings=paper: changes nothing for like=bicl",
+    ),
+    (
+        "source_only_seg",
+        "gta5_to_cityscapes,weights=none,like=plca,backbone=vgg16",
+        "'backbone=vgg16': known: resnet101, mit_b0",
     ),
     (
         "clan",
@@ -399,7 +412,7 @@ REFUSED = [
         "own,source=A,target=B,size=16x128",
         "expected HEIGHTxWIDTH in pixels, such as 96x128",
     ),
-    ("clan", "own,source=A,target=B,network=vgg16", "'network=vgg16': known: small, resnet101"),
+    ("clan", "own,source=A,target=B,network=vgg19", "'network=vgg19': known: small, resnet101"),
     ("plca", "own,source=A,target=B,network=vgg19", "known: small, resnet101, vgg16"),
     ("plca", "own,source=A,target=B,weights=w.pth", "network=small trains from random weights"),
     ("plca", "own,source=A,target=B,network=vgg16", "variant own trains from pretrained weights"),
@@ -517,8 +530,7 @@ def test_a_target_without_a_csv_has_the_sources_classes(tmp_path):
         recipes.get_config("clan", f"{argument},evaluation={tmp_path}/dusk")
 
 
-# those without an ASPP of DeepLab's, and clan, whose two heads no VGG has
-WITHOUT_VGG = ("clan", "daformer", "mic", "vfm")
+WITHOUT_VGG = ("daformer", "mic", "vfm")  # those without an ASPP of DeepLab's
 
 
 @pytest.mark.parametrize("network, rates", [("small", (1, 1, 3, 4)), ("vgg16", (1, 2, 3, 4))])
