@@ -138,14 +138,16 @@ def recipe(name, arg, columns, rows):
         if (runs := _runs(of_row, of_column, arg))
     )
     if not cells:
+        variants = dict.fromkeys(x.variant for x in columns.values())
         keys = " or ".join(
-            ", ".join(f"{key}=DIR" for key in x.variant.split("_to_")) for x in columns.values()
+            ", ".join(f"{key}=DIR" for key in variant.split("_to_")) for variant in variants
         )
         raise ValueError(f"tables/{name}: no column has the folders of all its sets: add {keys}")
     common = base.base(f"tables-{name}")
     return ConfigDict(
         dict(
             name=common.name,
+            task="table",  # not of a run: dajax/cli/table.py
             seed=common.seed,
             runtime=common.runtime,
             table=dict(

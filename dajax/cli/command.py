@@ -176,7 +176,7 @@ def _check_flags_of_modes():
 
 
 def _is_table():
-    return _CONFIG.value is not None and "table" in _CONFIG.value
+    return _CONFIG.value is not None and _CONFIG.value.get("task") == "table"
 
 
 def _check_table():

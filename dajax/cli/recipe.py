@@ -35,7 +35,9 @@ def read(recipe, overrides):
     )
     try:
         values(argv)
-        _ = values.config.stages  # a config file that could not be read complains at the first use
+        getattr(
+            values.config, "stages", None
+        )  # a config file that could not be read complains at the first use
     except MISTAKES as error:
         raise UserError(f"--config={recipe}: {one_line(error)}") from error
     return values.config

@@ -16,6 +16,11 @@ from dajax.cli import recipe, sweep, table
 from dajax.errors import UserError
 from dajax.recipes.tables import plca_ablations, published
 
+
+def run(*words):
+    return in_process.command_line(*recipe.with_paths(words))
+
+
 ROWS = (("A", True, (40.0, None)), ("B", False, (50.0, 60.0)), ("C", False, (30.0, 35.0)))
 
 
@@ -77,7 +82,7 @@ def finished(tmp_path, monkeypatch):
 
 def test_a_table_makes_each_run_once_and_writes_what_it_finds(finished, tmp_path, capsys):
     words = [f"--workdir={tmp_path}", "--seeds=0,2"]
-    assert in_process.command_line("--config=tables/plca_ablations:steps=3", *words) == 0
+    assert run("--config=tables/plca_ablations:steps=3", *words) == 0
     assert [one.workdir.name for one in finished] == [
         "plca-ablations-steps3-seed0",
         "plca-ablations-steps3-seed2",
@@ -100,7 +105,7 @@ def test_a_table_makes_each_run_once_and_writes_what_it_finds(finished, tmp_path
 
 
 def test_an_oracles_figure_has_ours_beside_it(finished, tmp_path):
-    assert in_process.command_line("--config=tables/spcl_decay", f"--workdir={tmp_path}") == 0
+    assert run("--config=tables/spcl_decay", f"--workdir={tmp_path}") == 0
     stage = finished[0].config.stages.index("decay_0_5_trained")
     text = (tmp_path / "tables-spcl_decay.md").read_text()
     assert "52.0* / -" in text and f"{30 + stage}.0 [{35 + stage}.0*]" in text
@@ -144,14 +149,14 @@ def test_a_mistake_is_one_line(words, message, tmp_path, monkeypatch):
     words = ["--config=tables/clan_gta5", f"--workdir={tmp_path}", *words]
     monkeypatch.setattr(sys, "argv", ["run.py", *words])
     try:
-        line = in_process.command_line(*words)
+        line = run(*words)
     except UserError as error:
         line = str(error)
     assert message in str(line) and "\n" not in str(line)
 
 
 def test_a_table_is_shown_without_being_run(capsys):
-    assert in_process.command_line("--config=tables/clan_gta5", "--mode=show") == 0
+    assert run("--config=tables/clan_gta5", "--mode=show") == 0
     assert "config.table.cells" in capsys.readouterr().out
     assert plca_ablations.get_config().table.source == published.TABLES["plca_ablations"].source
 
