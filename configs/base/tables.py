@@ -115,17 +115,7 @@ def recipe(name, arg, columns, rows):
     """
     table = published.TABLES[name]
     small = "digits" if next(iter(columns.values())).variant in cls_base.VARIANTS else "scenes"
-    sets = dict.fromkeys(key for x in columns.values() for key in x.variant.split("_to_"))
-    variants = {small: ("steps",), PUBLISHED: (*sets, "weights", "steps")}
-    if any(item.split("=")[0] in (*sets, "weights") for item in (arg or "").split(",")):
-        arg = f"{PUBLISHED},{arg}"
-    is_said = "weights=" in (arg or "")
-    arg = arguments.parse_arg(arg, variants, weights="", steps=0, **dict.fromkeys(sets, ""))
-    if arg.variant == PUBLISHED and not is_said:
-        raise ValueError(
-            f"tables/{name}: add weights=DIR, the folder with the files that configs/base/tables.py"
-            " names, or weights=none to train from random ones"
-        )
+    arg = _parsed(name, arg, columns, small)
     if arg.variant == small:
         figure = "accuracy" if small == "digits" else "miou"
         columns = {small: column(small, figure)}
@@ -162,6 +152,22 @@ def recipe(name, arg, columns, rows):
             ),
         )
     )
+
+
+def _parsed(name, arg, columns, small):
+    """The argument of a table, whose variant goes without saying; see `recipe`."""
+    sets = dict.fromkeys(key for x in columns.values() for key in x.variant.split("_to_"))
+    variants = {small: ("steps",), PUBLISHED: (*sets, "weights", "steps")}
+    keys = [item.partition("=")[0] for item in (arg or "").split(",")]
+    if {*sets, "weights"} & set(keys):
+        arg = f"{PUBLISHED},{arg}"
+    parsed = arguments.parse_arg(arg, variants, weights="", steps=0, **dict.fromkeys(sets, ""))
+    if parsed.variant == PUBLISHED and "weights" not in keys:
+        raise ValueError(
+            f"tables/{name}: add weights=DIR, the folder with the files that configs/base/tables.py"
+            " names, or weights=none to train from random ones"
+        )
+    return parsed
 
 
 def _runs(of_row, of_column, arg):

@@ -35,9 +35,8 @@ def read(recipe, overrides):
     )
     try:
         values(argv)
-        getattr(
-            values.config, "stages", None
-        )  # a config file that could not be read complains at the first use
+        # a config file that could not be read complains at the first use; a table has no stages
+        getattr(values.config, "stages", None)
     except MISTAKES as error:
         raise UserError(f"--config={recipe}: {one_line(error)}") from error
     return values.config
