@@ -9,10 +9,11 @@ measured); `weights`, a folder that holds the files of WEIGHTS, or none for rand
 every stage at most so many, for a look at what a table does.
 
 A ROW is a line, {name in the published table: row(recipe, stage)}; a row of the published table
-without one is printed with its published figure alone.
+without one, or whose recipe there is not, is printed with its published figure alone.
 """
 
 import importlib
+import importlib.util
 import os
 from typing import NamedTuple
 
@@ -28,6 +29,9 @@ WEIGHTS = {
     "vgg16": "vgg16-00b39a1b.pth",
     "plca": "resnet101-imagenet.pth",
     "spcl": "resnet101-5d3b4d8f.pth",
+    "fada": "resnet101-5d3b4d8f.pth",
+    "advent": "DeepLab_resnet_pretrained_imagenet.pth",
+    "fda": "DeepLab_init.pth",
     "visda2017": "resnet101-5d3b4d8f.pth",
     "domainnet": "resnet101-5d3b4d8f.pth",
     "office31": "resnet50-19c8e357.pth",
@@ -84,6 +88,15 @@ SEGMENTATION = {
     "TAN V": row("adaptsegnet:levels=single,backbone=vgg16"),
     "CLAN": row("clan"),
     "CLAN V": row("clan:backbone=vgg16_fcn8s"),
+    "AdvEnt": row("advent"),
+    "MaxSquare": row("maxsquare:levels=multi", "max_square_iw_multi"),
+    "FDA": row("fda", "mbt_2", "mbt_1"),
+    "CBST": row("cbst", "cbst_2"),
+    "CRST": row("cbst:regulariser=mrkld", "cbst_2"),
+    "IntraDA": row("intrada"),
+    "FADA": row("fada", "self_distillation"),
+    "PixMatch": row("pixmatch"),
+    "ProDA": row("proda"),  # its first stage
     "PLCA": row("plca", under="aggregated"),
     "SPCL": row("spcl", "self_training"),
     "SPCL V": row("spcl:backbone=vgg16", "self_training"),
@@ -95,6 +108,11 @@ CLASSIFICATION = {
     "JAN": row("jan"),
     "CDAN": row("cdan"),
     "MCD": row("mcd"),
+    "SE": row("self_ensemble"),
+    "AFN": row("afn"),
+    "SHOT": row("shot"),
+    "MDD": row("mdd"),
+    "MCC": row("mcc"),
     "Source": row("can:ablations", "source_only"),
     "CAN, intra-class only": row("can:ablations", "can_intra_only"),
     "CAN": row("can:ablations", "can"),
@@ -123,7 +141,7 @@ def recipe(name, arg, columns, rows):
     cells = tuple(
         (title, head, runs, of_row.stages, (of_row.under, of_column.figure))
         for title, of_row in rows.items()
-        if title in table.rows
+        if title in table.rows and importlib.util.find_spec(f"dajax.recipes.{of_row.recipe}")
         for head, of_column in columns.items()
         if (runs := _runs(of_row, of_column, arg))
     )

@@ -15,11 +15,12 @@ COLUMNS = {
     target: tables.column("domainnet", "accuracy", f"target={target}")
     for target in DOMAINS["domainnet"]
 }
-SINGLE = ("Source", "RevGrad", "DAN", "JAN", "MCD", "CAN")
+SINGLE = ("Source", "RevGrad", "DAN", "JAN", "MCD", "SE", "CAN")
 ROWS = {
     f"Single best: {name}": tables.CLASSIFICATION[name]._replace(best_source=True)
     for name in SINGLE
 } | {
+    "M3SDA": tables.row("m3sda"),
     "CAN, sources merged": tables.row("mscan", "can_merged"),
     "MSCAN without BSA": tables.row("mscan", "mscan_without_bsa"),
     "MSCAN": tables.row("mscan"),
