@@ -142,7 +142,7 @@ BICL = {"settings": ("code", "slides")}
 # {recipe: backbones, which are the networks of its own folders, too}; else those of OTHER_VALUES
 BACKBONES = {
     **dict.fromkeys(("bicl", "plca"), ("mit_b0", "dinov2_vits14", "resnet101")),
-    "clan": ("vgg16_fcn8s", "mit_b0", "resnet101"),
+    "clan": ("mit_b0", "vgg16_fcn8s", "resnet101"),
     "spcl": ("resnet101", "vgg16"),
     **dict.fromkeys(("daformer", "hrda", "mic"), ("mit_b0", "mit_b5")),
     "vfm": ("dinov2_vits14", "dinov2_vitb14"),
