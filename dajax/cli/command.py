@@ -211,7 +211,9 @@ def main(_):
     """
     config = _CONFIG.value
     if _MODE.value == "show":
-        print("\n".join(recipe.lines_of(config)), flush=True)
+        cells = config.table.cells if _is_table() else ()
+        runs = [f"--config={run}" for run in dict.fromkeys(x for cell in cells for x in cell[2])]
+        print("\n".join([*recipe.lines_of(config), *runs]), flush=True)
         return
     workdir = None  # of several runs that are compared
     if _WORKDIRS.value is None:

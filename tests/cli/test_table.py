@@ -158,7 +158,8 @@ def test_a_mistake_is_one_line(words, message, tmp_path, monkeypatch):
 
 def test_a_table_is_shown_without_being_run(capsys):
     assert run("--config=tables/clan_gta5", "--mode=show") == 0
-    assert "config.table.cells" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "config.table.cells" in said and "\n--config=clan:scenes\n" in said
     assert plca_ablations.get_config().table.source == published.TABLES["plca_ablations"].source
 
 
