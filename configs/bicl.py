@@ -2,8 +2,10 @@
 pseudo-labels, in rounds.
 
   python run.py --config=bicl                embedded scenes with every control
-  python run.py --config=bicl:ablations      also the rows of the slides' ablation, one round each
+  python run.py --config=bicl:ablations      also the rows of the slides' ablation, one round each;
+                                             ablations_gta5: each row with all its rounds
   python run.py --config=bicl:own,source=DIR,target=DIR,size=96x128      own folders, too
+  python run.py --config=bicl:ablations_gta5,source_root=DIR,target_root=DIR,weights=FILE
   python run.py --config=bicl:gta5_to_cityscapes,source_root=DIR,target_root=DIR,weights=FILE
   ...,settings=code        what the released repository (DASS) does instead: pairs, static labels,
                            its double softmax; no contrast for SYNTHIA
@@ -34,7 +36,9 @@ from dajax.recipes.base import segmentation as seg_base
 VARIANTS = {
     "scenes": ("ablations", "settings", "density"),
     "own": (*sets.OWN_KEYS, "ablations", "settings", "density"),
-} | dict.fromkeys(seg_base.REAL_VARIANTS, (*seg_base.REAL_KEYS, "backbone", "settings", "density"))
+} | dict.fromkeys(
+    seg_base.REAL_VARIANTS, (*seg_base.REAL_KEYS, "backbone", "ablations", "settings", "density")
+)
 # damnet_config_upsize.yml: crop_src; input_tgt 850, times 1.2. dataset/dataset.py: Resize.
 CROP_HW, SHORTER_EDGE = (730, 730), (730, 1020)
 EVALUATION_HW = (730, 1460)
@@ -51,6 +55,14 @@ SOURCE_ONLY_STEPS = {"gta5": 12_000, "synthia": 4_700}
 SOURCE_ONLY_HORIZON = 12_000
 LR = 7.5e-5  # learning_rate; halved after every round; the head's is ten times that
 SCENES_ROUNDS, SCENES_STEPS = 2, 300
+# The slides' ablation, what each row changes; the last row is BiCL.
+STATIC = {"dynamic.on": False, "dynamic.share": 0.0}
+ABLATIONS = dict(
+    base={"contrast_weight": 0.0} | STATIC,
+    forward={"backward": False} | STATIC,
+    forward_backward=STATIC,
+    uncalibrated={"dynamic.calibrate": False},
+)
 
 
 def get_config(arg=None):
@@ -81,34 +93,40 @@ def get_config(arg=None):
         return with_small_network(arg)
     model = deeplab.network(arg.backbone, "single", arg.weights, size_hw=arg.size_hw)
     config = seg_base.segmentation(arg.name, model=model, data=frames(arg))
-    source_only = seg_base.supervised(  # so_config.yml
+    first = source_only(arg, config)
+    # terrain, truck, train: SYNTHIA has none (trainer/damnet_trainer.py, gene_thres)
+    never = (9, 14, 16) if arg.source_set == "synthia" else ()
+
+    def settings(i):
+        return dict(
+            steps=seg_base.by_source(ROUND_STEPS, arg),
+            batch_size=2,
+            optimizer=sgd(arg, LR / 2**i, seg_base.by_source(HORIZON, arg)),
+        )
+
+    recipe = rounds(arg, ROUNDS, never, settings)
+    if arg.variant == "own":
+        add_rows(deeplab.add_stages, config, arg, recipe, **first)
+        return transformers.in_place(config, arg)
+    for name, changes in ABLATIONS.items() if arg.ablations else ():
+        recipe |= rounds(arg, ROUNDS, never, settings, name=name, changes=changes)
+    config.update(first | recipe)
+    config.stages = (*first, *recipe)
+    # ours; the code evaluates every 300 steps, which is 500 frames for 600 of training
+    seg_base.evaluate_every(config, 2000)
+    return transformers.in_place(config, arg)
+
+
+def source_only(arg, _config):
+    """{stage: settings} of the stage that everything begins with: so_config.yml."""
+    stage = seg_base.supervised(
         steps=seg_base.by_source(SOURCE_ONLY_STEPS, arg),
         batch_size=2,
         transform="source_only",
         loss=dict(kind="cross_entropy", aux_weight=0.0),
         optimizer=sgd(arg, LR, SOURCE_ONLY_HORIZON),
     )
-    # terrain, truck, train: SYNTHIA has none (trainer/damnet_trainer.py, gene_thres)
-    never = (9, 14, 16) if arg.source_set == "synthia" else ()
-    recipe = rounds(
-        arg,
-        ROUNDS,
-        never,
-        lambda i: dict(
-            steps=seg_base.by_source(ROUND_STEPS, arg),
-            batch_size=2,
-            optimizer=sgd(arg, LR / 2**i, seg_base.by_source(HORIZON, arg)),
-        ),
-    )
-    if arg.variant == "own":
-        add_rows(deeplab.add_stages, config, arg, recipe, source_only=source_only)
-        return transformers.in_place(config, arg)
-    config.source_only = source_only
-    config.update(recipe)
-    config.stages = ("source_only", *recipe)
-    # ours; the code evaluates every 300 steps, which is 500 frames for 600 of training
-    seg_base.evaluate_every(config, 2000)
-    return transformers.in_place(config, arg)
+    return {"source_only": stage}
 
 
 def sgd(arg, lr, horizon_steps):
@@ -135,17 +153,19 @@ def frames(arg):
     )
 
 
-def rounds(arg, count, never, settings):
+def rounds(arg, count, never, settings, *, name="bicl", changes=None):
     """{stage: settings} of rounds of pseudo-labels and BiCL, each from the network before.
 
     Args:
       count: of rounds.
       never: classes that get no pseudo-label.
       settings: f(i) -> steps, batch_size and optimizer of round i.
+      name: of a row of the ablations, whose first labels are BiCL's.
+      changes: one of ABLATIONS.
     """
-    recipe, before = {}, "source_only"
+    recipe, before, own = {}, "source_only", "" if name == "bicl" else f"{name}_"
     for i in range(count):
-        labels, name = f"labels_{i}", f"bicl_{i}"
+        labels, stage = f"{own if i else ''}labels_{i}", f"{name}_{i}"
         recipe[labels] = seg_base.pseudo_labels(
             init_from=before,
             rule="top",
@@ -155,8 +175,9 @@ def rounds(arg, count, never, settings):
             never=never,
             statistics="image",  # the code, whose network is in train mode when it makes labels
         )
-        recipe[name] = bicl_stage(arg, init_from=before, labels_from=labels, **settings(i))
-        before = name
+        plain = bicl_stage(arg, init_from=before, labels_from=labels, **settings(i))
+        recipe[stage] = seg_base.without(plain, **(changes or {}))
+        before = stage
     return recipe
 
 
@@ -231,15 +252,9 @@ def add_rows(add_stages, config, arg, recipe, **more):
     }
     control = seg_base.without(recipe["bicl_0"], **without_target)
     if arg.ablations:
-        static = {"dynamic.on": False, "dynamic.share": 0.0}
-        rows = dict(
-            base={"contrast_weight": 0.0} | static,
-            forward={"backward": False} | static,
-            forward_backward=static,
-            uncalibrated={"dynamic.calibrate": False},
-        )
         recipe |= {
-            name: seg_base.without(recipe["bicl_0"], **changes) for name, changes in rows.items()
+            name: seg_base.without(recipe["bicl_0"], **changes)
+            for name, changes in ABLATIONS.items()
         }
     add_stages(config, arg, control, **recipe, **more)
     # the control reads labels, whose weight is 0

@@ -45,6 +45,8 @@ def get_config(arg=None):
     rows = ablations(arg) if arg.ablations else {"can": stage(arg)}
     config.update(rows)
     config.stages += tuple(rows)
+    if arg.ablations and arg.variant in cls_base.LARGE:
+        config.stages += ("source_only",)  # the last: further stages come at a workdir's end only
     return config
 
 

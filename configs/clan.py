@@ -3,6 +3,8 @@
   python run.py --config=clan      embedded scenes with every control; minutes on two cores
   python run.py --config=clan:own,source=DIR,target=DIR,size=96x128      own folders, too
   python run.py --config=clan:gta5_to_cityscapes,source_root=DIR,target_root=DIR,weights=FILE
+  ...,backbone=vgg16_fcn8s the paper's VGG-16, of which no code was released; backbone=vgg16:
+                           AdaptSegNet's. FILE is then vgg16-00b39a1b.pth (configs/adaptsegnet.py)
   ...,backbone=mit_b5      SegFormer's encoder, DAFormer's decoder, AdamW (ours; no paper has it);
                            backbone=dinov2_vitb14: with VFM-UDA's head and AdamW
   ...,settings=paper       the paper's values where its released code has others, see below
@@ -14,7 +16,7 @@ settings=paper: cross-entropy of the summed heads (code: focal, each head), the 
 kernels alone and without the factor 2, nothing damped, no warm-up and the adaptive weight from the
 first step, no scale jitter, local weight 40 for SYNTHIA too, the discriminator at a constant 5e-5
 with weight decay, every parameter stepped once. Not covered: its crops of 512x1024 (whole frames,
-as in the code), weights of ImageNet alone, FCN8s on VGG-16.
+as in the code), weights of ImageNet alone.
 
 Published, ResNet-101: GTA5 -> Cityscapes 43.2 mIoU, SYNTHIA -> Cityscapes 47.8 over 13 classes;
 VGG-16 (FCN8s) 36.6 and 39.3. These are best snapshots on the validation set: the released log has
@@ -46,19 +48,19 @@ IMAGE_SCALES = ((0.3, 0.8), (0.7, 1.0), (1.0, 1.1))
 
 def get_config(arg=None):
     """The recipe; see the module's docstring for the variants."""
-    # two heads on layer4, which no VGG of its authors' code has
+    vggs = ("vgg16", "vgg16_fcn8s")
     arg = seg_base.parse(
         "clan",
         arg,
         VARIANTS,
-        backbone=("resnet101", *transformers.BACKBONES),
-        network=("small", "resnet101", *transformers.BACKBONES),
+        backbone=("resnet101", *vggs, *transformers.BACKBONES),
+        network=("small", "resnet101", *vggs, *transformers.BACKBONES),
     )
     if arg.is_small:
         return with_small_network(arg)
     config = seg_base.segmentation(
         arg.name,
-        model=deeplab.network("resnet101", "twin", arg.weights, size_hw=arg.size_hw),
+        model=deeplab.network(arg.backbone, "twin", arg.weights, size_hw=arg.size_hw),
         data=seg_base.frames(
             arg,
             source_hw=seg_base.by_source(SOURCE_HW, arg),
@@ -102,7 +104,7 @@ def authors(arg):
         horizon_steps=0,  # of the damping; 0: the stage's end
         warmup_steps=warmup,  # until then every pixel has the same adversarial weight
         optimizer=deeplab.released_sgd(
-            "resnet101", 2.5e-4, settings=arg.settings, warmup_steps=warmup
+            arg.backbone, 2.5e-4, settings=arg.settings, warmup_steps=warmup
         ),
         discriminator_optimizer=deeplab.poly_adam(1e-4, warmup_steps=warmup),
     )
@@ -114,6 +116,20 @@ def authors(arg):
         adam = deeplab.poly_adam(5e-5, weight_decay=5e-4)
         stage.discriminator_optimizer = adam | dict(schedule="constant")
     return stage
+
+
+def source_only(arg, config):
+    """{stage: settings} of source only with CLAN's data, heads and schedule.
+
+    Args:
+      config: the recipe's; settings=paper, whose loss is that of the summed heads, has one head.
+    """
+    stage = authors(arg)
+    loss = dict(kind="focal", gamma=stage.loss.gamma, aux_weight=1.0)
+    if arg.settings == "paper":
+        config.model.heads, loss = "single", dict(kind="cross_entropy", aux_weight=0.0)
+    settings = dict(steps=stage.steps, batch_size=stage.batch_size, optimizer=stage.optimizer)
+    return {"source_only": seg_base.supervised(loss=loss, **settings)}
 
 
 def without_adversary(stage):

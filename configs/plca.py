@@ -5,6 +5,7 @@
   python run.py --config=plca:own,source=DIR,target=DIR,size=96x128      own folders, too
   python run.py --config=plca:gta5_to_cityscapes,source_root=DIR,target_root=DIR,weights=FILE
   python run.py --config=plca:synthia_to_cityscapes,source_root=DIR,target_root=DIR,weights=FILE
+  python run.py --config=plca:ablations_gta5,source_root=DIR,target_root=DIR,weights=FILE
   ...,backbone=mit_b5      SegFormer's encoder, DAFormer's decoder, AdamW (ours; no paper has it);
                            backbone=dinov2_vitb14: with VFM-UDA's head and AdamW
   ...,settings=paper       Lovasz weight 0.75, where the released code's gradient has 3; no other
@@ -29,7 +30,7 @@ REAL_VARIANTS = ("gta5_to_cityscapes", "synthia_to_cityscapes")
 VARIANTS = {
     "scenes": ("ablations",),
     "own": (*sets.OWN_KEYS, "ablations"),
-} | dict.fromkeys(REAL_VARIANTS, (*seg_base.REAL_KEYS, "backbone", "settings"))
+} | dict.fromkeys(REAL_VARIANTS, (*seg_base.REAL_KEYS, "backbone", "ablations", "settings"))
 CROP_HW, EVALUATION_HW = (730, 730), (730, 1460)  # CROPSIZE; INPUT_SIZE_T
 TEST_ALPHA = 0.5  # tools/test.py aggregates with the alpha of training
 # 760 and 988 = 760 * 1.3, both ends included
@@ -37,6 +38,8 @@ SHORTER_EDGE = (760, 988)
 # Optimiser steps and the horizon of poly: epochs of 372 steps over the target, 28 of 30 and 8 of 10
 # (MAX_EPOCHS, POLY.MAX_EPOCHS).
 STEPS = {"gta5": (28 * 372, 30 * 372), "synthia": (8 * 372, 10 * 372)}
+NO_PREDICTION = {"association.prediction_level": False}
+NO_SMOOTHING = {"label_smoothing.weight": 0.0}
 
 
 def get_config(arg=None):
@@ -57,8 +60,11 @@ def get_config(arg=None):
         if arg.variant == "own":
             add_rows(deeplab.add_stages, config, arg, stage)
         else:
-            config.plca = stage
-            config.stages = ("plca",)
+            rows = {"plca": stage}
+            if arg.ablations:
+                rows = source_only(arg, config) | ablations(stage) | rows
+            config.update(rows)
+            config.stages = tuple(rows)
             # five epochs, after which the authors' code saves; they choose no snapshot
             seg_base.evaluate_every(config, 5 * 372)
         transformers.in_place(config, arg)
@@ -123,6 +129,39 @@ def authors(arg):
     )
 
 
+def source_only(arg, _config):
+    """{stage: settings} of the first rows of Table 1: METHOD source_only of the code, whose loss is
+    cross-entropy and Lovasz, and the first of these alone.
+    """
+    full = authors(arg)
+    settings = dict(
+        steps=full.steps,
+        batch_size=full.batch_size,
+        accumulate=full.accumulate,
+        half_pixel=True,  # F.interpolate's default; see evaluation.align_corners
+        loss=dict(kind="cross_entropy", aux_weight=0.0),
+        optimizer=full.optimizer,
+    )
+    return dict(
+        cross_entropy=seg_base.supervised(**settings),
+        source_only=seg_base.supervised(lovasz_weight=full.lovasz_weight, **settings),
+    )
+
+
+def ablations(full):
+    """{stage: settings} of the further rows of Table 1.
+
+    Args:
+      full: the stage of PLCA.
+    """
+    return dict(
+        feature_level=seg_base.without(full, **NO_PREDICTION, **NO_SMOOTHING),
+        both_levels=seg_base.without(full, **NO_SMOOTHING),
+        similarity=seg_base.without(full, **{"association.kind": "similarity"}),
+        no_aggregation=seg_base.without(full, **{"association.aggregation_alpha": 0.0}),
+    )
+
+
 def with_small_network(arg):
     """For the small network from random weights."""
     config = scenes.start(arg, "single")
@@ -145,18 +184,11 @@ def add_rows(add_stages, config, arg, full):
       add_stages: of the network's size.
       full: the stage.
     """
-    no_prediction = {"association.prediction_level": False}
-    no_smoothing = {"label_smoothing.weight": 0.0}
     control = seg_base.without(
-        full, **{"association.feature_level": False}, **no_prediction, **no_smoothing
+        full, **{"association.feature_level": False}, **NO_PREDICTION, **NO_SMOOTHING
     )
     rows = {}
     if arg.ablations:
-        rows = dict(
-            cross_entropy=seg_base.without(control, lovasz_weight=0.0),
-            feature_level=seg_base.without(full, **no_prediction, **no_smoothing),
-            both_levels=seg_base.without(full, **no_smoothing),
-            similarity=seg_base.without(full, **{"association.kind": "similarity"}),
-            no_aggregation=seg_base.without(full, **{"association.aggregation_alpha": 0.0}),
-        )
+        cross_entropy = seg_base.without(control, lovasz_weight=0.0)
+        rows = dict(cross_entropy=cross_entropy, **ablations(full))
     add_stages(config, arg, control, **rows, plca=full)

@@ -4,10 +4,16 @@ self-training.
   python run.py --config=spcl                embedded scenes with every control
   python run.py --config=spcl:ablations      also without contrast, and with the source's alone
   python run.py --config=spcl:own,source=DIR,target=DIR,size=96x128      own folders, too
+  python run.py --config=spcl:ablations_gta5,source_root=DIR,target_root=DIR,weights=FILE
   python run.py --config=spcl:gta5_to_cityscapes,source_root=DIR,target_root=DIR,weights=FILE
+  ...,backbone=vgg16       AdaptSegNet's VGG-16 with the settings of the authors' next code, SDCA;
+                           SPCL ships none. FILE is vgg16-00b39a1b.pth (configs/adaptsegnet.py)
   ...,settings=paper       the paper's values where its released code has others, see below
+  ...,vary=decay           of published sets and the scenes, see below
 
-The scenes take about 15 minutes on two cores; their ablations are those of the paper's table 6.
+The scenes take about 15 minutes on two cores. ablations are the paper's table 4; vary=decay and
+vary=weight its tables 5 and 6: the prototypes' decay (alpha), the contrast's weight (lambda), each
+value with labels and self-training of its own after one warm-up.
 FILE is https://download.pytorch.org/models/resnet101-5d3b4d8f.pth, whose sha256 begins with
 5d3b4d8f; weights=none stands for random ones.
 
@@ -32,27 +38,41 @@ from dajax.recipes.base import domains as sets
 from dajax.recipes.base import segmentation as seg_base
 
 VARIANTS = {
-    "scenes": ("ablations", "settings"),
+    "scenes": ("ablations", "settings", "vary"),
     "own": (*sets.OWN_KEYS, "ablations", "settings"),
-} | dict.fromkeys(seg_base.REAL_VARIANTS, (*seg_base.REAL_KEYS, "settings"))
+} | dict.fromkeys(
+    seg_base.REAL_VARIANTS, (*seg_base.REAL_KEYS, "backbone", "ablations", "settings", "vary")
+)
 # SOURCE_INPUT_SIZE_TRAIN of configs/*.yaml. SPCL ships none for SYNTHIA; its authors' next code,
 # SDCA, has this one.
 SOURCE_HW = {"gta5": (720, 1280), "synthia": (760, 1280)}
 TARGET_HW = (512, 1024)
+# SDCA's files for VGG-16, which has weights of caffe; SPCL ships none.
+CAFFE_VGG = dict(channels="bgr", divisor=1.0, mean=(103.939, 116.779, 123.68), std=(1.0, 1.0, 1.0))
 JITTER = dict(brightness=0.5, contrast=0.5, saturation=0.5, hue=0.2, before_geometry=True)
 # Of poly: SOLVER.MAX_ITER. The stages stop before, at SOLVER.STOP_ITER: 40,000 and 20,000.
 HORIZON, SELF_TRAINING_HORIZON = 62_500, 31_250
 # Of the scenes. The control takes as many steps as all stages of the recipe together.
 SCENES_STEPS = dict(warm_up=500, spcl=300, self_training=400)
+# What vary= varies: a key of stage spcl, and the values of the paper's tables 5 and 6.
+VARIED = {
+    "decay": ("prototype_decay", (0.0, 0.1, 0.2, 0.5, 0.8, 1.0)),
+    "weight": ("contrast_weight", (0.01, 0.1, 0.5, 1.0, 2.0, 10.0)),
+}
 
 
 def get_config(arg=None):
     """The recipe; see the module's docstring for the variants."""
-    arg = seg_base.parse("spcl", arg, VARIANTS)
+    arg = seg_base.parse("spcl", arg, VARIANTS, backbone=("resnet101", "vgg16"), vary=("", *VARIED))
+    if arg.ablations and arg.vary:
+        raise ValueError(
+            f"ablations, vary={arg.vary}: the rows of two tables; leave one of them out"
+        )
     if arg.is_small:
         return with_small_network(arg)
     model = deeplab.network(arg.backbone, "single", arg.weights, size_hw=arg.size_hw)
-    model |= dict(topology="torchvision", norm="frozen_no_eps")  # core/models/resnet.py, layers.py
+    # core/models/resnet.py, layers.py; a VGG has neither
+    model |= dict(topology="torchvision", norm="frozen_no_eps")
     config = seg_base.segmentation(arg.name, model=model, data=frames(arg))
     config.evaluation.reestimate_batches = 0  # frozen statistics
     recipe = stages(arg)
@@ -60,20 +80,30 @@ def get_config(arg=None):
         steps = sum(stage.steps for stage in recipe.values() if stage.method != "pseudo_labels")
         add_rows(deeplab.add_stages, config, arg, recipe, steps)
         return config
+    if arg.vary:
+        recipe = varied(recipe, arg.vary)
+    elif arg.ablations:
+        recipe |= dict(contrast_source=source_alone(recipe), **self_training_alone(recipe))
     config.update(recipe)
     config.stages = tuple(recipe)
     seg_base.evaluate_every(config, 2000)  # as often as the code saves a snapshot
     return config
 
 
-def frames(arg):
-    """RGB with ImageNet's mean and deviation; jitter where the code has it: on the source, and on
-    the target in self-training.
+def source_only(arg, _config):
+    """{stage: settings} of source only with SPCL's data and schedule: its warm-up with the
+    adversary at 0. The target's passes move no statistics, which are frozen, or none in a VGG.
     """
-    source = (
-        seg_base.whole_frames(arg.size_hw or seg_base.by_source(SOURCE_HW, arg)) | base.IMAGENET_RGB
-    )
-    target = seg_base.whole_frames(arg.size_hw or TARGET_HW) | base.IMAGENET_RGB
+    return {"source_only": seg_base.without(warm_up(arg), **{"adversarial.weight": 0.0})}
+
+
+def frames(arg):
+    """RGB with ImageNet's mean and deviation, or CAFFE_VGG; jitter where the code has it: on the
+    source, and on the target in self-training.
+    """
+    pixels = CAFFE_VGG if arg.backbone == "vgg16" else base.IMAGENET_RGB
+    source = seg_base.whole_frames(arg.size_hw or seg_base.by_source(SOURCE_HW, arg)) | pixels
+    target = seg_base.whole_frames(arg.size_hw or TARGET_HW) | pixels
     scales = dict(scale_range=(0.5, 1.5))
     if arg.variant == "own":
         # Frames of any size: 0.5 to 1.5 of Cityscapes' height, of which a crop takes half.
@@ -160,7 +190,7 @@ def contrast(arg):
         logit_temperature=source_temperature(arg),
         init_batch_size=4,  # of the pass that makes the first prototypes
         contrast_weight=1.0,  # CL_LOSS; the paper's lambda
-        contrast_source=True,  # the paper's table 6
+        contrast_source=True,  # the paper's table 4
         contrast_target=True,
         temperature=100.0,  # the code, and its author in SPCL issue 3
         prototype_decay=0.1,  # of the old value: alpha of eq. 3
@@ -173,6 +203,7 @@ def contrast(arg):
 
 def self_training(arg):
     """Training on the last labels: train_ssl.py, configs/deeplabv2_r101_tgt_ssl.yaml."""
+    is_vgg = arg.backbone == "vgg16"  # which normalises nothing
     return seg_base.self_training(
         init_from="spcl",
         steps=20_000,  # STOP_ITER
@@ -180,8 +211,8 @@ def self_training(arg):
         labels_from="spcl_labels",
         transform="self_training",  # train_ssl.py does not show the source
         # FREEZE_BN False; train_ssl.py gives all parameters to SGD
-        norm="train",
-        norm_affine="trained",
+        norm="" if is_vgg else "train",
+        norm_affine="" if is_vgg else "trained",
         optimizer=sgd(arg, 5e-4, SELF_TRAINING_HORIZON),  # BASE_LR
     )
 
@@ -235,7 +266,48 @@ def add_rows(add_stages, config, arg, recipe, steps):
       recipe: {stage: settings}, changed.
     """
     control = seg_base.without(recipe["warm_up"], **{"adversarial.weight": 0.0, "steps": steps})
-    if arg.ablations:
-        recipe["no_contrast"] = seg_base.without(recipe["spcl"], contrast_weight=0.0)
-        recipe["contrast_source"] = seg_base.without(recipe["spcl"], contrast_target=False)
-    add_stages(config, arg, control, **recipe)
+    if arg.vary:
+        recipe = varied(recipe, arg.vary)
+    if not arg.ablations:
+        add_stages(config, arg, control, **recipe)
+        return
+    more = dict(
+        no_contrast=seg_base.without(recipe["spcl"], contrast_weight=0.0),
+        contrast_source=source_alone(recipe),
+    )
+    add_stages(config, arg, control, **recipe, **more)
+    # the last, since a workdir of the version without them takes further stages at its end only
+    last = self_training_alone(recipe)
+    config.update(last)
+    config.stages += tuple(last)
+
+
+def source_alone(recipe):
+    """Of the paper's table 4: SPCL without the target's contrast."""
+    return seg_base.without(recipe["spcl"], contrast_target=False)
+
+
+def self_training_alone(recipe):
+    """Of the paper's table 4: self-training from the warm-up."""
+    labels = seg_base.without(recipe["spcl_labels"], init_from="warm_up")
+    start = dict(init_from="warm_up", labels_from="ssl_labels")
+    return dict(ssl_labels=labels, ssl_only=seg_base.without(recipe["self_training"], **start))
+
+
+def varied(recipe, vary):
+    """The warm-up, and SPCL, labels and self-training with each value of VARIED.
+
+    Args:
+      recipe: as `stages` gives it.
+    """
+    key, values = VARIED[vary]
+    rows = {name: recipe[name] for name in ("warm_up", "warm_up_labels") if name in recipe}
+    for value in values:
+        name = f"{vary}_{value:g}".replace(".", "_")
+        start = dict(init_from=name, labels_from=f"{name}_labels")
+        rows |= {
+            name: seg_base.without(recipe["spcl"], **{key: value}),
+            f"{name}_labels": seg_base.without(recipe["spcl_labels"], init_from=name),
+            f"{name}_trained": seg_base.without(recipe["self_training"], **start),
+        }
+    return rows

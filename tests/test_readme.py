@@ -20,7 +20,7 @@ from PIL import Image
 from benchmarks import groups as benchmark_groups
 from dajax import tasks
 from dajax.cli import command as command_line  # defines the flags
-from dajax.cli import recipe, sweep_plan
+from dajax.cli import recipe, sweep_plan, table
 from dajax.engine.config_check import flatten
 from dajax.engine.old_config import with_added_keys
 from dajax.methods import METHODS
@@ -130,6 +130,10 @@ def test_recipes_can_be_read(words, tmp_path):
         return
     assert given.keys() <= {"config", "mode", "seeds", "tasks", "parallel", "workdir"}
     config = recipe.read(given["config"], overrides)
+    if config.task == "table":
+        assert "tasks" not in given and sweep_plan.numbers_of(given.get("seeds"), overrides, 0)
+        assert table.plan(config, (0,), overrides, tmp_path)
+        return
     assert config.stages and all("method" in config[stage] for stage in config.stages)
     if "seeds" in given or "tasks" in given:
         seeds, several = given.get("seeds"), given.get("tasks")

@@ -16,7 +16,7 @@ def network(backbone, heads, weights, *, aspp_branches=4, size_hw=()):
 
     Args:
       backbone: "resnet101" or "resnet50"; "vgg16", AdaptSegNet's model/deeplab_vgg.py, or
-        "vgg16_fcn8s", CLAN's paper, both with a single head.
+        "vgg16_fcn8s", CLAN's paper, neither with "multi".
       heads: "single"; "twin", two on layer4 (CLAN); "multi", one on layer3 and one on layer4
         (AdaptSegNet).
       weights: a file, "" for none.

@@ -3,8 +3,11 @@ has the large one. A delta on configs/base/common.py; base/arguments.py explains
 
 VARIANTS: scenes, embedded; own, a user's folders; and SOURCE_to_TARGET, published sets, which
 configs/base/domains.py lists. A pair that no paper has takes the settings of GTA5 -> Cityscapes, or
-those that a recipe has for its source.
+those that a recipe has for its source. ablations_SOURCE is SOURCE_to_cityscapes with the word
+ablations, of recipes that have such rows of published sets.
 """
+
+import re
 
 from ml_collections import ConfigDict
 
@@ -16,6 +19,8 @@ from dajax.recipes.base import domains as sets
 CAFFE_MEAN_BGR = (104.00698793, 116.66876762, 122.67891434)
 
 REAL_VARIANTS = ("gta5_to_cityscapes", "synthia_to_cityscapes", "synscapes_to_cityscapes")
+# "ablations_gta5" stands for "gta5_to_cityscapes,ablations"
+ABLATIONS_OF = re.compile(r"(^|,)ablations_(\w+)(?=,|$)")
 REAL_KEYS = ("source_root", "target_root", "weights")  # of every real variant
 BACKBONES = ("resnet101", "resnet50", "vgg16", "vgg16_fcn8s")  # of base/deeplab.py
 RESNETS = ("small", "resnet101")  # `network` of recipes that have no VGG-16
@@ -52,9 +57,10 @@ def parse(recipe, arg, variants, *, always_named=(), **keys):
       ValueError: as there; see sets.check_own; pairs of published sets, and own with a large
         network, ask for weights.
     """
+    arg = ABLATIONS_OF.sub(r"\1\2_to_cityscapes,ablations", arg or "")
     defaults, variants = KEYS | keys, sets.with_pair(arg, variants)
     pretrained = [variant for variant in variants if sets.source_set(variant)]
-    if "own" in (arg or "").split(",") and _last_value(arg, "network") not in ("", "small"):
+    if "own" in arg.split(",") and _last_value(arg, "network") not in ("", "small"):
         pretrained.append("own")
     parsed = arguments.parse_arg(arg, variants, pretrained=pretrained, renamed=RENAMED, **defaults)
     parsed.source_set, parsed.size_hw = sets.source_set(parsed.variant), ()
@@ -264,9 +270,10 @@ def supervised(*, domain="source", transform="", **settings):
     Args:
       domain: whose labels it learns: "source", or "target", which is an oracle.
       transform: a key of config.data.transforms, "" for that of its domain.
-      **settings: as `stage`.
+      **settings: as `stage`; those that differ from the values below, which PLCA's differ from.
     """
-    return stage("source_only_seg", domain=domain, transform=transform, **settings)
+    plain = dict(lovasz_weight=0.0, accumulate=1, half_pixel=False)
+    return stage("source_only_seg", domain=domain, transform=transform, **(plain | settings))
 
 
 def pseudo_labels(*, init_from, rule, statistics, **settings):

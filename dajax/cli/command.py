@@ -138,7 +138,8 @@ def _parse_flags(argv):
                 "--config: get_config of that file gives no ConfigDict; see configs/base/common.py"
             )
         _check_processes()
-        if _is_sweep() and _MODE.value != "train":
+        _check_table()
+        if _is_sweep() and _MODE.value != "train" and not _is_table():
             raise flags.Error(
                 f"--seeds and --tasks are for training; leave them out with --mode={_MODE.value}"
             )
@@ -174,6 +175,21 @@ def _check_flags_of_modes():
             raise flags.Error(f"--{name} is for {modes}; leave it out")
 
 
+def _is_table():
+    return _CONFIG.value is not None and _CONFIG.value.get("task") == "table"
+
+
+def _check_table():
+    """Raises flags.Error for what a published table's recipe does not take."""
+    if _is_table() and _MODE.value not in ("train", "show"):
+        raise flags.Error(
+            f"--mode={_MODE.value}: a table is no run; it has --mode=train and --mode=show, and its"
+            " runs, which --mode=show names, have the others"
+        )
+    if _is_table() and _TASKS.value is not None:
+        raise flags.Error("--tasks: a table has tasks of its own; leave it out")
+
+
 def _check_processes():
     """Raises flags.Error where several processes are asked to share what one has to do."""
     coordinator = "" if _CONFIG.value is None else _CONFIG.value.runtime.coordinator
@@ -186,7 +202,7 @@ def _check_processes():
 
 
 def _is_sweep():
-    return _SEEDS.value is not None or _TASKS.value is not None
+    return _is_table() or _SEEDS.value is not None or _TASKS.value is not None
 
 
 def main(_):
@@ -195,7 +211,9 @@ def main(_):
     """
     config = _CONFIG.value
     if _MODE.value == "show":
-        print("\n".join(recipe.lines_of(config)), flush=True)
+        cells = config.table.cells if _is_table() else ()
+        runs = [f"--config={run}" for run in dict.fromkeys(x for cell in cells for x in cell[2])]
+        print("\n".join([*recipe.lines_of(config), *runs]), flush=True)
         return
     workdir = None  # of several runs that are compared
     if _WORKDIRS.value is None:
@@ -218,6 +236,8 @@ def main(_):
 
 
 def _default_workdir(config):
+    if _is_table():
+        return os.path.join("runs", "tables")  # which tables share
     return os.path.join(
         "runs", f"{config.name}-sweep" if _is_sweep() else f"{config.name}-seed{config.seed}"
     )
@@ -267,6 +287,11 @@ def _sweep(config, workdir):
     overrides = recipe.overrides_in(sys.argv[1:])
     words = [f"--{flag.name}" for flag in (_DEBUG, _PRINT_CONFIG) if flag.value]
     seeds, tasks, parallel = _SEEDS.value, _TASKS.value, _PARALLEL.value or 1
+    if _is_table():
+        from dajax.cli import table
+
+        table.run(config, seeds, overrides, workdir, words, parallel)
+        return
     sweep.run(name, seeds, tasks, overrides, workdir, config.seed, words, parallel)
 
 

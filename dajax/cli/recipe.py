@@ -13,6 +13,7 @@ from dajax import recipes
 from dajax.errors import UserError
 from dajax.recipes.base.arguments import WORDS
 
+TABLES = "tables/"  # begins the name of a published table's recipe
 _OVERRIDE = re.compile(r"--?(no)?config\.")
 # what absl and ml_collections raise for a wrong command line
 MISTAKES = (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError)
@@ -34,7 +35,8 @@ def read(recipe, overrides):
     )
     try:
         values(argv)
-        _ = values.config.stages  # a config file that could not be read complains at the first use
+        # a config file that could not be read complains at the first use; a table has no stages
+        getattr(values.config, "stages", None)
     except MISTAKES as error:
         raise UserError(f"--config={recipe}: {one_line(error)}") from error
     return values.config
@@ -101,13 +103,15 @@ def with_paths(words):
 def _with_path(recipe):
     name, colon, argument = recipe.partition(":")
     path = pathlib.Path(name)
-    if path.suffix or len(path.parts) != 1 or path.exists():
+    is_table = name.startswith(TABLES) and len(path.parts) == 2
+    if path.suffix or not (len(path.parts) == 1 or is_table) or path.exists():
         return recipe
     known = {
-        path.stem: path
+        f"{prefix}{path.stem}": path
+        for prefix in ("", TABLES)
         for folder in recipes.__path__
-        for path in sorted(pathlib.Path(folder).glob("*.py"))
-        if not path.stem.startswith("_")
+        for path in sorted(pathlib.Path(folder, prefix).glob("*.py"))
+        if not path.stem.startswith("_") and path.stem != "published"
     }
     if name not in known:
         raise UserError(f"--config={name}: no such recipe or file; recipes: {', '.join(known)}")

@@ -198,8 +198,8 @@ def _write(workdir, name, overrides, tasks, runs):
             " run as --workdir, has what it says of your images"
         ]
     text = f"`{shlex.join(words)}`\n\n" + "\n\n".join(parts) + "\n"
-    _replace(workdir / "table.md", text)
-    _replace(
+    replace(workdir / "table.md", text)
+    replace(
         workdir / "table.csv",
         sweep_tables.comma_separated(results, figures, rows, with_average=not settings),
     )
@@ -231,7 +231,8 @@ def _without_confusion(result):
     return {key: value for key, value in result.items() if key != "confusion"}
 
 
-def _replace(path, text):
+def replace(path, text):
+    """Writes a text file in one go, whoever reads it meanwhile."""
     temporary = path.with_name(path.name + ".tmp")
     temporary.write_text(text)
     os.replace(temporary, path)

@@ -85,11 +85,7 @@ def plan(name, seeds, tasks, overrides, workdir, default_seed):
     Raises:
       UserError: a mistake in them, or a workdir that was begun with another config.
     """
-    if seeds is not None and any(re.match(r"--?config\.seed(=|$)", word) for word in overrides):
-        raise UserError(
-            "--seeds and --config.seed both say which seed to run; leave one of them out"
-        )
-    numbers = (default_seed,) if seeds is None else parse_seeds(seeds)
+    numbers = numbers_of(seeds, overrides, default_seed)
     if tasks is None:
         return [make_run("", seed, name, overrides, workdir / f"seed{seed}") for seed in numbers]
     runs = []
@@ -115,6 +111,19 @@ def _check_differ(runs):
             raise UserError(
                 f"--tasks: '{same.task}' and '{one.task}' are the same run; name each once"
             )
+
+
+def numbers_of(seeds, overrides, default_seed):
+    """The seeds that a command line asks for; arguments as of sweep.run.
+
+    Raises:
+      UserError: they are none, or an override names one too.
+    """
+    if seeds is not None and any(re.match(r"--?config\.seed(=|$)", word) for word in overrides):
+        raise UserError(
+            "--seeds and --config.seed both say which seed to run; leave one of them out"
+        )
+    return (default_seed,) if seeds is None else parse_seeds(seeds)
 
 
 def parse_seeds(text):

@@ -94,7 +94,12 @@ _ADDED_BY_METHOD = {
         "kld_weight": 0.0,
         "when_worse": "warn",
     },
-    "source_only_seg": {"transform": ""},
+    "source_only_seg": {
+        "transform": "",
+        "lovasz_weight": 0.0,
+        "accumulate": 1,
+        "half_pixel": False,
+    },
 }
 
 

@@ -154,7 +154,7 @@ def build_segmenter(config_model, num_classes, num_domains):
 
     Raises:
       UserError: an unknown word.
-      ValueError: more branches than rates, or two heads on a VGG.
+      ValueError: more branches than rates, or a head on a VGG's last stage but one.
     """
     choices = {
         "backbone": BACKBONES,
@@ -174,13 +174,13 @@ def build_segmenter(config_model, num_classes, num_domains):
             f" {len(rates)}"
         )
     remat = remat_stages(config_model, () if name.startswith("vgg16") else RESNET_STAGES)
-    if name.startswith("vgg16") and heads != "single":
+    if name.startswith("vgg16") and heads == "multi":
         raise ValueError(
-            f"heads='{heads}' on {name}: its authors have one head, set heads='single' or choose a"
-            " ResNet"
+            f"heads='multi' on {name}: a VGG has no head before its last stage, set heads='single',"
+            " or 'twin' (CLAN), or choose a ResNet"
         )
     if name == "vgg16_fcn8s":
-        return FCN8s(num_classes, dtype=config_model.dtype)
+        return FCN8s(num_classes, dtype=config_model.dtype, heads=heads)
     return DeepLab(
         VGG() if name == "vgg16" else _dilated_resnet(name, config_model, num_domains, remat),
         num_classes,

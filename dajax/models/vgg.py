@@ -5,7 +5,7 @@ from typing import ClassVar
 import flax.linen as nn
 import jax.numpy as jnp
 
-from dajax.models.aspp import SegOutput
+from dajax.models.aspp import KERNEL_INITS, SegOutput
 from dajax.models.layers import Conv, conv_init, relu, torch_bias_init, torch_init
 from dajax.ops.resize import resize_bilinear
 
@@ -17,6 +17,7 @@ WIDTHS = (
     *(512, 512, 512, "pool"),
     *(512, 512, 512, "pool"),
 )
+AUX = "_aux"  # ends the names of FCN8s' second scores
 
 
 def _pool(x):
@@ -121,15 +122,23 @@ class FCN8s(nn.Module):
 
     Submodules features_0 ... features_28, fc6, fc7 (torchvision's features and classifier.0,
     classifier.3), score_fr, score_pool4, score_pool3. The scores begin at 0, as there.
+
+    heads="twin" is CLAN's: its paper has the last classification module twice, and of an FCN8s we
+    take that to be the three scores with their additions; the second set is score_fr_aux and so on.
+    Two heads at 0 would stay equal, so that these begin as CLAN's on a ResNet do (ours).
     """
 
     num_classes: int
     dtype: str = "float32"
+    heads: str = "single"
     network: ClassVar[str] = "segmenter"
-    heads: ClassVar[str] = "single"
-    num_heads: ClassVar[int] = 1
     align_corners: ClassVar[bool] = True  # as DeepLab's
     detail_hw: ClassVar[tuple[int, ...]] = ()
+
+    @property
+    def num_heads(self):
+        """1 or 2."""
+        return 1 if self.heads == "single" else 2
 
     @nn.compact
     def __call__(self, images, mode):
@@ -149,25 +158,34 @@ class FCN8s(nn.Module):
         x = _fully_connected(4096, x, "fc6", kernel_size=7)
         x = _fully_connected(4096, x, "fc7", kernel_size=1)
 
-        def score(name, y):
-            return Conv(
-                self.num_classes,
-                1,
-                use_bias=True,
-                kernel_init=nn.initializers.zeros_init(),
-                name=name,
-            )(y).astype(jnp.float32)
+        is_twin = self.heads == "twin"
+        kernel_init = KERNEL_INITS["normal"] if is_twin else nn.initializers.zeros_init()
 
-        logits = score("score_fr", x)
-        for name, pool in (("score_pool4", pools[3]), ("score_pool3", pools[2])):
-            logits = resize_bilinear(logits, pool.shape[1:3]) + score(name, pool)
+        def score(name, y):
+            layer = Conv(self.num_classes, 1, use_bias=True, kernel_init=kernel_init, name=name)
+            return layer(y).astype(jnp.float32)
+
+        def head(end):
+            logits = score(f"score_fr{end}", x)
+            for name, pool in (("score_pool4", pools[3]), ("score_pool3", pools[2])):
+                logits = resize_bilinear(logits, pool.shape[1:3]) + score(f"{name}{end}", pool)
+            return logits
+
+        logits, aux_logits = head(""), head(AUX) if is_twin else None
         encoder = x.astype(jnp.float32)
         features = resize_bilinear(encoder, logits.shape[1:3])
-        return SegOutput(features, logits, None, encoder)
+        return SegOutput(features, logits, aux_logits, encoder)
 
     def prediction_logits(self, output):
-        """SegOutput -> float32 [N, h, w, K]."""
-        return output.logits
+        """See DeepLab."""
+        return output.logits + output.aux_logits if self.heads == "twin" else output.logits
+
+    def twin_heads(self, params):
+        """See DeepLab."""
+        return tuple(
+            {name: params[f"{name}{end}"] for name in ("score_fr", "score_pool4", "score_pool3")}
+            for end in (AUX, "")
+        )
 
     def frozen_parameters(self):
         """See DeepLab: none."""

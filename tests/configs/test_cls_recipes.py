@@ -112,5 +112,7 @@ def test_ablations_are_rows_beside_can_for_every_variant():
     ):
         config = get_config("can", argument)
         plain = get_config("can", argument.replace("ablations", "").replace(",,", ","))
-        assert config.stages == (*first, *rows), argument
+        # of the large sets a row, and the last, since workdirs of the version before lack it
+        last = ("source_only",) if argument.startswith("visda2017") else ()
+        assert config.stages == (*first, *rows, *last), argument
         assert config.can == plain.can and config.data == plain.data, argument

@@ -135,13 +135,17 @@ OTHER_VALUES = dict(
     erase=("yes", "0.25"),
     evaluation=("dslr", "amazon"),
     held_out=("0.2", "0.25"),
+    like=("plca", "spcl", "adaptsegnet"),
+    vary=("decay", "weight"),
 )
 PLACES = ("root", "source_root", "target_root")  # where files lie is in no name
 BICL = {"settings": ("code", "slides")}
 TWO_LEVELS = {"levels": ("single", "multi")}  # of those that have two by default
 # {recipe: backbones, which are the networks of its own folders, too}; else those of OTHER_VALUES
 BACKBONES = {
-    **dict.fromkeys(("bicl", "clan", "plca"), ("mit_b0", "dinov2_vits14", "resnet101")),
+    **dict.fromkeys(("bicl", "plca"), ("mit_b0", "dinov2_vits14", "resnet101")),
+    "clan": ("mit_b0", "vgg16_fcn8s", "resnet101"),
+    "spcl": ("resnet101", "vgg16"),
     **dict.fromkeys(("daformer", "hrda", "mic"), ("mit_b0", "mit_b5")),
     "vfm": ("dinov2_vits14", "dinov2_vitb14"),
 }
@@ -385,10 +389,19 @@ REFUSED = [
         "gta5_to_cityscapes,weights=none,backbone=vgg16",
         "'backbone=vgg16': known: resnet101, mit_b0",
     ),
+    ("clan", "ablations_gta5,weights=none", "this recipe has no rows of ablations, whatever the"),
+    ("plca", "ablations_gta6,weights=none", "unknown variant 'gta6_to_cityscapes'"),
+    ("spcl", "ablations,vary=decay", "vary=decay: the rows of two tables; leave one of them out"),
+    ("spcl", "gta5_to_cityscapes,weights=none,backbone=resnet50", "known: resnet101, vgg16"),
     (
-        "plca",
-        "gta5_to_cityscapes,weights=none,ablations",
-        "variant gta5_to_cityscapes does not use ablations",
+        "source_only_seg",
+        "gta5_to_cityscapes,weights=none,like=bicl,settings=paper",
+        "settings=paper: changes nothing for like=bicl",
+    ),
+    (
+        "source_only_seg",
+        "gta5_to_cityscapes,weights=none,like=plca,backbone=vgg16",
+        "'backbone=vgg16': known: resnet101, mit_b0",
     ),
     (
         "clan",
@@ -405,7 +418,7 @@ REFUSED = [
         "own,source=A,target=B,size=16x128",
         "expected HEIGHTxWIDTH in pixels, such as 96x128",
     ),
-    ("clan", "own,source=A,target=B,network=vgg16", "'network=vgg16': known: small, resnet101"),
+    ("clan", "own,source=A,target=B,network=vgg19", "'network=vgg19': known: small, resnet101"),
     ("plca", "own,source=A,target=B,network=vgg19", "known: small, resnet101, vgg16"),
     ("plca", "own,source=A,target=B,weights=w.pth", "network=small trains from random weights"),
     ("plca", "own,source=A,target=B,network=vgg16", "variant own trains from pretrained weights"),
@@ -525,9 +538,9 @@ def test_a_target_without_a_csv_has_the_sources_classes(tmp_path):
         recipes.get_config("clan", f"{argument},evaluation={tmp_path}/dusk")
 
 
-# those without an ASPP of DeepLab's, clan, whose two heads no VGG has, those whose VGG is not here
+# those without an ASPP of DeepLab's, and those whose VGG is not here
 WITHOUT_VGG = (
-    *("clan", "daformer", "mic", "vfm", "advent", "minent", "maxsquare", "fda"),
+    *("daformer", "mic", "vfm", "advent", "minent", "maxsquare", "fda"),
     *("cbst", "fada", "intrada", "pixmatch", "proda"),
 )
 

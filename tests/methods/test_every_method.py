@@ -45,6 +45,8 @@ def stage_config(name):
     if "reversal" in config:
         # a gradient from the first step on
         config.reversal.low, config.discriminator_width = 0.3, 8
+    if name == "source_only_seg":
+        config.lovasz_weight = 0.75
     if name == "cdan":
         config.randomized_dim = 7
     if "guidance" in config:  # of a network that is sure of nothing

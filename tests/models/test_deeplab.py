@@ -346,7 +346,7 @@ def test_unknown_settings_are_errors_that_name_the_known(key, value, known):
 def test_impossible_settings_are_errors():
     with pytest.raises(ValueError, match="aspp_branches=5 of 4 aspp_rates"):
         make(RESNET101, aspp_branches=5)
-    with pytest.raises(ValueError, match="heads='twin' on vgg16"):
-        make(RESNET101, backbone="vgg16", heads="twin")
+    with pytest.raises(ValueError, match="heads='multi' on vgg16_fcn8s"):
+        make(RESNET101, backbone="vgg16_fcn8s", heads="multi")
     with pytest.raises(ValueError, match="widths .* has 4 stages"):
         make(SMALL, widths=(4, 8))

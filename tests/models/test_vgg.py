@@ -8,6 +8,8 @@ from deeplab_settings import VGG16
 from ml_collections import ConfigDict
 from recipe_weights import recipe_state_dict, relative_error, shapes_of, tap_errors
 
+from dajax.losses.adversarial import weight_cosine
+from dajax.models.aspp import KERNEL_INITS, SegOutput
 from dajax.models.deeplab import build_segmenter
 from dajax.models.norm import Mode
 from dajax.models.seg_weights import from_torch_segmenter
@@ -122,6 +124,32 @@ def test_fcn8s_adds_up_the_scores_of_three_strides():
     np.testing.assert_allclose(output.logits[..., :1], expected, rtol=1e-5)
     assert not output.logits[..., 1:].any()
     np.testing.assert_array_equal(model.prediction_logits(output), output.logits)
+
+
+def test_twin_heads_on_fcn8s_are_its_scores_twice():
+    """They begin apart, so that CLAN's cosine of their weights is below 1; the sum predicts."""
+    model = make(backbone="vgg16_fcn8s", heads="twin")
+    params, _ = shapes_of(model, (1, 32, 32, 3))
+    aux, main = model.twin_heads(params)
+    assert jax.tree.map(np.shape, aux) == jax.tree.map(np.shape, main) and len(main) == 3
+    assert set(params) == set(shapes_of(make(backbone="vgg16_fcn8s"), (1, 32, 32, 3))[0]) | {
+        f"{name}_aux" for name in main
+    }
+    output = jax.eval_shape(
+        lambda images: model.apply({"params": params}, images, Mode()), jnp.zeros((2, 40, 32, 3))
+    )
+    assert output.logits.shape == output.aux_logits.shape == (2, 5, 4, 19)
+    drawn = KERNEL_INITS["normal"](jax.random.key(0), (1, 1, 512, 19))
+    again = KERNEL_INITS["normal"](jax.random.key(1), (1, 1, 512, 19))
+    one, other = ({name: {"kernel": x} for name in main} for x in (drawn, again))
+    assert abs(float(weight_cosine(one, other, with_biases=True))) < 0.1
+    output = SegOutput(None, jnp.ones((1, 1, 1, 19)), 2 * jnp.ones((1, 1, 1, 19)))
+    assert (model.prediction_logits(output) == 3).all()
+
+
+def test_a_vgg_has_twin_heads_on_its_last_layer():
+    params, _ = shapes_of(make(heads="twin"), (1, 32, 32, 3))
+    assert {"layer5", "layer6"} < set(params)
 
 
 def test_fcn8s_has_the_parameters_of_vgg16_and_three_scores():

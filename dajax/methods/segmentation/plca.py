@@ -31,6 +31,7 @@ from dajax.losses.pair_similarity import pair_similarity
 from dajax.losses.segmentation import cross_entropy_map, valid_pixels
 from dajax.methods import _step
 from dajax.methods.segmentation import _segmenter as segmenter
+from dajax.methods.segmentation._micro_batches import accumulated_gradients
 from dajax.models.apply import forward_train, split_rng
 from dajax.ops.aggregation import aggregate
 from dajax.ops.resize import resize_bilinear, resize_nearest_legacy
@@ -62,15 +63,6 @@ def plan(_state, *, data, config):
         "source": data.shuffled_with_labels("source", *sizes),
         "target": data.shuffled("target", *sizes),
     }
-
-
-def _micro_batches(batch, accumulate):
-    """Leaves [accumulate * n, ...] -> [accumulate, n, ...]: every accumulate-th row, so that
-    devices cut each micro-batch alike.
-    """
-    return jax.tree.map(
-        lambda leaf: leaf.reshape(-1, accumulate, *leaf.shape[1:]).swapaxes(0, 1), batch
-    )
 
 
 def _associated(source, target, labels, metric, *, config, axis_name):
@@ -178,41 +170,22 @@ def train_step(state, batch, rng, *, config, model, axis_name=None):
         with image and mask.
     """
 
-    def loss_fn(params, batch_stats, micro, rng):
+    def loss_fn(params, batch_stats, micro, number):
+        key = split_rng(rng, number)
         # both domains have one set of statistics
         passes = dict(norm_set=config.target_bn, axis_name=axis_name)
         target_output, batch_stats = forward_train(
-            model, params, batch_stats, micro["target"], rng=split_rng(rng, 0), **passes
+            model, params, batch_stats, micro["target"], rng=split_rng(key, 0), **passes
         )
         source_output, batch_stats = forward_train(
-            model, params, batch_stats, micro["source"], rng=split_rng(rng, 1), **passes
+            model, params, batch_stats, micro["source"], rng=split_rng(key, 1), **passes
         )
         loss, terms = losses(
             source_output, target_output, micro, config=config, axis_name=axis_name
         )
         return loss, (terms | {"loss": loss}, batch_stats)
 
-    def accumulate(carry, numbered):
-        (grads, batch_stats), (micro, number) = carry, numbered
-        (_, (terms, batch_stats)), new = jax.value_and_grad(loss_fn, has_aux=True)(
-            state.params, batch_stats, micro, split_rng(rng, number)
-        )
-        return (jax.tree.map(jnp.add, grads, new), batch_stats), terms
-
-    start = (jax.tree.map(jnp.zeros_like, state.params), state.batch_stats)
-    if config.accumulate == 1:
-        # XLA on a CPU convolves ten times slower inside of a loop, be it one of a single turn
-        (grads, batch_stats), terms = accumulate(start, (batch, 0))
-    else:
-        # a loop, not its unrolling: XLA would be free to hold the activations of several
-        # micro-batches at a time
-        (grads, batch_stats), terms = jax.lax.scan(
-            accumulate,
-            start,
-            (_micro_batches(batch, config.accumulate), jnp.arange(config.accumulate)),
-        )
-    grads = jax.tree.map(lambda x: x / config.accumulate, grads)
-    terms = jax.tree.map(jnp.mean, terms)
+    grads, batch_stats, terms = accumulated_gradients(loss_fn, state, batch, config.accumulate)
     return _step.finish(
         state, grads, batch_stats, terms, config=config, model=model, axis_name=axis_name
     )

@@ -2,6 +2,8 @@
 the same branches as one.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -119,3 +121,34 @@ def test_heads_are_asked_for_as_on_a_residual_network(name, said):
     config, model = make(name, heads="twin" if name == "plca" else "single")
     with pytest.raises(UserError, match=said):
         take_step(name, config, model, jax.devices()[:1])
+
+
+@pytest.mark.parametrize(
+    "recipe, argument",
+    [
+        ("clan", "backbone=vgg16_fcn8s"),
+        ("clan", "backbone=vgg16"),
+        ("spcl", "backbone=vgg16"),
+        ("source_only_seg", "like=clan,backbone=vgg16_fcn8s"),
+    ],
+)
+def test_a_vgg_takes_a_step_in_every_stage_of_its_recipe(recipe, argument):
+    """In shapes alone, of 138 million parameters."""
+    whole = recipes.get_config(recipe, f"gta5_to_cityscapes,weights=none,{argument}")
+    stages = [name for name in whole.stages if whole[name].method != "pseudo_labels"]
+    assert stages
+    for name in stages:
+        config, method = whole[name], METHODS[whole[name].method]
+        if "target_hw" in config:
+            config.target_hw = HW
+        model = build_segmenter(whole.model, config, num_classes=CLASSES)
+        settings = dict(config=config, model=model)
+        state = jax.eval_shape(
+            functools.partial(method.init, **settings), jax.random.key(0), jnp.zeros((1, *HW, 3))
+        )
+        batch = make_batch(config.method)
+        after, figures = jax.eval_shape(
+            functools.partial(method.train_step, **settings), state, batch, jax.random.key(0)
+        )
+        assert jax.tree.structure(after) == jax.tree.structure(state) and "loss" in figures
+        assert jax.tree.map(jnp.shape, after) == jax.tree.map(jnp.shape, state), name

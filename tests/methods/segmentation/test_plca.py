@@ -17,7 +17,7 @@ from tiny_segmenter import tiny_segmenter
 from dajax.errors import UserError
 from dajax.losses.association import Association
 from dajax.losses.pair_similarity import pair_similarity
-from dajax.methods.segmentation import plca
+from dajax.methods.segmentation import plca, source_only
 from dajax.models.apply import prediction_scores
 from dajax.models.aspp import SegOutput
 from dajax.models.build import build_segmenter
@@ -147,6 +147,41 @@ def test_sim_plca_draws_associated_pixels_together(total):
     assert -2 <= after["association_feature"] < before["association_feature"] <= 2, (
         "minus the sum of two cosines"
     )
+
+
+@pytest.mark.parametrize("accumulate", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_source_only_with_lovasz_is_plca_without_its_terms_and_passes(accumulate):
+    """The authors' METHOD source_only: parameters move as PLCA's with nothing but the source's loss
+    do. Only the running statistics, which have not met the target, are others.
+    """
+    rows = plca_config.get_config("ablations_gta5,weights=none")
+    batch = labelled_source_and_target(0, (4, 16, 24, 3), 3)
+    moved = []
+    for name, method in (("source_only", source_only), ("plca", plca)):
+        config = rows[name]
+        config.update(accumulate=accumulate, optimizer=deeplab.poly_sgd(0.01))
+        if name == "plca":
+            config.update_from_flattened_dict(
+                {"association.feature_level": False} | plca_config.NO_PREDICTION
+            )
+            config.update_from_flattened_dict(plca_config.NO_SMOOTHING)
+        model = tiny_segmenter(config, heads="single", num_classes=3)
+        state = method.init(
+            jax.random.key(0), jnp.zeros((2, 16, 24, 3)), config=config, model=model
+        )
+        parts = batch if name == "plca" else {"labelled": batch["source"]}
+        after, metrics = jax.jit(functools.partial(method.train_step, config=config, model=model))(
+            state, parts, jax.random.key(0)
+        )
+        moved.append((after, metrics))
+        assert config.lovasz_weight == 3.0 and metrics["lovasz"] > 0
+    (one, one_metrics), (other, other_metrics) = moved
+    for name in ("loss", "segmentation", "lovasz"):
+        assert_value(one_metrics[name], other_metrics[name], 1e-5)
+    for a, b in zip(jax.tree.leaves(one.params), jax.tree.leaves(other.params), strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-6)
+    seen, both = (jax.tree.leaves(x.batch_stats)[0] for x in (one, other))
+    assert np.abs(seen - both).max() > 1e-4
 
 
 def tiny_step(accumulate):

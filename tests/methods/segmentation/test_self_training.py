@@ -73,7 +73,8 @@ def test_with_a_source_weight_both_domains_train():
     released, no batch of the source is asked for.
     """
     target, of_target = step(stage(), {"target": BATCH["target"]})
-    source, of_source = step(stage(), {"labelled": BATCH["source"]}, source_only)
+    plain = dict(lovasz_weight=0.0, accumulate=1, half_pixel=False)
+    source, of_source = step(stage(**plain), {"labelled": BATCH["source"]}, source_only)
     both, metrics = step(stage(source_weight=0.5))
     assert "segmentation_target" not in of_target and of_target["learning_rate"] == 1.0
     for name in ("kernel", "bias"):
