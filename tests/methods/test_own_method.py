@@ -160,7 +160,7 @@ def test_a_method_without_task_is_for_both_and_one_with_it_for_that_one(folder):
         ("my_package.broken", "ZeroDivisionError: division by zero ("),
         ("my_package.", "cannot be imported: "),
         (".my_method", "cannot be imported: "),
-        ("my_method", "is unknown; methods of classification: adabn, can"),
+        ("my_method", "is unknown; methods of classification: adabn, afn, can"),
     ],
 )
 def test_what_is_no_method_or_cannot_be_imported_is_one_line(folder, name, says):
