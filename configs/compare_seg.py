@@ -46,20 +46,15 @@ def get_config(arg=None):
     )
     rows = further_rows(config, adversarial.adaptsegnet)
     for name, recipe in RECIPES.items() if parsed.is_small else ():
-        rows |= rows_of(name, recipe.get_config(arg), config)
+        rows |= rows_of(name, recipe.get_config(arg))
     config.update(rows)
     # at the end, where workdirs of the version before may gain stages
     config.stages = (*config.stages, *rows)
     return config
 
 
-def rows_of(name, other, config):
-    """{stage: settings} of another recipe without what all share, and its views where `config` has
-    none of their name.
-    """
-    for view, settings in other.data.transforms.items():
-        if view not in config.data.transforms:
-            config.data.transforms[view] = settings
+def rows_of(name, other):
+    """{stage: settings} of another recipe, whose views are the scenes', without what all share."""
     shared = ("source_only", "adabn", "oracle")
     return {
         f"{name}_control" if stage == "control" else stage: other[stage]

@@ -100,13 +100,14 @@ def with_small_network(arg):
     no pretrained weights to begin the last stage with, so it goes on from FADA's.
     """
     config = scenes.start(arg, "single")
-    config.data.transforms.self_training = config.data.transforms.target  # as in configs/spcl.py
     _, recipe = authors(arg)
     recipe["fada"].update(target_hw=scenes.size_hw(arg), **scenes.ADAPTATION)
     recipe["fada"].adversarial.width = scenes.ADVERSARY["width"]
     recipe["fada"].discriminator_optimizer.horizon_steps = 0
     recipe["fada_labels"].statistics = "reestimated"  # as in configs/spcl.py
-    recipe["self_distillation"].update(init_from="fada", batch_size=4, norm="", norm_affine="")
+    recipe["self_distillation"].update(
+        init_from="fada", transform="target", batch_size=4, norm="", norm_affine=""
+    )
     for stage, steps in SCENES_STEPS.items():
         recipe[stage].update(steps=steps, optimizer=scenes.optimizer(5e-4))
     scenes.add_stages(config, arg, control(recipe), **recipe)
