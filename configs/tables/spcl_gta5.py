@@ -8,7 +8,7 @@ configs/base/tables.py has the arguments, and what stands in the folder of weigh
 
 from dajax.recipes.base import tables
 
-COLUMNS = {"GTA5": tables.GTA5, "GTA5, tail": tables.GTA5._replace(figure="tail")}
+COLUMNS = {"GTA5": tables.GTA5, "GTA5, tail": tables.GTA5._replace(figure="miou_tail")}
 ROWS = tables.SEGMENTATION | {"Source": tables.row("source_only_seg:like=spcl", "source_only")}
 
 

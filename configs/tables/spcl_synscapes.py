@@ -12,7 +12,7 @@ from dajax.recipes.tables.spcl_gta5 import ROWS
 SYNSCAPES = "synscapes_to_cityscapes"
 COLUMNS = {
     "Synscapes": tables.column(SYNSCAPES, "miou"),
-    "Synscapes, tail": tables.column(SYNSCAPES, "tail"),
+    "Synscapes, tail": tables.column(SYNSCAPES, "miou_tail"),
 }
 
 

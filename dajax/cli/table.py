@@ -6,15 +6,11 @@ share what they have in common.
 """
 
 import pathlib
-import statistics
 
 from dajax import console
 from dajax.analysis import published_table
 from dajax.cli import recipe, sweep, sweep_plan
 from dajax.engine import log
-
-# SPCL's appendix: the classes with less than a hundredth of the pixels, by train id.
-TAIL = (3, 4, 6, 7, 9, 12, 14, 15, 16, 17, 18)
 
 
 def run(config, seeds, overrides, workdir, flags=(), parallel=1):
@@ -100,10 +96,6 @@ def _figures(run, stages, under, key):
 def figure(result, under, key):
     """A number of a stage's result, or None; see Column and Row of configs/base/tables.py."""
     result = result.get(under, {}) if under else result
-    if key == "tail":
-        ious = list(result.get("iou", {}).values())
-        rare = [ious[i] for i in TAIL if ious[i] is not None] if len(ious) == 19 else []
-        return statistics.mean(rare) if rare else None
     return result.get(key, result.get("miou") if key == "miou_16" else None)
 
 

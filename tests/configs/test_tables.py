@@ -97,6 +97,15 @@ def test_the_commands_of_its_docstring_are_its_own(name):
         assert module(name).get_config(argument).table.cells
 
 
+def test_a_network_that_the_embedded_data_have_not_is_measured_on_published_sets_alone():
+    """They have one, and a second row of it would say nothing."""
+    rows = {row for row, *_ in module("clan_gta5").get_config().table.cells}
+    assert rows == {"Source", "TAN", "CLAN"}
+    assert {row for row, *_ in everything("clan_gta5").table.cells} == rows | {
+        f"{row} V" for row in rows
+    }
+
+
 def test_a_column_without_its_folders_is_not_measured():
     config = module("plca_ablations").get_config("gta5=A,cityscapes=B,weights=none")
     assert {column for _, column, *_ in config.table.cells} == {"GTA5"}
