@@ -51,8 +51,6 @@ def init(rng, images, *, config, model, **_):
         choice(config, "style.normalisation.channels", views.CHANNELS)
     with part_of_config("style"):
         check_unread(config.style, "of", STYLES, {"beta": 0.0})
-        if "normalisation" in config.style:
-            choice(config.style, "normalisation.channels", views.CHANNELS)
     _check_aux_weights(config, model)
     return segmenter.initial_state(rng, images, config=config, model=model)
 
