@@ -47,6 +47,8 @@ def init(rng, images, *, config, model, **_):
     with part_of_config("target_loss"):
         check_unread(config.target_loss, "kind", TARGET_LOSSES, {"ratio": 0.0, "eta": 1.0})
     choice(config, "style.of", STYLES)
+    if "normalisation" in config.style:
+        choice(config, "style.normalisation.channels", views.CHANNELS)
     with part_of_config("style"):
         check_unread(config.style, "of", STYLES, {"beta": 0.0})
     _check_aux_weights(config, model)
