@@ -165,7 +165,7 @@ def not_before(tree, part):
     not begin before the gradients of the pass before are finished and its activations are gone.
 
     jax.lax.optimization_barrier says the same, but XLA's CPU compiler drops it before it orders a
-    program: three passes of MIC would hold 3.4 GiB where they hold 1.3. So the images get a zero
+    program: three passes of MIC would hold 3.4 GiB where they hold 1.4. So the images get a zero
     added that depends on an entry of each leaf, by a comparison that is never true and that the
     compiler does not see through.
     """
