@@ -9,7 +9,7 @@ import numpy as np
 
 from benchmarks import network_setup as setup
 from benchmarks.cases import Case, largest_difference
-from benchmarks.race import Prepared, planned_mib, prepared_torch, torch_device
+from benchmarks.race import Prepared, planned_mib, prepared_torch_steps, torch_device
 
 
 def adaptsegnet_case(folder, frame_hw, segmenter, **how):
@@ -155,15 +155,4 @@ def torch_step(
         judge_optimizer.step()
         return loss
 
-    first = {}
-
-    def run():
-        for _ in range(steps):
-            loss = step()
-            if not first:
-                first["segmentation"] = loss.item()  # later ones are not waited for
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-        return first
-
-    return prepared_torch(run, device)
+    return prepared_torch_steps(step, steps, device)

@@ -13,7 +13,7 @@ import numpy as np
 
 from benchmarks import network_setup as setup
 from benchmarks.cases import Case, largest_difference
-from benchmarks.race import Prepared, planned_mib, prepared_torch, torch_device
+from benchmarks.race import Prepared, planned_mib, prepared_torch_steps, torch_device
 
 TITLE = "a MIC step on MiT-b2 at 256x256, against torch"
 MINUTES = 3
@@ -210,18 +210,7 @@ def torch_step(
                 average.lerp_(value, 1.0 - config.teacher.momentum)
         return loss
 
-    first = {}
-
-    def run():
-        for _ in range(steps):
-            loss = step()
-            if not first:
-                first["segmentation"] = loss.item()  # later ones are not waited for
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-        return first
-
-    return prepared_torch(run, device)
+    return prepared_torch_steps(step, steps, device)
 
 
 def _groups(network, settings):

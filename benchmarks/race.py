@@ -259,3 +259,25 @@ def torch_device():
 def prepared_torch(run, device):
     """A contender in torch, which compiles nothing."""
     return Prepared(lambda: run, CUDA if device.type == CUDA else None)
+
+
+def prepared_torch_steps(step, steps, device):
+    """A contender in torch of so many training steps a call, between which nobody waits.
+
+    Args:
+      step: f() -> loss, a tensor; that of the first step is the answer's "segmentation".
+    """
+    import torch
+
+    first = {}
+
+    def run():
+        for _ in range(steps):
+            loss = step()
+            if not first:
+                first["segmentation"] = loss.item()  # later ones are not waited for
+        if device.type == CUDA:
+            torch.cuda.synchronize()
+        return first
+
+    return prepared_torch(run, device)

@@ -7,6 +7,7 @@ those of the network that it began with.
 import jax.numpy as jnp
 
 from dajax.ops.labels import IGNORED
+from dajax.ops.lengths import lengths
 from dajax.typing import Array, Bool, Float, Int
 
 
@@ -60,6 +61,4 @@ def feature_distance(
       float32 [N, h, w]; where the features are equal, as at the first step, the gradient is 0 (that
         of the norm does not exist; torch has 0 as well).
     """
-    squares = jnp.square(features - frozen).sum(-1)
-    apart = squares > 0
-    return jnp.where(apart, jnp.sqrt(jnp.where(apart, squares, 1.0)), 0.0)
+    return lengths(features - frozen)

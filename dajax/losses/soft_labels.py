@@ -5,6 +5,7 @@
 import jax
 import jax.numpy as jnp
 
+from dajax.losses.label_smoothing import adaptive_label_smoothing
 from dajax.ops.labels import IGNORED
 from dajax.typing import Array, Float, Int
 
@@ -30,7 +31,7 @@ def uniform_divergence_map(logits: Float[Array, "N H W K"]) -> Float[Array, "N H
     Args:
       logits: float32 [N, H, W, K].
     """
-    return -jax.nn.log_softmax(logits).mean(-1)
+    return adaptive_label_smoothing(logits, 0.0)
 
 
 def entropy_regularised_labels(

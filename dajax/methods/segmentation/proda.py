@@ -29,6 +29,7 @@ from dajax import processes
 from dajax.losses.segmentation import cross_entropy_map, valid_pixels
 from dajax.losses.soft_labels import reverse_cross_entropy_map, uniform_divergence_map
 from dajax.methods import _step
+from dajax.methods.segmentation import _prototype_stage as prototype_stage
 from dajax.methods.segmentation import _segmenter as segmenter
 from dajax.methods.segmentation import _strong_view as strong_view
 from dajax.methods.segmentation._passes import one_after_the_other
@@ -36,11 +37,11 @@ from dajax.models.apply import forward, inference
 from dajax.ops import prototypes as proto
 from dajax.ops import rectification as rect
 from dajax.parallel import gather, masked_mean, row_numbers
-from dajax.schedule import Schedule
 from dajax.settings import SettingError
 from dajax.state import TEACHER
 
 TASK = "segmentation"
+schedule = prototype_stage.schedule
 FIRST = "first_network"  # in TrainState.extra
 
 
@@ -59,13 +60,7 @@ def init(rng, images, *, config, model, **_):
         problem = "prototypes are compared with the teacher's features; 0.999 in the released code"
         raise SettingError("teacher.momentum", config.teacher.momentum, problem)
 
-    def extra(width):
-        return {
-            "prototypes": jnp.zeros((model.num_classes, width)),
-            "known": jnp.zeros(model.num_classes, bool),
-            "is_initialised": jnp.zeros((), bool),
-        }
-
+    extra = prototype_stage.empty_extra(model.num_classes)
     return segmenter.initial_state(rng, images, config=config, model=model, extra=extra)
 
 
@@ -82,16 +77,6 @@ def plan(_state, *, data, config):
     size = config.batch_size
     source, target = data.shuffled_with_labels("source", size), data.shuffled("target", size)
     return {"source": source, "target": target}
-
-
-def schedule(state, *, config):
-    """Prototypes before the first step, then config.steps steps."""
-    step = int(state.step)
-    return Schedule(
-        refresh_at=None if state.extra["is_initialised"] else step,
-        last_step=config.steps,
-        finished=step >= config.steps,
-    )
 
 
 def image_means(features, logits, mask, *, min_pixels):

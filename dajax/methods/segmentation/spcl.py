@@ -33,6 +33,7 @@ from dajax import processes
 from dajax.losses.prototype_contrast import prototype_contrast
 from dajax.losses.segmentation import cross_entropy_map, valid_pixels
 from dajax.methods import _step
+from dajax.methods.segmentation import _prototype_stage as prototype_stage
 from dajax.methods.segmentation import _segmenter as segmenter
 from dajax.models.apply import inference
 from dajax.ops import prototypes as proto
@@ -45,10 +46,10 @@ from dajax.ops.pseudo_labels import (
 from dajax.ops.resize import resize_nearest_legacy
 from dajax.ops.similarity import normalize
 from dajax.parallel import masked_mean, total
-from dajax.schedule import Schedule
 from dajax.settings import choice
 
 TASK = "segmentation"
+schedule = prototype_stage.schedule
 CHOICES = {
     "source_mask": ("correct", "labels"),
     "target_mask": ("files", "online"),
@@ -67,13 +68,7 @@ def init(rng, images, *, config, model, **_):
         choice(config, key, known)
     segmenter.check_whole(config, model)
 
-    def extra(width):
-        return {
-            "prototypes": jnp.zeros((model.num_classes, width)),
-            "known": jnp.zeros(model.num_classes, bool),
-            "is_initialised": jnp.zeros((), bool),
-        }
-
+    extra = prototype_stage.empty_extra(model.num_classes)
     return segmenter.initial_state(rng, images, config=config, model=model, extra=extra)
 
 
@@ -93,16 +88,6 @@ def plan(_state, *, data, config):
         else data.shuffled("target", size)
     )
     return {"source": source, "target": target}
-
-
-def schedule(state, *, config):
-    """Prototypes before the first step, then config.steps steps."""
-    step = int(state.step)
-    return Schedule(
-        refresh_at=None if state.extra["is_initialised"] else step,
-        last_step=config.steps,
-        finished=step >= config.steps,
-    )
 
 
 def _source_labels(labels, logits, mask, source_mask):
