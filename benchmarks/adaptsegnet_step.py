@@ -45,13 +45,11 @@ def adaptsegnet(blocks, weights, size_hw, dtype):
     config = whole.adaptsegnet
     config.target_hw = size_hw
     model = setup.build("segmenter", blocks, dtype)
-    params, batch_stats = setup.read_weights(weights, model)
-    state = jax.jit(
-        lambda: method.init(
-            jax.random.key(0), jnp.zeros((1, 65, 65, 3)), config=config, model=model
-        )
-    )()
-    state = state.replace(params=state.params | params, batch_stats=state.batch_stats | batch_stats)
+    images = jnp.zeros((1, 65, 65, 3))
+    state = setup.state_with(
+        lambda: method.init(jax.random.key(0), images, config=config, model=model),
+        *setup.read_weights(weights, model),
+    )
     source, label = setup.labelled_images("segmenter", (1, *size_hw), 0)
     target, _ = setup.labelled_images("segmenter", (1, *size_hw), 1)
     mask = np.ones(1, bool)
@@ -68,19 +66,14 @@ def adaptsegnet(blocks, weights, size_hw, dtype):
 
 
 def dajax_step(weights, blocks, size_hw, dtype="float32", steps=1):
-    """So many AdaptSegNet steps, one after the other, without a look at the figures between.
-
-    "flops": floating-point operations of them, as XLA counts them in the program before it is
-    optimised; a convolution of a GPU's own library would count as none.
-    """
+    """So many AdaptSegNet steps, one after the other, without a look at the figures between."""
     import jax
 
     step, state, batch, rng = adaptsegnet(blocks, weights, size_hw, dtype)
 
     def build_run():
-        lowered, held = step.lower(state, batch, rng), [state]
-        compiled, flops = lowered.compile(), steps * lowered.cost_analysis()["flops"]
-        known = {"flops": flops} | planned_mib(compiled)
+        compiled, held = step.lower(state, batch, rng).compile(), [state]
+        known = planned_mib(compiled)
 
         def run():
             for _ in range(steps):

@@ -30,7 +30,7 @@ class Case:
       title: of the rows, after the group's name.
       contenders: {name: prepare}, see race.py; the first is what the others are measured by.
       settings: keyword arguments of every prepare.
-      repeats, calls, warm_up, together: see `race`.
+      repeats, calls, warm_up, together, at_once: see `race`.
       agree: f(answer of the first, another's) -> (remark, whether that will do), or None.
       unchecked: contenders that compute something else, which `agree` may not refuse.
       remark: f(name, Result) -> further words.
@@ -43,6 +43,7 @@ class Case:
     calls: int = 1
     warm_up: bool = True
     together: bool = True
+    at_once: bool = False
     agree: Callable | None = None
     unchecked: tuple[str, ...] = ()
     remark: Callable = lambda name, result: ""
@@ -83,6 +84,7 @@ def measure(group, case, *, is_quick):
             calls=calls,
             warm_up=case.warm_up,
             together=case.together,
+            at_once=case.at_once,
         )
     except (EOFError, ConnectionError):  # it ended while it was waited for, or before
         return [], [f"{title}: a contender failed, see above"]

@@ -2,14 +2,18 @@
 comes to the card's own rate of matrix products, and how it compares with torch on the same card
 (channels_last, AMP, torch.compile).
 
-For one command of ten minutes. Without ml-collections on the machine its wheel will do, on
-PYTHONPATH; flax, optax and torch have to be there, TensorFlow need not:
+Without ml-collections on the machine its wheel will do, on PYTHONPATH; flax, optax and torch have
+to be there, TensorFlow need not. On a machine that is lent for minutes give each group a command of
+its own, with --out: the file is written after each group, and a pipe into grep or tail loses what
+it holds when time is up.
 
-  PYTHONPATH=ml_collections-1.1.0-py3-none-any.whl python -m benchmarks --only=gpu
-  PYTHONPATH=ml_collections-1.1.0-py3-none-any.whl python -m benchmarks --only=gpu_plca
+  export PYTHONPATH=ml_collections-1.1.0-py3-none-any.whl
+  python -m benchmarks --only=gpu --out=FILE.md
+  python -m benchmarks --only=gpu_plca --out=FILE.md
 """
 
 import functools
+import importlib.util
 import time
 
 import numpy as np
@@ -61,15 +65,43 @@ def cases(folder, is_quick):
             compiled = functools.partial(adaptsegnet_step.torch_step, **fast, is_compiled=True)
             contenders = {"torch, torch.compile": compiled, **contenders}
         title = f"{settings['steps']} AdaptSegNet steps, {frame_hw[0]}x{frame_hw[1]}, {dtype}"
-        found.append(Case(title, contenders, settings, remark=rate))
+        remark = functools.partial(rate_of_steps, blocks=blocks, size_hw=frame_hw)
+        found.append(Case(title, contenders, settings, at_once=True, remark=remark))
     return found
+
+
+def rate_of_steps(name, result, blocks, size_hw):
+    """`rate` of the operations that torch counts in such steps."""
+    if importlib.util.find_spec("torch") is None:
+        return ""
+    steps = 1 if blocks == setup.QUICK_BLOCKS else STEPS
+    flops = steps * operations_of_step(blocks, size_hw)
+    return rate(name, result._replace(answer=result.answer | {"flops": flops}))
+
+
+@functools.cache
+def operations_of_step(blocks, size_hw):
+    """Floating-point operations of an AdaptSegNet step, of shapes alone: both images through the
+    network and back, the discriminator's share (less than a hundredth) once.
+    """
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from benchmarks import torch_networks
+
+    with torch.device("meta"):
+        network = torch_networks.DeepLab(blocks, setup.CLASSES)
+        judge = torch_networks.discriminator(setup.CLASSES)
+        image = torch.zeros(1, 3, *size_hw)
+    with FlopCounterMode(display=False) as counter:
+        network(image).sum().backward()
+        judge(network(image)).sum().backward()
+    return counter.get_total_flops()
 
 
 def rate(name, result):
     """TFLOP/s, and its share of the rate of products in the same process."""
     del name
-    if "flops" not in result.answer:
-        return ""
     reached = float(result.answer["flops"]) / float(np.median(result.seconds))
     said = f"{reached / 1e12:.4g} TFLOP/s"
     if "product_rate" not in result.answer:

@@ -42,7 +42,7 @@ def cases(folder, is_quick):
             contenders = {"torch, torch.compile": compiled, **contenders}
         title = f"{settings['steps']} DAFormer steps, {backbone}, {side}x{side}, {dtype}"
         remark = functools.partial(images_per_second, steps=settings["steps"])
-        found.append(Case(title, contenders, settings, remark=remark))
+        found.append(Case(title, contenders, settings, at_once=True, remark=remark))
     return found
 
 

@@ -62,9 +62,10 @@ def step(dtype, is_quick):
         }
     )
     rng = jax.random.key(0)
-    state = jax.jit(
-        lambda: method.init(rng, jnp.zeros((1, 65, 65, 3)), config=stage, model=model)
-    )()
+    state = setup.state_with(
+        lambda: method.init(rng, jnp.zeros((1, 65, 65, 3)), config=stage, model=model),
+        *setup.random_trees(model),
+    )
     compiled_step = compile_train_step(
         functools.partial(method.train_step, config=stage, model=model), jax.devices()[:1]
     )

@@ -1,16 +1,20 @@
 """What a train step of every published recipe needs of a device's memory, as the compiler plans it.
 
-    python benchmarks/memory_plans.py [--only plca] [--set model.dtype=bfloat16] [--list]
+    python benchmarks/memory_plans.py [--only plca] [--set model.dtype=bfloat16] [--list] [--gpu]
 
 Each recipe is asked for as a user asks for it, and each of its stages that trains is compiled for
 one device, from shapes alone: no weights, no data, nothing is run or allocated. A compilation takes
 one minute or two. The plan is of the compiler of the device at hand: on a CPU other layouts and
 other scratch memory than on a GPU. Images have the recipe's size, without CLAN's random scale.
+
+--gpu asks the compiler of an H100 (h100.txtpb), which needs jax[cuda] and no GPU. Without one it
+cannot try kernels out: it takes cuBLAS for products, and cuDNN's default for convolutions.
 """
 
 import argparse
 import ast
 import importlib
+import os
 import pathlib
 import sys
 import time
@@ -21,6 +25,8 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.experimental import topologies
+from jax.sharding import SingleDeviceSharding
 
 from dajax import parallel
 from dajax.engine import memory, teacher
@@ -72,6 +78,7 @@ RECIPES = (
     ("can", f"domainnet,{PHOTOS},source=real,target=clipart"),
     ("mscan", f"domainnet,{PHOTOS},target=clipart"),
 )
+GPU_FILE = pathlib.Path(__file__).with_name("h100.txtpb")
 _UNIMPORTANT = ("optimizer", "init_from", "labels_from")
 CLASSES = {"office31": 31, "visda2017": 12, "domainnet": 345}
 
@@ -163,17 +170,43 @@ def num_classes(config):
     return len(read_space(config.data.source).class_names)
 
 
-def plan(config, name):
+def described_gpu():
+    """The device of GPU_FILE, to compile for; there need not be one here.
+
+    Raises:
+      NotImplementedError: jax[cuda] is not installed.
+    """
+    # before JAX looks for GPUs: it would miss the driver, and a compiler without a GPU cannot
+    # measure kernels
+    os.environ["JAX_SKIP_CUDA_CONSTRAINTS_CHECK"] = "1"
+    flags = "--xla_gpu_enable_triton_gemm=false --xla_gpu_autotune_level=0"
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flags}"
+    described = topologies.get_topology_desc(
+        "gpu", platform="cuda", topology="1x1x1", target_config=GPU_FILE.read_text()
+    )
+    return described.devices[0]
+
+
+def _placed(tree, device):
+    """The shapes of a tree, on the device."""
+    sharding = SingleDeviceSharding(device)
+    return jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), tree
+    )
+
+
+def plan(config, name, device):
     """The compiled train step's plan of memory, and the seconds that the compilation took.
 
     Args:
       config: of a run; name: of one of its stages.
+      device: that it is compiled for.
 
     Returns:
       (jax's CompiledMemoryStats, float).
     """
     stage_config, classes = config[name], num_classes(config)
-    method, device = METHODS[stage_config.method], jax.local_devices()[:1]
+    method = METHODS[stage_config.method]
     is_photo = config.task == "classification"
     make = build.build_model if is_photo else build.build_segmenter
     model, feed = make(config.model, stage_config, num_classes=classes), Shapes(config, classes)
@@ -197,10 +230,11 @@ def plan(config, name):
         method=method,
         stage_config=stage_config,
         model=model,
-        data=types.SimpleNamespace(devices=device),
+        data=types.SimpleNamespace(devices=[device]),
     )
     started = time.monotonic()
-    compiled = compile_step(stage).lower(state, batch, rng).compile()
+    shapes = _placed((state, batch, rng), device)
+    compiled = compile_step(stage).lower(*shapes).compile()
     return compiled.memory_analysis(), time.monotonic() - started
 
 
@@ -238,7 +272,12 @@ def main():
         help="another value of the config",
     )
     parser.add_argument("--list", action="store_true", help="the names alone")
+    parser.add_argument("--gpu", action="store_true", help="for an H100; needs jax[cuda] alone")
     args = parser.parse_args()
+    try:
+        device = described_gpu() if args.gpu else parallel.devices(1)[0]
+    except NotImplementedError:
+        parser.error("--gpu: needs XLA's compiler for GPUs: pip install 'jax[cuda13]'")
     rows = [("recipe", "stage", "held, GiB", "working memory, GiB", "in all, GiB", "compiled in")]
     for title, config, name in cases(args.only):
         if args.stage not in ("", name):
@@ -247,14 +286,13 @@ def main():
             print(title, name)
             continue
         config.update_from_flattened_dict(dict(map(_setting, args.set)))
-        stats, seconds = plan(config, name)
+        stats, seconds = plan(config, name, device)
         held = memory.held(stats)
         figures = (held, stats.temp_size_in_bytes, held + stats.temp_size_in_bytes)
         row = (title, name, *(f"{size / 2**30:.2f}" for size in figures), f"{seconds:.0f} s")
         rows.append(row)
         print(" | ".join(row), file=sys.stderr, flush=True)
     if not args.list:
-        device = parallel.devices(1)[0]
         print(
             f"planned by the compiler of {device.device_kind} ({device.platform}), jax"
             f" {jax.__version__}\n"

@@ -78,12 +78,11 @@ def dajax_step(weights, backbone, side, dtype="float32", steps=1, is_masked=True
     from dajax.parallel import compile_train_step
 
     config, model = stage_of(side, is_masked=is_masked), setup.build("mit", backbone, dtype)
-    params, batch_stats = setup.read_weights(weights, model)
 
     def initial():
         return method.init(jax.random.key(0), jnp.zeros((1, 64, 64, 3)), config=config, model=model)
 
-    state = jax.jit(initial)().replace(params=params, batch_stats=batch_stats)
+    state = setup.state_with(initial, *setup.read_weights(weights, model))
     state = teacher.begin(state, config)
     state = method.at_start(state, config=config, model=model)
     source, labels, target = frames(side)

@@ -11,8 +11,8 @@ LOSS_TOLERANCE = 1e-4  # of the same weights, relative: float32 in dajax and tor
 
 
 def weights_file(folder, kind, blocks):
-    """An .npz of a random network under torch's names; a process of its own makes it, so that this
-    one holds no XLA.
+    """An .npz of a random network under torch's names, from shapes alone: a GPU would compile the
+    initialisation for a minute. A process of its own makes it, so that this one holds no XLA.
     """
     path = folder / f"{kind}{blocks if kind == 'mit' else sum(blocks)}.npz"
     if not path.exists():
@@ -24,15 +24,56 @@ def weights_file(folder, kind, blocks):
 
 
 def _write_weights(path, kind, blocks):
+    from dajax.models.to_torch import to_torch
+
+    model = build(kind, blocks)
+    trees = random_trees(model)
+    np.savez(path, **to_torch(*(tree[model.network] for tree in trees), norm_set=0))
+
+
+def random_trees(model):
+    """({network: params}, {network: batch_stats}) of numpy arrays: every layer keeps the size of
+    what it is given.
+    """
+    import jax
+
+    rng = np.random.default_rng(0)
+
+    def drawn(path, leaf):
+        name = path[-1].key
+        if name != "kernel":
+            return np.full(leaf.shape, name in ("scale", "var"), np.float32)
+        deviation = np.prod(leaf.shape[:-1]) ** -0.5  # of its inputs
+        return rng.standard_normal(leaf.shape, np.float32) * np.float32(deviation)
+
+    return jax.tree_util.tree_map_with_path(drawn, _shapes(model))
+
+
+def _shapes(model):
+    """({network: params}, {network: batch_stats}) of jax.ShapeDtypeStruct."""
     import jax
     import jax.numpy as jnp
 
     from dajax.models.apply import init_network
-    from dajax.models.to_torch import to_torch
 
-    model = build(kind, blocks)
-    trees = init_network(jax.random.key(0), jnp.zeros((1, 65, 65, 3)), model=model)
-    np.savez(path, **to_torch(*(tree[model.network] for tree in trees), norm_set=0))
+    return jax.eval_shape(
+        lambda: init_network(jax.random.key(0), jnp.zeros((1, 65, 65, 3)), model=model)
+    )
+
+
+def state_with(initial, params, batch_stats):
+    """The state of `initial()` with these networks in place of its own, whose random numbers are
+    then not compiled.
+    """
+    import jax
+
+    def replaced(params, batch_stats):
+        state = initial()
+        return state.replace(
+            params=state.params | params, batch_stats=state.batch_stats | batch_stats
+        )
+
+    return jax.jit(replaced)(params, batch_stats)
 
 
 def build(kind, blocks, dtype="float32"):
@@ -73,14 +114,10 @@ def _build_mit(name, dtype):
 def read_weights(path, model):
     """({network: params}, {network: batch_stats}) of the file."""
     import jax
-    import jax.numpy as jnp
 
-    from dajax.models.apply import init_network
     from dajax.models.to_torch import from_own
 
-    shapes = jax.eval_shape(
-        lambda: init_network(jax.random.key(0), jnp.zeros((1, 65, 65, 3)), model=model)
-    )
+    shapes = _shapes(model)
     with np.load(path) as arrays:
         trees = from_own(arrays, *(tree[model.network] for tree in shapes))
     return tuple({model.network: jax.device_put(tree)} for tree in trees)

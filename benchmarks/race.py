@@ -172,7 +172,7 @@ def _serve(connection, prepare, settings, warm_up):
     )
 
 
-def race(contenders, settings, *, repeats, calls=1, warm_up=True, together=True):
+def race(contenders, settings, *, repeats, calls=1, warm_up=True, together=True, at_once=False):
     """Measures contenders in turn, `repeats` times over, so that a busy moment of the machine hits
     all of them.
 
@@ -184,6 +184,8 @@ def race(contenders, settings, *, repeats, calls=1, warm_up=True, together=True)
       warm_up: whether a call that is not measured goes first.
       together: False where the data of all contenders do not fit in memory at once: each ends
         before the next begins.
+      at_once: all compile at the same time, on a machine with cores to spare whose GPU computes;
+        else one after the other.
 
     Returns:
       {name: Result}.
@@ -192,14 +194,14 @@ def race(contenders, settings, *, repeats, calls=1, warm_up=True, together=True)
       EOFError, ConnectionError: a contender failed; its traceback is on the standard error.
     """
     if together:
-        return _race(contenders, settings, repeats, calls, warm_up)
+        return _race(contenders, settings, repeats, calls, warm_up, at_once)
     return {
-        name: _race({name: prepare}, settings, repeats, calls, warm_up)[name]
+        name: _race({name: prepare}, settings, repeats, calls, warm_up, False)[name]
         for name, prepare in contenders.items()
     }
 
 
-def _race(contenders, settings, repeats, calls, warm_up):
+def _race(contenders, settings, repeats, calls, warm_up, at_once):
     """`race` of contenders that are all in memory; their processes have ended when it returns."""
     context = multiprocessing.get_context("spawn")
     pipes, processes, measured = {}, [], {name: [] for name in contenders}
@@ -216,7 +218,11 @@ def _race(contenders, settings, repeats, calls, warm_up):
                 # the child holds the only other end: should it die, recv raises instead of waiting
                 # for ever
                 theirs.close()
-                pipes[name].recv()
+                if not at_once:
+                    pipes[name].recv()
+            if at_once:
+                for pipe in pipes.values():
+                    pipe.recv()
             for _ in range(repeats):
                 for name, pipe in pipes.items():
                     pipe.send(calls)

@@ -1,4 +1,4 @@
-"""2-D convolution, in the forms that XLA's CPU compiler is fast at."""
+"""2-D convolution, in the forms that XLA's compilers are fast at, on CPUs and on GPUs."""
 
 import functools
 
@@ -26,8 +26,8 @@ def convolve(x, kernel, *, stride=1, padding=0, dilation=1):
         return _pointwise(x, kernel, stride)
     if kernel.shape[:2] == (stride, stride) and padding == 0 and dilation == 1:
         return _of_patches(x, kernel)
-    if min(kernel.shape[2:]) >= WIDE:
-        return _wide(x, kernel, stride, padding, dilation)
+    if min(kernel.shape[2:]) >= WIDE or dilation > 1:
+        return _by_platform(x, kernel, stride, padding, dilation)
     return _direct(x, kernel, stride, padding, dilation)
 
 
@@ -65,44 +65,81 @@ def _of_patches(x, kernel):
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
-def _wide(x, kernel, stride, padding, dilation):
-    """`_direct`, whose gradient of the kernel is, on a CPU, a matrix product for each of the
-    kernel's places.
+def _by_platform(x, kernel, stride, padding, dilation):
+    """`_direct`, whose gradient of the kernel has the form that is fast on the platform: on a CPU a
+    matrix product for each place of a wide kernel, on a GPU one product for a dilated kernel.
     """
     return _direct(x, kernel, stride, padding, dilation)
 
 
-def _wide_forward(x, kernel, stride, padding, dilation):
-    return _wide(x, kernel, stride, padding, dilation), (x, kernel)
+def _by_platform_forward(x, kernel, stride, padding, dilation):
+    return _by_platform(x, kernel, stride, padding, dilation), (x, kernel)
 
 
-def _wide_backward(stride, padding, dilation, kept, grad):
+def _by_platform_backward(stride, padding, dilation, kept, grad):
     x, kernel = kept
+    shape, settings = kernel.shape, dict(stride=stride, padding=padding, dilation=dilation)
 
     def by_convolution(x, grad):
-        of_kernel = jax.linear_transpose(
-            lambda kernel: _direct(x, kernel, stride, padding, dilation), kernel
-        )
+        of_kernel = jax.linear_transpose(lambda kernel: _direct(x, kernel, **settings), kernel)
         return of_kernel(grad)[0]
 
-    def by_products(x, grad):
-        side, (n, h, w, out) = kernel.shape[0], grad.shape
-        padded = jnp.pad(x, ((0, 0), (padding,) * 2, (padding,) * 2, (0, 0)))
-        grad = grad.reshape(n * h * w, out)
-        rows, columns = (stride * (size - 1) + 1 for size in (h, w))
-        products = []
-        for i in range(0, side * dilation, dilation):
-            for j in range(0, side * dilation, dilation):
-                seen = padded[:, i : i + rows : stride, j : j + columns : stride]  # [N, h, w, in]
-                products.append(jnp.dot(seen.reshape(n * h * w, -1).T, grad))  # [in, out]
-        return jnp.stack(products).reshape(kernel.shape)
-
-    of_image = jax.linear_transpose(lambda x: _direct(x, kernel, stride, padding, dilation), x)
-    of_kernel = jax.lax.platform_dependent(x, grad, cpu=by_products, default=by_convolution)
+    is_wide, is_dilated = min(shape[2:]) >= WIDE, dilation > 1
+    by_products = functools.partial(_products, shape=shape, **settings)
+    by_one_product = functools.partial(_one_product, shape=shape, **settings)
+    of_image = jax.linear_transpose(lambda x: _direct(x, kernel, **settings), x)
+    of_kernel = jax.lax.platform_dependent(
+        x,
+        grad,
+        cpu=by_products if is_wide else by_convolution,
+        default=by_one_product if is_dilated else by_convolution,
+    )
     return of_image(grad)[0], of_kernel
 
 
-_wide.defvjp(_wide_forward, _wide_backward)
+_by_platform.defvjp(_by_platform_forward, _by_platform_backward)
+
+
+def _windows(x, shape, grad_hw, stride, padding, dilation):
+    """What each place of a kernel has seen: a list of [N, h, w, in], row by row of the kernel."""
+    padded = jnp.pad(x, ((0, 0), (padding,) * 2, (padding,) * 2, (0, 0)))
+    rows, columns = (stride * (size - 1) + 1 for size in grad_hw)
+    return [
+        padded[:, i : i + rows : stride, j : j + columns : stride]
+        for i in range(0, shape[0] * dilation, dilation)
+        for j in range(0, shape[1] * dilation, dilation)
+    ]
+
+
+def _products(x, grad, *, shape, **settings):
+    """The gradient of a kernel [kh, kw, in, out], a matrix product for each of its places."""
+    flat = grad.reshape(-1, shape[3])  # [N * h * w, out]
+    windows = _windows(x, shape, grad.shape[1:3], **settings)
+    products = [jnp.dot(seen.reshape(flat.shape[0], -1).T, flat) for seen in windows]
+    return jnp.stack(products).reshape(shape)
+
+
+def _one_product(x, grad, *, shape, stride, padding, dilation):
+    """The same as one product with the windows side by side.
+
+    XLA finds cuDNN's gradient of a kernel only where it is not dilated. The gradient of a dilated
+    one stays a convolution whose kernel is as large as the map: one channel in, the batch's rows.
+
+    Of map and gradient the narrower one is copied for each place; the gradient only where its place
+    is that of a pixel.
+    """
+    # zeros around the gradient from which all places see a map as large as the image's
+    around = dilation * (shape[0] - 1) - padding
+    if stride > 1 or around < 0 or shape[2] <= shape[3]:
+        windows = _windows(x, shape, grad.shape[1:3], stride, padding, dilation)
+        seen = jnp.stack(windows, 3).reshape(-1, shape[0] * shape[1] * shape[2])
+        return jnp.dot(seen.T, grad.reshape(-1, shape[3])).reshape(shape)
+    # the place (i, j) has met the pixel p by the gradient at p + padding - dilation * (i, j): the
+    # same windows of the gradient, from the last place to the first
+    windows = _windows(grad, shape, x.shape[1:3], 1, around, dilation)[::-1]
+    met = jnp.stack(windows, 3).reshape(-1, shape[0] * shape[1] * shape[3])
+    product = jnp.dot(x.reshape(-1, shape[2]).T, met)  # [in, kh * kw * out]
+    return product.reshape(shape[2], *shape[:2], shape[3]).transpose(1, 2, 0, 3)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))

@@ -1,5 +1,6 @@
 """The benchmark of memory plans asks for the recipes and the batches that a run has."""
 
+import importlib.util
 import subprocess
 import sys
 
@@ -60,3 +61,14 @@ def test_a_plan_is_printed():
     (row,) = (line for line in done.stdout.splitlines() if line.startswith("| dan "))
     held, working, needed = map(float, row.split(" | ")[2:5])
     assert 0.2 < held < working < needed
+
+
+@pytest.mark.skipif(importlib.util.find_spec("jax_plugins") is not None, reason="has jax[cuda]")
+def test_a_gpus_plan_asks_for_its_compiler():
+    command = [sys.executable, "benchmarks/memory_plans.py", "--gpu", "--only=dan office31"]
+    done = subprocess.run(
+        command, cwd=tiny.ROOT, env=tiny.environment(), capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 2
+    last = done.stderr.splitlines()[-1]
+    assert "--gpu: needs XLA's compiler for GPUs" in last and "jax[cuda13]" in last

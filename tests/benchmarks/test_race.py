@@ -7,6 +7,7 @@ import os
 import pathlib
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -44,6 +45,24 @@ def test_contenders_that_do_not_fit_together_run_one_after_another(tmp_path, tog
     assert all(
         len(results[name].seconds) == 2 and len(results[name].cpu_seconds) == 2 for name in names
     )
+
+
+def meet(folder, count):
+    """A contender whose preparation ends once all have begun theirs."""
+    pathlib.Path(folder, str(os.getpid())).touch()
+    deadline = time.monotonic() + 60
+    while len(os.listdir(folder)) < count:
+        if time.monotonic() > deadline:
+            raise TimeoutError("the others have not begun")
+        time.sleep(0.01)
+    return Prepared(lambda: dict)
+
+
+def test_contenders_may_compile_at_once(tmp_path):
+    names = ("a", "b", "c")
+    settings = {"folder": str(tmp_path), "count": len(names)}
+    results = race(dict.fromkeys(names, meet), settings, repeats=1, at_once=True)
+    assert tuple(results) == names
 
 
 def hold(mib):
