@@ -147,10 +147,14 @@ def _load(cache, identity, kind, tell) -> np.ndarray | None:
 def _save(cache, identity, name, packed):
     record = {"of": identity, name: packed.hex(), "checksum": zlib.crc32(packed)}
     cache.parent.mkdir(parents=True, exist_ok=True)
-    # processes on several machines may write at once
+    # processes on several machines may write at once, and what a killed one left goes
+    for remains in cache.parent.glob(f".{cache.name}.*"):
+        remains.unlink(missing_ok=True)
     unfinished = cache.with_name(f".{cache.name}.{uuid.uuid4().hex}")
     try:
         unfinished.write_text(json.dumps(record) + "\n", encoding="utf-8")
         os.replace(unfinished, cache)
+    except FileNotFoundError:  # swept by another process, which writes the same
+        pass
     finally:
         unfinished.unlink(missing_ok=True)

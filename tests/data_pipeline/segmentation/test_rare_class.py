@@ -162,6 +162,20 @@ def test_pixels_are_counted_once_and_kept(gta5, tmp_path, monkeypatch):
     assert json.loads(cache.read_text()) == record, "a broken file is made anew"
 
 
+def test_what_a_killed_process_left_goes_with_the_next_write(gta5, tmp_path):
+    (tmp_path / ".pixels.json.0123abcd").write_text("{")
+    rare_class.pixels_per_class(gta5, cache=tmp_path / "pixels.json")
+    assert not list(tmp_path.glob(".pixels*")) and (tmp_path / "pixels.json").exists()
+
+
+def test_a_write_that_another_process_swept_is_no_error(gta5, tmp_path, monkeypatch):
+    def swept(unfinished, cache):
+        raise FileNotFoundError(unfinished)
+
+    monkeypatch.setattr("os.replace", swept)
+    rare_class.pixels_per_class(gta5, cache=tmp_path / "pixels.json")
+
+
 def test_pixels_of_other_data_are_counted_anew_and_a_warning_says_so(gta5, tmp_path):
     cache = tmp_path / "pixels.json"
     rare_class.pixels_per_class(gta5, cache=cache)
