@@ -5,12 +5,15 @@ batches of target images with them. Nothing here knows a label of the target.
 import abc
 import dataclasses
 
+import numpy as np
+
 from dajax import console, processes
 from dajax.errors import UserError
 from dajax.tasks.feed import BaseFeed
 from dajax.tasks.segmentation import target_rows
 from data_pipeline import sampling
 from data_pipeline.segmentation import pseudo_label_files
+from data_pipeline.segmentation.crop_choice import Centred
 
 PSEUDO_LABELS = "pseudo_labels"  # folder below a stage's directory
 
@@ -87,22 +90,60 @@ class PseudoLabelFeed(BaseFeed):
         parts = {"source": source, "target": target}
         return {name: dataclasses.replace(part, rows=rows[name]) for name, part in parts.items()}
 
-    def easy_and_hard(self, batch_size, labels_from, share):
+    def with_crops_of_rare_classes(self, part, labels_from, settings):
+        """The part, with pseudo-labels of the stage `labels_from`, whose crops are centred on rare
+        classes of these labels, see crop_choice.Centred (CRST).
+
+        Args:
+          settings: config.STAGE.rare_crops: a class is rare with less than `share` of all pixels;
+            `probability` of a crop that is centred on one.
+
+        Raises:
+          UserError: an earlier version has made the labels.
+          DataError: the part's transform does not crop, or chooses crops itself.
+        """
+        pixels = self._predicted_pixels(labels_from, "rare_crops")
+        rare = target_rows.rare_predictions(pixels, settings.share)
+        wanted = Centred(tuple(rare.tolist()), settings.probability)
+        return dataclasses.replace(part, wanted=wanted)
+
+    def _origin(self, labels_from):
+        """How the labels of a stage were made, {} where that is not known."""
+        folder = self._directory.parent / labels_from / PSEUDO_LABELS
+        return pseudo_label_files.origin_of(folder) or {}
+
+    def _predicted_pixels(self, labels_from, key):
+        """int64 [N, K], that each class was predicted for in each image; for the option `key`."""
+        found = self._origin(labels_from).get("pixels")
+        if found is None:
+            raise UserError(
+                f"config.{self._stage}.{key}: the pseudo-labels of '{labels_from}' were made by a"
+                " version that did not count the pixels of each class; begin in a new workdir"
+            )
+        return np.array(found, np.int64)
+
+    def easy_and_hard(self, batch_size, labels_from, share, favoured=()):
         """{"source": part, "target": part} of IntraDA: the target images that the network of the
         stage `labels_from` was surest of, with the pseudo-labels of that stage, and the others,
         without any.
 
         Args:
           share: of the images, in ascending order of their entropy, that are easy.
+          favoured: names of classes; an image in which the network sees more of them comes earlier,
+            see target_rows.rare_factors.
 
         Raises:
           UserError: as with_pseudo_labels; the labels have no entropies; all images or none would
-            be easy.
+            be easy; there is no such class.
         """
         made = self.with_pseudo_labels(batch_size, labels_from).image_set
-        origin = pseudo_label_files.origin_of(self._directory.parent / labels_from / PSEUDO_LABELS)
+        ranks = self._origin(labels_from).get("entropies")
+        if favoured:
+            pixels = self._predicted_pixels(labels_from, "favoured")
+            factors = target_rows.rare_factors(pixels, self._train_ids(favoured))
+            ranks = np.multiply(ranks, factors)
         easy, hard = target_rows.easy_and_hard(
-            (origin or {}).get("entropies"), share, len(made), f"config.{self._stage}.easy_share"
+            ranks, share, len(made), f"config.{self._stage}.easy_share"
         )
         parts = {
             "source": made.chosen(easy, f"{made.name}, easy"),
@@ -112,6 +153,15 @@ class PseudoLabelFeed(BaseFeed):
             name: self._shuffled(images, name, batch_size, 1, images.has_labels, "target")
             for name, images in parts.items()
         }
+
+    def _train_ids(self, favoured):
+        names = self.sets["target"].class_names
+        if unknown := [name for name in favoured if name not in names]:
+            raise UserError(
+                f"config.{self._stage}.favoured: {', '.join(unknown)}: no such class; known:"
+                f" {', '.join(names)}"
+            )
+        return [names.index(name) for name in favoured]
 
     def _check_transform(self, name):
         if name not in self._transforms:
