@@ -146,7 +146,10 @@ class Shapes:
             part: self._images(batch_size, name, with_labels=True) for part, name in parts.items()
         }
 
-    def easy_and_hard(self, batch_size, _labels_from, _share):
+    def with_crops_of_rare_classes(self, part, _labels_from, _settings):
+        return part
+
+    def easy_and_hard(self, batch_size, _labels_from, _share, _favoured):
         parts = {"source": True, "target": False}
         return {
             part: self._images(batch_size, "target", with_labels=labels)

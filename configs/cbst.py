@@ -23,9 +23,8 @@ estimated, not measured.
 Not as in the released code: the source's network, which it only ships, is trained with
 AdaptSegNet's numbers, and has torchvision's strides, since its images are RGB as those of FILE; all
 2,975 target images, of which the authors list 505 (CRST issue 16: all of them are slightly worse),
-which --config.data.target_list=train_ClsConfSet.lst takes; no crops about rare classes; labels of
-the images as they are, without mirrored copies; shorter edges of at least 576, since a crop must
-fit.
+which --config.data.target_list=train_ClsConfSet.lst takes; labels of the images as they are,
+without mirrored copies; shorter edges of at least 576, since a crop must fit.
 """
 
 from dajax.recipes.base import common as base
@@ -71,6 +70,7 @@ def get_config(arg=None):
             steps=steps_of_round(arg, i),
             batch_size=BATCH_SIZE,
             norm="frozen",  # model.eval() in train()
+            rare_crops=dict(share=0.001, probability=0.8),  # mine-port; mine_chance
             optimizer=base.sgd(
                 lr=5e-5,  # LEARNING_RATE
                 schedule="constant",  # POWER 0

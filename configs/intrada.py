@@ -4,6 +4,7 @@ images that its network is surest of to those that it is not.
   python run.py --config=intrada                embedded scenes with every control
   python run.py --config=intrada:own,source=DIR,target=DIR,size=96x128       own folders, too
   python run.py --config=intrada:gta5_to_cityscapes,source_root=DIR,target_root=DIR,weights=FILE
+  ...,ranking=normalised
 
 The scenes take minutes on two cores. FILE is DeepLab_resnet_pretrained_init-f81d91e8.pth:
 configs/adaptsegnet.py says where it is to be had; weights=none stands for random ones.
@@ -15,7 +16,8 @@ Published, ResNet-101, best snapshot on the validation set: GTA5 -> Cityscapes 4
 Cityscapes 41.7 over 16 classes, 48.9 over 13; Synscapes -> Cityscapes 54.2. Not reproduced here
 yet; 240,000 steps: about three days on one modern GPU, estimated, not measured.
 
-Not here: `--normalize` of the released code, off there, which favours images without rare classes.
+ranking=normalised is `--normalize` of the released code, off there: images in which its network
+sees more of eleven rare classes are the sooner easy.
 """
 
 from dajax.recipes import adaptsegnet, advent
@@ -24,11 +26,23 @@ from dajax.recipes.base import domains as sets
 from dajax.recipes.base import segmentation as seg_base
 
 VARIANTS = {"scenes": (), "own": sets.OWN_KEYS} | dict.fromkeys(
-    seg_base.REAL_VARIANTS, seg_base.REAL_KEYS
+    seg_base.REAL_VARIANTS, (*seg_base.REAL_KEYS, "ranking")
 )
 EASY_SHARE = 0.67  # entropy_rank/entropy.py, lambda1
+# The rare classes of entropy_rank/entropy.py, there as train ids of Cityscapes. SYNTHIA has 16
+# classes, without three of these; ours, since the code counts by the 19.
+RARE = (
+    *("wall", "fence", "pole", "traffic light", "traffic sign", "terrain", "rider", "truck", "bus"),
+    *("train", "motorcycle"),
+)
+NOT_IN_SYNTHIA = ("terrain", "truck", "train")
 # of advent.authors
-KEYS = dict(levels=("multi", "single"), gan=("vanilla",), network=seg_base.RESNETS)
+KEYS = dict(
+    levels=("multi", "single"),
+    gan=("vanilla",),
+    network=seg_base.RESNETS,
+    ranking=("entropy", "normalised"),
+)
 
 
 def get_config(arg=None):
@@ -50,9 +64,19 @@ def stages(arg):
     """{stage: settings}: ADVENT's and IntraDA's released settings."""
     first = advent.authors(arg)
     second = seg_base.without(first)
-    second.update(labels_from="advent_labels", easy_share=EASY_SHARE)
+    second.update(
+        labels_from="advent_labels",
+        easy_share=EASY_SHARE,
+        favoured=favoured(arg),  # classes whose images are the sooner easy; (): by entropy alone
+    )
     labels = seg_base.every_pixel_labelled(init_from="advent", statistics="running")
     return dict(advent=first, advent_labels=labels, intrada=second)
+
+
+def favoured(arg):
+    """The classes of --normalize, () without it."""
+    missing = NOT_IN_SYNTHIA if arg.source_set == "synthia" else ()
+    return tuple(k for k in RARE if k not in missing) if arg.ranking == "normalised" else ()
 
 
 def control(recipe):

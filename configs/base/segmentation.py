@@ -316,6 +316,9 @@ def self_training(**settings):
         loss=dict(kind="cross_entropy"),
         source_weight=0.0,
         source_share=0.0,
+        # Of target images cropped about a class that has less than this share of the predictions;
+        # share: mine-port of CRST's crst_seg.py.
+        rare_crops=dict(share=0.001, probability=0.0),
         kld_weight=0.0,
         when_worse="warn",  # "keep_better": see dajax/engine/rounds.py
     )

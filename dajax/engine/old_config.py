@@ -91,6 +91,7 @@ _ADDED_BY_METHOD = {
     "self_training": {
         "source_weight": 0.0,
         "source_share": 0.0,
+        "rare_crops": {"share": 0.001, "probability": 0.0},
         "kld_weight": 0.0,
         "when_worse": "warn",
     },
@@ -138,6 +139,8 @@ def with_added_keys(tree):
             _add(stage, _ADDED_TO_EVERY_STAGE)
             if known:
                 _add(stage, _ADDED_TO_STAGES[known] | _ADDED_BY_METHOD.get(stage["method"], {}))
+                if "easy_share" in stage:  # of adaptsegnet
+                    _add(stage, {"favoured": []})
                 if str(stage.get("weighting")).startswith("bsa"):  # of mscan
                     _add(stage, {"bsa_floor": 1e-6})
     return tree

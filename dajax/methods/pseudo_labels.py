@@ -10,7 +10,8 @@ rule="class_balanced": CBST's and CRST's. The class whose probability is greates
 its threshold, where that proportion reaches 1; the threshold is the confidence of the class's top
 share.
 
-Beside the labels stands the mean entropy of each image's predictions, by which IntraDA ranks them.
+Beside the labels stand the mean entropy of each image's predictions, by which IntraDA ranks them,
+and the pixels of each class in them, by which CRST finds its rare classes.
 
 init_from may be a tuple of stages: then the probabilities are the mean of their networks', brought
 to the image's size after the softmax (FDA's getSudoLabel_multi.py), and the stage is evaluated.
@@ -82,7 +83,7 @@ def schedule(state, **_):
 @functools.lru_cache(maxsize=16)
 def _compiled_histogram(image_hw, keep_every, in_raster_order, align_corners, is_mean, devices):
     """f(_, batch) -> (int32 [N, K, B], float32 [N] mean entropies of images as shares of the
-    largest possible).
+    largest possible, int32 [N, K] pixels that each class is predicted for).
     """
 
     def count(_, batch):
@@ -95,12 +96,14 @@ def _compiled_histogram(image_hw, keep_every, in_raster_order, align_corners, is
 
         def of_row(row):
             best, predictions, mask = row
+            pixels = predicted_pixels(predictions, mask, num_classes=num_classes)
             if in_raster_order:
                 mask &= every_nth_of_class(predictions, every=keep_every, num_classes=num_classes)
             row = (best[None], predictions[None], mask[None])
-            return confidence_histogram(*row, num_classes=num_classes, **thinned)
+            return confidence_histogram(*row, num_classes=num_classes, **thinned), pixels
 
-        return jax.lax.map(of_row, rows), mean_entropy(probabilities)
+        histograms, pixels = jax.lax.map(of_row, rows)
+        return histograms, mean_entropy(probabilities), pixels
 
     return parallel.compile_map(count, devices)
 
@@ -112,6 +115,14 @@ def mean_entropy(probabilities):
     smallest = jnp.finfo(jnp.float32).tiny
     entropies = -(probabilities * jnp.log(jnp.maximum(probabilities, smallest))).sum(-1)
     return entropies.mean((1, 2)) / np.float32(np.log(probabilities.shape[-1]))
+
+
+def predicted_pixels(predictions, mask, *, num_classes):
+    """How many pixels of an image each class is predicted for: int32 [K] of int32 [H, W], and of
+    bool [H, W], the pixels that count.
+    """
+    is_class = predictions[..., None] == jnp.arange(num_classes)[None, None]
+    return (is_class & mask[..., None]).sum((0, 1), dtype=jnp.int32)
 
 
 def _probabilities(logits, resize, is_mean):
@@ -179,7 +190,7 @@ def refresh(state, *, data, config, model):
         variables = reestimate_statistics(
             variables, data=data, model=model, norm_set=norm_set, **estimation
         )
-    histogram, entropies, places = None, [], []
+    histogram, entropies, pixels, places = None, [], [], []
     keep_every = 1 if rule == "quantile" else config.keep_every
     for batch in data.target_pass(config.batch_size):
         image_hw = batch["image"].shape[1:3]
@@ -187,14 +198,17 @@ def refresh(state, *, data, config, model):
             image_hw, keep_every, rule == "class_balanced", model.align_corners, is_mean, devices
         )
         found = {"logits": predict(variables, batch["image"]), "mask": batch["mask"]}
-        rows, of_images = map(np.asarray, count(parallel.NO_VARIABLES, found))
+        rows, of_images, predicted = map(np.asarray, count(parallel.NO_VARIABLES, found))
         found = rows.sum(0, dtype=np.int64)  # [K, B]
         histogram = found if histogram is None else histogram + found
         entropies.append(of_images[batch["mask"]])
+        pixels.append(predicted[batch["mask"]])
         places.append(batch["index"][batch["mask"]])
     (histogram,) = processes.total(histogram)
-    entropies = processes.rows_of_all(
-        np.concatenate(entropies) if entropies else None, np.concatenate([[], *places]).astype(int)
+    places = np.concatenate([[], *places]).astype(int)
+    entropies, pixels = (
+        processes.rows_of_all(np.concatenate(rows) if rows else None, places)
+        for rows in (entropies, pixels)
     )
     thresholds = np.asarray(_thresholds(histogram, config), np.float32)
 
@@ -214,7 +228,8 @@ def refresh(state, *, data, config, model):
                 height, width = sizes[row]
                 yield int(batch["index"][row]), made[row, :height, :width]
 
-    origin = {"rule": rule, "thresholds": thresholds.tolist(), "entropies": entropies.tolist()}
+    found = dict(thresholds=thresholds, entropies=entropies, pixels=pixels)
+    origin = {"rule": rule} | {name: values.tolist() for name, values in found.items()}
     data.write_pseudo_labels(labels(), origin)
     summary = {
         f"threshold_{name}": float(value)

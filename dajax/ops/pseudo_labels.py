@@ -141,9 +141,15 @@ def portion_thresholds(
     Returns:
       float32 [K].
     """
-    counts = histogram.sum(1)
-    taken = np.floor(counts.astype(np.float64) * portion).astype(np.int64)
+    counts, taken = histogram.sum(1), portion_sizes(histogram, portion=portion)
     return np.where(taken > 0, _value_at(histogram, counts - taken), np.float32(1.0))
+
+
+def portion_sizes(histogram: Int[np.ndarray, "K B"], *, portion: float) -> Int[np.ndarray, " K"]:
+    """How many of the pixels counted are among each class's most confident `portion`: np.int64 [K],
+    floor(n * portion) (`cls_sel_size` of crst_seg.py). See portion_thresholds.
+    """
+    return np.floor(histogram.sum(1).astype(np.float64) * portion).astype(np.int64)
 
 
 def every_nth_of_class(

@@ -13,7 +13,7 @@ from dajax.ops.pseudo_labels import fraction_threshold
 from dajax.ops.resize import resize_nearest_legacy
 from dajax.report.runs import LeftOut
 from dajax.report.seen import SEED, pixel_outputs
-from dajax.tasks.segmentation.feed import PSEUDO_LABELS
+from dajax.tasks.segmentation.pseudo_label_feed import PSEUDO_LABELS
 from data_pipeline.segmentation import pseudo_label_files
 
 _LEAST_SHARE = 0.02  # of an image's pixels, of a class to choose a pixel from, ours

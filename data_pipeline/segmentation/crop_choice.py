@@ -6,6 +6,9 @@ which there is no second class, is drawn again. Rare class sampling (`rcs_min_cr
 mmseg/datasets/uda_dataset.py): a crop that shows too little of the class that its image was drawn
 for is drawn again. After TRIES new crops a rule takes the last one unchecked.
 
+CRST's rule (mine_chance of crst_seg.py) excludes these: most crops are centred on a pixel of a rare
+class.
+
 A crop is a pair of uniform random numbers, of which there are enough for the worst case: so the
 choice is a function of the label and of them.
 """
@@ -29,6 +32,21 @@ class Wanted(NamedTuple):
 
     train_id: int
     min_pixels: float
+
+
+class Centred(NamedTuple):
+    """That a crop is centred on a pixel of a rare class that the label shows, as far as the frame
+    goes.
+
+    Attributes:
+      train_ids: of the rare classes.
+      probability: of such a crop; others lie anywhere, as all do where there is no such pixel.
+    """
+
+    train_ids: tuple[int, ...]
+    probability: float
+
+    num_further = 2  # pairs of numbers beside those of a crop that lies anywhere
 
 
 def num_further(max_class_share: float, is_wanted: bool) -> int:
@@ -83,6 +101,30 @@ def choose(
             break
         place = drawn()
     return place
+
+
+def centred(
+    label: np.ndarray, crop_hw: tuple[int, int], uniforms: np.ndarray, rule: Centred
+) -> tuple[int, int]:
+    """(top, left) of a crop by this rule. Of several rare classes in the label each is as likely,
+    and so is each of its pixels.
+
+    Args:
+      label, crop_hw: as `choose`.
+      uniforms: float32 [1 + Centred.num_further, 2] in [0, 1): a place anywhere; whether the crop
+        is centred, and the class; the pixel, and one that is not used.
+    """
+    (down, right), (chance, which), (pixel, _) = uniforms.astype(np.float64)
+    shown = [train_id for train_id in rule.train_ids if (label == train_id).any()]
+    if chance >= rule.probability or not shown:
+        return place_of(label.shape, crop_hw, down, right)
+    pixels = np.flatnonzero(label == shown[int(which * len(shown))])
+    centre = divmod(int(pixels[int(pixel * len(pixels))]), label.shape[1])
+    top, left = (
+        min(max(at - side // 2, 0), size - side)
+        for at, side, size in zip(centre, crop_hw, label.shape, strict=True)
+    )
+    return top, left
 
 
 def place_of(

@@ -11,7 +11,7 @@ from data_pipeline.decode import image_size_hw, read_image
 from data_pipeline.errors import DataError
 from data_pipeline.files.resized_cache import found_or_made
 from data_pipeline.sampling import make_key, subkey, uniforms
-from data_pipeline.segmentation.crop_choice import Wanted
+from data_pipeline.segmentation.crop_choice import Centred, Wanted
 from data_pipeline.segmentation.label_sizes import Plan, in_room, own_sizes, plan_of
 from data_pipeline.segmentation.labels import IGNORED
 from data_pipeline.segmentation.margins import Margins
@@ -56,7 +56,8 @@ class SegPart(stream.Part):
     strong_view: colours and sharpness of the second view, which shares resize, crop and flip with
       the first, so that labels made on one fit the other.
     own_sizes: OwnSizes, for evaluation; None for labels that the transform resizes.
-    wanted: WantedClasses of a part with labels whose transform crops; None for any crop.
+    wanted: WantedClasses of a part with labels whose transform crops, or what its crops are Centred
+      on; None for any crop.
     margins: Margins of the frames, outside of which "trusted" is False; None for no such map.
     """
 
@@ -64,14 +65,21 @@ class SegPart(stream.Part):
     transform: SegTransform
     strong_view: Appearance | None = None
     own_sizes: OwnSizes | None = None
-    wanted: WantedClasses | None = None
+    wanted: WantedClasses | Centred | None = None
     margins: Margins | None = None
 
     def __post_init__(self):
         if self.wanted is not None and not (self.with_labels and self.transform.crops):
             raise DataError(
                 f"{self.image_set.name}: crops that show a class need labels, and a transform that"
-                " crops; ask for any crop (min_crop_ratio=0), or set transform.fit"
+                " crops; ask for any crop (min_crop_ratio=0, rare_crops.probability=0), or set"
+                " transform.fit"
+            )
+        if isinstance(self.wanted, Centred) and self.transform.max_class_share < 1:
+            raise DataError(
+                f"{self.image_set.name}: transform.max_class_share="
+                f"{self.transform.max_class_share:g} draws crops again, which are centred on rare"
+                " classes (rare_crops.probability); set it to 1"
             )
 
 
@@ -179,11 +187,14 @@ class Reader:
         if part.own_sizes is not None:
             self._drawn.append("room_hw")
         self._num_further = 0
-        if part.with_labels:
+        if isinstance(part.wanted, Centred):
+            self._num_further = Centred.num_further
+        elif part.with_labels:
             self._num_further = part.transform.num_further_crops(part.wanted is not None)
         if self._num_further:
             self._drawn.append("further_crops")
-        if part.wanted is not None:
+        self._has_wanted = isinstance(part.wanted, WantedClasses)
+        if self._has_wanted:
             self._drawn.append("wanted")
         # Keys of what lies on an image, in the order of `_load`.
         self._maps = ["label"] * part.with_labels + ["trusted"] * (part.margins is not None)
@@ -205,7 +216,7 @@ class Reader:
         if self._num_further:
             shape = (num_rows, 2 * self._num_further)
             signature["further_crops"] = tf.TensorSpec(shape, tf.float32)
-        if self.part.wanted is not None:
+        if self._has_wanted:
             signature["wanted"] = tf.TensorSpec((num_rows,), tf.int32)
         return signature
 
@@ -234,7 +245,7 @@ class Reader:
         if self._num_further:
             crop_key = int(subkey(part.key, 1))
             chosen["further_crops"] = uniforms(step, num_rows, 2 * self._num_further, crop_key)
-        if part.wanted is not None:
+        if self._has_wanted:
             chosen["wanted"] = part.wanted.of_step(step).astype(np.int32)
         return {key: values[own] for key, values in chosen.items()}
 
@@ -287,9 +298,9 @@ class Reader:
         """What chooses the crop of one image."""
         if not self._num_further:
             return FIRST_CROP
-        wanted = None
-        if self.part.wanted is not None:
-            wanted = Wanted(int(drawn["wanted"]), self.part.wanted.min_pixels)
+        wanted = self.part.wanted
+        if self._has_wanted:
+            wanted = Wanted(int(drawn["wanted"]), wanted.min_pixels)
         return Choice(drawn["further_crops"].reshape(-1, 2), wanted)
 
     def _read_image(self, index, batch_uniform):

@@ -10,7 +10,7 @@ from PIL import Image
 
 from data_pipeline.errors import DataError
 from data_pipeline.segmentation import crop_choice
-from data_pipeline.segmentation.crop_choice import Wanted
+from data_pipeline.segmentation.crop_choice import Centred, Wanted
 from data_pipeline.segmentation.resizes import fitting_hw, resize_image, resize_label
 
 
@@ -52,11 +52,11 @@ class Choice(NamedTuple):
 
     Attributes:
       uniforms: float32 [SegTransform.num_further_crops, 2] in [0, 1).
-      wanted: what the crop should show, or None.
+      wanted: what the crop should show, or what it is centred on, or None.
     """
 
     uniforms: np.ndarray = np.zeros((0, 2), np.float32)
-    wanted: Wanted | None = None
+    wanted: Wanted | Centred | None = None
 
 
 FIRST_CROP = Choice()
@@ -128,8 +128,11 @@ def _rescale_and_crop(frame, uniforms, transform, choice):
         top, left = crop_choice.place_of(size_hw, crop_hw, uniforms[1], uniforms[2])
     else:
         places = np.concatenate([np.reshape(uniforms[1:], (1, 2)), choice.uniforms])
-        rule = transform.max_class_share, choice.wanted
-        top, left = crop_choice.choose(label, crop_hw, places, *rule)
+        if isinstance(choice.wanted, Centred):
+            top, left = crop_choice.centred(label, crop_hw, places, choice.wanted)
+        else:
+            rule = transform.max_class_share, choice.wanted
+            top, left = crop_choice.choose(label, crop_hw, places, *rule)
     window = slice(top, top + crop_hw[0]), slice(left, left + crop_hw[1])
     image = resize_image(frame.image, size_hw, transform.resize, window)
     return Frame(image, *(None if each is None else each[window] for each in (label, trusted)))

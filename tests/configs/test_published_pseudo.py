@@ -29,6 +29,8 @@ PUBLISHED = {
                 ("source_share", share, "crst_seg.py init-src-port, src-port-step"),
                 ("source_weight", 0.0, "one list of both domains"),
                 ("kld_weight", 0.0, "CBST has none"),
+                ("rare_crops.share", 0.001, "crst_seg.py mine-port"),
+                ("rare_crops.probability", 0.8, "crst_seg.py mine-chance"),
                 ("batch_size", 2, "crst_seg.py batch-size"),
                 ("norm", "frozen", "crst_seg.py train, model.eval()"),
                 ("optimizer.lr", 5e-5, "crst_seg.py learning-rate"),
@@ -89,6 +91,7 @@ PUBLISHED = {
             )
         ),
         ("intrada.easy_share", 0.67, "entropy_rank/entropy.py lambda1"),
+        ("intrada.favoured", (), "entropy_rank/entropy.py normalize"),
         ("model.heads", "multi", "MULTI_LEVEL"),
         ("model.aspp_branches", 4, "advent/model/deeplabv2.py"),
         ("advent_labels.proportion", 0.0, "entropy.py, every pixel"),

@@ -128,6 +128,7 @@ OTHER_VALUES = dict(
     gan=("least_squares", "vanilla"),
     density=("0.343", "0.3430000001"),
     regulariser=("mrkld", "mrkld_paper", "none"),
+    ranking=("normalised", "entropy"),
     flip=("no", "yes"),
     affine=("yes", "no"),
     jitter=("0.2", "yes", "0.4"),

@@ -27,6 +27,30 @@ def test_the_swap_is_the_authors_numpy_form(golden):
         np.testing.assert_allclose(found, case[f"np_{name}"], rtol=0, atol=TOLERANCE, err_msg=name)
 
 
+def test_the_training_codes_form_has_the_same_mean_and_high_frequencies(golden):
+    """It was emulated, since its half spectrum has no inverse: what does not hang on that is the
+    mean colour and what lies beyond the window. With a window of nothing it changes nothing.
+    """
+    case = golden("tier2_fda")[""]
+    names = [key.removeprefix("torch_") for key in case if key.startswith("torch_")]
+    assert names
+    for name in names:
+        size, _, beta = name.partition("_")
+        source, target = (case[f"{key}_{size}"] for key in ("source", "target"))
+        beta, theirs = float(beta.replace("_", ".")), case[f"torch_{name}"]
+        height_width = source.shape[2:]
+        bound = int(np.floor(min(height_width) * beta))
+        if bound == 0:
+            np.testing.assert_allclose(theirs, source, rtol=0, atol=1e-9)
+            continue
+        found = channels_first(swapped(channels_last(source), channels_last(target), beta))
+        difference = np.fft.fft2(found - theirs) / np.prod(height_width)  # of grey levels
+        np.testing.assert_allclose(difference[..., 0, 0], 0, atol=TOLERANCE)
+        rows, columns = (np.abs(np.fft.fftfreq(n, 1 / n)) > bound for n in height_width)
+        is_high = rows[:, None] | columns
+        np.testing.assert_allclose(difference[..., is_high], 0, atol=TOLERANCE, err_msg=name)
+
+
 def images(seed, shape=(2, 8, 10, 3)):
     return jnp.asarray(np.random.default_rng(seed).uniform(0, 255, shape), jnp.float32)
 

@@ -13,7 +13,7 @@ from dajax.report import context as contexts
 from dajax.report import features, pixels, predictions, seen, training
 from dajax.report.context import Context, Network
 from dajax.report.seen import ImageSample
-from dajax.tasks.segmentation.feed import PSEUDO_LABELS
+from dajax.tasks.segmentation.pseudo_label_feed import PSEUDO_LABELS
 
 NAMES = ("cat", "dog")
 some = types.SimpleNamespace

@@ -379,7 +379,16 @@ def test_the_easy_half_has_labels_and_the_hard_half_has_none(drawn, tmp_path):
     entropies = [float((7 * i) % len(target)) for i in range(len(target))]
     folder = tmp_path / "advent_labels" / "pseudo_labels"
     unlabelled, origin = target.without_labels(), {"entropies": entropies}
+    # frame i shows class i % 3; those of class 2 are favoured: 0.5 of their entropy, 1.5 of others
+    origin["pixels"] = [[32 * 64 * (k == i % 3) for k in range(3)] for i in range(len(target))]
     pseudo_label_files.write(folder, unlabelled, labels, origin=origin)
+    favoured = feed.easy_and_hard(1, "advent_labels", 0.67, [feed.class_names[2]])
+    ranks = [e * (0.5 if i % 3 == 2 else 1.5) for i, e in enumerate(entropies)]
+    rows = np.argsort(ranks, kind="stable")[: int(0.67 * len(target))]
+    found = favoured["source"].image_set.image_paths
+    assert found == tuple(target.image_paths[row] for row in rows)
+    with pytest.raises(UserError, match="config.spcl.favoured: cow: no such class; known: "):
+        feed.easy_and_hard(1, "advent_labels", 0.67, ["cow"])
     parts = feed.easy_and_hard(1, "advent_labels", 0.67)
     easy, hard = parts["source"].image_set, parts["target"].image_set
     order = np.argsort(entropies, kind="stable")

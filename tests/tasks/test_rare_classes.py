@@ -17,6 +17,7 @@ from dajax.tasks.segmentation import domains as seg_domains
 from dajax.tasks.segmentation import rare_classes
 from dajax.tasks.segmentation.feed import SegFeed
 from data_pipeline.errors import DataError
+from data_pipeline.segmentation import pseudo_label_files
 from data_pipeline.segmentation import transforms as seg_transforms
 from data_pipeline.segmentation.id_png import read_ids
 from data_pipeline.segmentation.labels import CITYSCAPES
@@ -140,6 +141,65 @@ def test_what_cannot_be_drawn_is_one_line(frames, tmp_path):
         feed.rare_classes("target", 2, RARE)
     with pytest.raises(DataError, match="config.mixing.margins is .0.1,.; expected the shares"):
         feed.shuffled("target", 2, margins=(0.1,))
+
+
+RARE_CROPS = ConfigDict(dict(share=0.02, probability=0.5))  # riders are 0.015 of all pixels
+
+
+def with_pseudo_labels(frames, directory, counted=True, **settings):
+    """A feed, and its part with the frames' own labels as pseudo-labels."""
+    labels = [frames.read_label(index) for index in range(len(frames))]
+    pixels = [np.bincount(each.ravel(), minlength=19).tolist() for each in labels]
+    folder = directory / "made" / "pseudo_labels"
+    origin = {"pixels": pixels} if counted else {}
+    pseudo_label_files.write(folder, frames.without_labels(), labels, origin=origin)
+    feed = feed_of(frames, directory, **settings)
+    return feed, feed.with_pseudo_labels(3, "made")
+
+
+def test_crops_of_pseudo_labels_are_centred_on_rare_classes(frames, tmp_path):
+    """About half of them; image and label are at one place, and any step can be asked for."""
+    feed, part = with_pseudo_labels(frames, tmp_path, flip=False)
+    part = feed.with_index(feed.with_crops_of_rare_classes(part, "made", RARE_CROPS))
+    shown = []
+    with feed.steps({"target": part}, 0, 60) as stream:
+        batches = [batch["target"] for batch in stream]
+    for batch in batches:
+        row, column, frame = np.moveaxis(batch["image"].astype(int), -1, 0)
+        for i, index in enumerate(frame[:, 0, 0]):
+            assert index == batch["index"][i]
+            top, left = RIDERS.get(index, (-99, -99))
+            inside = (row[i] >= top) & (row[i] < top + 12)
+            inside &= (column[i] >= left) & (column[i] < left + 12)
+            np.testing.assert_array_equal(batch["label"][i], np.where(inside, RIDER, 0))
+            if index == 1:
+                at = row[i, 0, 0], column[i, 0, 0]
+                # a centre in 20..31, 60..71 of 40 x 80, less half of 24, within 0..16, 0..56
+                shown.append(8 <= at[0] and 48 <= at[1])
+    assert len(shown) == 30
+    assert 0.4 < np.mean(shown) < 0.75, "half, and a twelfth of those that lie anywhere"
+    with feed.steps({"target": part}, 7, 8) as stream:
+        again = next(stream)["target"]
+    for name, value in again.items():
+        np.testing.assert_array_equal(value, batches[7][name])
+
+
+def test_crops_that_cannot_be_centred_are_refused(frames, tmp_path):
+    feed, part = with_pseudo_labels(frames, tmp_path / "old", counted=False)
+    with pytest.raises(UserError, match="mixing.rare_crops: the pseudo-labels of 'made' were made"):
+        feed.with_crops_of_rare_classes(part, "made", RARE_CROPS)
+    feed, part = with_pseudo_labels(frames, tmp_path, max_class_share=0.75)
+    with pytest.raises(DataError, match="max_class_share=0.75 draws crops again"):
+        feed.with_crops_of_rare_classes(part, "made", RARE_CROPS)
+    trains = dict(method="self_training", transform="target", margins=())
+    for probability, is_refused in ((0.8, True), (0.0, False)):
+        config = ConfigDict(trains | {"rare_crops": dict(share=0.001, probability=probability)})
+        assert check(frames, tmp_path, config) == []
+        if is_refused:
+            with pytest.raises(UserError, match="config.mixing.rare_crops.probability=0.8: images"):
+                check(frames, tmp_path, config, fit=())
+        else:
+            assert check(frames, tmp_path, config, fit=()) == []
 
 
 def stage(**settings):

@@ -49,11 +49,12 @@ def init(rng, images, *, config, model, **_):
 def plan(_state, *, data, config):
     """Labelled source images, rare classes drawn more often where the config says so (SPCL's
     warm-up), and target images. In a stage that has labels_from: the easy_share of the target
-    images with these pseudo-labels in place of the source, and the hard ones (IntraDA).
+    images with these pseudo-labels in place of the source, and the hard ones (IntraDA); images that
+    show classes of config.favoured are the sooner easy.
     """
     size = config.batch_size
     if "labels_from" in config:
-        return data.easy_and_hard(size, config.labels_from, config.easy_share)
+        return data.easy_and_hard(size, config.labels_from, config.easy_share, config.favoured)
     source = (
         data.class_balanced(size)
         if config.class_balanced

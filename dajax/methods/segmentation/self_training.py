@@ -11,6 +11,9 @@ forgetting what is certain.
 With a source_share the step is CBST's: batches from one shuffled list of all target images and this
 share of the source's. One pass, and CE is the mean over the labelled pixels of the whole batch.
 
+With rare_crops.probability most target images are cropped about a pixel of a class that is rare in
+the pseudo-labels (CRST's code, which trains CBST, too).
+
 MRKLD is CRST's model regulariser, the mean of -(1/K) sum_c log p_c over the labelled pixels of the
 target. Of two heads the main one alone is trained.
 """
@@ -43,14 +46,18 @@ def init(rng, images, *, config, model, **_):
 def plan(_state, *, data, config):
     """One shuffled batch of target images with the pseudo-labels of config.labels_from, augmented
     by config.data.transforms[config.transform]; with config.source_weight one of labelled source
-    images, too; with config.source_share one batch of both.
+    images, too; with config.source_share one batch of both. See the module for rare_crops.
     """
     size, labelled = config.batch_size, (config.labels_from, config.transform)
     if config.source_share:
-        return data.mixed_with_pseudo_labels(size, *labelled, config.source_share)
-    parts = {"target": data.with_pseudo_labels(size, *labelled)}
+        parts = data.mixed_with_pseudo_labels(size, *labelled, config.source_share)
+    else:
+        parts = {"target": data.with_pseudo_labels(size, *labelled)}
     if config.source_weight:
         parts["source"] = data.shuffled_with_labels("source", size)
+    rare = config.rare_crops
+    if rare.probability:
+        parts["target"] = data.with_crops_of_rare_classes(parts["target"], config.labels_from, rare)
     return parts
 
 

@@ -9,26 +9,24 @@ import dataclasses
 
 from dajax import console, processes
 from dajax.errors import UserError
-from dajax.tasks.feed import NEVER, BaseFeed
-from dajax.tasks.segmentation import rare_classes, target_rows
+from dajax.tasks.feed import NEVER
+from dajax.tasks.segmentation import rare_classes
+from dajax.tasks.segmentation.pseudo_label_feed import PSEUDO_LABELS, PseudoLabelFeed
 from data_pipeline import sampling
 from data_pipeline.segmentation import class_balanced, pseudo_label_files
 from data_pipeline.segmentation.margins import from_config as read_margins
 
-PSEUDO_LABELS = "pseudo_labels"  # folder below a stage's directory
 
-
-class SegFeed(BaseFeed):
+class SegFeed(PseudoLabelFeed):
     """Source, target and evaluation images of a run.
 
     Args:
       domains: tasks.common.Domains; transforms "source", "target" and "evaluation".
       seed, stage, devices, stop: see BaseFeed.
-      directory: of the stage; pseudo-labels lie in it, or in that of another stage beside it.
+      directory, earlier_rounds: see PseudoLabelFeed.
       is_oracle: this stage may train on the target's labels.
       window: ops.windows.Window, through which every image of an evaluation or of a pass for
         pseudo-labels goes; None for the whole image at once.
-      earlier_rounds: stages that made the pseudo-labels of the rounds before, oldest first.
 
     Attributes:
       sets: {"source": SegmentationSet with labels, "target": one without}.
@@ -60,28 +58,14 @@ class SegFeed(BaseFeed):
             devices=devices,
             stop=stop,
             held_out=domains.held_out,
+            directory=directory,
+            earlier_rounds=earlier_rounds,
         )
         self._labelled = {"source": domains.source}
         if is_oracle:
             self._labelled["target"] = domains.target
         self.class_names, self.space = domains.class_names, domains.evaluation.space
-        self._target, self._directory = domains.target, directory
-        self.earlier_rounds, self.window = tuple(earlier_rounds), window
-
-    def _pipeline(self):
-        from data_pipeline.segmentation import pipeline
-
-        return pipeline
-
-    def _shuffled(self, image_set, domain, batch_size, accumulate, with_labels, transform=None):
-        return self._pipeline().SegPart(
-            image_set=image_set,
-            rows=self._shuffled_rows(domain, len(image_set), batch_size, accumulate),
-            transform=self._transforms[transform or domain],
-            key=self._key(domain, "views"),
-            with_labels=with_labels,
-            with_index=False,
-        )
+        self._target, self.window = domains.target, window
 
     def shuffled(self, domain, batch_size, accumulate=1, margins=()):
         """Batches of `accumulate` micro-batches of `batch_size` images without labels, without
@@ -179,79 +163,6 @@ class SegFeed(BaseFeed):
             part, rows=lambda step: class_balanced.rows(step, batch_size, present, key)
         )
 
-    def with_pseudo_labels(self, batch_size, labels_from, transform="target"):
-        """Batches of target images with the labels that the stage `labels_from` has made for them.
-
-        Args:
-          transform: key of config.data.transforms.
-
-        Raises:
-          UserError: that stage has made none, or there is no such transform.
-        """
-        self._check_transform(transform)
-        folder = self._directory.parent / labels_from / PSEUDO_LABELS
-        if not folder.is_dir():
-            raise UserError(
-                f"config.{self._stage}.labels_from='{labels_from}': no pseudo-labels in {folder};"
-                " name a stage of method pseudo_labels"
-            )
-        made = pseudo_label_files.read(folder, self.sets["target"])
-        return self._shuffled(made, "target", batch_size, 1, with_labels=True, transform=transform)
-
-    def mixed_with_pseudo_labels(self, batch_size, labels_from, transform, source_share):
-        """{"source": part, "target": part} of CBST's batches: every row is of one of them, and
-        padding in the other. The rows are of one shuffled list of all target images, with
-        pseudo-labels, and of a share of the source's, which every stage draws for itself.
-
-        Args:
-          source_share: of the source's images, above 0; at least one is taken.
-
-        Raises:
-          UserError: as with_pseudo_labels.
-        """
-        target = self.with_pseudo_labels(batch_size, labels_from, transform)
-        source = self.shuffled_with_labels("source", batch_size)
-        num_target, num_source = len(target.image_set), len(source.image_set)
-        taken = max(1, round(source_share * num_source))
-        chosen = sampling.random_subset(num_source, taken, self._key("source", "share"))
-        places = self._shuffled_rows("mixed", num_target + taken, batch_size)
-        rows = target_rows.mixed(places, num_target, chosen)
-        parts = {"source": source, "target": target}
-        return {name: dataclasses.replace(part, rows=rows[name]) for name, part in parts.items()}
-
-    def easy_and_hard(self, batch_size, labels_from, share):
-        """{"source": part, "target": part} of IntraDA: the target images that the network of the
-        stage `labels_from` was surest of, with the pseudo-labels of that stage, and the others,
-        without any.
-
-        Args:
-          share: of the images, in ascending order of their entropy, that are easy.
-
-        Raises:
-          UserError: as with_pseudo_labels; the labels have no entropies; all images or none would
-            be easy.
-        """
-        made = self.with_pseudo_labels(batch_size, labels_from).image_set
-        origin = pseudo_label_files.origin_of(self._directory.parent / labels_from / PSEUDO_LABELS)
-        easy, hard = target_rows.easy_and_hard(
-            (origin or {}).get("entropies"), share, len(made), f"config.{self._stage}.easy_share"
-        )
-        parts = {
-            "source": made.chosen(easy, f"{made.name}, easy"),
-            "target": self.sets["target"].chosen(hard, f"{made.name}, hard"),
-        }
-        return {
-            name: self._shuffled(images, name, batch_size, 1, images.has_labels, "target")
-            for name, images in parts.items()
-        }
-
-    def _check_transform(self, name):
-        if name not in self._transforms:
-            raise UserError(
-                f"config.{self._stage}.transform='{name}' is not in config.data.transforms; known:"
-                f" {', '.join(self._transforms)}"
-            )
-
     def source_pass(self, batch_size):
         """Every source image once as training sees it, without augmentation: {"image", "label",
         "mask", "index"}. As in every pass over a set, of several processes each has some of the
@@ -273,59 +184,6 @@ class SegFeed(BaseFeed):
         transform = self._transforms["evaluation"]
         batches = evaluation_batches(images, transform, size, images.has_labels, share)
         return self._stopping(batches)
-
-    def write_pseudo_labels(self, labels, origin):
-        """Writes labels below the stage's directory; those of the same origin that are whole stay.
-
-        Others are what a run has left that was killed before it saved this stage, perhaps on other
-        devices, whose thresholds differ in their last bits; or they are damaged.
-
-        Args:
-          labels: (number of the image, uint8 [H, W]) for each target training image of which this
-            process has the batch; an iterable.
-          origin: what the labels were made from, see pseudo_label_files.write.
-        """
-        folder, target = self._directory / PSEUDO_LABELS, self.sets["target"]
-
-        def is_finished():
-            return pseudo_label_files.problem(folder, target, origin=origin) is None
-
-        if processes.from_first_object(is_finished):
-            return
-        counter = console.Counter(f"{self._stage}: pseudo-labels")
-
-        def progress(done, total):  # the others have done about as many
-            counter.update(min(done * processes.count(), total), total)
-
-        with processes.first_before_others("pseudo-labels are begun"):
-            if processes.is_first():
-                pseudo_label_files.discard(folder)
-                pseudo_label_files.begin(folder)
-        pseudo_label_files.write_some(folder, target, labels, progress=progress)
-        processes.meet("pseudo-labels are written")
-        with processes.first_before_others("pseudo-labels are finished"):
-            if processes.is_first():
-                pseudo_label_files.finish(folder, target, origin=origin)
-        counter.close()
-
-    def problem_of_pseudo_labels(self):
-        """Why the labels that this stage has made cannot be trained on; None where they can."""
-        folder = self._directory / PSEUDO_LABELS
-        return pseudo_label_files.problem(folder, self.sets["target"])
-
-    def pseudo_labels_of_two_rounds(self):
-        """(this stage's pseudo-label, that of the round before or None) of every target training
-        image, uint8 [H, W] both. Empty where the stage has made none. No label of the target.
-        """
-        folder, target = self._directory / PSEUDO_LABELS, self.sets["target"]
-        if not folder.is_dir():
-            return
-        made, before = pseudo_label_files.read(folder, target), None
-        if self.earlier_rounds:
-            earlier = self._directory.parent / self.earlier_rounds[-1] / PSEUDO_LABELS
-            before = pseudo_label_files.read(earlier, target) if earlier.is_dir() else None
-        for index in range(len(made)):
-            yield made.read_label(index), None if before is None else before.read_label(index)
 
     def pseudo_label_pairs(self):
         """(pseudo-label, label) of every target training image, uint8 [H, W] both. Empty where the

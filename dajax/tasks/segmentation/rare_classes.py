@@ -45,8 +45,18 @@ def check(config, domains, workdir):
 
     Raises:
       DataError: as `drawing`.
-      UserError: crops are asked for that the source's transform does not make.
+      UserError: crops are asked for that the transform of the images does not make.
     """
+    for name in config.stages:
+        settings = config[name]
+        is_centred = "rare_crops" in settings and settings.rare_crops.probability
+        transform = domains.transforms.get(settings.transform) if is_centred else None
+        if transform is not None and not transform.crops:
+            raise UserError(
+                f"config.{name}.rare_crops.probability={settings.rare_crops.probability:g}: images"
+                f" of config.data.transforms.{settings.transform} are not cropped, so no crop can"
+                " be centred on a rare class; set it to 0, or the transform's shorter_edge"
+            )
     for name in filter(lambda name: is_drawn(config[name]), config.stages):
         settings = config[name].rare_classes
         if settings.min_crop_ratio and not domains.transforms["source"].crops:

@@ -1,4 +1,6 @@
-"""Which rows of the target, and of the source beside it, methods of pseudo-labels see."""
+"""Which rows of the target, and of the source beside it, methods of pseudo-labels see, and which of
+its classes are rare.
+"""
 
 import numpy as np
 
@@ -26,11 +28,36 @@ def mixed(places, num_target, source_rows):
     return {"source": rows(True), "target": rows(False)}
 
 
+def rare_predictions(pixels, share):
+    """The classes with less than a share of all predicted pixels, the rarest first, those without
+    any among them: int64 [R] (`mine_id` of CRST's crst_seg.py).
+
+    Args:
+      pixels: int [N, K], that each class is predicted for in each image; some, in all.
+      share: of the pixels of all images.
+    """
+    shares = np.sum(pixels, 0) / np.sum(pixels)
+    order = np.argsort(shares, kind="stable")
+    return order[shares[order] < share]
+
+
+def rare_factors(pixels, classes):
+    """By what --normalize of IntraDA's entropy.py multiplies an image's entropy: float64 [N], from
+    1.5, where it shows none of these classes, to 0.5, where it shows all.
+
+    Args:
+      pixels: int [N, K], that each class is predicted for in each image.
+      classes: of rare classes, at least one.
+    """
+    missing = len(classes) - (np.asarray(pixels)[:, list(classes)] > 0).sum(1)
+    return missing / len(classes) + 0.5
+
+
 def easy_and_hard(entropies, share, count, key):
     """(rows of the easy images, of the hard ones), int64, in ascending order of entropy (IntraDA).
 
     Args:
-      entropies: of each image, or None where none are known.
+      entropies: of each image, or what they are ranked by; None where none are known.
       share: of the images that is easy.
       count: of the images.
       key: of `share`, for messages.
@@ -39,10 +66,11 @@ def easy_and_hard(entropies, share, count, key):
       UserError: no entropies, or all images or none would be easy.
     """
     easy = int(share * count)
-    if not entropies or not 0 < easy < count:
+    known = 0 if entropies is None else len(entropies)
+    if not known or not 0 < easy < count:
         raise UserError(
             f"{key}={share}: {easy:,} of {count:,} images would be easy, by"
-            f" {len(entropies or ()):,} entropies; expected some easy and some hard ones, and"
+            f" {known:,} entropies; expected some easy and some hard ones, and"
             " pseudo-labels that this version has made"
         )
     order = np.argsort(entropies, kind="stable")

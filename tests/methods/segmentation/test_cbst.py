@@ -12,16 +12,18 @@ from logit_table import gradient, images_of, plain_sgd
 
 from dajax.errors import UserError
 from dajax.losses.soft_labels import entropy_regularised_labels, soft_cross_entropy_map
+from dajax.methods.pseudo_labels import predicted_pixels
 from dajax.methods.segmentation import self_training
 from dajax.ops import pseudo_labels as pl
 from dajax.parallel import masked_mean
 from dajax.recipes import cbst as recipe
+from dajax.tasks.segmentation.target_rows import rare_predictions
 
 # tests/golden/README.md, "Second-tier baselines": float32 1e-4; thresholds of a histogram 2e-4; of
 # labels one pixel may differ.
 TOLERANCE, OF_THRESHOLDS = 1e-4, 2e-4
 PORTIONS = {"hard_0_2": 0.2, "hard_0_25": 0.25, "soft_0_2": 0.2}
-ALPHA = 0.25  # of the file: its README
+ALPHA, MINE_PORT = 0.25, 0.02  # of the file: its README
 
 
 @pytest.fixture(scope="module")
@@ -50,9 +52,56 @@ def test_thresholds_and_labels_are_crsts(case):
         thresholds = case[f"{name}_threshold"]
         found = pl.portion_thresholds(histogram, portion=portion)
         np.testing.assert_allclose(found, thresholds, rtol=0, atol=OF_THRESHOLDS)
+        sizes = pl.portion_sizes(histogram, portion=portion)
+        np.testing.assert_array_equal(sizes, case[f"{name}_sel_size"])
         labels = jax.jit(pl.class_balanced_labels)(probabilities, jnp.asarray(thresholds))
         assert (np.asarray(labels) != case[f"{name}_label"]).sum() <= 1, name
     assert (thresholds == 1).any(), "a class that is never predicted"
+
+
+def test_rare_classes_are_crsts(case):
+    """And, of all classes in this order, the first are its `rare_id`, which nothing reads there."""
+    num_classes = case["prob"].shape[-1]
+    predictions = jnp.asarray(case["prob"].argmax(-1))
+
+    def of_image(predictions):
+        mask = jnp.ones(predictions.shape, bool)
+        return predicted_pixels(predictions, mask, num_classes=num_classes)
+
+    pixels = np.asarray(jax.jit(jax.vmap(of_image))(predictions))
+    assert pixels.sum() == predictions.size
+    for name in PORTIONS:
+        found = rare_predictions(pixels, MINE_PORT)
+        np.testing.assert_array_equal(found, case[f"{name}_mine_id"])
+        first = rare_predictions(pixels, np.inf)[: len(case[f"{name}_rare_id"])]
+        np.testing.assert_array_equal(first, case[f"{name}_rare_id"])
+
+
+def test_rare_classes_are_below_the_share_and_the_rarest_is_first():
+    pixels = np.array([[60, 2, 0, 3], [30, 3, 0, 2]])  # 90, 5, 0 and 5 of 100
+    assert rare_predictions(pixels, 0.06).tolist() == [2, 1, 3]
+    assert rare_predictions(pixels, 0.05).tolist() == [2]
+
+
+def test_masked_pixels_are_predicted_for_no_class():
+    predictions, mask = jnp.array([[0, 2], [2, 2]]), jnp.array([[True, True], [False, True]])
+    assert predicted_pixels(predictions, mask, num_classes=4).tolist() == [1, 0, 2, 0]
+
+
+def test_the_authors_crops_are_asked_for_and_the_scenes_are_not_cropped():
+    class Feed:
+        def mixed_with_pseudo_labels(self, *_):
+            return {"source": "source", "target": "target"}
+
+        def with_crops_of_rare_classes(self, part, labels_from, settings):
+            return part, labels_from, settings.to_dict()
+
+    real = recipe.get_config("gta5_to_cityscapes,source_root=a,target_root=b,weights=none")
+    found = self_training.plan(None, data=Feed(), config=real.cbst_1)
+    expected = ("target", "labels_1", dict(share=0.001, probability=0.8))
+    assert found == {"source": "source", "target": expected}
+    plain = self_training.plan(None, data=Feed(), config=recipe.get_config().cbst_1)
+    assert plain["target"] == "target"
 
 
 def test_a_label_need_not_be_the_most_probable_class():

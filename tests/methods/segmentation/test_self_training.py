@@ -108,5 +108,6 @@ def test_a_workdir_from_before_the_key_had_no_source_and_a_negative_weight_is_re
     old = {"task": "segmentation", "model": {}, "last": {"method": "self_training"}}
     read = old_config.with_added_keys(old)["last"]
     assert read["source_weight"] == read["source_share"] == read["kld_weight"] == 0.0
+    assert read["rare_crops"] == {"share": 0.001, "probability": 0.0}
     with pytest.raises(UserError, match="config.self_training.source_weight=-1.0: expected at"):
         config_ranges.check({"self_training.source_weight": -1.0})
