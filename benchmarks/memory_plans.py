@@ -55,6 +55,8 @@ RECIPES = (
     ("clan", f"synthia_to_cityscapes,{SEGMENTATION}"),
     ("clan", f"gta5_to_cityscapes,{SEGMENTATION},backbone=vgg16_fcn8s"),
     ("spcl", f"gta5_to_cityscapes,{SEGMENTATION},backbone=vgg16"),
+    ("fada", f"gta5_to_cityscapes,{SEGMENTATION},backbone=vgg16"),
+    ("cbst", f"gta5_to_cityscapes,{SEGMENTATION},backbone=vgg16_fcn8s"),
     ("plca", f"gta5_to_cityscapes,{SEGMENTATION}"),
     ("spcl", f"gta5_to_cityscapes,{SEGMENTATION}"),
     ("bicl", f"gta5_to_cityscapes,{SEGMENTATION}"),

@@ -6,6 +6,9 @@ self-training on class-balanced pseudo-labels of growing portions, without and w
   python run.py --config=cbst:own,source=DIR,target=DIR,size=96x128       own folders, too
   python run.py --config=cbst:gta5_to_cityscapes,source_root=DIR,target_root=DIR,weights=FILE
   ...,regulariser=mrkld_paper     its weight 0.1 as in the paper; the code multiplies it by itself
+  ...,backbone=vgg16_fcn8s CBST's VGG-16, of which no code was released; backbone=vgg16:
+                           AdaptSegNet's. FILE is then vgg16-00b39a1b.pth (configs/adaptsegnet.py).
+                           CRST's paper has no such row
 
 The scenes take minutes on two cores. FILE is
 https://download.pytorch.org/models/resnet101-5d3b4d8f.pth, whose sha256 begins with 5d3b4d8f;
@@ -16,9 +19,9 @@ some of the source's): one command, restartable anywhere.
 
 Published, ResNet-101, GTA5 -> Cityscapes, CRST's README: source 33.35 mIoU, CBST 46.47, MRKLD
 47.39, tested at three scales with mirrored copies. SYNTHIA -> Cityscapes, CRST's paper: CBST 42.6
-over 16 classes, MRKLD 43.8. Users of the same code got 2.5 where rounds collapsed (CRST issue 22).
-Not reproduced here yet; about 11,500 steps after the source's 150,000: a day on one modern GPU,
-estimated, not measured.
+over 16 classes, MRKLD 43.8. VGG-16, as SPCL's tables have it: 36.1; 35.4 over 16 classes, 36.1 over
+13. Users of the same code got 2.5 where rounds collapsed (CRST issue 22). Not reproduced here yet;
+about 11,500 steps after the source's 150,000: a day on one modern GPU, estimated, not measured.
 
 Not as in the released code: the source's network, which it only ships, is trained with
 AdaptSegNet's numbers, and has torchvision's strides, since its images are RGB as those of FILE; all
@@ -34,7 +37,7 @@ from dajax.recipes.base import segmentation as seg_base
 
 KEYS = ("regulariser",)
 VARIANTS = {"scenes": KEYS, "own": (*sets.OWN_KEYS, *KEYS)} | dict.fromkeys(
-    seg_base.REAL_VARIANTS, (*seg_base.REAL_KEYS, *KEYS)
+    seg_base.REAL_VARIANTS, (*seg_base.REAL_KEYS, "backbone", *KEYS)
 )
 # mr-weight-kld 0.1 enters twice in crst_seg.py (reg_weights and reg_loss_calc); the paper's alpha
 KLD_WEIGHT = {"none": 0.0, "mrkld": 0.01, "mrkld_paper": 0.1}
@@ -54,29 +57,41 @@ SCENES_STEPS = 200  # of a round, ours
 
 def get_config(arg=None):
     """The recipe; see the module's docstring for the variants."""
+    networks = ("resnet101", "vgg16", "vgg16_fcn8s")
     arg = seg_base.parse(
-        "cbst", arg, VARIANTS, regulariser=tuple(KLD_WEIGHT), network=seg_base.RESNETS
+        "cbst",
+        arg,
+        VARIANTS,
+        regulariser=tuple(KLD_WEIGHT),
+        backbone=networks,
+        network=("small", *networks),
     )
+    if "vgg" in arg.backbone and arg.regulariser != "none":
+        raise ValueError(
+            f"regulariser={arg.regulariser}: CRST's paper has no VGG-16; leave it out for backbone"
+            f" {arg.backbone}, or choose resnet101"
+        )
     if arg.is_small:
         return with_small_network(arg)
     model = deeplab.network(arg.backbone, "single", arg.weights, size_hw=arg.size_hw)
-    model["topology"] = "torchvision"  # of FILE, which has seen RGB
+    model["topology"] = "torchvision"  # of FILE, which has seen RGB; a VGG has none
     config = seg_base.segmentation(arg.name, model=model, data=frames(arg))
     source_only = deeplab.supervised(arg.backbone, settings="paper")
+    is_vgg = "vgg" in arg.backbone  # it normalises nothing, and has one rate as AdaptSegNet's has
     recipe = rounds(
         arg,
         "source_only",
         lambda i: dict(
             steps=steps_of_round(arg, i),
             batch_size=BATCH_SIZE,
-            norm="frozen",  # model.eval() in train()
+            norm="" if is_vgg else "frozen",  # model.eval() in train()
             rare_crops=dict(share=0.001, probability=0.8),  # mine-port; mine_chance
             optimizer=base.sgd(
                 lr=5e-5,  # LEARNING_RATE
                 schedule="constant",  # POWER 0
                 momentum=0.9,
                 weight_decay=5e-4,
-                lr_multipliers=(("/layer[56]/", 10.0),),
+                lr_multipliers=() if is_vgg else (("/layer[56]/", 10.0),),
             ),
         ),
     )
@@ -92,8 +107,9 @@ def get_config(arg=None):
 
 
 def frames(arg):
-    """RGB with ImageNet's mean and deviation; random scale, crop and mirror in both domains."""
-    whole = seg_base.whole_frames(arg.size_hw or EVALUATION_HW) | base.IMAGENET_RGB
+    """Pixels as FILE has seen them; random scale, crop and mirror in both domains."""
+    whole = seg_base.whole_frames(arg.size_hw or EVALUATION_HW)
+    whole |= deeplab.imagenet_pixels(arg.backbone)
     edge = seg_base.by_source(SOURCE_EDGE, arg)
     source = whole | seg_base.crops(arg, CROP_HW, edge) | dict(flip=True)
     target = whole | seg_base.crops(arg, CROP_HW, TARGET_EDGE) | dict(flip=True)

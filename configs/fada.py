@@ -4,6 +4,8 @@ then self-distillation.
   python run.py --config=fada                embedded scenes with every control
   python run.py --config=fada:own,source=DIR,target=DIR,size=96x128       own folders, too
   python run.py --config=fada:gta5_to_cityscapes,source_root=DIR,target_root=DIR,weights=FILE
+  ...,backbone=vgg16       AdaptSegNet's VGG-16 with caffe's pixels, as in the code's vgg16 files.
+                           FILE is vgg16-00b39a1b.pth (configs/adaptsegnet.py)
 
 The scenes take minutes on two cores. FILE is
 https://download.pytorch.org/models/resnet101-5d3b4d8f.pth, whose sha256 begins with 5d3b4d8f;
@@ -13,11 +15,11 @@ source_only -> fada -> labels of every pixel -> self_distillation, which begins 
 command, restartable anywhere.
 
 Published, ResNet-101: GTA5 -> Cityscapes 46.9 mIoU, with self-distillation 49.2; SYNTHIA ->
-Cityscapes 45.2 over 16 classes, 52.5 over 13; VGG-16 43.8. Not reproduced here yet; 80,000 steps:
-about two days on one modern GPU, estimated, not measured.
+Cityscapes 45.2 over 16 classes, 52.5 over 13; VGG-16 43.8, 39.5 and 46.0. Not reproduced here yet;
+80,000 steps: about two days on one modern GPU, estimated, not measured.
 
 Not as in the released code: the first stage does not divide logits by 1.8; pseudo-labels are of the
-512x1024 that training sees and brought to 1024x2048, where it predicts at full size; no VGG-16.
+512x1024 that training sees and brought to 1024x2048, where it predicts at full size.
 """
 
 from dajax.recipes import spcl
@@ -26,7 +28,7 @@ from dajax.recipes.base import domains as sets
 from dajax.recipes.base import segmentation as seg_base
 
 VARIANTS = {"scenes": (), "own": sets.OWN_KEYS} | dict.fromkeys(
-    seg_base.REAL_VARIANTS, seg_base.REAL_KEYS
+    seg_base.REAL_VARIANTS, (*seg_base.REAL_KEYS, "backbone")
 )
 # Of poly: SOLVER.MAX_ITER; the stages stop before, at SOLVER.STOP_ITER.
 SOURCE_HORIZON, HORIZON = 31_250, 62_500
@@ -35,11 +37,11 @@ SCENES_STEPS = dict(fada=500, self_distillation=400)  # ours
 
 def get_config(arg=None):
     """The recipe; see the module's docstring for the variants."""
-    arg = seg_base.parse("fada", arg, VARIANTS, network=seg_base.RESNETS)
+    arg = seg_base.parse("fada", arg, VARIANTS, backbone=("resnet101", "vgg16"))
     if arg.is_small:
         return with_small_network(arg)
     model = deeplab.network(arg.backbone, "single", arg.weights, size_hw=arg.size_hw)
-    # SPCL, whose code is this one's, has its network and views
+    # SPCL, whose code is this one's, has its network and views; a VGG has neither of these two
     model |= dict(topology="torchvision", norm="frozen_no_eps")
     config = seg_base.segmentation(arg.name, model=model, data=spcl.frames(arg))
     config.evaluation.reestimate_batches = 0  # frozen statistics
@@ -55,7 +57,9 @@ def get_config(arg=None):
 
 
 def authors(arg):
-    """(source_only, {stage: settings}): configs/deeplabv2_r101_{src,adv,tgt_self_distill}.yaml."""
+    """(source_only, {stage: settings}): configs/deeplabv2_r101_{src,adv,tgt_self_distill}.yaml, and
+    deeplabv2_vgg16_*.yaml, which have the same numbers.
+    """
     source_only = seg_base.supervised(
         steps=20_000,  # STOP_ITER
         batch_size=8,  # BATCH_SIZE
@@ -81,8 +85,7 @@ def authors(arg):
         transform="self_training",
         steps=20_000,  # STOP_ITER
         batch_size=8,  # BATCH_SIZE
-        norm="train",  # FREEZE_BN False
-        norm_affine="trained",
+        **spcl.normalisation_trained(arg),  # FREEZE_BN False
         optimizer=spcl.sgd(arg, 5e-4, SOURCE_HORIZON),  # BASE_LR
     )
     labels = seg_base.every_pixel_labelled(init_from="fada", statistics="running")

@@ -32,7 +32,6 @@ yet; 100,000 steps: about three days on one modern GPU, estimated, not measured.
 """
 
 from dajax.recipes import adaptsegnet
-from dajax.recipes.base import common as base
 from dajax.recipes.base import deeplab, scenes
 from dajax.recipes.base import domains as sets
 from dajax.recipes.base import segmentation as seg_base
@@ -47,8 +46,6 @@ VARIANTS = {
 # SDCA, has this one.
 SOURCE_HW = {"gta5": (720, 1280), "synthia": (760, 1280)}
 TARGET_HW = (512, 1024)
-# SDCA's files for VGG-16, which has weights of caffe; SPCL ships none.
-CAFFE_VGG = dict(channels="bgr", divisor=1.0, mean=(103.939, 116.779, 123.68), std=(1.0, 1.0, 1.0))
 JITTER = dict(brightness=0.5, contrast=0.5, saturation=0.5, hue=0.2, before_geometry=True)
 # Of poly: SOLVER.MAX_ITER. The stages stop before, at SOLVER.STOP_ITER: 40,000 and 20,000.
 HORIZON, SELF_TRAINING_HORIZON = 62_500, 31_250
@@ -98,10 +95,10 @@ def source_only(arg, _config):
 
 
 def frames(arg):
-    """RGB with ImageNet's mean and deviation, or CAFFE_VGG; jitter where the code has it: on the
-    source, and on the target in self-training.
+    """RGB with ImageNet's mean and deviation, or of VGG-16, for which SPCL ships no file, SDCA's
+    pixels; jitter where the code has it: on the source, and on the target in self-training.
     """
-    pixels = CAFFE_VGG if arg.backbone == "vgg16" else base.IMAGENET_RGB
+    pixels = deeplab.imagenet_pixels(arg.backbone)
     source = seg_base.whole_frames(arg.size_hw or seg_base.by_source(SOURCE_HW, arg)) | pixels
     target = seg_base.whole_frames(arg.size_hw or TARGET_HW) | pixels
     scales = dict(scale_range=(0.5, 1.5))
@@ -203,7 +200,6 @@ def contrast(arg):
 
 def self_training(arg):
     """Training on the last labels: train_ssl.py, configs/deeplabv2_r101_tgt_ssl.yaml."""
-    is_vgg = arg.backbone == "vgg16"  # which normalises nothing
     return seg_base.self_training(
         init_from="spcl",
         steps=20_000,  # STOP_ITER
@@ -211,10 +207,16 @@ def self_training(arg):
         labels_from="spcl_labels",
         transform="self_training",  # train_ssl.py does not show the source
         # FREEZE_BN False; train_ssl.py gives all parameters to SGD
-        norm="" if is_vgg else "train",
-        norm_affine="" if is_vgg else "trained",
+        **normalisation_trained(arg),
         optimizer=sgd(arg, 5e-4, SELF_TRAINING_HORIZON),  # BASE_LR
     )
+
+
+def normalisation_trained(arg):
+    """`norm` and `norm_affine` of a stage that trains both; a VGG normalises nothing."""
+    if arg.backbone == "vgg16":
+        return dict(norm="", norm_affine="")
+    return dict(norm="train", norm_affine="trained")
 
 
 def label_stage(init_from):

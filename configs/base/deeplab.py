@@ -8,6 +8,9 @@ from dajax.recipes.base import segmentation as seg_base
 
 ASPP_RATES = (6, 12, 18, 24)
 STRIDE, MAP_SIDE = 8, 64  # of 512x1024, which the authors train the target at
+# Of vgg16-00b39a1b.pth, caffe's: PIXEL_MEAN, PIXEL_STD, TO_BGR255 of FADA's
+# configs/deeplabv2_vgg16_*.yaml, and of SDCA's
+CAFFE_VGG = dict(channels="bgr", divisor=1.0, mean=(103.939, 116.779, 123.68), std=(1.0, 1.0, 1.0))
 
 
 def network(backbone, heads, weights, *, aspp_branches=4, size_hw=()):
@@ -43,6 +46,13 @@ def network(backbone, heads, weights, *, aspp_branches=4, size_hw=()):
         remat=seg_base.REMAT,
         **seg_base.weights_file(weights),
     )
+
+
+def imagenet_pixels(backbone):
+    """Keys of a transform: pixels as ImageNet's weights saw them, a ResNet's being torchvision's, a
+    VGG's caffe's.
+    """
+    return CAFFE_VGG if "vgg" in backbone else base.IMAGENET_RGB
 
 
 def poly_sgd(lr, *, horizon_steps=0, warmup_steps=0, head_multiplier=10.0, backbone_sgd_repeats=1):

@@ -91,9 +91,11 @@ SEGMENTATION = {
     "MaxSquare": row("maxsquare:levels=multi", "max_square_iw_multi"),
     "FDA": row("fda", "mbt_2", "mbt_1"),
     "CBST": row("cbst", "cbst_2"),
+    "CBST V": row("cbst:backbone=vgg16_fcn8s", "cbst_2"),
     "CRST": row("cbst:regulariser=mrkld", "cbst_2"),
     "IntraDA": row("intrada"),
     "FADA": row("fada", "self_distillation"),
+    "FADA V": row("fada:backbone=vgg16", "self_distillation"),
     "PixMatch": row("pixmatch"),
     "ProDA": row("proda"),  # its first stage
     "PLCA": row("plca", under="aggregated"),

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from dajax.losses.label_smoothing import adaptive_label_smoothing
 from dajax.ops.labels import IGNORED
+from dajax.ops.rectification import assignment_divergence_map
 from dajax.typing import Array, Float, Int
 
 
@@ -79,3 +80,23 @@ def reverse_cross_entropy_map(
     others = jnp.where(labels[..., None] == classes, 0.0, prob).sum(-1)
     weight = -jnp.log(jnp.asarray(smallest_label, logits.dtype))
     return jnp.where((labels >= 0) & (labels != IGNORED), weight * others, 0.0)
+
+
+def distillation_map(
+    logits: Float[Array, "N H W K"], teacher: Float[Array, "N H W K"], *, as_released: bool = True
+) -> Float[Array, "N H W"]:
+    """ProDA's knowledge distillation, of its stages 2 and 3 (adaptation_modelv2.py,
+    step_distillation): the mean over classes of q_c (log q_c - log p_c), float32 [N, H, W], q being
+    the teacher's probabilities and a constant.
+
+    Args:
+      logits: float32 [N, H, W, K], of the student.
+      teacher: float32 [N, H, W, K], logits of the network before.
+      as_released: p_c in place of log p_c, since the code gives F.kl_div probabilities, which its
+        author confirmed to be a slip (issues 20 and 43). That is no divergence: it can be negative,
+        and is least for a student that is sure of the teacher's most probable class. False: the
+        formula above, which was meant.
+    """
+    constant = jax.nn.log_softmax(jax.lax.stop_gradient(teacher))
+    seen = jax.nn.softmax if as_released else jax.nn.log_softmax
+    return assignment_divergence_map(constant, seen(logits))

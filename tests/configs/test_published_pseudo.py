@@ -9,6 +9,7 @@ import recipes
 GTA5, SYNTHIA = "gta5_to_cityscapes", "synthia_to_cityscapes"
 HEADS_TIMES_TEN = (("/layer[56]/", 10.0),)
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+CAFFE_MEAN = (103.939, 116.779, 123.68)
 
 # {(recipe, argument): ((key, value, where it stands), ...)}
 PUBLISHED = {
@@ -51,6 +52,16 @@ PUBLISHED = {
         ("cbst_0.kld_weight", 0.01, "crst_seg.py mr-weight-kld 0.1, twice"),
     ),
     ("cbst", f"{GTA5},regulariser=mrkld_paper"): (("cbst_0.kld_weight", 0.1, "paper, alpha"),),
+    ("cbst", f"{GTA5},backbone=vgg16_fcn8s"): (
+        ("model.backbone", "vgg16_fcn8s", "a VGG-16 in the paper; FCN8s as CLAN's"),
+        ("data.transforms.source.channels", "bgr", "vgg16-00b39a1b.pth"),
+        ("data.transforms.target.mean", CAFFE_MEAN, "vgg16-00b39a1b.pth"),
+        ("data.transforms.evaluation.divisor", 1.0, "vgg16-00b39a1b.pth"),
+        ("source_only.optimizer.lr_multipliers", (), "AdaptSegNet model/deeplab_vgg.py"),
+        ("cbst_2.optimizer.lr_multipliers", (), "AdaptSegNet model/deeplab_vgg.py"),
+        ("cbst_2.optimizer.lr", 5e-5, "as on the ResNet"),
+        ("cbst_2.norm", "", "a VGG normalises nothing"),
+    ),
     ("cbst", SYNTHIA): (("cbst_0.steps", 3257, "epr 2, of 2,975 and 3 % of 9,400 images"),),
     ("fada", GTA5): (
         ("source_only.steps", 20_000, "deeplabv2_r101_src.yaml STOP_ITER"),
@@ -73,6 +84,30 @@ PUBLISHED = {
         ("self_distillation.steps", 20_000, "deeplabv2_r101_tgt_self_distill.yaml STOP_ITER"),
         ("self_distillation.norm", "train", "deeplabv2_r101_tgt_self_distill.yaml FREEZE_BN"),
         ("model.norm", "frozen_no_eps", "core/models/layers.py"),
+    ),
+    ("fada", f"{GTA5},backbone=vgg16"): (
+        ("model.backbone", "vgg16", "deeplabv2_vgg16_*.yaml NAME; feature_extractor.py"),
+        ("model.aspp_branches", 4, "core/models/classifier.py"),
+        ("data.transforms.source.channels", "bgr", "deeplabv2_vgg16_*.yaml TO_BGR255"),
+        ("data.transforms.target.divisor", 1.0, "deeplabv2_vgg16_*.yaml TO_BGR255"),
+        ("data.transforms.evaluation.mean", CAFFE_MEAN, "deeplabv2_vgg16_*.yaml PIXEL_MEAN"),
+        ("data.transforms.self_training.std", (1.0, 1.0, 1.0), "deeplabv2_vgg16_*.yaml PIXEL_STD"),
+        ("source_only.steps", 20_000, "deeplabv2_vgg16_src.yaml STOP_ITER"),
+        ("source_only.batch_size", 8, "deeplabv2_vgg16_src.yaml BATCH_SIZE"),
+        ("source_only.optimizer.lr", 5e-4, "deeplabv2_vgg16_src.yaml BASE_LR"),
+        ("fada.steps", 40_000, "deeplabv2_vgg16_adv.yaml STOP_ITER"),
+        ("fada.optimizer.lr", 2.5e-4, "deeplabv2_vgg16_adv.yaml BASE_LR"),
+        ("fada.optimizer.horizon_steps", 62_500, "deeplabv2_vgg16_adv.yaml MAX_ITER"),
+        ("fada.optimizer.lr_multipliers", HEADS_TIMES_TEN, "train_adv.py optimizer_cls"),
+        ("fada.discriminator_optimizer.lr", 1e-4, "deeplabv2_vgg16_adv.yaml BASE_LR_D"),
+        ("fada.adversarial.width", 256, "core/models/build.py mid_nc"),
+        ("self_distillation.steps", 20_000, "deeplabv2_vgg16_tgt_self_distill.yaml STOP_ITER"),
+        ("self_distillation.optimizer.lr", 5e-4, "deeplabv2_vgg16_tgt_self_distill.yaml BASE_LR"),
+        ("self_distillation.norm", "", "a VGG normalises nothing"),
+    ),
+    ("fada", f"{SYNTHIA},backbone=vgg16"): (
+        ("data.source.space", "synthia", "deeplabv2_vgg16_adv_synthia.yaml NUM_CLASSES 16"),
+        ("data.transforms.source.size", (760, 1280), "deeplabv2_vgg16_adv_synthia.yaml"),
     ),
     ("intrada", GTA5): (
         *(
@@ -117,6 +152,7 @@ PUBLISHED = {
         ("proda.batch_size", 4, "bs"),
         ("proda.optimizer.lr", 1e-4, "lr"),
         ("proda.optimizer.weight_decay", 2e-4, "wd"),
+        ("proda.optimizer.lr_multipliers", (), "adaptation_modelv2.py, without finetune"),
         ("proda.ce_weight", 0.1, "README, symmetric cross-entropy"),
         ("proda.rce_weight", 1.0, "README, symmetric cross-entropy"),
         ("proda.kld_weight", 0.1, "regular_w"),
@@ -127,6 +163,11 @@ PUBLISHED = {
         ("proda.prototype_decay", 0.9999, "proto_momentum 1e-4"),
         ("proda.teacher.momentum", 0.999, "ema"),
         ("data.transforms.target.size", (512, 896), "rcrop"),
+    ),
+    ("proda", SYNTHIA): (
+        ("data.source.space", "synthia", "README n_class 16"),
+        ("data.evaluation.space", "cityscapes_16", "README n_class 16"),
+        ("proda.kld_weight", 0.0, "README, no regular_w"),
     ),
 }
 

@@ -146,7 +146,9 @@ TWO_LEVELS = {"levels": ("single", "multi")}  # of those that have two by defaul
 BACKBONES = {
     **dict.fromkeys(("bicl", "plca"), ("mit_b0", "dinov2_vits14", "resnet101")),
     "clan": ("mit_b0", "vgg16_fcn8s", "resnet101"),
+    "cbst": ("vgg16_fcn8s", "vgg16", "resnet101"),
     "spcl": ("resnet101", "vgg16"),
+    "fada": ("vgg16", "resnet101"),
     **dict.fromkeys(("daformer", "hrda", "mic"), ("mit_b0", "mit_b5")),
     "vfm": ("dinov2_vits14", "dinov2_vitb14"),
 }
@@ -394,6 +396,24 @@ REFUSED = [
     ("plca", "ablations_gta6,weights=none", "unknown variant 'gta6_to_cityscapes'"),
     ("spcl", "ablations,vary=decay", "vary=decay: the rows of two tables; leave one of them out"),
     ("spcl", "gta5_to_cityscapes,weights=none,backbone=resnet50", "known: resnet101, vgg16"),
+    ("fada", "gta5_to_cityscapes,weights=none,backbone=vgg16_fcn8s", "known: resnet101, vgg16"),
+    (
+        "cbst",
+        "gta5_to_cityscapes,weights=none,backbone=vgg16,regulariser=mrkld",
+        "regulariser=mrkld: CRST's paper has no VGG-16; leave it out",
+    ),
+    *(
+        (
+            name,
+            "gta5_to_cityscapes,weights=none,backbone=vgg16",
+            "'backbone=vgg16': expected key=value with a key among source_root",
+        )
+        for name in ("intrada", "pixmatch", "proda")
+    ),
+    *(
+        (name, "own,source=A,target=B,network=vgg16,weights=none", "known: small, resnet101")
+        for name in ("intrada", "pixmatch", "proda")
+    ),
     (
         "source_only_seg",
         "gta5_to_cityscapes,weights=none,like=bicl,settings=paper",
@@ -542,7 +562,7 @@ def test_a_target_without_a_csv_has_the_sources_classes(tmp_path):
 # those without an ASPP of DeepLab's, and those whose VGG is not here
 WITHOUT_VGG = (
     *("daformer", "mic", "vfm", "advent", "minent", "maxsquare", "fda"),
-    *("cbst", "fada", "intrada", "pixmatch", "proda"),
+    *("intrada", "pixmatch", "proda"),
 )
 
 

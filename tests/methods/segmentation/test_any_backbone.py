@@ -34,7 +34,7 @@ def make(name, heads="single", **changes):
     return config, model.clone(backbone=model.backbone.clone(depths=(1, 0, 0, 1), drop_path=0.5))
 
 
-def make_batch(name):
+def make_batch(name, with_source=False):
     rng = np.random.default_rng(0)
 
     def part():
@@ -44,7 +44,8 @@ def make_batch(name):
             "mask": np.ones(4, bool),
         }
 
-    return {key: part() for key in PARTS.get(name, ("source", "target"))}
+    both = ("source", "target")
+    return {key: part() for key in (both if with_source else PARTS.get(name, both))}
 
 
 def take_step(name, config, model, devices):
@@ -129,6 +130,9 @@ def test_heads_are_asked_for_as_on_a_residual_network(name, said):
         ("clan", "backbone=vgg16_fcn8s"),
         ("clan", "backbone=vgg16"),
         ("spcl", "backbone=vgg16"),
+        ("fada", "backbone=vgg16"),
+        ("cbst", "backbone=vgg16_fcn8s"),
+        ("cbst", "backbone=vgg16"),
         ("source_only_seg", "like=clan,backbone=vgg16_fcn8s"),
     ],
 )
@@ -146,7 +150,7 @@ def test_a_vgg_takes_a_step_in_every_stage_of_its_recipe(recipe, argument):
         state = jax.eval_shape(
             functools.partial(method.init, **settings), jax.random.key(0), jnp.zeros((1, *HW, 3))
         )
-        batch = make_batch(config.method)
+        batch = make_batch(config.method, with_source=bool(config.get("source_share")))
         after, figures = jax.eval_shape(
             functools.partial(method.train_step, **settings), state, batch, jax.random.key(0)
         )

@@ -10,7 +10,11 @@ from golden_arrays import channels_last, ints
 from dajax.errors import UserError
 from dajax.losses.entropy import entropy_map
 from dajax.losses.segmentation import cross_entropy_map, valid_pixels
-from dajax.losses.soft_labels import reverse_cross_entropy_map, uniform_divergence_map
+from dajax.losses.soft_labels import (
+    distillation_map,
+    reverse_cross_entropy_map,
+    uniform_divergence_map,
+)
 from dajax.methods.segmentation import proda
 from dajax.ops import prototypes as proto
 from dajax.ops import rectification as rect
@@ -85,6 +89,35 @@ def test_losses_and_gradients_are_the_authors(case):
     for name, (value, grad) in found.items():
         assert_close(value, case[f"{name}_loss"], TOLERANCE, err_msg=name)
         assert_close(grad, channels_last(case[f"{name}_grad"]), TOLERANCE, err_msg=name)
+
+
+def distilled(teacher, as_released):
+    return lambda x: distillation_map(x, teacher, as_released=as_released).mean()
+
+
+def test_distillation_and_its_gradient_are_the_authors_and_the_formulas(case):
+    logits, teacher = channels_last(case["logits"]), channels_last(case["teacher_logits"])
+    for end, as_released in (("code", True), ("formula", False)):
+        of = jax.jit(jax.value_and_grad(distilled(teacher, as_released)))
+        value, grad = of(logits)
+        assert_close(value, case[f"distillation_loss_{end}"], TOLERANCE)
+        assert_close(grad, channels_last(case[f"distillation_grad_{end}"]), TOLERANCE)
+
+
+def test_distillation_by_hand():
+    """Of q = (3/4, 1/4) and p = (1/2, 1/2); the teacher gets no gradient, and is sure of a class
+    without a NaN.
+    """
+    teacher, student = jnp.log(jnp.array([[[[3.0, 1.0]]]])), jnp.zeros((1, 1, 1, 2))
+    q = np.array([0.75, 0.25])
+    meant = distillation_map(student, teacher, as_released=False)
+    np.testing.assert_allclose(meant, [[[(q * np.log(q / 0.5)).sum() / 2]]], rtol=1e-6)
+    released = distillation_map(student, teacher)
+    np.testing.assert_allclose(released, [[[(q * (np.log(q) - 0.5)).sum() / 2]]], rtol=1e-6)
+    assert not jax.grad(lambda x: distillation_map(student, x).sum())(teacher).any()
+    for as_released in (True, False):
+        value, grad = jax.value_and_grad(distilled(1e4 * teacher, as_released))(1e4 * teacher)
+        assert np.isfinite(value) and np.isfinite(grad).all()
 
 
 def test_all_target_terms_together_are_the_authors(case):
