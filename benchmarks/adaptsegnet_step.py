@@ -9,7 +9,7 @@ import numpy as np
 
 from benchmarks import network_setup as setup
 from benchmarks.cases import Case, largest_difference
-from benchmarks.race import Prepared, planned_mib, prepared_torch_steps, torch_device
+from benchmarks.contenders import prepared_jax_steps, prepared_torch_steps, torch_device
 
 
 def adaptsegnet_case(folder, frame_hw, segmenter, **how):
@@ -67,24 +67,8 @@ def adaptsegnet(blocks, weights, size_hw, dtype):
 
 def dajax_step(weights, blocks, size_hw, dtype="float32", steps=1):
     """So many AdaptSegNet steps, one after the other, without a look at the figures between."""
-    import jax
-
-    step, state, batch, rng = adaptsegnet(blocks, weights, size_hw, dtype)
-
-    def build_run():
-        compiled, held = step.lower(state, batch, rng).compile(), [state]
-        known = planned_mib(compiled)
-
-        def run():
-            for _ in range(steps):
-                held[0], metrics = compiled(held[0], batch, rng)
-                known.setdefault("segmentation", metrics["segmentation"])  # of the first step
-            jax.block_until_ready(held[0])
-            return known
-
-        return run
-
-    return Prepared(build_run, jax.devices()[0])
+    step, *arguments = adaptsegnet(blocks, weights, size_hw, dtype)
+    return prepared_jax_steps(step, steps, *arguments)
 
 
 def torch_step(

@@ -11,7 +11,8 @@ import functools
 import numpy as np
 
 from benchmarks.cases import Case, largest_difference
-from benchmarks.race import Prepared, jax_compiled, prepared_torch, torch_device
+from benchmarks.contenders import jax_compiled, prepared_torch, torch_device
+from benchmarks.race import Prepared
 from dajax.ops.host_arrays import aligned_empty
 
 TITLE = "PLCA's association and aggregation, blocked, dense and in torch"

@@ -55,15 +55,11 @@ def stall(name, result):
 def random_state(blocks):
     """A TrainState of the network and its momentum, made without compiling anything."""
     import jax
-    import jax.numpy as jnp
 
-    from dajax.models.apply import init_network
     from dajax.state import TrainState
 
     model, rng = setup.build("segmenter", blocks), np.random.default_rng(0)
-    shapes = jax.eval_shape(
-        lambda: init_network(jax.random.key(0), jnp.zeros((1, 65, 65, 3)), model=model)
-    )
+    shapes = setup.shapes_of(model)
     params, batch_stats, trace = jax.tree.map(
         lambda leaf: jax.device_put(rng.standard_normal(leaf.shape, np.float32)),
         (*shapes, shapes[0]),

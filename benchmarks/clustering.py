@@ -5,7 +5,8 @@ scikit-learn.
 import numpy as np
 
 from benchmarks.cases import Case
-from benchmarks.race import Prepared, planned_mib
+from benchmarks.contenders import planned_mib
+from benchmarks.race import Prepared
 from dajax.ops.host_arrays import aligned_empty
 
 TITLE = "cosine k-means and ensembles of clusterings, against numpy and scikit-learn"

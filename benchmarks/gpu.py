@@ -21,7 +21,8 @@ import numpy as np
 from benchmarks import adaptsegnet_step, networks
 from benchmarks import network_setup as setup
 from benchmarks.cases import Case
-from benchmarks.race import Prepared, prepared_torch, torch_device
+from benchmarks.contenders import prepared_torch, torch_device
+from benchmarks.race import Prepared
 
 TITLE = "a GPU's bfloat16 products, and the AdaptSegNet step at 512x1024 against torch"
 MINUTES = 9

@@ -8,7 +8,8 @@ import numpy as np
 
 from benchmarks import network_setup as setup
 from benchmarks.cases import Case
-from benchmarks.race import Prepared, planned_mib
+from benchmarks.contenders import planned_mib
+from benchmarks.race import Prepared
 
 TITLE = "PLCA's step at 730x730, 4 + 4, two micro-batches: memory and time on a GPU"
 MINUTES = 8

@@ -8,7 +8,8 @@ import numpy as np
 
 from benchmarks import numpy_losses
 from benchmarks.cases import Case, largest_difference
-from benchmarks.race import Prepared, jax_compiled
+from benchmarks.contenders import jax_compiled
+from benchmarks.race import Prepared
 
 TITLE = "CDD and MMD, value and gradient, against numpy"
 MINUTES = 1.5

@@ -10,7 +10,8 @@ import functools
 import numpy as np
 
 from benchmarks.cases import Case, largest_difference
-from benchmarks.race import Prepared, jax_compiled, prepared_torch, torch_device
+from benchmarks.contenders import jax_compiled, prepared_torch, torch_device
+from benchmarks.race import Prepared
 
 TITLE = "Lovász-softmax, forward and backward, against torch and jnp.argsort"
 MINUTES = 1

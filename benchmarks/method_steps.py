@@ -8,7 +8,8 @@ import functools
 import numpy as np
 
 from benchmarks.cases import Case
-from benchmarks.race import Prepared, planned_mib
+from benchmarks.contenders import planned_mib
+from benchmarks.race import Prepared
 
 TITLE = "the train step of every method, relative to source only's"
 MINUTES = 5

@@ -13,7 +13,7 @@ import numpy as np
 
 from benchmarks import network_setup as setup
 from benchmarks.cases import Case, largest_difference
-from benchmarks.race import Prepared, planned_mib, prepared_torch_steps, torch_device
+from benchmarks.contenders import prepared_jax_steps, prepared_torch_steps, torch_device
 
 TITLE = "a MIC step on MiT-b2 at 256x256, against torch"
 MINUTES = 3
@@ -97,21 +97,7 @@ def dajax_step(weights, backbone, side, dtype="float32", steps=1, is_masked=True
         functools.partial(method.train_step, config=config, model=model), jax.devices()[:1]
     )
     rng = jax.random.key(0)
-
-    def build_run():
-        compiled, held = step.lower(state, batch, rng).compile(), [state]
-        known = planned_mib(compiled)
-
-        def run():
-            for _ in range(steps):
-                held[0], metrics = compiled(held[0], batch, rng)
-                known.setdefault("segmentation", metrics["segmentation"])  # of the first step
-            jax.block_until_ready(held[0])
-            return known
-
-        return run
-
-    return Prepared(build_run, jax.devices()[0])
+    return prepared_jax_steps(step, steps, state, batch, rng)
 
 
 def torch_step(
@@ -150,12 +136,7 @@ def torch_step(
         for x in (source, target)
     )
     labels = torch.from_numpy(labels.astype(np.int64)).to(device)
-    things = torch.tensor(config.feature_distance.classes, device=device)
     rows, block = side - config.ignore_bottom, config.masked.block
-
-    def cross_entropy(logits, labels, weights):
-        losses = functional.cross_entropy(logits, labels, ignore_index=setup.VOID, reduction="none")
-        return (weights * losses).mean()
 
     def label_target():
         with torch.no_grad():
@@ -164,39 +145,23 @@ def torch_step(
             weights[:, config.ignore_top : rows] = (confidence > config.threshold).float().mean()
         return labels, weights
 
-    def thing_distance(features):
-        with torch.no_grad():
-            before = frozen.stages(source)[-1]
-            scale = side // features.shape[-1]
-            one_hot = functional.one_hot(
-                labels.where(labels != setup.VOID, setup.CLASSES), setup.CLASSES + 1
-            )
-            shares = functional.avg_pool2d(one_hot.permute(0, 3, 1, 2).float(), scale)
-            share, cell = shares.max(1)
-            counted = torch.isin(cell, things) & (share >= config.feature_distance.min_share)
-        return (features - before).float().norm(dim=1)[counted].mean() if counted.any() else 0.0
-
-    def half_of_the_classes():
-        present = labels[labels != setup.VOID].unique()
-        chosen = [present[torch.randperm(len(present))[: len(present) // 2]] for _ in source]
-        return torch.stack(
-            [torch.isin(one, some) for one, some in zip(labels, chosen, strict=True)]
-        )
-
     def passes():
         pseudo, weights = label_target()
         logits, features = see(source)
-        loss = cross_entropy(logits, labels, 1.0)
-        (loss + config.feature_distance.weight * thing_distance(features)).backward()
-        pasted = half_of_the_classes()
+        loss = _cross_entropy(logits, labels, 1.0)
+        with torch.no_grad():
+            before = frozen.stages(source)[-1]
+        distance = _thing_distance(features, before, labels, config.feature_distance)
+        (loss + config.feature_distance.weight * distance).backward()
+        pasted = _half_of_the_classes(labels)
         mixed = torch.where(pasted[:, None], source, target)
         mixed_labels, one = torch.where(pasted, labels, pseudo), torch.ones_like(weights)
-        cross_entropy(see(mixed)[0], mixed_labels, torch.where(pasted, one, weights)).backward()
+        _cross_entropy(see(mixed)[0], mixed_labels, torch.where(pasted, one, weights)).backward()
         if is_masked:
             shape = len(target), 1, side // block, side // block
             stays = (torch.rand(shape, device=device) > config.masked.ratio).float()
             stays = functional.interpolate(stays, scale_factor=block)
-            cross_entropy(see(target * stays)[0], pseudo, weights).backward()
+            _cross_entropy(see(target * stays)[0], pseudo, weights).backward()
         return loss
 
     def step():
@@ -210,6 +175,48 @@ def torch_step(
         return loss
 
     return prepared_torch_steps(step, steps, device)
+
+
+def _cross_entropy(logits, labels, weights):
+    """The mean of weighted losses in torch; weights: of each pixel, or a number."""
+    from torch.nn import functional
+
+    losses = functional.cross_entropy(logits, labels, ignore_index=setup.VOID, reduction="none")
+    return (weights * losses).mean()
+
+
+def _thing_distance(features, before, labels, settings):
+    """DAFormer's feature distance in torch, without its weight: of the cells that show a thing.
+
+    Args:
+      features, before: [N, C, h, w], of the student and of the frozen encoder.
+      labels: int64 [N, H, W].
+      settings: config.STAGE.feature_distance.
+    """
+    import torch
+    from torch.nn import functional
+
+    with torch.no_grad():
+        one_hot = functional.one_hot(
+            labels.where(labels != setup.VOID, setup.CLASSES), setup.CLASSES + 1
+        )
+        scale = labels.shape[-1] // features.shape[-1]
+        shares = functional.avg_pool2d(one_hot.permute(0, 3, 1, 2).float(), scale)
+        share, cell = shares.max(1)
+        things = torch.tensor(settings.classes, device=labels.device)
+        counted = torch.isin(cell, things) & (share >= settings.min_share)
+    return (features - before).float().norm(dim=1)[counted].mean() if counted.any() else 0.0
+
+
+def _half_of_the_classes(labels):
+    """bool like labels [N, H, W], in torch: pixels of half of the batch's classes, drawn for each
+    image.
+    """
+    import torch
+
+    present = labels[labels != setup.VOID].unique()
+    chosen = [present[torch.randperm(len(present))[: len(present) // 2]] for _ in labels]
+    return torch.stack([torch.isin(one, some) for one, some in zip(labels, chosen, strict=True)])
 
 
 def _groups(network, settings):

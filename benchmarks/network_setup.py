@@ -46,10 +46,10 @@ def random_trees(model):
         deviation = np.prod(leaf.shape[:-1]) ** -0.5  # of its inputs
         return rng.standard_normal(leaf.shape, np.float32) * np.float32(deviation)
 
-    return jax.tree_util.tree_map_with_path(drawn, _shapes(model))
+    return jax.tree_util.tree_map_with_path(drawn, shapes_of(model))
 
 
-def _shapes(model):
+def shapes_of(model):
     """({network: params}, {network: batch_stats}) of jax.ShapeDtypeStruct."""
     import jax
     import jax.numpy as jnp
@@ -117,7 +117,7 @@ def read_weights(path, model):
 
     from dajax.models.to_torch import from_own
 
-    shapes = _shapes(model)
+    shapes = shapes_of(model)
     with np.load(path) as arrays:
         trees = from_own(arrays, *(tree[model.network] for tree in shapes))
     return tuple({model.network: jax.device_put(tree)} for tree in trees)

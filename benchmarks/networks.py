@@ -10,7 +10,8 @@ import numpy as np
 from benchmarks import adaptsegnet_step
 from benchmarks import network_setup as setup
 from benchmarks.cases import Case, largest_difference
-from benchmarks.race import Prepared, jax_compiled, prepared_torch, torch_device
+from benchmarks.contenders import jax_compiled, prepared_torch, torch_device
+from benchmarks.race import Prepared
 
 TITLE = "ResNet-50, DeepLab-v2 ResNet-101, and an AdaptSegNet step, against torch"
 MINUTES = 3.5

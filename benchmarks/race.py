@@ -191,8 +191,11 @@ def race(contenders, settings, *, repeats, calls=1, warm_up=True, together=True,
       {name: Result}.
 
     Raises:
+      ValueError: at_once of contenders that are not together.
       EOFError, ConnectionError: a contender failed; its traceback is on the standard error.
     """
+    if at_once and not together:
+        raise ValueError("contenders that run one after another cannot compile at once")
     if together:
         return _race(contenders, settings, repeats, calls, warm_up, at_once)
     return {
@@ -236,54 +239,3 @@ def _race(contenders, settings, repeats, calls, warm_up, at_once):
         for process in processes:
             process.join()
     return results
-
-
-def jax_compiled(function, arguments, answer, **jit_settings):
-    """A contender's `run` of a function in jax, compiled here: answer(results) with "planned_mib",
-    what XLA sets aside for a call.
-    """
-    import jax
-
-    compiled = jax.jit(function, **jit_settings).lower(*arguments).compile()
-    planned = planned_mib(compiled)
-    return lambda: answer(jax.block_until_ready(compiled(*arguments))) | planned
-
-
-def planned_mib(compiled):
-    """{"planned_mib": working memory of a call of a compiled program}; {} where it does not say."""
-    stats = compiled.memory_analysis()
-    return {} if stats is None else {"planned_mib": stats.temp_size_in_bytes / 2**20}
-
-
-def torch_device():
-    """torch's device: the GPU where there is one."""
-    import torch
-
-    return torch.device(CUDA if torch.cuda.is_available() else "cpu")
-
-
-def prepared_torch(run, device):
-    """A contender in torch, which compiles nothing."""
-    return Prepared(lambda: run, CUDA if device.type == CUDA else None)
-
-
-def prepared_torch_steps(step, steps, device):
-    """A contender in torch of so many training steps a call, between which nobody waits.
-
-    Args:
-      step: f() -> loss, a tensor; that of the first step is the answer's "segmentation".
-    """
-    import torch
-
-    first = {}
-
-    def run():
-        for _ in range(steps):
-            loss = step()
-            if not first:
-                first["segmentation"] = loss.item()  # later ones are not waited for
-        if device.type == CUDA:
-            torch.cuda.synchronize()
-        return first
-
-    return prepared_torch(run, device)

@@ -38,16 +38,18 @@ from dajax.methods import _step
 from dajax.models.apply import init_network, predict_scores
 from dajax.models.mean_of_networks import MeanOfNetworks
 from dajax.models.statistics import predict_scores_by_image, reestimate_statistics
-from dajax.ops.pseudo_labels import (
-    class_balanced_labels,
+from dajax.ops.confidence import (
     confidence_histogram,
-    confident_labels,
     every_nth_of_class,
     portion_thresholds,
     quantile_thresholds,
+    top_thresholds,
+)
+from dajax.ops.pseudo_labels import (
+    class_balanced_labels,
+    confident_labels,
     static_labels_by_rank,
     static_rank,
-    top_thresholds,
 )
 from dajax.ops.resize import interpolations, resize_bilinear, resize_into
 from dajax.schedule import Schedule

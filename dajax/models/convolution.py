@@ -67,7 +67,7 @@ def _of_patches(x, kernel):
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
 def _by_platform(x, kernel, stride, padding, dilation):
     """`_direct`, whose gradient of the kernel has the form that is fast on the platform: on a CPU a
-    matrix product for each place of a wide kernel, on a GPU one product for a dilated kernel.
+    matrix product for each place of a wide kernel, on NVIDIA's GPUs one product for a dilated one.
     """
     return _direct(x, kernel, stride, padding, dilation)
 
@@ -92,7 +92,8 @@ def _by_platform_backward(stride, padding, dilation, kept, grad):
         x,
         grad,
         cpu=by_products if is_wide else by_convolution,
-        default=by_one_product if is_dilated else by_convolution,
+        cuda=by_one_product if is_dilated else by_convolution,
+        default=by_convolution,
     )
     return of_image(grad)[0], of_kernel
 

@@ -8,8 +8,8 @@ from dajax.analysis.pixel_labels import Quality, bicl_labels, class_counts
 from dajax.analysis.samples import some_rows
 from dajax.analysis.similarity_maps import pixel_inside, similarity_map
 from dajax.methods.segmentation.bicl import LOWEST_SCORE
+from dajax.ops.confidence import fraction_threshold
 from dajax.ops.prototypes import domain_bias
-from dajax.ops.pseudo_labels import fraction_threshold
 from dajax.ops.resize import resize_nearest_legacy
 from dajax.report.runs import LeftOut
 from dajax.report.seen import SEED, pixel_outputs

@@ -17,6 +17,7 @@ that is full, or a folder that may not be written, ends the adding and nothing e
 import hashlib
 import os
 import threading
+import time
 import zlib
 from collections.abc import Callable
 
@@ -26,6 +27,7 @@ import PIL
 _VERSION = 1  # of what a file holds
 _CHANNELS = 3
 _CHECK_BYTES = 4
+_LEFT_AFTER = 3600.0  # seconds, far more than an image takes to be written; ours
 _RECOUNT_SHARE = 16  # the bound over what is written between two counts; ours
 
 
@@ -143,12 +145,19 @@ def _check_of(pixels):
 
 
 def _bytes_in(folder):
-    """Of all files two levels down; what disappears meanwhile counts nothing."""
+    """Of all files two levels down; what disappears meanwhile counts nothing. What a killed process
+    left half written goes.
+    """
     total = 0
     for inner, _, names in os.walk(folder):
         for name in names:
+            path = os.path.join(inner, name)
             try:
-                total += os.stat(os.path.join(inner, name)).st_size
+                found = os.stat(path)
+                if "." in name and time.time() - found.st_mtime > _LEFT_AFTER:  # a key has no dot
+                    os.remove(path)
+                else:
+                    total += found.st_size
             except OSError:
                 continue
     return total

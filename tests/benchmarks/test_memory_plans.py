@@ -10,7 +10,7 @@ import recipes
 import tiny
 from ml_collections import ConfigDict
 
-from benchmarks import memory_plans
+from benchmarks import batch_shapes, memory_plans
 
 
 def test_every_recipe_of_a_paper_is_planned():
@@ -24,7 +24,7 @@ def test_every_recipe_of_a_paper_is_planned():
 def test_shapes_are_those_of_plcas_two_micro_batches():
     _, config, name = next(memory_plans.cases("plca"))
     parts = memory_plans.METHODS["plca"].plan(
-        None, data=memory_plans.Shapes(config, 19), config=config[name]
+        None, data=batch_shapes.Shapes(config, 19), config=config[name]
     )
     assert {part: parts[part]["image"].shape for part in parts} == {
         "source": (8, 730, 730, 3),
@@ -40,7 +40,7 @@ def test_cans_batches_are_of_ten_classes():
         dict(extra=dict(pseudo_labels=np.zeros(3), kept_classes=np.ones(31), loop_start=0, loop=0))
     )
     parts = memory_plans.METHODS["can"].plan(
-        state, data=memory_plans.Shapes(config, 31), config=config[name]
+        state, data=batch_shapes.Shapes(config, 31), config=config[name]
     )
     rows = {part: (parts[part]["image"].shape, "label" in parts[part]) for part in parts}
     assert rows == {

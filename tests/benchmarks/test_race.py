@@ -63,6 +63,8 @@ def test_contenders_may_compile_at_once(tmp_path):
     settings = {"folder": str(tmp_path), "count": len(names)}
     results = race(dict.fromkeys(names, meet), settings, repeats=1, at_once=True)
     assert tuple(results) == names
+    with pytest.raises(ValueError, match="cannot compile at once"):
+        race({"a": meet}, settings, repeats=1, together=False, at_once=True)
 
 
 def hold(mib):

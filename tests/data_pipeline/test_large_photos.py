@@ -174,6 +174,18 @@ def test_a_cache_keeps_what_it_has_and_takes_no_more_than_its_bound(tmp_path):
     assert cache.find("aa1", (4, 4)) is None and cache.find("bb2", (2, 2)) is None
 
 
+def test_what_a_killed_process_left_in_the_cache_goes_after_a_while(tmp_path):
+    cache, folder = ResizedCache(tmp_path / "c", 10**6), tmp_path / "c" / "ab"
+    folder.mkdir(parents=True)
+    old, new = folder / "abcd.17.1", folder / "abef.18.1"
+    for left in (old, new):
+        left.write_bytes(b"half")
+    os.utime(old, (0, 0))
+    cache.put("0" * 64, np.ones((4, 4, 3), np.uint8))
+    assert not old.exists() and new.exists()
+    assert cache.find("0" * 64, (4, 4)) is not None
+
+
 def test_a_full_disk_ends_the_adding_and_nothing_else(tmp_path, monkeypatch):
     image, cache = np.ones((4, 4, 3), np.uint8), ResizedCache(tmp_path / "c", 10**6)
     cache.put("aa1", image)

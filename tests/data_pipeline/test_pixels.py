@@ -25,7 +25,7 @@ from data_pipeline.decode import (
     read_picture,
 )
 from data_pipeline.given import as_pixels
-from data_pipeline.segmentation import pipeline as seg_pipeline
+from data_pipeline.segmentation import part_reader
 from data_pipeline.segmentation.id_png import read_ids, read_synthia_ids
 from data_pipeline.segmentation.readers import read_domain
 
@@ -57,7 +57,7 @@ def read(tmp_path):
         )
         for found in (
             read_image(path),
-            read_image(path, plain_png=seg_pipeline._decode_png),
+            read_image(path, plain_png=part_reader._decode_png),
             decode_picture(data, "x").pixels,
         ):
             np.testing.assert_array_equal(found, picture.pixels)
@@ -301,7 +301,7 @@ def test_an_image_too_large_to_decode_is_refused_by_its_header(tmp_path, data):
     for function in (
         read_picture,
         image_size_hw,
-        lambda path: read_image(path, plain_png=seg_pipeline._decode_png),
+        lambda path: read_image(path, plain_png=part_reader._decode_png),
     ):
         with pytest.raises(DataError, match=f"scan.png: {says}"):
             function(path)

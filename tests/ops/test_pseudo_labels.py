@@ -12,6 +12,7 @@ from compare import assert_value
 from golden_arrays import channels_last, everywhere, ints
 
 from dajax import parallel
+from dajax.ops import confidence as conf
 from dajax.ops import pseudo_labels as pl
 from dajax.ops.metrics import confusion_matrix
 from dajax.ops.prototypes import prototype_similarities
@@ -20,10 +21,10 @@ from dajax.parallel import total
 from dajax.recipes import spcl as spcl_config
 
 TOLERANCE = 1e-5  # tests/golden/README.md, of thresholds
-FINE = 1 << 21  # bins for this tolerance; pl.NUM_BINS is for the stated bound
+FINE = 1 << 21  # bins for this tolerance; conf.NUM_BINS is for the stated bound
 
 
-def error_bound(threshold, num_bins=pl.NUM_BINS):
+def error_bound(threshold, num_bins=conf.NUM_BINS):
     """As the docstring of confidence_histogram states it, with float32's rounding."""
     return 2 * np.sqrt(1 - threshold) / num_bins + 1 / num_bins**2 + 2e-7
 
@@ -35,7 +36,7 @@ def probabilities_at(logits, hw):
 @functools.partial(jax.jit, static_argnames=("num_bins", "keep_every"))
 def histogram_of(probabilities, num_bins, keep_every=1):
     best, predictions = probabilities.max(-1), jnp.argmax(probabilities, -1)
-    return pl.confidence_histogram(
+    return conf.confidence_histogram(
         best,
         predictions,
         everywhere(best),
@@ -67,9 +68,9 @@ def spcls_rule(case):
 def test_thresholds_are_spcls(golden):
     case = golden("spcl_pseudo_label")[""]
     logits, size, rule = channels_last(case["logits"]), case["size_threshold"], spcls_rule(case)
-    fine = pl.quantile_thresholds(streamed(logits, size, FINE), **rule)
+    fine = conf.quantile_thresholds(streamed(logits, size, FINE), **rule)
     assert_value(fine, case["thresholds"], TOLERANCE)
-    coarse = pl.quantile_thresholds(streamed(logits, size, pl.NUM_BINS), **rule)
+    coarse = conf.quantile_thresholds(streamed(logits, size, conf.NUM_BINS), **rule)
     error = case["thresholds"] - coarse
     assert (error >= -2e-7).all() and (error <= error_bound(coarse)).all()
     never_wins = case["thresholds"] == 0
@@ -80,14 +81,14 @@ def test_few_samples_follow_spcls_rule_of_rounding(golden):
     case = golden("spcl_pseudo_label")[""]
     confidence = jnp.asarray(case["small_prob"], jnp.float32)[None, None]
     predictions = ints(case["small_label"])[None, None]
-    histogram = pl.confidence_histogram(
+    histogram = conf.confidence_histogram(
         confidence,
         predictions,
         everywhere(predictions),
         num_classes=len(case["small_thresholds"]),
         num_bins=FINE,
     )
-    rule = functools.partial(pl.quantile_thresholds, **spcls_rule(case))
+    rule = functools.partial(conf.quantile_thresholds, **spcls_rule(case))
     on_host = rule(np.asarray(histogram, np.int64))
     assert_value(on_host, case["small_thresholds"], TOLERANCE)
     assert_value(jax.jit(rule)(histogram), case["small_thresholds"], TOLERANCE)
@@ -102,8 +103,8 @@ def test_pseudo_labels_are_spcls(golden):
     np.testing.assert_array_equal(labels, case["pseudo_label"])
     # Thresholds of the default histogram lie below the exact ones, so they keep all of these, and
     # nothing whose confidence is further below than their error.
-    histogram = streamed(logits, case["size_threshold"], pl.NUM_BINS)
-    own = pl.quantile_thresholds(histogram, **spcls_rule(case))
+    histogram = streamed(logits, case["size_threshold"], conf.NUM_BINS)
+    own = conf.quantile_thresholds(histogram, **spcls_rule(case))
     found = np.asarray(run(probabilities, jnp.asarray(own, jnp.float32)))
     kept = case["pseudo_label"] != 255
     np.testing.assert_array_equal(found[kept], case["pseudo_label"][kept])
@@ -139,14 +140,16 @@ def test_equality_is_confident_in_the_code_and_not_in_the_paper():
 @pytest.mark.parametrize("proportion", [0.0, 0.3, 0.5, 0.9, 1.0])
 def test_the_error_of_a_threshold_is_within_the_stated_bound(seed, proportion):
     confidence, predictions = random_confidences(np.random.default_rng(seed), 4000)
-    histogram = pl.confidence_histogram(
+    histogram = conf.confidence_histogram(
         jnp.asarray(confidence)[None, None],
         jnp.asarray(predictions)[None, None],
         jnp.ones((1, 1, 4000), bool),
         num_classes=5,
     )
-    assert pl.NUM_BINS >= 10_000 and histogram.sum() == 4000
-    found = pl.quantile_thresholds(np.asarray(histogram, np.int64), proportion=proportion, cap=2.0)
+    assert conf.NUM_BINS >= 10_000 and histogram.sum() == 4000
+    found = conf.quantile_thresholds(
+        np.asarray(histogram, np.int64), proportion=proportion, cap=2.0
+    )
     for k in range(4):
         ascending = np.sort(confidence[predictions == k])
         exact = ascending[min(int(np.round(proportion * len(ascending))), len(ascending) - 1)]
@@ -167,7 +170,7 @@ def test_static_labels_are_dasss(golden):
     )
     fraction = float(case["cb_prop"])
     never = SYNTHIA_LACKS if case["source_is_synthia"] else ()
-    thresholds = pl.top_thresholds(histogram, fraction=fraction, never=never)
+    thresholds = conf.top_thresholds(histogram, fraction=fraction, never=never)
     assert_value(thresholds, case["thresholds"], TOLERANCE)
     probabilities = probabilities_at(logits, case["size_label"])
     labels, by_threshold, by_rank = jax.jit(
@@ -186,7 +189,7 @@ def test_thinning_keeps_the_first_of_every_so_many_of_each_image(keep_every):
     rng = np.random.default_rng(0)
     confidence, predictions = random_confidences(rng, 3 * 101)
     images = jnp.asarray(confidence).reshape(3, 1, 101), jnp.asarray(predictions).reshape(3, 1, 101)
-    found = pl.confidence_histogram(
+    found = conf.confidence_histogram(
         *images, everywhere(images[0]), num_classes=4, keep_every=keep_every
     )
     expected = [[], [], [], []]
@@ -195,7 +198,7 @@ def test_thinning_keeps_the_first_of_every_so_many_of_each_image(keep_every):
             expected[k].append(np.sort(c[p == k])[::keep_every])
     for k in range(4):
         kept = jnp.asarray(np.concatenate(expected[k]))[None, None]
-        alone = pl.confidence_histogram(
+        alone = conf.confidence_histogram(
             kept, jnp.zeros(kept.shape, jnp.int32), everywhere(kept), num_classes=1
         )
         np.testing.assert_array_equal(found[k], alone[0])
@@ -207,7 +210,7 @@ def test_rare_absent_and_excluded_classes_have_dasss_thresholds():
     )
     labels = jnp.asarray([0] * 9 + [1] * 31)[None, None]
     histogram = np.asarray(
-        pl.confidence_histogram(
+        conf.confidence_histogram(
             jnp.asarray(values)[None, None],
             labels,
             everywhere(labels),
@@ -215,11 +218,11 @@ def test_rare_absent_and_excluded_classes_have_dasss_thresholds():
             num_bins=FINE,
         )
     )
-    found = pl.top_thresholds(histogram.astype(np.int64), fraction=0.1)
+    found = conf.top_thresholds(histogram.astype(np.int64), fraction=0.1)
     # nine pixels: the least of them; 31: the third from the top; none
     np.testing.assert_allclose(found, [0.5, 0.88, 1.0], rtol=1e-5)
     np.testing.assert_allclose(
-        pl.top_thresholds(histogram.astype(np.int64), fraction=0.1, never=(1,)),
+        conf.top_thresholds(histogram.astype(np.int64), fraction=0.1, never=(1,)),
         [0.5, 1.0, 1.0],
         rtol=1e-5,
     )
@@ -246,10 +249,12 @@ def test_dynamic_and_hybrid_labels_are_the_slides(golden):
 def test_the_threshold_of_a_share_is_exceeded_by_that_share(lowest, wanted):
     """To within one bin: 2e-4 of the range, 4 pixels in 20,000 where all are spread evenly."""
     scores = np.random.default_rng(0).uniform(lowest, 1, (2, 100, 100)).astype(np.float32)
-    counts = pl.score_histogram(jnp.asarray(scores), jnp.ones(scores.shape, bool), lowest=lowest)
+    counts = conf.score_histogram(jnp.asarray(scores), jnp.ones(scores.shape, bool), lowest=lowest)
     found = jax.jit(
-        lambda h: pl.fraction_threshold(
-            pl.move_histogram(jnp.zeros(pl.NUM_BINS), h, decay=0.9), fraction=wanted, lowest=lowest
+        lambda h: conf.fraction_threshold(
+            conf.move_histogram(jnp.zeros(conf.NUM_BINS), h, decay=0.9),
+            fraction=wanted,
+            lowest=lowest,
         )
     )(counts)
     exact = np.sort(scores.ravel())[-round(wanted * scores.size)]
@@ -259,20 +264,20 @@ def test_the_threshold_of_a_share_is_exceeded_by_that_share(lowest, wanted):
 
 def test_a_histogram_of_scores_moves_from_batch_to_batch_and_stays_without_a_pixel():
     def counts(scores, mask):
-        return pl.score_histogram(jnp.asarray(scores, jnp.float32), jnp.asarray(mask), lowest=-1)
+        return conf.score_histogram(jnp.asarray(scores, jnp.float32), jnp.asarray(mask), lowest=-1)
 
-    first = pl.move_histogram(
-        jnp.zeros(pl.NUM_BINS),
+    first = conf.move_histogram(
+        jnp.zeros(conf.NUM_BINS),
         counts([[-1.0, 1.0, 1.0, 0.5]], [[True, True, True, False]]),
         decay=0.75,
     )
     # the first batch counts in full
     np.testing.assert_allclose([first[0], first[-1], first.sum()], [1 / 3, 2 / 3, 1], rtol=1e-6)
-    second = pl.move_histogram(first, counts([[-1.0] * 4], [[True] * 4]), decay=0.75)
+    second = conf.move_histogram(first, counts([[-1.0] * 4], [[True] * 4]), decay=0.75)
     # shares, whatever the batch's size
     np.testing.assert_allclose([second[0], second[-1]], [0.75 / 3 + 0.25, 0.5], rtol=1e-6)
     np.testing.assert_array_equal(
-        pl.move_histogram(second, counts([[0.3]], [[False]]), decay=0.75), second
+        conf.move_histogram(second, counts([[0.3]], [[False]]), decay=0.75), second
     )
 
 
@@ -288,7 +293,7 @@ def test_hybrid_labels_by_hand_in_both_priorities():
 
 def test_nothing_confident_and_nothing_counted_leave_no_label():
     probabilities = jnp.full((1, 2, 2, 4), 0.25)
-    nothing = pl.confidence_histogram(
+    nothing = conf.confidence_histogram(
         probabilities.max(-1),
         jnp.zeros((1, 2, 2), jnp.int32),
         jnp.zeros((1, 2, 2), bool),
@@ -296,9 +301,9 @@ def test_nothing_confident_and_nothing_counted_leave_no_label():
     )
     assert not np.asarray(nothing).any()
     np.testing.assert_array_equal(
-        pl.quantile_thresholds(nothing, proportion=0.5, cap=0.9), np.zeros(4)
+        conf.quantile_thresholds(nothing, proportion=0.5, cap=0.9), np.zeros(4)
     )
-    thresholds = pl.top_thresholds(np.asarray(nothing, np.int64), fraction=0.1)
+    thresholds = conf.top_thresholds(np.asarray(nothing, np.int64), fraction=0.1)
     static, *_ = pl.static_labels(probabilities, jnp.asarray(thresholds), image_fraction=0.0)
     assert (static == 255).all()
     dynamic = pl.dynamic_labels(jnp.full((1, 2, 2, 4), -1.0), threshold=0.5)
@@ -310,10 +315,10 @@ def test_histograms_of_four_devices_add_up_to_that_of_one():
     parts = tuple(jnp.asarray(x).reshape(4, 1, 5, 10) for x in (confidence, predictions))
 
     def online(confidence, predictions, axis_name=None):
-        histogram = pl.confidence_histogram(
+        histogram = conf.confidence_histogram(
             confidence, predictions, everywhere(confidence), num_classes=4
         )
-        return pl.quantile_thresholds(total(histogram, axis_name), proportion=0.5, cap=0.9)
+        return conf.quantile_thresholds(total(histogram, axis_name), proportion=0.5, cap=0.9)
 
     alone = online(*(x[:, 0] for x in parts))
     split = jax.pmap(lambda *args: online(*args, parallel.AXIS), axis_name=parallel.AXIS)(*parts)

@@ -15,7 +15,7 @@ from dajax.engine.config_check import flatten
 from dajax.methods.segmentation import _segmenter as segmenter
 from dajax.methods.segmentation import bicl
 from dajax.models.aspp import SegOutput
-from dajax.ops.pseudo_labels import NUM_BINS
+from dajax.ops.confidence import NUM_BINS
 from dajax.recipes import bicl as bicl_config
 
 

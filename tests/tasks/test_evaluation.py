@@ -24,7 +24,7 @@ from dajax.tasks.feed import NEVER
 from dajax.tasks.segmentation import setup as segmentation
 from data_pipeline.classification.image_set import ImageSet
 from data_pipeline.classification.transforms import apply_evaluation, from_config
-from data_pipeline.segmentation import pipeline as seg_pipeline
+from data_pipeline.segmentation import part_reader
 
 RANDOM_VIEWS = dict(
     size=(8, 8),
@@ -204,7 +204,7 @@ def test_a_segmenters_passes_are_without_random_parts_though_every_view_flips(st
         (feed.target_pass(2), domains.target),
         (feed.source_pass(2), domains.source),
     ):
-        expected = seg_pipeline.normalise(
+        expected = part_reader.normalise(
             np.stack([np.asarray(Image.open(path)) for path in images.image_paths]), view
         )
         np.testing.assert_allclose(

@@ -54,15 +54,17 @@ from dajax.losses.segmentation import cross_entropy_map, valid_pixels
 from dajax.methods import _step
 from dajax.methods.segmentation import _segmenter as segmenter
 from dajax.ops import prototypes as proto
+from dajax.ops.confidence import (
+    NUM_BINS,
+    fraction_threshold,
+    move_histogram,
+    score_histogram,
+)
 from dajax.ops.labels import IGNORED
 from dajax.ops.prototypes import prototype_similarities
 from dajax.ops.pseudo_labels import (
-    NUM_BINS,
     dynamic_labels,
-    fraction_threshold,
     hybrid_labels,
-    move_histogram,
-    score_histogram,
 )
 from dajax.ops.resize import resize_nearest_legacy
 from dajax.parallel import masked_mean, share, total

@@ -37,11 +37,13 @@ from dajax.methods.segmentation import _prototype_stage as prototype_stage
 from dajax.methods.segmentation import _segmenter as segmenter
 from dajax.models.apply import inference
 from dajax.ops import prototypes as proto
+from dajax.ops.confidence import (
+    confidence_histogram,
+    quantile_thresholds,
+)
 from dajax.ops.labels import IGNORED
 from dajax.ops.pseudo_labels import (
-    confidence_histogram,
     confident_labels,
-    quantile_thresholds,
 )
 from dajax.ops.resize import resize_nearest_legacy
 from dajax.ops.similarity import normalize

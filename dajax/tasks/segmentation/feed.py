@@ -140,7 +140,9 @@ class SegFeed(PseudoLabelFeed):
         num_rows = batch_size * accumulate
         wanted = None
         if rare.min_crop_pixels is not None:
-            wanted = self._pipeline().WantedClasses(
+            from data_pipeline.segmentation.part_reader import WantedClasses  # loads TensorFlow
+
+            wanted = WantedClasses(
                 lambda step: rare.drawn(step, num_rows, key)[1], rare.min_crop_pixels
             )
         return dataclasses.replace(

@@ -60,7 +60,7 @@ class PseudoLabelFeed(BaseFeed):
           UserError: that stage has made none, or there is no such transform.
         """
         self._check_transform(transform)
-        folder = self._directory.parent / labels_from / PSEUDO_LABELS
+        folder = self._labels_of(labels_from)
         if not folder.is_dir():
             raise UserError(
                 f"config.{self._stage}.labels_from='{labels_from}': no pseudo-labels in {folder};"
@@ -107,10 +107,13 @@ class PseudoLabelFeed(BaseFeed):
         wanted = Centred(tuple(rare.tolist()), settings.probability)
         return dataclasses.replace(part, wanted=wanted)
 
+    def _labels_of(self, stage):
+        """The folder of a stage's pseudo-labels."""
+        return self._directory.parent / stage / PSEUDO_LABELS
+
     def _origin(self, labels_from):
         """How the labels of a stage were made, {} where that is not known."""
-        folder = self._directory.parent / labels_from / PSEUDO_LABELS
-        return pseudo_label_files.origin_of(folder) or {}
+        return pseudo_label_files.origin_of(self._labels_of(labels_from)) or {}
 
     def _predicted_pixels(self, labels_from, key):
         """int64 [N, K], that each class was predicted for in each image; for the option `key`."""
@@ -218,7 +221,7 @@ class PseudoLabelFeed(BaseFeed):
             return
         made, before = pseudo_label_files.read(folder, target), None
         if self.earlier_rounds:
-            earlier = self._directory.parent / self.earlier_rounds[-1] / PSEUDO_LABELS
+            earlier = self._labels_of(self.earlier_rounds[-1])
             before = pseudo_label_files.read(earlier, target) if earlier.is_dir() else None
         for index in range(len(made)):
             yield made.read_label(index), None if before is None else before.read_label(index)

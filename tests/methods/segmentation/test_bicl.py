@@ -15,8 +15,8 @@ from golden_arrays import channels_first, channels_last, ints
 from dajax.methods.segmentation import _segmenter as segmenter
 from dajax.methods.segmentation import bicl
 from dajax.models.aspp import SegOutput
+from dajax.ops.confidence import NUM_BINS
 from dajax.ops.labels import IGNORED
-from dajax.ops.pseudo_labels import NUM_BINS
 
 
 @pytest.fixture(scope="module")

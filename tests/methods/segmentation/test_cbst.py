@@ -14,6 +14,7 @@ from dajax.errors import UserError
 from dajax.losses.soft_labels import entropy_regularised_labels, soft_cross_entropy_map
 from dajax.methods.pseudo_labels import predicted_pixels
 from dajax.methods.segmentation import self_training
+from dajax.ops import confidence as conf
 from dajax.ops import pseudo_labels as pl
 from dajax.parallel import masked_mean
 from dajax.recipes import cbst as recipe
@@ -37,9 +38,9 @@ def thinned_histogram(probabilities, every):
 
     def of_image(image):
         best, predictions = image.max(-1), image.argmax(-1).astype(jnp.int32)
-        kept = pl.every_nth_of_class(predictions, every=every, num_classes=num_classes)
+        kept = conf.every_nth_of_class(predictions, every=every, num_classes=num_classes)
         row = (best[None], predictions[None], kept[None])
-        return pl.confidence_histogram(*row, num_classes=num_classes)
+        return conf.confidence_histogram(*row, num_classes=num_classes)
 
     return np.asarray(jax.jit(lambda rows: jax.lax.map(of_image, rows))(probabilities).sum(0))
 
@@ -50,9 +51,9 @@ def test_thresholds_and_labels_are_crsts(case):
     histogram = thinned_histogram(probabilities, config.labels_0.keep_every).astype(np.int64)
     for name, portion in PORTIONS.items():
         thresholds = case[f"{name}_threshold"]
-        found = pl.portion_thresholds(histogram, portion=portion)
+        found = conf.portion_thresholds(histogram, portion=portion)
         np.testing.assert_allclose(found, thresholds, rtol=0, atol=OF_THRESHOLDS)
-        sizes = pl.portion_sizes(histogram, portion=portion)
+        sizes = conf.portion_sizes(histogram, portion=portion)
         np.testing.assert_array_equal(sizes, case[f"{name}_sel_size"])
         labels = jax.jit(pl.class_balanced_labels)(probabilities, jnp.asarray(thresholds))
         assert (np.asarray(labels) != case[f"{name}_label"]).sum() <= 1, name
@@ -114,15 +115,15 @@ def test_a_label_need_not_be_the_most_probable_class():
 def test_the_portion_counts_from_the_most_confident_pixel():
     confidences = jnp.array([[[0.9, 0.5, 0.7, 0.6, 0.8]]])
     row = (confidences, jnp.zeros((1, 1, 5), jnp.int32), jnp.ones((1, 1, 5), bool))
-    histogram = np.asarray(pl.confidence_histogram(*row, num_classes=2), np.int64)
+    histogram = np.asarray(conf.confidence_histogram(*row, num_classes=2), np.int64)
     for portion, threshold in ((0.2, 0.9), (0.4, 0.8), (1.0, 0.5), (0.19, 1.0)):
-        found = pl.portion_thresholds(histogram, portion=portion)
+        found = conf.portion_thresholds(histogram, portion=portion)
         np.testing.assert_allclose(found, [threshold, 1.0], atol=2e-4)
 
 
 def test_every_nth_pixel_of_a_class_is_counted_in_raster_order():
     predictions = jnp.array([[0, 1, 0], [0, 1, 0], [1, 0, 0]])
-    kept = pl.every_nth_of_class(predictions, every=2, num_classes=3)
+    kept = conf.every_nth_of_class(predictions, every=2, num_classes=3)
     assert kept.tolist() == [[True, True, False], [True, False, False], [True, True, False]]
 
 

@@ -10,6 +10,7 @@ from compare import assert_value
 from golden_arrays import channels_last
 
 from dajax.methods import pseudo_labels
+from dajax.ops import confidence as conf
 from dajax.ops import pseudo_labels as pl
 from dajax.recipes import intrada as recipe
 from dajax.tasks.segmentation import target_rows
@@ -37,7 +38,7 @@ def test_ranks_and_labels_are_the_authors(case):
     np.testing.assert_array_equal(halves[1], case["plain_hard"])
     config = recipe.get_config().advent_labels
     counts = np.ones((logits.shape[-1], 8), np.int64)
-    thresholds = pl.quantile_thresholds(counts, proportion=config.proportion, cap=config.cap)
+    thresholds = conf.quantile_thresholds(counts, proportion=config.proportion, cap=config.cap)
     labels = pl.confident_labels(jax.nn.softmax(logits), jnp.asarray(thresholds, jnp.float32))
     np.testing.assert_array_equal(labels, case["pseudo_label"])
 
