@@ -16,8 +16,9 @@ seeded data, and is measured in turn, repeat after repeat. Columns of the table:
   planned   MiB of working memory that XLA plans for a call
   remark    how far contenders agree; seconds of compilation, which no other figure holds
 
-The file of --out is rewritten after each group, so a run that was cut off goes on with --only the
-groups that it lacks. Ends with 1 where contenders disagree or fail.
+The file of --out is rewritten after each case, so what a run had measured when it was cut off is
+there; a later run, with --only the groups that it lacks, adds to it. Ends with 1 where contenders
+disagree or fail.
 """
 
 import argparse
@@ -41,12 +42,11 @@ def listing():
     return "\n".join(lines)
 
 
-def run_group(name, *, is_quick):
-    """Measures a group; prints each case's rows as they come.
+def run_group(name, out, *, is_quick):
+    """Measures a group; prints each case's rows as they come, and gives them to `out`, an OutFile.
 
     Returns:
-      (rows, a line on when and how it ran, what is wrong: lines, contenders left out: a set of
-      (package, how to get it)).
+      (what is wrong: lines, contenders left out: a set of (package, how to get it)).
     """
     group, rows, wrong, absent = groups.module(name), [], [], set()
     load, begun = machine.load(), time.monotonic()
@@ -59,12 +59,19 @@ def run_group(name, *, is_quick):
             found, problems = cases.measure(name, case, is_quick=is_quick)
             rows, wrong = rows + found, wrong + problems
             print(*(" | ".join(row) for row in found), *problems, sep="\n", file=sys.stderr)
+            out.add(name, rows, f"{_circumstances(load, begun, is_quick)}, not to its end")
+    out.add(name, rows, _circumstances(load, begun, is_quick))
+    return wrong, absent
+
+
+def _circumstances(load, begun, is_quick):
+    """The line on when and how a group ran."""
     minutes = (time.monotonic() - begun) / 60
     when = time.strftime("%Y-%m-%d %H:%M")
-    note = (
+    said = (
         f"{when}, {minutes:.1f} min, load {load:.1f} at the start, {machine.load():.1f} at the end"
     )
-    return rows, f"{note}{', --quick: no figure means anything' if is_quick else ''}", wrong, absent
+    return f"{said}, --quick: no figure means anything" if is_quick else said
 
 
 def main(argv=None):
@@ -101,8 +108,7 @@ def main(argv=None):
         if lacks := groups.lacking(name):
             print(f"{name}: left out, it needs {', '.join(lacks)}", file=sys.stderr)
             continue
-        rows, note, problems, left_out = run_group(name, is_quick=args.quick)
-        out.add(name, rows, note)
+        problems, left_out = run_group(name, out, is_quick=args.quick)
         wrong, absent = wrong + problems, absent | left_out
     print(out.text())
     for package, remedy in sorted(absent):

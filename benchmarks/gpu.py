@@ -20,12 +20,12 @@ import numpy as np
 
 from benchmarks import adaptsegnet_step, networks
 from benchmarks import network_setup as setup
-from benchmarks.cases import Case
+from benchmarks.cases import Case, largest_difference
 from benchmarks.contenders import prepared_torch, torch_device
 from benchmarks.race import Prepared
 
 TITLE = "a GPU's bfloat16 products, and the AdaptSegNet step at 512x1024 against torch"
-MINUTES = 9
+MINUTES = 3.5  # on 16 cores with an H200
 NEEDS = ("ml_collections",)
 
 FRAME_HW = (512, 1024)  # AdaptSegNet's target
@@ -33,6 +33,9 @@ STEPS = 10  # of a call, between which the host does not wait
 # sides of the matrices, and products of a call: 8192 is large enough to reach a card's own rate
 PRODUCT, PRODUCTS = 8192, 20
 QUICK_PRODUCT, QUICK_PRODUCTS = 128, 2
+# of the first loss, relative: on a GPU both take the products of float32 in TF32, of 10 bits, and
+# bfloat16 has 7; a hundred layers add up
+TOLERANCE = {"float32": 1e-2, "bfloat16": 5e-2}
 
 
 def cases(folder, is_quick):
@@ -57,7 +60,7 @@ def cases(folder, is_quick):
         )
     ]
     fast = dict(dtype="bfloat16", channels_last=True)
-    for dtype, torch_settings in (("float32", {}), ("bfloat16", fast)):
+    for dtype, torch_settings in (("bfloat16", fast), ("float32", {})):
         contenders = {
             "torch": functools.partial(adaptsegnet_step.torch_step, **torch_settings),
             "dajax": functools.partial(dajax_step, dtype=dtype, side=side, count=count),
@@ -67,7 +70,8 @@ def cases(folder, is_quick):
             contenders = {"torch, torch.compile": compiled, **contenders}
         title = f"{settings['steps']} AdaptSegNet steps, {frame_hw[0]}x{frame_hw[1]}, {dtype}"
         remark = functools.partial(rate_of_steps, blocks=blocks, size_hw=frame_hw)
-        found.append(Case(title, contenders, settings, at_once=True, remark=remark))
+        agree = functools.partial(largest_difference, tolerance=TOLERANCE[dtype])
+        found.append(Case(title, contenders, settings, at_once=True, agree=agree, remark=remark))
     return found
 
 

@@ -56,7 +56,7 @@ def passes_agree(ours, theirs):
 
 
 def dajax_passes(kind, blocks, weights, shape):
-    """Loss and gradients of all parameters."""
+    """Loss and gradients of all parameters, compiled as a train step is."""
     import jax
     import jax.numpy as jnp
 
@@ -64,7 +64,7 @@ def dajax_passes(kind, blocks, weights, shape):
     from dajax.losses.segmentation import cross_entropy_map, valid_pixels
     from dajax.models.apply import forward_train
     from dajax.ops.resize import resize_bilinear
-    from dajax.parallel import masked_mean
+    from dajax.parallel import compiler_options, masked_mean
 
     model = setup.build(kind, blocks)
     params, batch_stats = setup.read_weights(weights, model)
@@ -84,12 +84,14 @@ def dajax_passes(kind, blocks, weights, shape):
         first = grads[model.network]["backbone"]["conv1"]["kernel"]
         return {"loss": value, "first_grad": np.asarray(first).transpose(3, 2, 0, 1)}
 
-    def compiled():
-        return jax_compiled(
-            jax.value_and_grad(loss, has_aux=True), (params, images, labels), answer
-        )
+    device = jax.devices()[0]
 
-    return Prepared(compiled, jax.devices()[0])
+    def compiled():
+        passes, settings = jax.value_and_grad(loss, has_aux=True), compiler_options(device)
+        arguments = params, images, labels
+        return jax_compiled(passes, arguments, answer, compiler_options=settings)
+
+    return Prepared(compiled, device)
 
 
 def torch_passes(kind, blocks, weights, shape):

@@ -75,7 +75,8 @@ def _as_stored(image, file, name) -> tuple[np.ndarray, list[str]]:
     if header and header.bits == 16:
         return _sixteen_bits_to_rgb(file, name)
     if image.mode in ("1", "L", "RGB"):
-        pixels, key = np.asarray(image.convert("RGB")), image.info.get("transparency")
+        rgb = image if image.mode == "RGB" else image.convert("RGB")  # which copies its own, too
+        pixels, key = np.asarray(rgb), image.info.get("transparency")
         if key is None:
             return pixels, []
         return _over_white(pixels, 255 * _is_opaque(pixels, key, header), name)

@@ -60,6 +60,28 @@ def test_a_later_run_replaces_the_rows_of_its_groups_and_keeps_the_others(tmp_pa
     assert path.read_text().endswith("- measured methods: then\n- measured lovasz: now\n")
 
 
+def test_what_was_measured_before_a_run_is_cut_off_stays(tmp_path, monkeypatch):
+    class Group:
+        @staticmethod
+        def cases(folder, is_quick):
+            del folder, is_quick
+            return [cases.Case("first", {"dajax": None}), cases.Case("second", {"dajax": None})]
+
+    def measure(name, case, *, is_quick):
+        del is_quick
+        if case.title == "second":
+            raise KeyboardInterrupt
+        return [[f"{name}: {case.title}", *[""] * (len(cases.HEADER) - 1)]], []
+
+    monkeypatch.setattr(groups, "module", lambda name: Group)
+    monkeypatch.setattr(cases, "measure", measure)
+    out = OutFile(tmp_path / "table.md", "a machine", ALL)
+    with pytest.raises(KeyboardInterrupt):
+        command.run_group("lovasz", out, is_quick=False)
+    found = (tmp_path / "table.md").read_text()
+    assert rows_of(found)[-1][0] == "lovasz: first" and "not to its end" in found
+
+
 def test_a_table_of_another_machine_is_not_added_to(tmp_path):
     path = tmp_path / "table.md"
     OutFile(path, "a machine", ALL).add("lovasz", [], "then")
