@@ -30,8 +30,8 @@ from dajax.recipes import dacs, daformer, mic
 from dajax.state import TEACHER
 
 NAMES = pathlib.Path(__file__).resolve().parents[2] / "golden"
-# tests/golden/README.md, float32: losses 1e-4 relative, gradients 1e-4 and parameters and logits 1e-3
-# of the array's max.
+# tests/golden/README.md, float32: losses 1e-4 relative, gradients 1e-4 of the array's max, and
+# parameters and logits 1e-3 of it.
 LOSS, PARAMETER, LOGIT, GRADIENT = 1e-4, 1e-3, 1e-3, 1e-4
 # There too: a float32 port may flip a pixel's pseudo-label, which moves a gradient by its share.
 FLIPS, OF_A_FLIP = 2, 3e-4
