@@ -36,7 +36,7 @@ FLOORS = {
     "data_pipeline": (
         {"errors", "sampling", "png_chunks"},
         {"files", "held_out", "preprocess", "stream"},
-        {"pixels", "appearance"},
+        {"pixels", "appearance", "batch_parts"},
         {"decode"},
         {"given"},
         {"classification", "segmentation"},

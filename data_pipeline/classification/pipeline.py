@@ -1,4 +1,4 @@
-"""From a step number to a batch of images with one label each; see `data_pipeline.stream`."""
+"""From a step number to a batch of images with one label each; see `data_pipeline.batch_parts`."""
 
 import dataclasses
 import functools
@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from data_pipeline import stream
+from data_pipeline import batch_parts
+from data_pipeline.batch_parts import ALL, Share, num_columns, stream_of
 from data_pipeline.classification.image_set import ImageSet
 from data_pipeline.classification.transforms import (
     Transform,
@@ -18,12 +19,12 @@ from data_pipeline.classification.transforms import (
 from data_pipeline.classification.warp import warp_and_normalise
 from data_pipeline.errors import DataError
 from data_pipeline.sampling import subkey, uniforms
-from data_pipeline.stream import ALL, BatchStream, Share, num_columns, stream_of, tf
+from data_pipeline.stream import BatchStream, tf
 
 
 @dataclasses.dataclass(frozen=True)
-class Part(stream.Part):
-    """One part of every batch, see stream.Part; a padded row is a zero image whose mask is False.
+class Part(batch_parts.Part):
+    """See batch_parts.Part; a padded row is a zero image whose mask is False.
 
     strong_view: a transform with random numbers of its own, which may equal `transform`.
     """
@@ -83,7 +84,7 @@ def _views(part) -> list[_View]:
 
 
 class Reader:
-    """See stream.PartReader. Images in memory are chosen by the generator; others are read."""
+    """See batch_parts.PartReader. Images in memory are chosen by the generator; others are read."""
 
     def __init__(self, part):
         self.part, self._views = part, _views(part)

@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from data_pipeline.batch_parts import padded
 from data_pipeline.segmentation.labels import IGNORED
 from data_pipeline.segmentation.segmentation_set import SegmentationSet, image_size_hw
-from data_pipeline.stream import padded
 
 # Pixels of the labels of a batch with their room, where sizes differ: 256 MiB as int32. Memory
 # only; ours.

@@ -1,5 +1,5 @@
 """One part of every batch of images and label maps: what is asked for, and how its rows are drawn,
-read and finished; see `data_pipeline.stream`.
+read and finished; see `data_pipeline.batch_parts`.
 """
 
 import dataclasses
@@ -7,8 +7,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from data_pipeline import stream
+from data_pipeline import batch_parts
 from data_pipeline.appearance import Appearance
+from data_pipeline.batch_parts import num_columns
 from data_pipeline.decode import image_size_hw, read_image
 from data_pipeline.errors import DataError
 from data_pipeline.files.resized_cache import found_or_made
@@ -21,7 +22,7 @@ from data_pipeline.segmentation.placing import FIRST_CROP, Choice, Frame
 from data_pipeline.segmentation.resizes import filter_number, resize_image
 from data_pipeline.segmentation.segmentation_set import SegmentationSet
 from data_pipeline.segmentation.transforms import SegTransform, apply_to_frame, apply_two_views
-from data_pipeline.stream import num_columns, tf
+from data_pipeline.stream import tf
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,9 +52,9 @@ class WantedClasses:
 
 
 @dataclasses.dataclass(frozen=True)
-class SegPart(stream.Part):
-    """One part of every batch, see stream.Part; a padded row is a zero image whose mask is False
-    and whose label is all 255.
+class SegPart(batch_parts.Part):
+    """See batch_parts.Part; a padded row is a zero image whose mask is False and whose label is all
+    255.
 
     strong_view: colours and sharpness of the second view, which shares resize, crop and flip with
       the first, so that labels made on one fit the other.
@@ -86,7 +87,7 @@ class SegPart(stream.Part):
 
 
 class Reader:
-    """See stream.PartReader."""
+    """See batch_parts.PartReader."""
 
     reads_files = True
 
@@ -134,8 +135,8 @@ class Reader:
         return signature
 
     def choose(self, step, rows, own):
-        """See stream.PartReader. "load" is the row to read: a padded row reads the first row of
-        the step that is none, or image 0 where all are padding, as of a part of mixed batches.
+        """See batch_parts.PartReader. "load" is the row to read: a padded row reads the first row
+        of the step that is none, or image 0 where all are padding, as of a part of mixed batches.
         """
         part, num_rows = self.part, len(rows)
         first = rows[rows >= 0][0] if rows.max() >= 0 else 0

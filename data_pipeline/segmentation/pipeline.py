@@ -1,15 +1,16 @@
-"""From a step number to a batch of images and label maps; see `data_pipeline.stream`."""
+"""From a step number to a batch of images and label maps; see `data_pipeline.batch_parts`."""
 
 from collections.abc import Iterator, Mapping
 
 import numpy as np
 
+from data_pipeline.batch_parts import ALL, Share, padded, stream_of
 from data_pipeline.sampling import make_key
 from data_pipeline.segmentation.label_sizes import own_sizes, plan_of
 from data_pipeline.segmentation.part_reader import OwnSizes, Reader, SegPart
 from data_pipeline.segmentation.segmentation_set import SegmentationSet
 from data_pipeline.segmentation.transforms import SegTransform
-from data_pipeline.stream import ALL, BatchStream, Share, padded, stream_of
+from data_pipeline.stream import BatchStream
 
 
 def batches(

@@ -21,7 +21,7 @@ from dajax.errors import StopRequested
 from dajax.tasks.classification.feed import Feed
 from dajax.tasks.common import Domains
 from dajax.tasks.segmentation.feed import SegFeed
-from data_pipeline import DataError, ImageSet, stream
+from data_pipeline import DataError, ImageSet, batch_parts, stream
 from data_pipeline.classification import pipeline
 from data_pipeline.classification.transforms import Transform
 
@@ -116,7 +116,7 @@ def test_an_error_closes_the_stream_and_names_the_file(folder, tmp_path):
 def test_the_shares_of_a_step_are_its_rows(folder, open_one):
     """Each with its own random numbers, whoever reads it: views included."""
     whole = list(open_one(folder, 3))
-    shares = [list(open_one(folder, 3, stream.Share(index, 2))) for index in range(2)]
+    shares = [list(open_one(folder, 3, batch_parts.Share(index, 2))) for index in range(2)]
     assert len(whole) == len(shares[0]) == len(shares[1]) == 3
     for step, batch in enumerate(whole):
         for part, leaves in batch.items():
@@ -128,7 +128,7 @@ def test_the_shares_of_a_step_are_its_rows(folder, open_one):
 def test_a_share_of_steps_has_them_whole(folder):
     whole = list(stopped_run.photo_stream(folder, 5))
     for index, steps in ((0, [0, 3]), (1, [1, 4]), (2, [2])):
-        share = stream.Share(index, 3, of_steps=True)
+        share = batch_parts.Share(index, 3, of_steps=True)
         found = list(stopped_run.photo_stream(folder, 5, share))
         assert len(found) == len(steps)
         for batch, step in zip(found, steps, strict=True):
@@ -137,7 +137,7 @@ def test_a_share_of_steps_has_them_whole(folder):
 
 def test_rows_that_cannot_be_shared_are_one_line(folder):
     with pytest.raises(DataError, match="'a': 16 rows a step do not divide over 3 processes"):
-        stopped_run.photo_stream(folder, 5, stream.Share(0, 3))
+        stopped_run.photo_stream(folder, 5, batch_parts.Share(0, 3))
 
 
 def stopped():

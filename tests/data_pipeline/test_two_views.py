@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import stored_batches
 
-from data_pipeline import DataError, decode, stream
+from data_pipeline import DataError, batch_parts, decode
 from data_pipeline.appearance import Appearance
 from data_pipeline.classification import pipeline
 from data_pipeline.sampling import make_key
@@ -118,7 +118,7 @@ def test_both_views_of_a_frame_lie_at_the_same_place(frames):
         once, twice = batch[name], batch[f"{name}_twice"]
         assert set(twice) == {*once, "strong_image"}
         assert_same(once, twice, *once)
-        chosen = stream.chosen(seg_pipeline.Reader(part), 2, 4)
+        chosen = batch_parts.chosen(seg_pipeline.Reader(part), 2, 4)
         plain = dataclasses.replace(part.transform, color_jitter=None)
         for i, row in enumerate(rows(2)[:3]):
             numbers = chosen["uniforms"][i], chosen["batch_uniform"][i]

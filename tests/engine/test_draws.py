@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 from dajax.tasks.classification.feed import Feed
 from dajax.tasks.segmentation.feed import SegFeed
-from data_pipeline import stream
+from data_pipeline import batch_parts
 from data_pipeline.classification import pipeline
 from data_pipeline.classification.image_set import ImageSet
 from data_pipeline.classification.transforms import Affine, Transform
@@ -85,7 +85,7 @@ def drawn(part):
     """
     task = seg_pipeline if isinstance(part, seg_pipeline.SegPart) else pipeline
     reader = task.Reader(part)
-    chosen = [stream.chosen(reader, step, len(part.rows(step))) for step in range(STEPS)]
+    chosen = [batch_parts.chosen(reader, step, len(part.rows(step))) for step in range(STEPS)]
     rows, numbers = ([x[name] for x in chosen] for name in ("index", "uniforms"))
     return np.concatenate(rows), np.concatenate(numbers)
 

@@ -12,13 +12,13 @@ import sys
 from dajax.engine.signals import StopFlag
 from dajax.errors import StopRequested
 from data_pipeline import sampling
+from data_pipeline.batch_parts import ALL
 from data_pipeline.classification import pipeline
 from data_pipeline.classification.folder import read_folder
 from data_pipeline.classification.transforms import Transform
 from data_pipeline.segmentation import pipeline as seg_pipeline
 from data_pipeline.segmentation.readers import read_domain
 from data_pipeline.segmentation.transforms import SegTransform
-from data_pipeline.stream import ALL
 
 ENDLESS = 10**6  # steps
 

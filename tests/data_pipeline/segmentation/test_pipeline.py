@@ -8,7 +8,7 @@ from PIL import Image
 
 from dajax.recipes import clan
 from dajax.recipes.base import segmentation as seg_base
-from data_pipeline import stream
+from data_pipeline import batch_parts
 from data_pipeline.errors import DataError
 from data_pipeline.segmentation import labels
 from data_pipeline.segmentation import pipeline as seg_pipeline
@@ -70,7 +70,7 @@ def test_any_step_can_be_asked_for_directly(images):
 def test_tf_data_gives_what_the_functions_give_eagerly(images):
     part = make_part(images)
     batch = next(iter(seg_pipeline.batches({"a": part}, 2, 3)))["a"]
-    chosen = stream.chosen(seg_pipeline.Reader(part), 2, 3)
+    chosen = batch_parts.chosen(seg_pipeline.Reader(part), 2, 3)
     for row in range(3):
         index, uniforms = chosen["index"][row], chosen["uniforms"][row]
         image, label = seg_transforms.apply(
