@@ -1,3 +1,5 @@
+import types
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -51,6 +53,18 @@ def test_an_indivisible_batch_is_one_clear_line():
 def test_more_devices_than_there_are_is_one_clear_line():
     with pytest.raises(UserError, match="config.runtime.devices=5: this machine has 4"):
         parallel.devices(5)
+
+
+def test_the_compiler_is_told_of_little_memory_where_it_knows_how(unchecked_types):
+    def told(platform):
+        return parallel.compiler_options(types.SimpleNamespace(platform=platform))
+
+    assert told("gpu") == {"xla_gpu_enable_latency_hiding_scheduler": False}
+    assert told("tpu") == {}
+    cpu = jax.devices()[0]
+    assert told("cpu") == parallel.compiler_options(cpu) != {}
+    doubled = jax.jit(lambda x: 2 * x, compiler_options=parallel.compiler_options(cpu))
+    np.testing.assert_array_equal(doubled(VALUES), 2 * VALUES)
 
 
 def test_compiled_map_keeps_batch_order():
