@@ -67,7 +67,8 @@ def further_rows(config, stage):
     """{row: settings} of AdvEnt and of entropy_minimization, with the steps and the optimiser of
     AdaptSegNet's stage.
     """
-    shared = {key: stage[key] for key in ("init_from", "steps", "batch_size", "optimizer")}
+    settings = stage.to_dict()  # not the groups themselves, which a flag would then set for all
+    shared = {key: settings[key] for key in ("init_from", "steps", "batch_size", "optimizer")}
     style = entropy.style_of_target(fda.BETAS["01"], config.data.transforms.source)
     return dict(
         advent=seg_base.without(stage, **{"adversarial.input": "information"}),

@@ -240,7 +240,7 @@ def with_small_network(arg):
     # Mirrored only. With seed 0, labels and start from AdaBN and the source-only network, 400 steps
     # ended at 38.6 so, at 38.3 with scales of 1 to 1.5, at 38.3 with the jitter, which as trained
     # cost 1.5: a network this small does not get round to colours that it never meets.
-    config.data.transforms.self_training = config.data.transforms.target
+    config.data.transforms.self_training = seg_base.copy_of(config.data.transforms.target)
     optimizer = scenes.optimizer(5e-4)
     recipe = stages(arg)
     for stage in recipe.keys() & {"warm_up_labels", "spcl_labels"}:  # paper: the second alone

@@ -21,6 +21,15 @@ IMAGENET_RGB = dict(channels="rgb", divisor=255.0, mean=IMAGENET_MEAN, std=IMAGE
 NO_TEACHER = dict(teacher=dict(momentum=0.0), predict_with="student")
 
 
+def settable(tree):
+    """The dict `tree` with a place of its own for each None in it, which --config.KEY=VALUE can
+    fill: ml_collections reads a flag by the type of the value before.
+    """
+    if isinstance(tree, dict):
+        return {key: settable(value) for key, value in tree.items()}
+    return config_dict.placeholder(object) if tree is None else tree
+
+
 def base(name):
     """The settings of every run, with the embedded digits and a small network for them."""
     return ConfigDict(

@@ -107,7 +107,7 @@ def segmentation(name, *, model, data):
     config.task = "segmentation"
     config.metric = "mIoU"
     config.model = ConfigDict(model)
-    config.data = ConfigDict(data)
+    config.data = ConfigDict(base.settable(data))
     config.runtime.eval_batch_size = 4
     # Every stage is measured twice: with its BN statistics as trained, and with statistics
     # re-estimated on unlabelled target images (AdaBN), since showing the network target images does
@@ -206,6 +206,11 @@ def whole_frames(size_hw, *, flip=False, image_scales=()):
         mean=CAFFE_MEAN_BGR,
         std=(1.0, 1.0, 1.0),
     )
+
+
+def copy_of(transform):
+    """A transform with the settings of another, which are set apart from them."""
+    return ConfigDict(base.settable(transform.to_dict()))
 
 
 def crops(arg, crop_hw, shorter_edge):
