@@ -21,7 +21,7 @@ from dajax.typing import AnyArray, Array, Bool, Float, Int, PyTree, Shaped
 AXIS = "devices"
 # Of compile_map: pmap gives the axes of an empty tree to the leaves that follow it.
 NO_VARIABLES = np.zeros((), np.float32)
-# `compiler_options` by platform; values are the same either way.
+# `compiler_options` by platform: the order of a program's operations, not what they compute.
 # CPU: it orders a program so that much can run at a time, both forward passes of a step before
 # either backward pass. The other order takes half of the memory.
 # GPU: jax 0.11 orders a program so that a device need not wait for others, in whatever memory it
