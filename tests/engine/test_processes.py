@@ -323,6 +323,14 @@ def test_the_others_hear_that_a_process_is_gone(pair):
     assert found[1][1] == 1 and "process 0 of 2" in found[1][0] and "is gone" in found[1][0]
 
 
+def test_who_has_ended_its_work_is_not_missed_by_those_at_theirs(pair):
+    _, second, lines = pair
+    second.end()
+    second._peers[0].shutdown(socket.SHUT_RDWR)
+    time.sleep(0.3)
+    assert lines == []
+
+
 def test_nobody_is_missed_when_the_work_is_done(pair):
     first, second, lines = pair
     second.end()
