@@ -59,19 +59,33 @@ def cases(folder, is_quick):
             remark=rate,
         )
     ]
+    return found + steps_against_torch(
+        f"{settings['steps']} AdaptSegNet steps, {frame_hw[0]}x{frame_hw[1]}",
+        adaptsegnet_step.torch_step,
+        functools.partial(dajax_step, side=side, count=count),
+        settings,
+        functools.partial(rate_of_steps, blocks=blocks, size_hw=frame_hw),
+    )
+
+
+def steps_against_torch(title, torch_step, dajax_step, settings, remark):
+    """A case of train steps in bfloat16, where torch has channels_last, AMP and, in a contender of
+    its own, torch.compile; and one in float32.
+    """
     fast = dict(dtype="bfloat16", channels_last=True)
-    for dtype, torch_settings in (("bfloat16", fast), ("float32", {})):
-        contenders = {
-            "torch": functools.partial(adaptsegnet_step.torch_step, **torch_settings),
-            "dajax": functools.partial(dajax_step, dtype=dtype, side=side, count=count),
+    compiled = functools.partial(torch_step, **fast, is_compiled=True)
+    found = []
+    for dtype, torch_settings, first in (
+        ("bfloat16", fast, {"torch, torch.compile": compiled}),
+        ("float32", {}, {}),
+    ):
+        contenders = first | {
+            "torch": functools.partial(torch_step, **torch_settings),
+            "dajax": functools.partial(dajax_step, dtype=dtype),
         }
-        if torch_settings:
-            compiled = functools.partial(adaptsegnet_step.torch_step, **fast, is_compiled=True)
-            contenders = {"torch, torch.compile": compiled, **contenders}
-        title = f"{settings['steps']} AdaptSegNet steps, {frame_hw[0]}x{frame_hw[1]}, {dtype}"
-        remark = functools.partial(rate_of_steps, blocks=blocks, size_hw=frame_hw)
         agree = functools.partial(largest_difference, tolerance=TOLERANCE[dtype])
-        found.append(Case(title, contenders, settings, at_once=True, agree=agree, remark=remark))
+        how = dict(at_once=True, agree=agree, remark=remark)
+        found.append(Case(f"{title}, {dtype}", contenders, settings, **how))
     return found
 
 

@@ -7,8 +7,7 @@ import functools
 
 from benchmarks import mic_step
 from benchmarks import network_setup as setup
-from benchmarks.cases import Case, largest_difference
-from benchmarks.gpu import TOLERANCE
+from benchmarks.gpu import steps_against_torch
 
 TITLE = "DAFormer's step on MiT-b5 at 512x512, 2 + 2, against torch on a GPU"
 MINUTES = 9  # at least: a guess, the first case alone takes more than four
@@ -31,21 +30,13 @@ def cases(folder, is_quick):
         steps=1 if is_quick else STEPS,
         is_masked=False,
     )
-    fast = dict(dtype="bfloat16", channels_last=True)
-    found = []
-    for dtype, torch_settings in (("bfloat16", fast), ("float32", {})):
-        contenders = {
-            "torch": functools.partial(mic_step.torch_step, **torch_settings),
-            "dajax": functools.partial(mic_step.dajax_step, dtype=dtype),
-        }
-        if torch_settings:
-            compiled = functools.partial(mic_step.torch_step, **fast, is_compiled=True)
-            contenders = {"torch, torch.compile": compiled, **contenders}
-        title = f"{settings['steps']} DAFormer steps, {backbone}, {side}x{side}, {dtype}"
-        remark = functools.partial(images_per_second, steps=settings["steps"])
-        agree = functools.partial(largest_difference, tolerance=TOLERANCE[dtype])
-        found.append(Case(title, contenders, settings, at_once=True, agree=agree, remark=remark))
-    return found
+    return steps_against_torch(
+        f"{settings['steps']} DAFormer steps, {backbone}, {side}x{side}",
+        mic_step.torch_step,
+        mic_step.dajax_step,
+        settings,
+        functools.partial(images_per_second, steps=settings["steps"]),
+    )
 
 
 def images_per_second(name, result, steps):

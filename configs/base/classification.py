@@ -160,7 +160,7 @@ def start(recipe, arg):
     """
     config = base.base(run_name(recipe, arg))
     if arg.variant != "digits":
-        config.data = ConfigDict(_photos(arg))
+        config.data = ConfigDict(base.settable(_photos(arg)))
         config.data.transform.update(views.settings(arg, side=config.data.transform.size[0]))
     elif arg.source:
         config.data.source = arg.source

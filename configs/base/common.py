@@ -55,7 +55,7 @@ def base(name):
                 head_weight_norm=False,  # True: SHOT's
                 remat="none",  # see base/segmentation.py, REMAT
             ),
-            data=digits(),
+            data=settable(digits()),
             # Every stage is measured twice: with its BN statistics as trained, and with statistics
             # re-estimated on unlabelled target images (AdaBN); 0 batches: once. Both are ours.
             evaluation=dict(
@@ -112,10 +112,8 @@ def digits():
         size=32,
         transform=dict(
             size=32,
-            # Neither is done. A plain None could not be set on the command line, which goes by the
-            # kind of the value that is there; this None takes any.
-            resize=config_dict.placeholder(object),
-            crop=config_dict.placeholder(object),
+            resize=None,
+            crop=None,
             flip=False,
             **(views.off() | dict(affine=views.affine(32))),
             mean=(0.5,),
@@ -193,8 +191,8 @@ def digits_five(root, source, target):
         evaluation_split="test",
         transform=dict(
             size=(32, 32),
-            resize=config_dict.placeholder(object),  # None, see `digits`
-            crop=config_dict.placeholder(object),
+            resize=None,
+            crop=None,
             flip=False,
             **views.off(),
             mean=(0.5,),
