@@ -12,23 +12,23 @@ from benchmarks.cases import Case, largest_difference
 from benchmarks.contenders import prepared_jax_steps, prepared_torch_steps, torch_device
 
 
-def adaptsegnet_case(folder, frame_hw, segmenter, **how):
-    """The whole step."""
+def adaptsegnet_case(folder, frame_hw, segmenter, title="AdaptSegNet step", contenders=None, **how):
+    """The whole step; without `contenders` of torch and of dajax."""
     settings = dict(
         weights=setup.weights_file(folder, **segmenter),
         blocks=segmenter["blocks"],
         size_hw=frame_hw,
     )
     return Case(
-        f"AdaptSegNet step, {frame_hw[0]}x{frame_hw[1]}",
-        {"torch": torch_step, "dajax": dajax_step},
+        f"{title}, {frame_hw[0]}x{frame_hw[1]}",
+        contenders or {"torch": torch_step, "dajax": dajax_step},
         settings,
         agree=functools.partial(largest_difference, tolerance=setup.LOSS_TOLERANCE),
         **how,
     )
 
 
-def adaptsegnet(blocks, weights, size_hw, dtype):
+def adaptsegnet(blocks, weights, size_hw, dtype, remat):
     """(compiled step, state, batch, key) of the paper's AdaptSegNet, in which every parameter is
     stepped once, as in torch_step; and the step before it is compiled.
     """
@@ -44,7 +44,7 @@ def adaptsegnet(blocks, weights, size_hw, dtype):
     )
     config = whole.adaptsegnet
     config.target_hw = size_hw
-    model = setup.build("segmenter", blocks, dtype)
+    model = setup.build("segmenter", blocks, dtype, remat)
     images = jnp.zeros((1, 65, 65, 3))
     state = setup.state_with(
         lambda: method.init(jax.random.key(0), images, config=config, model=model),
@@ -65,9 +65,9 @@ def adaptsegnet(blocks, weights, size_hw, dtype):
     return step, state, batch, jax.random.key(0)
 
 
-def dajax_step(weights, blocks, size_hw, dtype="float32", steps=1):
+def dajax_step(weights, blocks, size_hw, dtype="float32", steps=1, remat="none"):
     """So many AdaptSegNet steps, one after the other, without a look at the figures between."""
-    step, *arguments = adaptsegnet(blocks, weights, size_hw, dtype)
+    step, *arguments = adaptsegnet(blocks, weights, size_hw, dtype, remat)
     return prepared_jax_steps(step, steps, *arguments)
 
 

@@ -26,11 +26,12 @@ DEFAULT = (
     "scaling",
 )
 BY_NAME_ONLY = (
-    "domainnet",
+    "remat",  # nothing to compare dajax with
+    "domainnet",  # half an hour and 8 GB of memory
     "gpu",
     "gpu_plca",
     "gpu_daformer",
-)  # half an hour and 8 GB of memory; a GPU
+)
 _MODULES = {
     "methods": "method_steps",
     "mic": "mic_step",

@@ -26,6 +26,14 @@ STAGES = {
     "cross_domain_mixing": ("dacs", None, "dacs"),
     "entropy_minimization": ("maxsquare", "scenes,levels=multi", "max_square_iw_multi"),
 }
+# Forms of a method whose cost may be another, likewise.
+FORMS = {
+    "classification": {
+        "bnm": ("compare_cls", None, "bnm"),
+        "fbnm": ("compare_cls", None, "fbnm"),
+    },
+    "segmentation": {"fda": ("fda", None, "fda_01")},
+}
 # Parts of a batch, where they are not source and target; of MSCAN see `part_names`.
 PARTS = {
     "source_only": ("source",),
@@ -58,7 +66,8 @@ def cases(folder, is_quick):
             others.remove("adabn")
         if is_quick:
             others = [name for name in others if name in ("can", "self_training")]
-        contenders = {name: functools.partial(step, name, task) for name in (first, *others)}
+        names = (first, *others, *(() if is_quick else FORMS[task]))
+        contenders = {name: functools.partial(step, name, task) for name in names}
         found.append(
             Case(
                 f"{task}, {images} images a part",
@@ -103,15 +112,15 @@ def make(name, task):
     from dajax.engine import teacher
     from dajax.methods import METHODS, Sizes, interface
 
-    config, stage = stage_of(name)
+    config, stage = stage_of(name, task)
     model, shape = network(task, config, stage)
     num_sources = len(config.data.source.split("+")) if task == "classification" else 1
     sizes = Sizes(source=SET_SIZE, target=SET_SIZE, num_sources=num_sources)
     batch = {
         part: make_part(part, task, shape, stage, seed)
-        for seed, part in enumerate(part_names(name, num_sources))
+        for seed, part in enumerate(part_names(stage.method, num_sources))
     }
-    method, images, rng = METHODS[name], jnp.zeros((2, *shape)), jax.random.key(0)
+    method, images, rng = METHODS[stage.method], jnp.zeros((2, *shape)), jax.random.key(0)
 
     def begun():
         state = method.init(rng, images, config=stage, model=model, sizes=sizes)
@@ -121,11 +130,11 @@ def make(name, task):
     return functools.partial(method.train_step, config=stage, model=model), state, batch, rng
 
 
-def stage_of(name):
-    """(config, the stage's part of it) of a method's recipe."""
+def stage_of(name, task):
+    """(config, the stage's part of it) of the recipe of a method, or of a form of one."""
     import importlib
 
-    recipe, argument, stage = STAGES.get(name, (name, None, name))
+    recipe, argument, stage = (STAGES | FORMS[task]).get(name, (name, None, name))
     config = importlib.import_module(f"dajax.recipes.{recipe}").get_config(argument)
     return config, config[stage]
 

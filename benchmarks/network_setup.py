@@ -76,12 +76,13 @@ def state_with(initial, params, batch_stats):
     return jax.jit(replaced)(params, batch_stats)
 
 
-def build(kind, blocks, dtype="float32"):
+def build(kind, blocks, dtype="float32", remat="none"):
     """dajax's network of the comparison.
 
     Args:
       kind: "classifier", "segmenter", or "mit", with DAFormer's head and nothing dropped.
       blocks: of the four stages of a ResNet; of a MiT its name.
+      dtype, remat: config.model's, of a segmenter.
     """
     from ml_collections import ConfigDict
 
@@ -97,7 +98,8 @@ def build(kind, blocks, dtype="float32"):
         model = build_classifier(config, CLASSES, 1)
     else:
         settings = deeplab.network("resnet101", "single", "", aspp_branches=2)
-        model = build_segmenter(ConfigDict(settings | dict(dtype=dtype)), CLASSES, 1)
+        settings |= dict(dtype=dtype, remat=remat)
+        model = build_segmenter(ConfigDict(settings), CLASSES, 1)
     return model.clone(backbone=model.backbone.clone(stage_sizes=blocks))
 
 
