@@ -30,22 +30,17 @@ def test_inv_and_exp_schedules_are_the_authors(golden):
     seen = 0
     for name, case in cases.items():
         if name.startswith("inv_"):
-            schedule = optim.make_schedule(
-                config(
-                    schedule="inv",
-                    lr=float(case["base_lr"]),
-                    alpha=float(case["alpha"]),
-                    beta=float(case["beta"]),
-                ),
-                0,
-            )
-        elif name == "exp_default":
-            schedule = optim.make_schedule(
-                config(schedule="exp", lr=float(case["base_lr"]), gamma=0.1, every_steps=30), 0
-            )
+            settings = dict(schedule="inv", alpha=float(case["alpha"]), beta=float(case["beta"]))
+        elif name.startswith("paper_p_"):  # of the share p of the iterations that are done
+            alpha = float(case["a"]) / (int(case["max_iter"]) - 1)
+            settings = dict(schedule="inv", alpha=alpha, beta=float(case["b"]))
+        elif name.startswith("exp_"):
+            gamma, every_steps = float(case["decay_rate"]), int(case["decay_step"])
+            settings = dict(schedule="exp", gamma=gamma, every_steps=every_steps)
         else:
             continue
         seen += 1
+        schedule = optim.make_schedule(config(lr=float(case["base_lr"]), **settings), 0)
         lr = np.asarray(jax.vmap(schedule)(jnp.asarray(case["iters"])))
         multipliers = case["lr_mult"] if "lr_mult" in case else np.array([1.0, 10.0])
         # float32: no 1e-159
