@@ -2,6 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from golden_arrays import between
 from ml_collections import ConfigDict
 from recipe_weights import relative_error
 
@@ -30,22 +31,17 @@ def test_inv_and_exp_schedules_are_the_authors(golden):
     seen = 0
     for name, case in cases.items():
         if name.startswith("inv_"):
-            schedule = optim.make_schedule(
-                config(
-                    schedule="inv",
-                    lr=float(case["base_lr"]),
-                    alpha=float(case["alpha"]),
-                    beta=float(case["beta"]),
-                ),
-                0,
-            )
-        elif name == "exp_default":
-            schedule = optim.make_schedule(
-                config(schedule="exp", lr=float(case["base_lr"]), gamma=0.1, every_steps=30), 0
-            )
+            settings = dict(schedule="inv", alpha=float(case["alpha"]), beta=float(case["beta"]))
+        elif name.startswith("paper_p_"):  # of the share p of the iterations that are done
+            alpha = float(case["a"]) / (int(case["max_iter"]) - 1)
+            settings = dict(schedule="inv", alpha=alpha, beta=float(case["b"]))
+        elif name.startswith("exp_"):
+            gamma, every_steps = float(case["decay_rate"]), int(case["decay_step"])
+            settings = dict(schedule="exp", gamma=gamma, every_steps=every_steps)
         else:
             continue
         seen += 1
+        schedule = optim.make_schedule(config(lr=float(case["base_lr"]), **settings), 0)
         lr = np.asarray(jax.vmap(schedule)(jnp.asarray(case["iters"])))
         multipliers = case["lr_mult"] if "lr_mult" in case else np.array([1.0, 10.0])
         # float32: no 1e-159
@@ -119,20 +115,31 @@ def test_poly_and_cosine_end_at_zero_and_begin_at_lr():
 
 
 def test_poly_with_a_horizon_and_a_warm_up_is_the_authors(golden):
-    """The recipes' own; clan_lr: CLAN (100k, warm-up 5000), AdaptSegNet (250k, none), segmenter and
-    discriminator.
+    """The recipes' own, with the file's numbers: CLAN, and AdaptSegNet without a warm-up, segmenter
+    and discriminator.
     """
     case = golden("clan_lr")[""]
+    rates = {
+        "optimizer": float(case["base_lr"]),
+        "discriminator_optimizer": float(case["base_lr_D"]),
+    }
     cases = (
-        ("clan_lr_1x", clan, "optimizer"),
-        ("clan_lr_D", clan, "discriminator_optimizer"),
-        ("asn_lr_1x", adaptsegnet, "optimizer"),
-        ("asn_lr_D", adaptsegnet, "discriminator_optimizer"),
+        ("clan_lr_1x", clan, "optimizer", 1.0),
+        ("clan_lr_10x", clan, "optimizer", 10.0),
+        ("clan_lr_D", clan, "discriminator_optimizer", 1.0),
+        ("asn_lr_1x", adaptsegnet, "optimizer", 1.0),
+        ("asn_lr_10x", adaptsegnet, "optimizer", 10.0),
+        ("asn_lr_D", adaptsegnet, "discriminator_optimizer", 1.0),
     )
-    for name, module, optimizer in cases:
+    for name, module, optimizer, multiplier in cases:
         recipe = module.get_config("gta5_to_cityscapes,weights=none")
-        stage = recipe[recipe.stages[0]]
-        schedule = optim.make_schedule(stage[optimizer], stage.steps)
+        settings = recipe[recipe.stages[0]][optimizer]
+        prefix, _, _ = name.partition("_")
+        settings.update(lr=rates[optimizer], power=float(case["power"]))
+        settings.horizon_steps = int(case[f"{prefix}_num_steps"])
+        if settings.warmup_steps:
+            settings.warmup_steps = int(case[f"{prefix}_preheat"])
+        schedule = optim.make_schedule(settings, settings.horizon_steps, multiplier)
         # float32 powers
         np.testing.assert_allclose(
             jax.vmap(schedule)(jnp.asarray(case["iters"])),
@@ -219,16 +226,26 @@ def updates_of(settings, params, grads, *, steps):
 def test_daformers_warm_up_multiplies_the_rate_that_already_decays(golden):
     """The rates of the encoder and of the head, [steps, 2]. The first rate is 1e-6 of lr."""
     case = golden("sota_optimizer")[""]
-    steps = jnp.asarray(case["lr_iters"])
+    (total,) = (int(key) for key in between(case, "lr_") if key.isdigit())
     for column, multiplier in enumerate((1.0, 10.0)):
-        schedule = optim.make_schedule(warming_up("poly_times_warmup"), 40_000, multiplier)
+        schedule = optim.make_schedule(warming_up("poly_times_warmup"), total, multiplier)
         np.testing.assert_allclose(
-            jax.vmap(schedule)(steps), case["lr_40000"][:, column], rtol=1e-5, atol=1e-18
+            jax.vmap(schedule)(jnp.asarray(case["lr_iters"])),
+            case[f"lr_{total}"][:, column],
+            rtol=1e-5,
+            atol=1e-18,
         )
-    short = warming_up("poly_times_warmup", lr=case["lr_400_warm50"][0] / 1e-6, warmup_steps=50)
-    np.testing.assert_allclose(
-        jax.vmap(optim.make_schedule(short, 400))(jnp.arange(400)), case["lr_400_warm50"], rtol=1e-5
-    )
+    steps, warmup, expected = short_run(case)
+    short = warming_up("poly_times_warmup", lr=expected[0] / 1e-6, warmup_steps=warmup)
+    found = jax.vmap(optim.make_schedule(short, steps))(jnp.arange(len(expected)))
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def short_run(case):
+    """(steps, warm-up, rates) of the file's lr_STEPS_warmWARMUP, whose AdamW it has, too."""
+    (name,) = (key for key in between(case, "lr_") if "_warm" in key and "no_warm" not in key)
+    steps, warmup = map(int, name.split("_warm"))
+    return steps, warmup, case[f"lr_{name}"]
 
 
 def test_a_floor_above_lr_lets_the_rate_rise(golden):
@@ -277,7 +294,11 @@ def test_adamw_ends_where_torchs_does(golden):
     """
     case = golden("sota_optimizer")[""]
     names = [str(name) for name in case["adamw_picked"]]
-    settings = warming_up("poly_times_warmup", warmup_steps=50, **DAFORMERS_GROUPS)
+    steps, warmup, _ = short_run(case)
+    settings = warming_up("poly_times_warmup", warmup_steps=warmup, **DAFORMERS_GROUPS)
+    expected = case["adamw_lr_factor"]
+    rates = jax.vmap(optim.make_schedule(settings, steps))(jnp.arange(len(expected)))
+    np.testing.assert_allclose(rates / settings.lr, expected, rtol=1e-5)
 
     def at(kind, step):
         arrays = (case[f"adamw_{i}_{kind}"][step] for i in range(len(names)))
@@ -288,7 +309,7 @@ def test_adamw_ends_where_torchs_does(golden):
         }
 
     params = at("values", 0)
-    optimizer = optim.make_optimizer(settings, params, steps=400)
+    optimizer = optim.make_optimizer(settings, params, steps=steps)
     state = optimizer.init(params)
     for step in range(len(case["adamw_lr_factor"])):
         params, state = optim.update(optimizer, at("grads", step), state, params)

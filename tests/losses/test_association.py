@@ -111,16 +111,6 @@ def is_of_probabilities(level):
     return LEVELS[level][0] == "negative_kl"
 
 
-# Gradients that the golden files have of each level: with respect to features, to logits, and to
-# the probabilities themselves.
-GRADIENTS = {level: ("x1", "x2") for level in LEVELS if not is_of_probabilities(level)} | {
-    "kl_spagg": ("p1", "p2", "logits1", "logits2"),
-    "kl_nospagg": ("logits1", "logits2"),
-    "kl_spagg_nocn": (),
-    "kl_nospagg_nocn": (),
-}
-
-
 # float64 costs another compilation and shows nothing new for the other levels.
 CASES = [(level, "float32") for level in LEVELS] + [
     ("cos_spagg", "float64"),
@@ -165,7 +155,10 @@ def test_value_cycles_and_gradients_are_the_authors(golden, level, dtype, implem
         gradient_tolerance,
     )
 
-    for name in GRADIENTS[level]:
+    # with respect to features, to logits, and to the probabilities themselves: those of the file
+    stored = [name for name in grads if f"grad_{name}" in case]
+    assert stored or level.endswith("_nocn")
+    for name in stored:
         assert_close(channels_first(grads[name]), case[f"grad_{name}"], gradient_tolerance)
 
 

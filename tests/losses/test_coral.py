@@ -3,6 +3,7 @@
 import jax.numpy as jnp
 import numpy as np
 from compare import assert_close, assert_value_and_gradients
+from golden_arrays import between
 
 from dajax.losses.coral import covariance, covariance_difference
 
@@ -31,7 +32,7 @@ def test_value_and_gradients_are_the_papers_of_the_golden_file(golden):
         moved = jnp.zeros(width).at[0].set(x.reshape(-1)[:width].sum())
         return (x.T @ x - jnp.outer(moved, moved) / count) / (count - 1), x - moved[None] / count
 
-    for name in ("a", "b"):
+    for name in between(case, "source_"):
         rows = [case[f"{domain}_{name}"] for domain in ("source", "target")]
         for prefix, function in (("", loss), ("tllib_", tllibs)):
             grads = [case[f"{prefix}grad_{domain}_{name}"] for domain in ("source", "target")]

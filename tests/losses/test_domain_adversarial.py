@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from compare import assert_close, assert_value
+from golden_arrays import between, names_in
 
 from dajax.losses.domain_adversarial import (
     conditioned_features,
@@ -62,9 +63,9 @@ def loss_of(case, params, stats, source, target, weights=None):
     return (weights * losses).sum() / weights.sum(), logits
 
 
-@pytest.mark.parametrize("name", ["dann_iter0", "dann_iter300", "dann_iter5000"])
-def test_dann_is_tllibs(golden, name):
-    case = golden("can_tllib")[name]
+@pytest.mark.parametrize("iteration", between(names_in("can_tllib"), "dann_iter", "/loss"))
+def test_dann_is_tllibs(golden, iteration):
+    case = golden("can_tllib")[f"dann_iter{iteration}"]
     params, stats = discriminator_trees(case)
 
     def loss(params, source, target):

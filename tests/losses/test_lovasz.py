@@ -112,16 +112,17 @@ def test_two_devices_have_the_gradient_of_the_whole_batch(golden, case):
         return parallel.share(lovasz_softmax(*gathered), parallel.AXIS)
 
     shares, grads = jax.pmap(
-        jax.value_and_grad(loss), axis_name=parallel.AXIS, devices=jax.devices()[:2]
+        jax.value_and_grad(loss), axis_name=parallel.AXIS, devices=jax.devices()[: len(labels)]
     )(logits, labels)
     # tests/golden/README.md: the file is float32, 1e-5
     assert_value(shares.sum(), expected["loss_whole_batch"], 1e-5)
     whole = expected["grad_whole_batch"]
     assert_close(channels_first(grads), whole, 1e-5)
     # DDP's mean over ranks
-    authors = np.stack([expected[f"grad_logits_rank{rank}"] for rank in (0, 1)]) / 2
+    authors = np.stack([expected[f"grad_logits_rank{rank}"] for rank in range(len(labels))])
+    authors /= len(labels)
     deviation = np.abs(authors - whole).max() / np.abs(whole).max()
-    assert deviation < 1e-5 if case == "same" else deviation > 0.1, deviation
+    assert deviation < 1e-5 if case == "same" else deviation > 1e-3, deviation
 
 
 HAND_PROBABILITY = np.array([[[0.2, 0.6], [0.7, 0.9]]])  # of class 1

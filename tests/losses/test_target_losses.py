@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from compare import assert_close, assert_value
-from golden_arrays import channels_first, channels_last, everywhere, ints
+from golden_arrays import between, channels_first, channels_last, everywhere, ints, names_in
 from ml_collections import ConfigDict
 
 from dajax.losses.adversarial import SOURCE_LABEL, TARGET_LABEL, discriminator_map
@@ -111,19 +111,27 @@ def test_the_adversary_on_information_maps_is_advents(golden):
             assert_close(grads[name][leaf], expected[name][leaf], TOLERANCE, err_msg=name)
 
 
+KINDS = {
+    "maxsquare": "max_square",
+    "iw_maxsquare": "image_weighted_max_square",
+    "iw_entropy": "image_weighted_entropy",
+}
+
+
 @pytest.mark.parametrize(
-    "name, kind, settings",
+    "name",
     [
-        ("maxsquare", "max_square", {}),
-        ("iw_maxsquare", "image_weighted_max_square", dict(ratio=0.2)),
-        ("iw_maxsquare_ratio_0_7", "image_weighted_max_square", dict(ratio=0.7)),
-        ("iw_entropy", "image_weighted_entropy", dict(ratio=0.2)),
+        name
+        for name in between(names_in("tier2_maxsquare"), suffix="_loss")
+        if name.partition("_ratio_")[0] in KINDS
     ],
 )
-def test_max_square_and_image_weights_are_the_authors(golden, name, kind, settings):
-    """Images one by one, as their code runs; here both at once."""
+def test_max_square_and_image_weights_are_the_authors(golden, name):
+    """Images one by one, as their code runs; here all at once. The ratio is their 0.2, or named."""
     case = golden("tier2_maxsquare")[""]
-    loss = loss_of(kind, **settings)
+    kind, _, ratio = name.partition("_ratio_")
+    settings = {} if kind == "maxsquare" else {"ratio": float(ratio.replace("_", ".") or 0.2)}
+    loss = loss_of(KINDS[kind], **settings)
     assert_golden(loss, case["logits"], case[f"{name}_loss"], case[f"{name}_grad"])
 
 
@@ -136,7 +144,7 @@ def test_max_squares_entropy_is_the_mean_over_classes_too(golden):
     assert_golden(loss, case["logits"], case["entropy_loss"], case["entropy_grad"])
 
 
-@pytest.mark.parametrize("name", ["2_0", "1_5"])
+@pytest.mark.parametrize("name", between(names_in("tier2_fda"), "entropy_loss_ita_"))
 def test_robust_entropy_is_fdas(golden, name):
     case = golden("tier2_fda")[""]
     loss = loss_of("robust_entropy", eta=float(name.replace("_", ".")))

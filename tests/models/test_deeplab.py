@@ -11,7 +11,14 @@ import pytest
 from compare import assert_trees_close
 from deeplab_settings import RESNET101, SMALL
 from ml_collections import ConfigDict
-from recipe_weights import recipe_state_dict, relative_error, shapes_of, tap_errors
+from recipe_weights import (
+    recipe_state_dict,
+    relative_error,
+    shapes_of,
+    sizes_in,
+    slow_but,
+    tap_errors,
+)
 
 from dajax.errors import UserError
 from dajax.models.deeplab import build_segmenter
@@ -21,8 +28,8 @@ from dajax.models.seg_weights import from_torch_segmenter
 # tests/golden/README.md: float32, max |a - b| / max |b|; a wrong dilation, stride place, pooling or
 # branch gives 1e-2 or more
 TOLERANCE = 1e-4
-# odd; even, where ceil pooling shows; room for every tap
-SIZES = ("s65x97", "s64x96", pytest.param("s201x217", marks=pytest.mark.slow))
+# By pixels: today even, where ceil pooling shows; odd, whose taps are compared; room for every tap.
+SIZES = {name: sizes_in(f"deeplab_{name}") for name in ("clan", "asn_multi", "tvstyle")}
 
 
 def make(base, num_classes=19, num_domains=1, **settings):
@@ -80,9 +87,7 @@ def nchw(x):
     return np.asarray(x).transpose(0, 3, 1, 2)
 
 
-@pytest.mark.parametrize(
-    "size", ["s64x96", pytest.param("s65x97", marks=pytest.mark.slow), SIZES[2]]
-)
+@pytest.mark.parametrize("size", slow_but(SIZES["clan"][:1], SIZES["clan"]))
 def test_clans_twin_heads_are_the_authors(golden, size):
     arrays = golden("deeplab_clan")[""]
     model = make(RESNET101, heads="twin")
@@ -97,12 +102,12 @@ def test_clans_twin_heads_are_the_authors(golden, size):
             arrays[f"{size}_logits1"] + arrays[f"{size}_logits2"],
         ),
     }
-    assert_all_below(errors | (tap_errors(arrays, size, taps) if size == "s65x97" else {}))
+    assert_all_below(
+        errors | (tap_errors(arrays, size, taps) if size in SIZES["clan"][1:2] else {})
+    )
 
 
-@pytest.mark.parametrize(
-    "size", ["s65x97", pytest.param("s64x96", marks=pytest.mark.slow), SIZES[2]]
-)
+@pytest.mark.parametrize("size", slow_but(SIZES["asn_multi"][1:2], SIZES["asn_multi"]))
 def test_adaptsegnets_heads_are_the_authors_with_two_branches_and_with_four(golden, size):
     """Multi and single heads in one program over both images: the backbones' weights are equal, and
     are compiled once.
@@ -160,24 +165,15 @@ def test_adaptsegnets_heads_are_the_authors_with_two_branches_and_with_four(gold
     assert_all_below(errors)
 
 
+NORMS = ("train", "frozen_no_eps")
+QUICK = [*zip(SIZES["tvstyle"][:2], NORMS, strict=False)]
+
+
 @pytest.mark.parametrize(
-    "size, norm",
-    [
-        ("s65x97", "frozen_no_eps"),
-        ("s64x96", "train"),
-        *(
-            pytest.param(size, norm, marks=pytest.mark.slow)
-            for size, norm in (
-                ("s65x97", "train"),
-                ("s64x96", "frozen_no_eps"),
-                ("s201x217", "train"),
-                ("s201x217", "frozen_no_eps"),
-            )
-        ),
-    ],
+    "size_norm", slow_but(QUICK, [(size, norm) for size in SIZES["tvstyle"] for norm in NORMS])
 )
-def test_torchvisions_topology_is_spcls(golden, size, norm):
-    arrays = golden("deeplab_tvstyle")[""]
+def test_torchvisions_topology_is_spcls(golden, size_norm):
+    arrays, (size, norm) = golden("deeplab_tvstyle")[""], size_norm
     model = make(RESNET101, topology="torchvision", norm=norm)
     output, taps = jax.jit(lambda variables, images: run_with_taps(model, variables, images))(
         load(model, "tvstyle", str(arrays["salt"])), image_of(arrays, size)
@@ -188,7 +184,9 @@ def test_torchvisions_topology_is_spcls(golden, size, norm):
         "features": relative_error(output.features, np.asarray(taps["layer4"])),
     }
     # The stored taps are with epsilon, which by itself makes 1e-5.
-    assert_all_below(errors | (tap_errors(arrays, size, taps) if size == "s65x97" else {}))
+    assert_all_below(
+        errors | (tap_errors(arrays, size, taps) if size in SIZES["tvstyle"][1:2] else {})
+    )
 
 
 def test_parameter_counts_are_the_authors():

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from compare import assert_close
 from deeplab_settings import RESNET101, SMALL
-from golden_arrays import channels_first, channels_last, ints
+from golden_arrays import between, channels_first, channels_last, ints, names_in
 from mit_golden import (
     LOSS_TOLERANCE,
     TINY,
@@ -43,18 +43,28 @@ def make(num_classes=7, detail_hw=(64, 64), **settings):
     return build_segmenter(ConfigDict(settings), STAGE, num_classes=num_classes)
 
 
+NAMES = names_in("sota_hrda")
+
+
+def model_of(arrays):
+    """With the file's classes, and its crops for detail."""
+    y1, y2, x1, x2 = arrays["eval_slide_boxes_y1y2x1x2"][0].tolist()
+    return make(arrays["eval_hr_logits"].shape[1], (y2 - y1, x2 - x1))
+
+
 def golden_model(arrays):
-    model = make()
-    return model, load(model, "hrda_tiny", str(arrays["salt"]), (128, 128))
+    model = model_of(arrays)
+    return model, load(model, "hrda_tiny", str(arrays["salt"]), arrays["image"].shape[2:])
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", [0, 1])
+@pytest.mark.parametrize("case", between(NAMES, "train", "_weighted"))
 def test_a_training_pass_is_the_authors(golden, monkeypatch, case):
     """Fused logits, those of the crop, both losses and the gradients; case 1 has weights."""
     arrays = golden("sota_hrda")[""]
     model, variables = golden_model(arrays)
-    top, _, left, _ = arrays[f"train{case}_crop_y1y2x1x2"].tolist()
+    top, bottom, left, right = arrays[f"train{case}_crop_y1y2x1x2"].tolist()
+    assert (bottom - top, right - left) == tuple(model.detail_hw)
     offsets = iter((top, left))
     monkeypatch.setattr(hrda, "draw_offset", lambda *_: jnp.int32(next(offsets)))
     labels, weights = ints(arrays["label"]), jnp.asarray(arrays["weight"])
@@ -65,7 +75,7 @@ def test_a_training_pass_is_the_authors(golden, monkeypatch, case):
         output, _ = model.apply(
             {**variables, "params": params},
             channels_last(arrays["image"]),
-            Mode(train=True, rows=jnp.arange(2)),
+            Mode(train=True, rows=jnp.arange(len(labels))),
             mutable=["batch_stats"],
             rngs={"dropout": jax.random.key(0)},
         )
@@ -92,7 +102,9 @@ def test_a_training_pass_is_the_authors(golden, monkeypatch, case):
 
 @pytest.mark.slow
 def test_predictions_are_the_authors(golden):
-    """Whole images of the training size, and a picture of 128x208 in three windows."""
+    """Whole images of the training size, and a larger picture in windows of it that overlap by
+    half.
+    """
     arrays = golden("sota_hrda")[""]
     model, variables = golden_model(arrays)
     run = jax.jit(lambda images: model.apply(variables, images, Mode()).logits)
@@ -105,28 +117,39 @@ def test_predictions_are_the_authors(golden):
     assert_close(channels_first(logits)[:, :, ::4, ::4], expected, TOLERANCE)
     assert (np.asarray(logits.argmax(-1)) != arrays["eval_argmax"]).mean() < 1e-3  # near ties
 
-    picture = channels_last(arrays["slide_image"])
-    lefts = places(208, 128, 64)
-    assert lefts == [0, 64, 80] and places(128, 128, 64) == [0]
-    windows = jnp.concatenate([picture[:, :, left : left + 128] for left in lefts])
-    total, counts = np.zeros((1, 128, 208, 7)), np.zeros((1, 1, 208, 1))
-    # two at a time, as the program is compiled for
-    found = [at_size(windows[:2])[:1], at_size(windows[:2])[1:], at_size(windows[1:])[1:]]
-    for left, logits in zip(lefts, found, strict=True):
-        total[:, :, left : left + 128] += np.asarray(logits)
-        counts[:, :, left : left + 128] += 1
-    averaged = channels_first(total / counts)[:, :, ::4, ::4]
-    assert_close(averaged, arrays["slide_logits_every4"], TOLERANCE)
+    (picture,) = channels_last(arrays["slide_image"])
+    count, *window_hw = logits.shape[:3]
+    tops, lefts = (
+        places(size, side, side // 2)
+        for size, side in zip(picture.shape[:2], window_hw, strict=True)
+    )
+    boxes = [np.s_[t : t + window_hw[0], x : x + window_hw[1]] for t in tops for x in lefts]
+    assert len(boxes) > 1
+    # as many at a time as the program is compiled for
+    windows = jnp.stack([picture[box] for box in boxes] + [picture[boxes[0]]] * (count - 1))
+    found = [at_size(windows[i : i + count])[0] for i in range(len(boxes))]
+    total, counts = np.zeros((*picture.shape[:2], logits.shape[-1])), np.zeros(picture.shape[:2])
+    for box, of_window in zip(boxes, found, strict=True):
+        total[box] += np.asarray(of_window)
+        counts[box] += 1
+    averaged = (total / counts[..., None])[None]
+    found = channels_first(averaged)[:, :, ::4, ::4]
+    assert_close(found, arrays["slide_logits_every4"], TOLERANCE)
+    expected = arrays["slide_rescaled_argmax"]
+    resized = resize_bilinear(jnp.float32(averaged), expected.shape, align_corners=False)[0]
+    assert (np.asarray(resized.argmax(-1)) != expected).mean() < 1e-3
 
 
 def test_windows_of_the_detail_are_the_authors(golden):
-    boxes = golden("sota_hrda")[""]["eval_slide_boxes_y1y2x1x2"]
-    assert make()._windows((128, 128)) == [(top, left) for top, _, left, _ in boxes.tolist()]
+    arrays = golden("sota_hrda")[""]
+    expected = [(top, left) for top, _, left, _ in arrays["eval_slide_boxes_y1y2x1x2"].tolist()]
+    assert model_of(arrays)._windows(arrays["image"].shape[2:]) == expected
 
 
-@pytest.mark.parametrize("size, side", [(1024, 512), (128, 64)])
-def test_offsets_are_the_authors_and_never_the_last(golden, size, side):
-    expected = golden("sota_hrda")[""][f"offsets_{size}_{side}"]
+@pytest.mark.parametrize("case", between(NAMES, "offsets_"))
+def test_offsets_are_the_authors_and_never_the_last(golden, case):
+    """`case`: sides of the image and of the crop."""
+    expected, (size, side) = golden("sota_hrda")[""][f"offsets_{case}"], map(int, case.split("_"))
     keys = jax.random.split(jax.random.key(0), 2000)
     draws = jax.vmap(lambda key: hrda.draw_offset(key, size - side, 8))(keys)
     np.testing.assert_array_equal(np.unique(draws), np.unique(expected))

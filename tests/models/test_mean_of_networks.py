@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from compare import assert_close
-from golden_arrays import channels_last
+from golden_arrays import between, channels_last
 from ml_collections import ConfigDict
 from tiny_segmenter import tiny_segmenter
 
@@ -25,7 +25,10 @@ from dajax.state import TrainState
 class Given:
     """A network whose parameters are its logits."""
 
-    num_classes, align_corners, stride = 19, True, 4
+    align_corners, stride = True, 4
+
+    def __init__(self, num_classes):
+        self.num_classes = num_classes
 
     def apply(self, variables, images, mode):
         del mode
@@ -63,14 +66,15 @@ class Feed:
 def test_pseudo_labels_of_three_networks_are_fdas(golden):
     """Through the stage of the recipe, from logits to labels."""
     case = golden("tier2_fda")[""]
-    logits = [channels_last(case[f"mbt_logits_{i}"]) for i in range(3)]
-    model = MeanOfNetworks(Given(), 3)
+    logits = [channels_last(case[f"mbt_logits_{i}"]) for i in between(case, "mbt_logits_")]
+    count, num_classes = len(case["mbt_label"]), len(case["mbt_thresholds"])
+    model = MeanOfNetworks(Given(num_classes), len(logits))
     params = dict(zip(model.names, logits, strict=True))
     size_hw = case["mbt_label"].shape[1:]
     scores = predict_scores(
         model,
         {"params": {"segmenter": params}, "batch_stats": {"segmenter": {}}},
-        jnp.zeros((3, *size_hw, 3)),
+        jnp.zeros((count, *size_hw, 3)),
         norm_set=0,
     )
     mean = resize_bilinear(jax.nn.softmax(scores), size_hw)
@@ -78,7 +82,7 @@ def test_pseudo_labels_of_three_networks_are_fdas(golden):
     assert_close(mean.max(-1), case["mbt_mean_prob_max"], 1e-4)
     np.testing.assert_array_equal(mean.argmax(-1), case["mbt_prediction"])
 
-    feed = Feed(3, size_hw, scores.shape[-1])
+    feed = Feed(count, size_hw, num_classes)
     state = TrainState.create(
         params={"segmenter": params}, batch_stats={"segmenter": {}}, opt_state={}
     )
@@ -86,7 +90,7 @@ def test_pseudo_labels_of_three_networks_are_fdas(golden):
     state, _, _ = pseudo_labels.refresh(state, data=feed, config=config, model=model)
     # 2e-4 absolute of thresholds from a histogram, which never exceed the exact ones
     np.testing.assert_allclose(state.extra["thresholds"], case["mbt_thresholds"], atol=2e-4)
-    found, expected = np.stack([feed.labels[i] for i in range(3)]), case["mbt_label"]
+    found, expected = np.stack([feed.labels[i] for i in range(count)]), case["mbt_label"]
     kept = expected != 255
     np.testing.assert_array_equal(found[kept], expected[kept])
     assert (found != expected).mean() < 5e-3, "a superset, by the bins of the histogram"

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from golden_arrays import between
 from recipe_weights import recipe_state_dict, relative_error, shapes_of, tap_errors
 
 from dajax.models.norm import Mode
@@ -42,7 +43,7 @@ def worst_error(name, model, arrays):
         return taps | {key: taken[key]["__call__"][0] for key in ("conv1", "bn1")}
 
     errors = {}
-    for size in ("s64x64", "s65x97"):
+    for size in between(arrays, suffix="_image"):
         images = jnp.asarray(arrays[f"{size}_image"].transpose(0, 2, 3, 1))
         taps = run(images)
         errors |= tap_errors(arrays, size, taps)

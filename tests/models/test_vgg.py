@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 from deeplab_settings import VGG16
 from ml_collections import ConfigDict
-from recipe_weights import recipe_state_dict, relative_error, shapes_of, tap_errors
+from recipe_weights import (
+    recipe_state_dict,
+    relative_error,
+    shapes_of,
+    sizes_in,
+    slow_but,
+    tap_errors,
+)
 
 from dajax.losses.adversarial import weight_cosine
 from dajax.models.aspp import KERNEL_INITS, SegOutput
@@ -26,6 +33,10 @@ TAPS = {
 }
 
 
+SIZES = sizes_in("deeplab_asn_vgg")
+QUICK = SIZES[1:2]  # whose taps are compared
+
+
 def make(**settings):
     return build_segmenter(ConfigDict(VGG16 | settings), 19, 1)
 
@@ -41,14 +52,7 @@ def load(model, salt):
     return params
 
 
-@pytest.mark.parametrize(
-    "size",
-    [
-        "s65x97",
-        pytest.param("s64x96", marks=pytest.mark.slow),
-        pytest.param("s201x217", marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.parametrize("size", slow_but(QUICK, SIZES))
 def test_deeplab_vgg_is_adaptsegnets(golden, size):
     arrays = golden("deeplab_asn_vgg")[""]
     params = load(make(), str(arrays["salt"]))
@@ -76,7 +80,7 @@ def test_deeplab_vgg_is_adaptsegnets(golden, size):
             np.asarray(all_branches).transpose(0, 3, 1, 2), arrays[f"{size}_logits_all4"]
         ),
     }
-    if size == "s65x97":
+    if size in QUICK:
         errors |= tap_errors(
             arrays, size, {TAPS[name]: x for name, x in stages.items() if name in TAPS}
         )

@@ -9,30 +9,29 @@ from golden_arrays import channels_last, ints
 from dajax.ops import class_mix
 from dajax.ops.labels import IGNORED
 
-NUM_CLASSES = 19  # of Cityscapes, whose train ids the file has
-
 
 @pytest.fixture(scope="module")
 def arrays(golden):
     return golden("sota_classmix")[""]
 
 
-def scores_of(chosen):
-    """float32 [1, K + 1] for which the chosen classes win."""
-    scores = np.zeros((1, NUM_CLASSES + 1), np.float32)
-    scores[0, np.where(chosen == IGNORED, NUM_CLASSES, chosen)] = 1.0
-    return jnp.asarray(scores)
-
-
 def present_in(labels):
-    mask = jnp.ones(len(labels), bool)
-    return class_mix.classes_present(labels, mask, num_classes=NUM_CLASSES)
+    """bool [N, K + 1] of K classes, as many as the labels need."""
+    mask, num_classes = jnp.ones(len(labels), bool), 1 + int(labels[labels != IGNORED].max())
+    return class_mix.classes_present(labels, mask, num_classes=num_classes)
+
+
+def scores_of(chosen, present):
+    """float32 [1, K + 1] for which the chosen classes win."""
+    scores = np.zeros((1, present.shape[-1]), np.float32)
+    scores[0, np.where(chosen == IGNORED, -1, chosen)] = 1.0
+    return jnp.asarray(scores)
 
 
 def as_labels(present):
     """bool [K + 1] -> ascending labels, 255 for pixels without a class."""
     (classes,) = np.nonzero(np.asarray(present))
-    return np.where(classes == NUM_CLASSES, IGNORED, classes)
+    return np.where(classes == len(present) - 1, IGNORED, classes)
 
 
 def test_masks_images_labels_and_weights_are_daformers(arrays):
@@ -44,7 +43,7 @@ def test_masks_images_labels_and_weights_are_daformers(arrays):
     pseudo, weights = ints(arrays["pseudo_label"]), jnp.asarray(arrays["pseudo_weight"])
     for i in range(len(labels)):
         row = slice(i, i + 1)
-        chosen = class_mix.choose_half(of_batch[None], scores_of(arrays[f"chosen_{i}"]))
+        chosen = class_mix.choose_half(of_batch[None], scores_of(arrays[f"chosen_{i}"], of_batch))
         np.testing.assert_array_equal(as_labels(chosen[0]), np.sort(arrays[f"chosen_{i}"]))
         pasted = class_mix.pixels_of(chosen, labels[row])
         np.testing.assert_array_equal(pasted[0], arrays[f"mask_{i}"])
@@ -62,7 +61,7 @@ def test_masks_of_an_images_own_classes_are_dacs(arrays):
     for i in range(len(labels)):
         expected = np.sort(arrays[f"dacs_image_classes_{i}"])
         np.testing.assert_array_equal(as_labels(present[i]), expected)
-        scores = scores_of(arrays[f"dacs_chosen_{i}"])
+        scores = scores_of(arrays[f"dacs_chosen_{i}"], present)
         chosen = class_mix.choose_half(present[i : i + 1], scores)
         pasted = class_mix.pixels_of(chosen, labels[i : i + 1])
         np.testing.assert_array_equal(pasted[0], arrays[f"dacs_mask_{i}"])
@@ -70,7 +69,7 @@ def test_masks_of_an_images_own_classes_are_dacs(arrays):
 
 def test_as_many_classes_are_chosen_as_by_the_authors(arrays):
     counts = arrays["count_of_classes"]
-    present = jnp.arange(NUM_CLASSES + 1)[None] < counts[:, None]
+    present = jnp.arange(counts.max())[None] < counts[:, None]
     scores = jax.random.uniform(jax.random.key(0), present.shape)
     chosen = jax.jit(class_mix.choose_half)(present, scores)
     np.testing.assert_array_equal(chosen.sum(1), arrays["count_chosen"])

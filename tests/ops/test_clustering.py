@@ -4,21 +4,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from compare import assert_close
+from golden_arrays import between, names_in
 
 from dajax.ops import clustering
 from dajax.ops.filtering import drop_contradicted, filter_by_distance
 
 # tests/golden/README.md: centres, distances and center_change, relative to the largest entry
 TOLERANCE = 1e-5
-KMEANS_CASES = [
-    "typical",
-    "tight_eps",
-    "chunked",
-    "empty_cluster",
-    "perm_involution",
-    "perm_cycle",
-    "paper_normalised",
-]
+KMEANS_CASES = between(names_in("can_kmeans"), suffix="/n_updates")
+WITH_SOURCE = between(names_in("can_kmeans"), suffix="/src_label")
 
 
 @pytest.mark.parametrize("name", KMEANS_CASES)
@@ -27,7 +21,7 @@ def test_kmeans_is_the_authors(golden, name, chunk_size):
     case = golden("can_kmeans")[name]
     features = jnp.asarray(case["tgt_feat"])
     init = jnp.asarray(case["init_centers"], jnp.float32)
-    if name == "paper_normalised":
+    if "labels_of_code_variant" in case:  # of the paper, on unit features
         features = clustering.normalize(features)
     out = clustering.cosine_kmeans(
         features, init, eps=float(case["eps"]), max_updates=100, chunk_size=chunk_size
@@ -49,11 +43,11 @@ def test_kmeans_is_the_authors(golden, name, chunk_size):
     assert_close(clustering.mean_center_move(fixed, init), case["center_change_fixed"], TOLERANCE)
 
 
-@pytest.mark.parametrize("name", ["typical", "paper_normalised"])
+@pytest.mark.parametrize("name", WITH_SOURCE)
 def test_source_centres_are_class_sums(golden, name):
     case = golden("can_kmeans")[name]
     features = jnp.asarray(case["src_feat"])
-    if name == "paper_normalised":
+    if "labels_of_code_variant" in case:  # of the paper, on unit features
         features = clustering.normalize(features)
     labels, num_classes = jnp.asarray(case["src_label"]), int(case["num_classes"])
     sums = clustering.class_sums(features, labels, num_classes)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from compare import assert_close, assert_value
-from golden_arrays import channels_first, channels_last
+from golden_arrays import between, channels_first, channels_last, names_in
 
 from dajax.losses.segmentation import cross_entropy_map, valid_pixels
 from dajax.ops.guided_labels import guided_labels
@@ -16,7 +16,7 @@ from dajax.recipes import maxsquare
 TOLERANCE = 1e-4  # tests/golden/README.md, of scalars and gradients in float32
 
 
-@pytest.mark.parametrize("name", ["0_95", "0_6"])
+@pytest.mark.parametrize("name", between(names_in("tier2_maxsquare"), "guided_loss_"))
 def test_guidance_is_the_authors(golden, name):
     case = golden("tier2_maxsquare")[""]
     heads = [channels_last(case[f"guided_logits{head}_{name}"]) for head in ("", "_aux")]

@@ -59,8 +59,12 @@ def test_initial_prototypes_are_spcls_and_do_not_depend_on_the_batch_size(golden
     np.testing.assert_array_equal(known, present)
     sums = proto.image_mean_sums(features, labels, everywhere(labels), num_classes)
     np.testing.assert_allclose(proto.class_means(*sums)[0], prototypes, rtol=1e-6, atol=1e-7)
-    # The authors' loader with two images a batch takes one mean over both of them.
-    tall = num_images // 2, 2 * height, width
+    # The authors' loader with two images a batch takes one mean over both of them; the last of an
+    # odd number is alone.
+    odd = num_images % 2
+    features = jnp.pad(features, ((0, odd), (0, 0), (0, 0), (0, 0)))
+    labels = jnp.pad(labels, ((0, odd), (0, 0), (0, 0)), constant_values=255)
+    tall = len(labels) // 2, 2 * height, width
     pairs, _ = streamed(features.reshape(*tall, -1), labels.reshape(tall), num_classes)
     assert_close(pairs.T, case["prototype_loader_bs2"], pg.VALUE_TOLERANCE)
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from compare import assert_close
-from golden_arrays import channels_first, channels_last
+from golden_arrays import between, channels_first, channels_last, names_in
 
 from dajax.ops.resize import largest_class, resize_bilinear, resize_nearest_legacy
 
@@ -61,11 +61,9 @@ def test_legacy_nearest_takes_channels_and_doubles_pixels():
     assert resize_nearest_legacy(x, (3, 3)).dtype == jnp.uint8
 
 
-@pytest.mark.parametrize(
-    "size, new_size", [(730, 92), (1460, 183), (713, 90), (512, 65), (1024, 129)]
-)
-def test_legacy_nearest_takes_plcas_pixels_at_the_sizes_of_its_runs(golden, size, new_size):
-    expected = golden("plca_data")["nearest"][f"{size}_{new_size}"]
+@pytest.mark.parametrize("case", between(names_in("plca_data"), "nearest/"))
+def test_legacy_nearest_takes_plcas_pixels_at_the_sizes_of_its_runs(golden, case):
+    expected, (size, new_size) = golden("plca_data")["nearest"][case], map(int, case.split("_"))
     index = jnp.arange(size, dtype=jnp.int32)
     found = resize_nearest_legacy(
         jnp.broadcast_to(index[None, :, None], (1, size, size)), (new_size, new_size)

@@ -19,7 +19,6 @@ def cases(arrays):
 
 def test_windows_and_the_mean_of_their_logits_are_mmsegmentations(golden):
     arrays = golden("sota_slide")[""]
-    assert len(cases(arrays)) > 3
     for case in cases(arrays):
         found = {name: arrays[f"{case}_{name}"] for name in ("image", "linear", "out")}
         crop_h, crop_w, stride_h, stride_w = arrays[f"{case}_crop_stride"].tolist()

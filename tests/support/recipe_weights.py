@@ -3,17 +3,27 @@ compared (tests/golden/README.md).
 """
 
 import json
-import pathlib
 import re
 import zlib
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
+from golden_arrays import GOLDEN, between, names_in
 
 from dajax.models.norm import Mode
 
-GOLDEN = pathlib.Path(__file__).resolve().parents[1] / "golden"
+
+def sizes_in(file):
+    """ "s<H>x<W>" of a golden network's images, by their number of pixels."""
+    sizes = between(names_in(file), suffix="_image")
+    return sorted(sizes, key=lambda size: np.prod([int(side) for side in size[1:].split("x")]))
+
+
+def slow_but(quick, cases):
+    """`cases` for parametrize, of which all but those in `quick` are slow."""
+    return [case if case in quick else pytest.param(case, marks=pytest.mark.slow) for case in cases]
 
 
 def recipe(name, shape, salt):

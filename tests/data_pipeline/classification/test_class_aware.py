@@ -1,13 +1,13 @@
 """Class-aware sampling."""
 
-import pathlib
-
 import numpy as np
 import pytest
+from golden_arrays import GOLDEN as FOLDER
+from golden_arrays import between
 
 from data_pipeline.classification.class_aware import ClassAwareSampler
 
-GOLDEN = np.load(pathlib.Path(__file__).parents[2] / "golden" / "can_schedule.npz")
+GOLDEN = np.load(FOLDER / "can_schedule.npz")
 
 
 def make_sampler(
@@ -41,11 +41,10 @@ def sampler():
     return source, target, make_sampler(source, target, np.arange(7) != 2)
 
 
-@pytest.mark.parametrize("case", ["loop_len_0", "loop_len_1", "loop_len_2"])
+@pytest.mark.parametrize("case", between(GOLDEN.files, "loop_len_", "/loader_len"))
 def test_the_loop_is_as_long_as_in_the_authors_code(case):
-    golden = {
-        name.split("/")[1]: GOLDEN[name] for name in GOLDEN.files if name.startswith(case + "/")
-    }
+    names = between(GOLDEN.files, f"loop_len_{case}/")
+    golden = {name: GOLDEN[f"loop_len_{case}/{name}"] for name in names}
     num_classes = len(golden["source_count"])
     sampler = make_sampler(
         np.repeat(np.arange(num_classes), golden["source_count"]),

@@ -113,5 +113,5 @@ def test_the_recipes_learning_rates_are_plcas(golden, task, variant):
     found = jax.vmap(optim.make_schedule(recipe.optimizer, recipe.steps))(
         jnp.asarray(case["iters"], jnp.int32)
     )
-    assert case["iters"][-1] == recipe.steps - 1
+    assert case["iters"].max() < recipe.steps
     np.testing.assert_allclose(found, case["lr"], rtol=1e-6)  # float32 powers

@@ -5,6 +5,7 @@ moving together, mistakes.
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from golden_arrays import between, names_in
 from PIL import Image
 
 from dajax.ops.resize import resize_bilinear
@@ -20,15 +21,14 @@ from data_pipeline.segmentation.placing import Choice, Frame
 
 # a random number in each third of CLAN's draw
 CLAN_SCALES = {"noscale": 0.5, "s1.0": 0.5, "s1.1": 0.9, "s0.8": 0.1}
+VARIANTS = between(names_in("clan_preproc"), "gta_", "_image")  # SCALE_FLIP
 
 
 def transform(**settings):
     return seg_transforms.from_config(seg_base.whole_frames((26, 44)) | settings)
 
 
-@pytest.mark.parametrize(
-    "variant", ["noscale_noflip", "noscale_flip", "s1.0_flip", "s1.1_noflip", "s0.8_flip"]
-)
+@pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("domain", ["gta", "syn", "city"])
 def test_images_and_labels_are_the_authors_to_the_bit(golden, domain, variant):
     case = golden("clan_preproc")[""]

@@ -156,10 +156,24 @@ def after_the_updates(case):
     return to_trees(case[f"after{len(case['out']['ce_loss'])}"])
 
 
+def rule_for(nearest, labels):
+    """(D0, N0) that keep some of the images and drop others: a distance in the widest gap of the
+    middle third, and as many images as the largest class has below it.
+    """
+    ascending = np.sort(nearest)
+    third = len(ascending) // 3
+    place = third + np.diff(ascending)[third:-third].argmax()
+    distance = ascending[place : place + 2].mean()
+    return float(distance), int(np.bincount(labels[nearest < distance]).max())
+
+
 def test_clustering_after_the_updates_is_the_authors(case, setting):
     model, config, *_ = setting
     params, stats = after_the_updates(case)
-    cluster = case["cluster"]
+    cluster, config = case["cluster"], config.copy_and_resolve_references()
+    nearest = cluster["dist2center"].min(1)
+    distance, count = rule_for(nearest, cluster["labels"])
+    config.clustering.update(max_distance=distance, min_count=count)
     data = ArrayFeed(
         {"source": (cluster["src_x"], cluster["src_y"]), "target": (cluster["tgt_x"], None)}
     )
@@ -172,10 +186,10 @@ def test_clustering_after_the_updates_is_the_authors(case, setting):
     assert summary["kmeans_updates"] == cluster["n_updates"]
     np.testing.assert_array_equal(new.extra["cluster_labels"], cluster["labels"])
     # The rules of filtering, in numpy: tests/ops/test_clustering.py holds ours to the authors'.
-    near = cluster["dist2center"].min(1) < config.clustering.max_distance
+    near = nearest < distance
     counts = np.bincount(cluster["labels"][near], minlength=model.num_classes)
-    kept = near & (counts >= config.clustering.min_count)[cluster["labels"]]
-    assert kept.any(), "the file has images that are kept"
+    kept = near & (counts >= count)[cluster["labels"]]
+    assert kept.any() and not kept.all()
     pseudo_labels = np.where(kept, cluster["labels"], -1)
     np.testing.assert_array_equal(new.extra["pseudo_labels"], pseudo_labels)
     # The authors' `centers` are out of order where the matching is no involution (README of the

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from batches import part
 from compare import assert_close
+from golden_arrays import between
 from toy_classifier import Lookup
 
 from dajax import parallel
@@ -40,9 +41,9 @@ def distance_of_means(monkeypatch):
     monkeypatch.setattr(mscan, "cdd", distance)
 
 
-def stage(over, **settings):
+def stage(over, num_sources=SOURCES, **settings):
     """The recipe's stage, with the formula's floor where `settings` has no other."""
-    config = recipe.mscan_stage(cls_base.parse(f"digits,bsa={over}", recipe.VARIANTS), SOURCES)
+    config = recipe.mscan_stage(cls_base.parse(f"digits,bsa={over}", recipe.VARIANTS), num_sources)
     config.class_aware.update(
         num_classes=CLASSES, source_per_class=2, target_per_class=2, max_share=1.0
     )
@@ -50,8 +51,8 @@ def stage(over, **settings):
     return config
 
 
-def initial(config, model=MODEL, shape=(EXAMPLES,)):
-    sizes = Sizes(source=1, target=EXAMPLES, num_sources=SOURCES)
+def initial(config, model=MODEL, shape=(EXAMPLES,), num_sources=SOURCES):
+    sizes = Sizes(source=1, target=EXAMPLES, num_sources=num_sources)
     return mscan.init(
         jax.random.key(0), jnp.zeros((2, *shape)), config=config, model=model, sizes=sizes
     )
@@ -93,29 +94,36 @@ def entropies_of(state, rows):
 
 
 def weights_in(figures):
-    return np.array([figures[f"weight{e}"] for e in range(SOURCES)])
+    return np.array([figures[f"weight{e}"] for e in range(len(between(figures, "weight")))])
 
 
 def inverse(entropies):
     return (1 / np.asarray(entropies)) / (1 / np.asarray(entropies)).sum()
 
 
+def of_file(case, over, **settings):
+    """(config, state, logits, rows) of the golden file: a source's cross-entropy is that of its one
+    row.
+    """
+    count = len(case["ce"])
+    config, logits = stage(over, count, **settings), np.zeros((EXAMPLES, CLASSES))
+    config.cdd.weight = float(case["beta"])
+    logits[:count] = logits_of(case["ce"])
+    return config, initial(config, num_sources=count), logits, [[i] for i in range(count)]
+
+
 @pytest.mark.parametrize("over", OVER)
 def test_the_weights_are_the_formula_whatever_the_cross_entropy_is_taken_over(golden, over):
-    """The golden file's three, as the first batch's, and as those of the whole sources."""
-    case = golden("can_bsa")["bsa"]
-    config = stage(over)
-    state, logits = initial(config), np.zeros((EXAMPLES, CLASSES))
-    logits[:SOURCES] = logits_of(case["ce"])
-    rows = [[0], [1], [2]]
+    """The golden file's, as the first batch's, and as those of the whole sources."""
+    config, state, logits, rows = of_file(golden("can_bsa")["bsa"], over)
+    case, sources = golden("can_bsa")["bsa"], range(len(rows))
     if over == "source":  # the batch's cross-entropies are others
         state.extra[mscan.REMEMBERED] = jnp.asarray(case["ce"])
-        rows = [[3], [4], [5]]
+        rows = rows[::-1]
     after, metrics = step_of(config)(with_logits(state, logits), batch_of(rows), None)
     assert_close(weights_in(metrics), case["weight"], 1e-5)
-    assert config.cdd.weight == float(case["beta"])
-    pull = sum(float(metrics[f"cdd{e}"]) * case["weight"][e] for e in range(SOURCES))
-    entropies = sum(float(metrics[f"ce{e}"]) for e in range(SOURCES))
+    pull = sum(float(metrics[f"cdd{e}"]) * case["weight"][e] for e in sources)
+    entropies = sum(float(metrics[f"ce{e}"]) for e in sources)
     assert_close(metrics["loss"], entropies + float(case["beta"]) * pull, 1e-5)
     if over == "source":
         np.testing.assert_array_equal(
@@ -176,15 +184,13 @@ def test_what_does_not_go_together_is_one_clear_line():
 def test_sources_that_are_all_learnt_pull_alike(over, golden):
     """Cross-entropies below the floor count as the floor, in the weights alone."""
     case = golden("can_bsa")["bsa"]
-    floor = float(np.sort(case["ce"])[-2])  # two of the three lie at it or below
-    config = stage(over, bsa_floor=floor)
-    state, logits = initial(config), np.zeros((EXAMPLES, CLASSES))
-    logits[:SOURCES] = logits_of(case["ce"])
+    floor = float(np.sort(case["ce"])[-2])  # all but one lie at it or below
+    config, state, logits, rows = of_file(case, over, bsa_floor=floor)
     if over == "source":
         state.extra[mscan.REMEMBERED] = jnp.asarray(case["ce"])
-    _, metrics = step_of(config)(with_logits(state, logits), batch_of([[0], [1], [2]]), None)
+    _, metrics = step_of(config)(with_logits(state, logits), batch_of(rows), None)
     assert_close(weights_in(metrics), inverse(np.maximum(case["ce"], floor)), 1e-5)
-    for e in range(SOURCES):
+    for e in range(len(rows)):
         assert_close(metrics[f"ce{e}"], case["ce"][e], 1e-5)
 
 

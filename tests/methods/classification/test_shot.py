@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from batches import part
 from compare import assert_close
+from golden_arrays import between
 from ml_collections import ConfigDict
 from toy_classifier import ArrayFeed, ToyNetwork
 
@@ -139,8 +140,10 @@ def test_a_step_takes_each_rows_label_unless_its_round_is_label_free(label_free_
 
 
 def test_the_rates_are_the_authors(golden):
-    expected = golden("tier2_shot")[""]["lr_of_100"]
+    case = golden("tier2_shot")[""]
+    (steps,) = map(int, between(case, "lr_of_"))
+    expected = case[f"lr_of_{steps}"]
     arg = cls_base.parse("office31,weights=none", recipe.VARIANTS)
-    schedule = make_schedule(ConfigDict(recipe.sgd(arg, 100)), 100)
-    found = [schedule(step) for step in np.linspace(0, 100, len(expected)).astype(int)]
+    schedule = make_schedule(ConfigDict(recipe.sgd(arg, steps)), steps)
+    found = [schedule(step) for step in np.rint(np.linspace(0, steps, len(expected))).astype(int)]
     assert_close(np.array(found), expected, 1e-4)

