@@ -207,7 +207,7 @@ def test_cdans_steps_are_tllibs(golden, name):
     ],
 )
 def test_the_steps_of_dan_and_jan_are_tllibs(golden, monkeypatch, method, statistic):
-    """With the file's kernels; those of a run are tllib's (tests/losses/test_mmd.py)."""
+    """With the file's kernels; those of a run are tllib's: below, and tests/losses/test_mmd.py."""
     case = golden("can_tllib")[f"{method}_{statistic}"]
     n, width = case["f_s"].shape
     features, is_joint = both(case, "f"), method == "jan"
@@ -227,6 +227,11 @@ def test_the_steps_of_dan_and_jan_are_tllibs(golden, monkeypatch, method, statis
     expected = both(case, "logits", "grad_") if is_joint else np.zeros_like(logits)
     expected[:n] += cross_entropy_gradient(logits[:n].astype(float), batch["source"]["label"])
     assert_close(gradient["head"]["kernel"], expected, TOLERANCE, floor=FLOOR)
+
+
+def test_a_run_of_jan_has_tllibs_bandwidth_of_the_probabilities():
+    """examples jan.py: GaussianKernel(sigma=0.92, track_running_stats=False)."""
+    assert METHODS["jan"]._PROBABILITY_SIGMA == 0.92
 
 
 @pytest.mark.parametrize("method, name", [("dan", "mmd_2layer"), ("jan", "jmmd_2layer")])
