@@ -53,7 +53,7 @@ from dajax.ops.pseudo_labels import (
 )
 from dajax.ops.resize import interpolations, resize_bilinear, resize_into
 from dajax.schedule import Schedule
-from dajax.settings import choice
+from dajax.settings import check_classes, choice
 from dajax.state import TrainState
 
 TASK = "segmentation"
@@ -65,10 +65,11 @@ def init(rng, images, *, config, model, **_):
     """See interface.py.
 
     Raises:
-      UserError: an unknown rule, or unknown statistics.
+      UserError: an unknown rule, unknown statistics, or a class that there is not.
     """
     choice(config, "rule", RULES)
     choice(config, "statistics", STATISTICS)
+    check_classes(config, "never", model.num_classes)
     params, batch_stats = init_network(rng, images, model=model)
     thresholds = jnp.zeros(model.num_classes, jnp.float32)
     return TrainState.create(
