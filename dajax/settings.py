@@ -88,13 +88,13 @@ def check_classes(config, key, num_classes):
     """Refuses numbers of classes that there are not.
 
     Args:
-      config: as of `choice`; at `key` it has train ids.
+      config: as of `choice`; at `key` it has train ids, or nothing at all.
       num_classes: K of the run.
 
     Raises:
       SettingError: naming those that are not from 0 to K - 1.
     """
-    unknown = [number for number in config[key] if not 0 <= number < num_classes]
+    unknown = [number for number in config.get(key, ()) if not 0 <= number < num_classes]
     if unknown:
         raise SettingError(
             key,

@@ -5,6 +5,8 @@ import toy_task
 from ml_collections import ConfigDict
 
 from dajax.errors import UserError
+from dajax.methods import pseudo_labels
+from dajax.recipes import cbst, fda
 from dajax.settings import SettingError, check_classes
 
 
@@ -50,6 +52,30 @@ def test_what_comes_out_in_a_stage_has_its_whole_key(monkeypatch, tmp_path, func
     monkeypatch.setattr(toy_task.METHOD, function, refuse)
     with pytest.raises(UserError, match=r"^config.first.rate=0.1: is refused$"):
         toy_task.run(toy_task.config(), tmp_path)
+
+
+@pytest.mark.parametrize(
+    "recipe, stage, changes, says",
+    [
+        (
+            cbst,
+            "labels_0",
+            {"cap": 0.5},
+            "cap=0.5: rule='class_balanced' does not read it, 'quanti",
+        ),
+        (
+            fda,
+            "mbt_0",
+            {"keep_every": 4},
+            "keep_every=4: rule='quantile' does not read it, 'top' a",
+        ),
+    ],
+)
+def test_what_a_rule_of_pseudo_labels_does_not_read_is_refused(recipe, stage, changes, says):
+    config = recipe.get_config()[stage]
+    config.update(changes)
+    with pytest.raises(SettingError, match=f"^{says}"):
+        pseudo_labels.init(None, None, config=config, model=None)
 
 
 def test_a_number_that_is_no_class_is_named():
