@@ -84,6 +84,26 @@ def choice(config, key, known):
     return value
 
 
+def check_classes(config, key, num_classes):
+    """Refuses numbers of classes that there are not.
+
+    Args:
+      config: as of `choice`; at `key` it has train ids, or nothing at all.
+      num_classes: K of the run.
+
+    Raises:
+      SettingError: naming those that are not from 0 to K - 1.
+    """
+    unknown = [number for number in config.get(key, ()) if not 0 <= number < num_classes]
+    if unknown:
+        raise SettingError(
+            key,
+            tuple(config[key]),
+            f"{', '.join(map(str, unknown))}: no such class; expected numbers from 0 to"
+            f" {num_classes - 1}, which are those of classes.csv in the workdir",
+        )
+
+
 def check_unread(config, key, known, neutral):
     """Refuses a setting that does something, but that the word at `key` does not read.
 

@@ -164,7 +164,6 @@ RANGES = {
             "balance_weight",
             "information_weight",
             "moment_weight",
-            "log_floor",
             "delta",
             "radius",
             "entropy_weight",
@@ -190,7 +189,10 @@ RANGES = {
     ),
     # Thresholds, shares and means.
     **dict.fromkeys(("max_distance", "eps", "stop_thresholds"), NOT_NEGATIVE),
-    **dict.fromkeys(("update_fraction", "smallest_probability", "smallest_label"), POSITIVE),
+    "update_fraction": POSITIVE,
+    # what a probability or a label is raised to before its logarithm
+    **dict.fromkeys(("smallest_probability", "smallest_label"), Range(0, 1, is_open=True)),
+    "log_floor": FRACTION,
     "max_share": FRACTION,
     "max_class_share": Range(0, 1, is_open=True),
     # Rare class sampling (DAFormer); a temperature of 0 is none.
@@ -198,7 +200,8 @@ RANGES = {
     "min_crop_ratio": NOT_NEGATIVE,
     "margins": DECAY,
     "dynamic.threshold": Range(-1, 1),  # of a cosine
-    "style.beta": Range(0, 0.5),  # of the shorter side; at 0.5 all frequencies are within
+    # of the shorter side; at 0.5 all frequencies are within
+    **dict.fromkeys(("style.beta", "fourier.beta"), Range(0, 0.5)),
     "target_loss.ratio": FRACTION,
     "target_loss.eta": POSITIVE,
     **dict.fromkeys(

@@ -207,6 +207,7 @@ def _prepare(workdir):
 def _make_stage(config, name, workdir, devices, task, domains, stop, origin):
     stage_config, directory = config[name], workdir / name
     method = method_of(config, name)
+    _check_norm_sets(name, stage_config, domains)
     with part_of_config(f"config.{name}"):
         model = task.build_model(config, stage_config, domains)
     data = task.make_feed(domains, config, name, directory=directory, devices=devices, stop=stop)
@@ -240,6 +241,8 @@ def _make_stage(config, name, workdir, devices, task, domains, stop, origin):
         return begun(state)
 
     shapes = jax.eval_shape(random_state)
+    with part_of_config(f"config.{name}"):  # not hours later, when the stage begins
+        interface.check_data(method, shapes, data=data, config=stage_config, model=model)
     if origin is not None:
         init_from.check_networks(origin, shapes, config)
     console.say(
@@ -259,6 +262,21 @@ def _make_stage(config, name, workdir, devices, task, domains, stop, origin):
         random_state=random_state,
         stop=stop,
     )
+
+
+def _check_norm_sets(name, stage_config, domains):
+    """The target's own set of normalisation statistics is number 1, or beside one for each of
+    several sources the last one.
+    """
+    known = (0, 1, max(len(domains.sources), 1))
+    found = stage_config.get("target_bn", 0)
+    if found not in known:
+        raise UserError(
+            f"config.{name}.target_bn={found}: expected"
+            f" {' or '.join(map(str, dict.fromkeys(known)))}: 0, one set of normalisation"
+            " statistics for all; 1, the target has its own; the number of several sources, each"
+            " domain has its own"
+        )
 
 
 def _train(stage):

@@ -22,6 +22,7 @@ from dajax.engine.signals import StopFlag
 from dajax.errors import StopRequested, UserError
 from dajax.methods import interface
 from dajax.schedule import fixed_length
+from dajax.settings import part_of_config
 
 
 @dataclasses.dataclass(frozen=True)
@@ -205,8 +206,22 @@ class _Loop:
         self.compiled = set()  # of "evaluation" and "refresh"
 
     def run(self):
-        stage = self.stage
         try:
+            self.run_all()
+        except StopRequested:
+            self.save()
+            if self.checkpoints is not None:
+                self.checkpoints.wait()
+            raise
+        finally:
+            if self.progress is not None:
+                self.progress.close()
+            self.profile.close()
+
+    def run_all(self):
+        """Steps, refreshes and evaluations until the stage is finished."""
+        stage = self.stage
+        with part_of_config(f"config.{stage.name}"):
             while True:
                 where, step = stage.schedule(self.state), int(self.state.step)
                 if stage.is_boundary(step, where) and self.meta["evaluated_at"] != step:
@@ -217,15 +232,6 @@ class _Loop:
                     self.refresh(step)
                 else:
                     self.segment(step, stage.next_boundary(step, where), where.last_step)
-        except StopRequested:
-            self.save()
-            if self.checkpoints is not None:
-                self.checkpoints.wait()
-            raise
-        finally:
-            if self.progress is not None:
-                self.progress.close()
-            self.profile.close()
 
     def segment(self, start, stop, last_step):
         """Steps [start, stop); saves every runtime.checkpoint_every and keep_every steps."""

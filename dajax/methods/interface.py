@@ -9,9 +9,10 @@ read begins with an underscore:
 
 `plan` and `train_step` belong together, and so do `schedule` and `refresh`; a method has one pair
 or both. With `train_step` alone it runs for config.steps steps. With `refresh` alone, as
-pseudo_labels, it trains nothing, and nothing is evaluated. `at_start` need not be there. A method
-for one of the tasks alone says so: TASK = "segmentation"; without TASK it is for both. One that
-moves the stage's teacher itself says MOVES_TEACHER = True, see dajax/engine/teacher.py.
+pseudo_labels, it trains nothing, and nothing is evaluated. `at_start` and `check_data` need not be
+there. A method for one of the tasks alone says so: TASK = "segmentation"; without TASK it is for
+both. One that moves the stage's teacher itself says MOVES_TEACHER = True, see
+dajax/engine/teacher.py.
 """
 
 import inspect
@@ -60,6 +61,18 @@ class Method(Protocol):
         """The state at step 0 with the weights that the stage begins with, of a file or of another
         stage, and its teacher, where there is one: for what a method keeps of them. It is traced
         for its shapes, too, and then the weights are random.
+        """
+
+    def check_data(self, state: Any, /, *, data: Any, config: Any, model: Any) -> None:
+        """Looks at what `plan` and `train_step` want of the data, before the first stage of the run
+        begins.
+
+        Args:
+          state: of `at_start`, with jax.ShapeDtypeStruct in place of arrays.
+          data: as of `plan`; what stages before this one make is not there yet.
+
+        Raises:
+          UserError: settings that do not fit the data.
         """
 
     def plan(self, state: TrainState, /, *, data: Any, config: Any) -> dict[str, Any]:
@@ -111,7 +124,7 @@ class Method(Protocol):
 
 PAIRS = (("plan", "train_step"), ("schedule", "refresh"))
 FUNCTIONS = ("init", *PAIRS[0], *PAIRS[1])
-OPTIONAL = ("at_start",)
+OPTIONAL = ("at_start", "check_data")
 
 
 def at_start(method, state, *, config, model):
@@ -121,6 +134,12 @@ def at_start(method, state, *, config, model):
     if not hasattr(method, "at_start"):
         return state
     return method.at_start(state, config=config, model=model)
+
+
+def check_data(method, state, *, data, config, model):
+    """Has a method that has a `check_data` look at the data; arguments as there."""
+    if hasattr(method, "check_data"):
+        method.check_data(state, data=data, config=config, model=model)
 
 
 def is_evaluated(method, config):

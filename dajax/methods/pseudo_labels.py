@@ -53,11 +53,17 @@ from dajax.ops.pseudo_labels import (
 )
 from dajax.ops.resize import interpolations, resize_bilinear, resize_into
 from dajax.schedule import Schedule
-from dajax.settings import choice
+from dajax.settings import check_classes, check_unread, choice
 from dajax.state import TrainState
 
 TASK = "segmentation"
-RULES = ("quantile", "top", "class_balanced")
+# {rule: the keys that it reads}; and what a key is where nothing reads it, as recipes have it
+RULES = {
+    "quantile": ("proportion", "cap"),
+    "top": ("share", "image_share", "keep_every", "never"),
+    "class_balanced": ("share", "keep_every"),
+}
+UNREAD = dict(proportion=0.5, cap=0.9, share=0.1, image_share=0.1, keep_every=5, never=())
 STATISTICS = ("running", "image", "reestimated")
 
 
@@ -65,10 +71,13 @@ def init(rng, images, *, config, model, **_):
     """See interface.py.
 
     Raises:
-      UserError: an unknown rule, or unknown statistics.
+      UserError: an unknown rule, a setting that it does not read, unknown statistics, or a class
+        that there is not.
     """
     choice(config, "rule", RULES)
+    check_unread(config, "rule", RULES, UNREAD)
     choice(config, "statistics", STATISTICS)
+    check_classes(config, "never", model.num_classes)
     params, batch_stats = init_network(rng, images, model=model)
     thresholds = jnp.zeros(model.num_classes, jnp.float32)
     return TrainState.create(

@@ -1,5 +1,6 @@
 """Batches as the feeds give them, for train steps and losses."""
 
+import jax
 import numpy as np
 
 IGNORED = 255
@@ -29,3 +30,16 @@ def labelled_source_and_target(seed, shape, num_classes):
     """
     (source, target), labels = images_and_labels(seed, shape, num_classes)
     return {"source": part(source, labels), "target": part(target)}
+
+
+def shapes(*sizes_hw):
+    """What a feed's `shapes` says of a domain with images of these sizes, labels of the first."""
+    struct = jax.ShapeDtypeStruct
+    return [
+        {
+            "image": struct((1, *size_hw, 3), np.float32),
+            "label": struct((1, *sizes_hw[0]), np.int32),
+            "mask": struct((1,), bool),
+        }
+        for size_hw in sizes_hw
+    ]

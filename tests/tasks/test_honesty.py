@@ -398,9 +398,14 @@ def test_the_easy_half_has_labels_and_the_hard_half_has_none(drawn, tmp_path):
     assert hard.label_paths is None and not holds_labels(easy, target.label_paths)
     for batch in feed.steps(parts, 0, 1):
         assert "label" in batch["source"] and "label" not in batch["target"]
+    feed.check_easy_and_hard(0.67, [feed.class_names[2]])  # before there are labels
+    with pytest.raises(UserError, match="config.spcl.favoured: cow: no such class; known: "):
+        feed.check_easy_and_hard(0.67, ["cow"])
     for share in (0.0, 1.0):
         with pytest.raises(UserError, match=f"config.spcl.easy_share={share}: "):
             feed.easy_and_hard(1, "advent_labels", share)
+        with pytest.raises(UserError, match=f"config.spcl.easy_share={share}: "):
+            feed.check_easy_and_hard(share)
     write_pseudo_labels(target, tmp_path)
     with pytest.raises(UserError, match="by 0 entropies; "):
         feed.easy_and_hard(1, "warm_up_labels", 0.67)

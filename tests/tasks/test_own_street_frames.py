@@ -166,6 +166,18 @@ def domains_of(config):
     return task, task.open_data(config)
 
 
+def test_held_classes_are_named_where_they_are_not_cityscapes(folders):
+    day, _, val = folders
+    task, domains = domains_of(config := get_config("daformer", argument(day, val)))
+    names = domains.class_names
+    for classes, held in (((1, 15), names[1]), ((15,), "no class")):
+        config.daformer.feature_distance.classes = classes
+        notes = [line for line in task.describe(config, domains) if "daformer holds" in line]
+        assert len(notes) == 1 and f"the features of {held}: config.daformer.feat" in notes[0]
+    config.daformer.feature_distance.weight = 0.0
+    assert not any("daformer holds" in line for line in task.describe(config, domains))
+
+
 def test_an_oracle_that_knows_the_evaluation_images_is_said_to(folders):
     day, _, val = folders
     task, domains = domains_of(config := get_config("source_only_seg", argument(day, val)))

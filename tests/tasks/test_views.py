@@ -98,6 +98,23 @@ def test_a_plan_for_scenes_may_ask_for_rows_and_a_second_view(scenes_config):
         check_views(feed, part)
 
 
+def test_the_shapes_of_a_domain_are_those_of_its_batches(scenes_config):
+    """Whichever size a batch of images has drawn."""
+    config = scenes_config.copy_and_resolve_references()
+    config.data.transforms.source.image_scales = ((0.3, 0.5), (0.6, 0.75))
+    feed = feed_of(segmentation, config, "clan")
+    for domain, count in (("source", 3), ("target", 1)):
+        known = [{name: x.shape for name, x in part.items()} for part in feed.shapes(domain)]
+        assert len(known) == count
+        seen = set()
+        for step in range(12):
+            part = feed.shuffled(domain, 1)
+            with feed.steps({"part": part}, step, step + 1) as stream:
+                seen.add(next(stream)["part"]["image"].shape)
+        assert seen == {shapes["image"] for shapes in known}
+        assert {shapes["label"] for shapes in known} == {(1, 64, 128)}
+
+
 def test_a_second_view_that_the_recipe_does_not_describe_is_one_line():
     feed = feed_of(classification, digits_config(), "source_only")
     with pytest.raises(UserError, match="source_only: .* config.data.strong_view, .* set it"):

@@ -22,7 +22,7 @@ from dajax.models.apply import forward_train, inference, init_network
 from dajax.ops.centroid_labels import DISTANCES, centroid_labels
 from dajax.parallel import gather, masked_mean, share
 from dajax.schedule import Schedule
-from dajax.settings import choice
+from dajax.settings import SettingError, choice
 
 TASK = "classification"
 LABELS, REFRESH_AT = "pseudo_labels", "refresh_at"
@@ -33,9 +33,16 @@ def init(rng, images, *, config, model, sizes):
     """See interface.py. extra: pseudo_labels int32 [N_t]; refresh_at int32.
 
     Raises:
-      UserError: unknown config.distance.
+      UserError: unknown config.distance, or no round with labels.
     """
     choice(config, "distance", DISTANCES)
+    if config.weight and config.label_free_rounds >= config.refreshes:
+        raise SettingError(
+            "label_free_rounds",
+            config.label_free_rounds,
+            f"leaves no round of refreshes={config.refreshes} that learns from the labels; set it"
+            " below, or weight to 0",
+        )
     params, batch_stats = init_network(rng, images, model=model)
     extra = {
         LABELS: jnp.full((sizes.target,), -1, jnp.int32),

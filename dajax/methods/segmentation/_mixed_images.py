@@ -146,11 +146,13 @@ def check_sizes(source, target, config):
             " source and target alike, without image_scales"
         )
     height, width = sizes["target image"]
-    if config.ignore_top + config.ignore_bottom >= height:
+    ignored = {key: config[key] for key in ("ignore_top", "ignore_bottom")}
+    if sum(ignored.values()) >= height:
+        larger, smaller = sorted(ignored, key=ignored.get, reverse=True)
         raise SettingError(
-            "ignore_bottom",
-            config.ignore_bottom,
-            f"with ignore_top={config.ignore_top} it leaves none of the {height} rows of a target"
+            larger,
+            ignored[larger],
+            f"with {smaller}={ignored[smaller]} it leaves none of the {height} rows of a target"
             " image; set both smaller",
         )
     masked = config.masked

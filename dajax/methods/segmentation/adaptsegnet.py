@@ -46,6 +46,12 @@ def init(rng, images, *, config, model, **_):
     return segmenter.initial_adversarial_state(rng, images, names, config=config, model=model)
 
 
+def check_data(_state, *, data, config, **_):
+    """See interface.py: of IntraDA, some easy and some hard images, and classes that there are."""
+    if "labels_from" in config:
+        data.check_easy_and_hard(config.easy_share, config.favoured)
+
+
 def plan(_state, *, data, config):
     """Labelled source images, rare classes drawn more often where the config says so (SPCL's
     warm-up), and target images. In a stage that has labels_from: the easy_share of the target

@@ -41,11 +41,11 @@ Paper against code, with the option that chooses:
 """
 
 import functools
+import itertools
 
 import jax
 import jax.numpy as jnp
 
-from dajax.errors import UserError
 from dajax.losses.feature_distance import cell_labels, feature_distance, is_any_of
 from dajax.losses.segmentation import cross_entropy_map, valid_pixels
 from dajax.methods import _step
@@ -56,7 +56,7 @@ from dajax.methods.segmentation import _strong_view as strong_view
 from dajax.methods.segmentation._passes import one_after_the_other
 from dajax.models.apply import forward
 from dajax.parallel import masked_mean, row_numbers
-from dajax.settings import choice
+from dajax.settings import SettingError, choice
 
 TASK = "segmentation"
 MOVES_TEACHER = True
@@ -96,12 +96,34 @@ def at_start(state, *, config, model):
     return state.replace(extra={**state.extra, FROZEN: copy})
 
 
+def check_data(state, *, data, config, model):
+    """See interface.py: images of one size, normalised alike, into which margins, blocks and the
+    cells of the feature distance fit.
+    """
+    for domain in ("source", "target"):
+        strong_view.check_normalisation(data.normalisation(domain), domain, config.normalisation)
+    for source, target in itertools.product(data.shapes("source"), data.shapes("target")):
+        images.check_sizes(source, target, config)
+        images.mask_grid(target["image"].shape[1:3], config=config, model=model)
+        if config.feature_distance.weight:
+            _check_cells(state, source, config, model)
+
+
+def _check_cells(state, source, config, model):
+    """Raises UserError where labels of this shape make no cells for the encoder's last stage."""
+    variables = {"params": state.params, "batch_stats": state.batch_stats}
+
+    def distances(variables, part):
+        features = forward(model, variables, part["image"], config.target_bn).last_stage
+        return _feature_distances(features, features, part, config, model)
+
+    jax.eval_shape(distances, variables, source)
+
+
 def plan(_state, *, data, config):
     """Labelled source images, rare classes drawn more often where rare_classes has a temperature,
     and as many target images, normalised alike.
     """
-    for domain in ("source", "target"):
-        strong_view.check_normalisation(data.normalisation(domain), domain, config.normalisation)
     size, rare = config.batch_size, config.rare_classes
     source = (
         data.rare_classes("source", size, rare)
@@ -200,11 +222,12 @@ def _feature_distances(features, before, source, config, model):
         num_classes=model.num_classes,
     )
     if cells.shape != features.shape[:3]:
-        raise UserError(
-            f"feature_distance: labels of {source['label'].shape[1:]} make {cells.shape[1:]} cells"
-            f" where the encoder's last stage has {features.shape[1:3]}: make the sizes of"
-            " config.data.transforms multiples of the encoder's stride, or set"
-            " feature_distance.weight to 0"
+        raise SettingError(
+            "feature_distance.weight",
+            config.feature_distance.weight,
+            f"labels of {source['label'].shape[1:]} make {cells.shape[1:]} cells where the"
+            f" encoder's last stage has {features.shape[1:3]}: make the sizes of"
+            " config.data.transforms multiples of the encoder's stride, or set it to 0",
         )
     is_thing = is_any_of(cells, tuple(config.feature_distance.classes))
     return feature_distance(features, jax.lax.stop_gradient(before)), is_thing

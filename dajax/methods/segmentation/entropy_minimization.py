@@ -19,7 +19,8 @@ One pass of the source, then one of the target, each with its own batch statisti
 released codes.
 """
 
-from dajax.errors import UserError
+import itertools
+
 from dajax.losses.entropy import TARGET_LOSSES, target_map
 from dajax.losses.segmentation import cross_entropy_map, valid_pixels
 from dajax.methods import _step
@@ -75,15 +76,22 @@ def _check_aux_weights(config, model):
             )
 
 
+def check_data(_state, *, data, config, **_):
+    """See interface.py: of the swap, images of one size that are normalised alike."""
+    if config.style.of != "target":
+        return
+    for domain in ("source", "target"):
+        views.check_normalisation(
+            data.normalisation(domain), domain, config.style.normalisation, "style."
+        )
+    for parts in itertools.product(data.shapes("source"), data.shapes("target")):
+        _check_sizes(*parts)
+
+
 def plan(_state, *, data, config):
     """Labelled source images and as many target images, with the pseudo-labels of
     config.labels_from where there is such a key.
     """
-    if config.style.of == "target":
-        for domain in ("source", "target"):
-            views.check_normalisation(
-                data.normalisation(domain), domain, config.style.normalisation, "style."
-            )
     size = config.batch_size
     target = (
         data.with_pseudo_labels(size, config.labels_from)
@@ -150,13 +158,19 @@ def train_step(state, batch, rng, *, config, model, axis_name=None):
     )
 
 
-def _restyled(source, target, style):
-    """The source's images, normalised, with the target's low amplitudes."""
+def _check_sizes(source, target):
     sizes = [part["image"].shape[1:3] for part in (source, target)]
     if sizes[0] != sizes[1]:
-        raise UserError(
-            f"style.of='target': source images of {sizes[0]} and target images of {sizes[1]} share"
-            " no frequencies; give config.data.transforms.source and .target one size"
+        raise SettingError(
+            "style.of",
+            "target",
+            f"source images of {sizes[0]} and target images of {sizes[1]} share no frequencies;"
+            " give config.data.transforms.source and .target one size, or set it to 'source'",
         )
+
+
+def _restyled(source, target, style):
+    """The source's images, normalised, with the target's low amplitudes."""
+    _check_sizes(source, target)
     raw = [views.to_rgb(part["image"], style.normalisation) for part in (source, target)]
     return views.from_rgb(swap_amplitudes(*raw, beta=style.beta), style.normalisation)

@@ -19,6 +19,7 @@ raw ones. The moving average that the code evaluates with is the engine's teache
 """
 
 import functools
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -133,6 +134,12 @@ def _check_sizes(source, target):
             f" images and labels must have one size (height x width); found {found}; set size of"
             " source and target alike, without image_scales"
         )
+
+
+def check_data(_state, *, data, **_):
+    """See interface.py: images of one size."""
+    for parts in itertools.product(data.shapes("source"), data.shapes("target")):
+        _check_sizes(*parts)
 
 
 def train_step(state, batch, rng, *, config, model, axis_name=None):

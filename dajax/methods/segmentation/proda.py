@@ -71,9 +71,13 @@ def at_start(state, *, config, model):
     return state.replace(extra={**state.extra, FIRST: first})
 
 
+def check_data(_state, *, data, config, **_):
+    """See interface.py: target images are normalised as config.normalisation says."""
+    strong_view.check_normalisation(data.normalisation("target"), "target", config.normalisation)
+
+
 def plan(_state, *, data, config):
     """Labelled source images and target images."""
-    strong_view.check_normalisation(data.normalisation("target"), "target", config.normalisation)
     size = config.batch_size
     source, target = data.shuffled_with_labels("source", size), data.shuffled("target", size)
     return {"source": source, "target": target}

@@ -18,9 +18,10 @@ MRKLD is CRST's model regulariser, the mean of -(1/K) sum_c log p_c over the lab
 target. Of two heads the main one alone is trained.
 """
 
+import itertools
+
 import jax.numpy as jnp
 
-from dajax.errors import UserError
 from dajax.losses.segmentation import valid_pixels
 from dajax.losses.soft_labels import uniform_divergence_map
 from dajax.methods.segmentation import _segmenter as segmenter
@@ -41,6 +42,24 @@ def init(rng, images, *, config, model, **_):
         problem = "batches mixed by source_share have one mean over all pixels; set one of both to"
         raise SettingError("source_weight", config.source_weight, f"{problem} 0")
     return segmenter.initial_state(rng, images, config=config, model=model)
+
+
+def check_data(_state, *, data, config, **_):
+    """See interface.py: of batches of both domains, images of one size."""
+    if config.source_share:
+        for parts in itertools.product(data.shapes("source"), data.shapes(config.transform)):
+            _check_sizes(*parts, config.source_share)
+
+
+def _check_sizes(source, target, share):
+    sizes = [part["image"].shape[1:3] for part in (source, target)]
+    if sizes[0] != sizes[1]:
+        raise SettingError(
+            "source_share",
+            share,
+            f"one batch has source images of {sizes[0]} and target images of {sizes[1]} (height,"
+            " width); set size of config.data.transforms.source as of the stage's transform",
+        )
 
 
 def plan(_state, *, data, config):
@@ -85,19 +104,8 @@ def losses(source, target, batch, extra, *, config, axis_name=None):
 
 
 def mixed(batch):
-    """The rows of both parts as one part: each row is padding in one of them.
-
-    Raises:
-      UserError: images of two sizes.
-    """
+    """The rows of both parts as one part: each row is padding in one of them."""
     source, target = batch["source"], batch["target"]
-    sizes = [part["image"].shape[1:3] for part in (source, target)]
-    if sizes[0] != sizes[1]:
-        raise UserError(
-            f"source_share: one batch has source images of {sizes[0]} and target images of"
-            f" {sizes[1]} (height, width); set size of config.data.transforms.source as of the"
-            " stage's transform"
-        )
 
     def of_row(name):
         at = source["mask"].reshape((-1,) + (1,) * (source[name].ndim - 1))
@@ -115,6 +123,8 @@ def train_step(state, batch, rng, *, config, model, axis_name=None):
         [N]; with config.source_weight or config.source_share "source", with its own labels.
     """
     passes = dict(config=config, model=model, axis_name=axis_name)
+    if config.source_share:
+        _check_sizes(batch["source"], batch["target"], config.source_share)
     if config.source_weight:
         return segmenter.step_on_both_domains(state, batch, losses, rng, **passes)
     part = mixed(batch) if config.source_share else batch["target"]

@@ -25,6 +25,7 @@ from data_pipeline.segmentation import readers as seg_readers
 from data_pipeline.segmentation import transforms as seg_transforms
 from data_pipeline.segmentation.held_out import split_source
 from data_pipeline.segmentation.image_list import listed_in
+from data_pipeline.segmentation.labels import CITYSCAPES
 from data_pipeline.segmentation.margins import from_config as read_margins
 
 HELD_OUT_KEY = "config.evaluation.source_held_out"
@@ -192,6 +193,7 @@ def describe(config, domains):
         if is_oracle(config[name])
         and not set(domains.evaluation.image_paths).isdisjoint(domains.target.image_paths)
     ]
+    lines += _lines_of_things(config, domains.class_names)
     height, width = domains.transforms["evaluation"].size_hw
     resize = "corners aligned" if config.evaluation.align_corners else "half-pixel centres"
     alpha = config.evaluation.aggregation_alpha
@@ -205,6 +207,23 @@ def describe(config, domains):
     )
     sizes = {"source": len(domains.source), "target": len(domains.target)}
     return [printable(line) for line in lines + small_set_lines(config, _drawn_from, sizes)]
+
+
+def _lines_of_things(config, class_names):
+    """Of stages that hold the features of some classes, by default those of Cityscapes' things:
+    which those are, where the run has other classes.
+    """
+    lines = []
+    for name in config.stages:
+        settings = config[name].get("feature_distance")
+        if settings is None or not settings.weight or class_names == CITYSCAPES.class_names:
+            continue
+        held = [class_names[i] for i in settings.classes if i < len(class_names)]
+        lines.append(
+            f"note: {name} holds the features of {', '.join(held) or 'no class'}:"
+            f" config.{name}.feature_distance.classes, train ids from 0 to {len(class_names) - 1}"
+        )
+    return lines
 
 
 def _through(window):

@@ -7,6 +7,9 @@ oracle stage.
 
 import dataclasses
 
+import jax
+import numpy as np
+
 from dajax import console, processes
 from dajax.errors import UserError
 from dajax.tasks.feed import NEVER
@@ -113,6 +116,22 @@ class SegFeed(PseudoLabelFeed):
         """
         transform = self._transforms[domain]
         return {name: getattr(transform, name) for name in ("channels", "divisor", "mean", "std")}
+
+    def shapes(self, domain):
+        """What a batch of one labelled image of a domain may look like: a list of parts, image,
+        label and mask, of jax.ShapeDtypeStruct; one for each size that images may have.
+        """
+        transform = self._transforms[domain]
+        draws = (0.0, *(bound for bound, _ in transform.image_scales if bound < 1))
+        struct = jax.ShapeDtypeStruct
+        return [
+            {
+                "image": struct((1, *size_hw, 3), np.float32),
+                "label": struct((1, *transform.size_hw), np.int32),
+                "mask": struct((1,), bool),
+            }
+            for size_hw in dict.fromkeys(map(transform.image_hw, draws))
+        ]
 
     def rare_classes(self, domain, batch_size, settings, accumulate=1):
         """Batches of labelled images of a domain, of which each was drawn for a class, the rarer

@@ -157,12 +157,18 @@ class PseudoLabelFeed(BaseFeed):
             for name, images in parts.items()
         }
 
+    def check_easy_and_hard(self, share, favoured=()):
+        """Raises UserError where easy_and_hard would, whatever the pseudo-labels are."""
+        count = len(self.sets["target"])
+        target_rows.easy_and_hard(range(count), share, count, f"config.{self._stage}.easy_share")
+        self._train_ids(favoured)
+
     def _train_ids(self, favoured):
         names = self.sets["target"].class_names
         if unknown := [name for name in favoured if name not in names]:
             raise UserError(
-                f"config.{self._stage}.favoured: {', '.join(unknown)}: no such class; known:"
-                f" {', '.join(names)}"
+                f"config.{self._stage}.favoured: {', '.join(map(str, unknown))}: no such class;"
+                f" known: {', '.join(names)}"
             )
         return [names.index(name) for name in favoured]
 

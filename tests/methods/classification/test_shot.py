@@ -19,6 +19,7 @@ from dajax.methods import METHODS, Sizes
 from dajax.optim import make_schedule
 from dajax.recipes import shot as recipe
 from dajax.recipes.base import classification as cls_base
+from dajax.settings import SettingError
 from dajax.tasks.classification import setup as classification
 
 CLASSES, WIDTH, TARGET = 3, 5, 23
@@ -97,6 +98,11 @@ def test_its_plan_and_its_refresh_ask_for_the_target_alone():
     labels = np.asarray(after.extra["pseudo_labels"])
     assert labels.shape == (TARGET,) and set(labels) <= set(range(CLASSES)) and notes == []
     assert figures["labels_changed"] == 1.0 and after.extra["refresh_at"] == 20 // 3
+
+
+def test_rounds_that_all_leave_the_labels_out_are_refused():
+    with pytest.raises(SettingError, match="label_free_rounds=3: leaves no round of refreshes=3"):
+        begun(label_free_rounds=3)
 
 
 def test_it_labels_at_equal_distances_and_once_more_for_a_remainder():

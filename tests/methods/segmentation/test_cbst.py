@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from batches import shapes
 from compare import assert_close
 from golden_arrays import between, channels_last, ints, names_in
 from logit_table import gradient, images_of, plain_sgd
@@ -108,6 +109,20 @@ def test_the_authors_crops_are_asked_for_and_the_scenes_are_not_cropped():
     assert found == {"source": "source", "target": expected}
     plain = self_training.plan(None, data=Feed(), config=recipe.get_config().cbst_1)
     assert plain["target"] == "target"
+
+
+def test_domains_of_two_sizes_are_no_batch():
+    """Said before the run begins, with the key that mixes them."""
+
+    class Feed:
+        def shapes(self, domain):
+            return shapes((4, 6)) if domain == "source" else shapes((4, 6), (6, 6))
+
+    stage = recipe.get_config().cbst_1
+    with pytest.raises(UserError, match=r"source_share=0.0325: .* \(4, 6\) .* of \(6, 6\)"):
+        self_training.check_data(None, data=Feed(), config=stage)
+    stage.source_share = 0.0
+    self_training.check_data(None, data=Feed(), config=stage)
 
 
 def test_a_label_need_not_be_the_most_probable_class():

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from batches import labelled_source_and_target
+from batches import labelled_source_and_target, shapes
 from compare import assert_close, assert_trees_close, assert_trees_equal, assert_value
 from golden_arrays import between, channels_first, channels_last, ints
 from tiny_segmenter import tiny_segmenter
@@ -227,7 +227,11 @@ def test_pixels_that_are_not_trusted_weigh_nothing():
     "changes, size, says",
     [
         ({}, (16, 16, 3), "found source image 16x24, source label 16x24, target image 16x16; set"),
-        ({"ignore_top": 9, "ignore_bottom": 7}, None, "with ignore_top=9 it leaves none of the 16"),
+        (
+            {"ignore_top": 9, "ignore_bottom": 7},
+            None,
+            "ignore_top=9: with ignore_bottom=7 it leaves none",
+        ),
         ({"masked.weight": 1.0, "masked.block": 64}, None, "no block of this size fits into an"),
     ],
 )
@@ -239,13 +243,34 @@ def test_images_that_do_not_fit_are_one_line(changes, size, says):
     with pytest.raises(UserError) as error:
         mixing.train_step(begun(), batch, jax.random.key(0), config=config, model=model)
     assert says in str(error.value) and "\n" not in str(error.value)
+    target_hw = batch["target"]["image"].shape[1:3]
+    with pytest.raises(UserError) as before:  # of the shapes, before the run begins
+        mixing.check_data(begun(), data=Feed(config, target_hw), config=config, model=model)
+    assert str(before.value) == str(error.value)
+
+
+def test_labels_that_make_no_cells_are_said_before_the_run():
+    config, model, begun = make(daformer)
+    state = jax.eval_shape(begun)
+
+    def check(*size_hw):
+        feed = Feed(config, size_hw, size_hw)
+        mixing.check_data(state, data=feed, config=config, model=model)
+
+    check(16, 24)
+    with pytest.raises(UserError, match=r"feature_distance.weight=0.005: labels of \(17, 25\)"):
+        check(17, 25)
 
 
 class Feed:
-    """A feed whose target is normalised otherwise than the stage says."""
+    """A feed whose target is normalised otherwise than the stage says, or of another size."""
 
-    def __init__(self, config, **changes):
+    def __init__(self, config, target_hw=SHAPE[1:3], source_hw=SHAPE[1:3], **changes):
         self._own, self._changes = config.normalisation, changes
+        self._sizes = {"source": source_hw, "target": target_hw}
+
+    def shapes(self, domain):
+        return shapes(self._sizes[domain])
 
     def normalisation(self, domain):
         of_stage = {
@@ -268,7 +293,8 @@ def test_both_domains_are_normalised_as_the_stage_says():
     with pytest.raises(
         UserError, match=r"normalisation.std=.*config.data.transforms.target.std is"
     ):
-        mixing.plan(None, data=Feed(config, std=(1.0, 1.0, 1.0)), config=config)
+        feed = Feed(config, std=(1.0, 1.0, 1.0))
+        mixing.check_data(None, data=feed, config=config, model=None)
 
 
 def test_rare_classes_and_margins_are_asked_for_where_they_are_set():

@@ -18,7 +18,7 @@ from authors_steps import (
     run,
     stored_names,
 )
-from batches import part
+from batches import part, shapes
 from compare import assert_value
 
 from dajax.errors import UserError
@@ -241,14 +241,18 @@ def test_images_of_two_sizes_have_no_style_in_common():
 class Normalised:
     """A feed whose target comes in other numbers than its source."""
 
-    def __init__(self, config):
+    def __init__(self, config, divisor=1.0):
+        self.divisor = divisor
         self.found = dict(config.style.normalisation)
         self.found = {
             key: tuple(x) if key in ("mean", "std") else x for key, x in self.found.items()
         }
 
     def normalisation(self, domain):
-        return self.found | ({"divisor": 1.0} if domain == "target" else {})
+        return self.found | ({"divisor": self.divisor} if domain == "target" else {})
+
+    def shapes(self, domain):
+        return shapes((4, 6) if domain == "source" else (6, 6))
 
     def __getattr__(self, name):
         return lambda *args: (name, *args)
@@ -259,8 +263,12 @@ def test_both_domains_come_in_the_numbers_of_the_style():
     with pytest.raises(
         UserError, match=r"style.normalisation.divisor=.*data.transforms.target.divisor is 1.0"
     ):
-        method.plan(None, data=Normalised(config), config=config)
+        method.check_data(None, data=Normalised(config), config=config)
+    of_two_sizes = Normalised(config, config.style.normalisation.divisor)
+    with pytest.raises(UserError, match=r"style.of='target': source images of \(4, 6\) and"):
+        method.check_data(None, data=of_two_sizes, config=config)
     config.style.update(of="source", beta=0.0)
+    method.check_data(None, data=Normalised(config), config=config)
     parts = method.plan(None, data=Normalised(config), config=config)
     assert parts["target"] == ("with_pseudo_labels", config.batch_size, "mbt_0")
     assert parts["source"] == ("shuffled_with_labels", "source", config.batch_size)
