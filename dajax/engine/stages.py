@@ -207,7 +207,6 @@ def _prepare(workdir):
 def _make_stage(config, name, workdir, devices, task, domains, stop, origin):
     stage_config, directory = config[name], workdir / name
     method = method_of(config, name)
-    _check_norm_sets(name, stage_config, domains)
     with part_of_config(f"config.{name}"):
         model = task.build_model(config, stage_config, domains)
     data = task.make_feed(domains, config, name, directory=directory, devices=devices, stop=stop)
@@ -240,7 +239,8 @@ def _make_stage(config, name, workdir, devices, task, domains, stop, origin):
             state = task.load_pretrained(config, networks())
         return begun(state)
 
-    shapes = jax.eval_shape(random_state)
+    shapes = jax.eval_shape(random_state)  # first, since a method may know better what it wants
+    _check_norm_sets(name, stage_config, domains)
     with part_of_config(f"config.{name}"):  # not hours later, when the stage begins
         interface.check_data(method, shapes, data=data, config=stage_config, model=model)
     if origin is not None:

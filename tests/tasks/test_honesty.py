@@ -407,5 +407,5 @@ def test_the_easy_half_has_labels_and_the_hard_half_has_none(drawn, tmp_path):
         with pytest.raises(UserError, match=f"config.spcl.easy_share={share}: "):
             feed.check_easy_and_hard(share)
     write_pseudo_labels(target, tmp_path)
-    with pytest.raises(UserError, match="by 0 entropies; "):
+    with pytest.raises(UserError, match="have no entropies to rank the images by; "):
         feed.easy_and_hard(1, "warm_up_labels", 0.67)

@@ -66,12 +66,15 @@ def easy_and_hard(entropies, share, count, key):
       UserError: no entropies, or all images or none would be easy.
     """
     easy = int(share * count)
-    known = 0 if entropies is None else len(entropies)
-    if not known or not 0 < easy < count:
+    if not 0 < easy < count:
         raise UserError(
-            f"{key}={share}: {easy:,} of {count:,} images would be easy, by"
-            f" {known:,} entropies; expected some easy and some hard ones, and"
-            " pseudo-labels that this version has made"
+            f"{key}={share}: {easy:,} of {count:,} images would be easy; expected some easy and"
+            " some hard ones"
+        )
+    if entropies is None or not len(entropies):
+        raise UserError(
+            f"{key}={share}: the pseudo-labels have no entropies to rank the images by; expected"
+            " some that this version has made"
         )
     order = np.argsort(entropies, kind="stable")
     return order[:easy], order[easy:]
