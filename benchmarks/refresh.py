@@ -12,8 +12,7 @@ import numpy as np
 
 from benchmarks.race import Prepared, status_mib
 from dajax.methods import Sizes
-from dajax.methods.classification import _clustering_loop as alternation
-from dajax.methods.classification import mscan
+from dajax.methods.classification import _cluster_passes, mscan
 from dajax.models.classifier import Output
 from dajax.recipes import mscan as recipe
 from dajax.recipes.base import classification as cls_base
@@ -25,9 +24,9 @@ CLASS_SPREAD, DOMAIN_SPREAD = 1.0, 0.3
 # What is timed, as the modules name it; the rest of the refresh is the filter and the sampler of
 # the next loop.
 PARTS = {
-    "target_features": alternation,
-    "source_centers": alternation,
-    "cluster": alternation,
+    "target_features": _cluster_passes,
+    "source_centers": _cluster_passes,
+    "cluster": _cluster_passes,
     "ensemble_labels": mscan,
 }
 
