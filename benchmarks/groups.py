@@ -27,7 +27,7 @@ DEFAULT = (
 )
 BY_NAME_ONLY = (
     "remat",  # nothing to compare dajax with
-    "domainnet",  # half an hour and 8 GB of memory
+    "domainnet",  # 8 GB of memory
     "gpu",
     "gpu_plca",
     "gpu_daformer",
