@@ -7,7 +7,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from dajax.errors import UserError
+from dajax.methods.segmentation import _pairs
 from dajax.methods.segmentation import _strong_view as strong_view
 from dajax.ops import class_mix
 from dajax.ops.block_mask import block_mask, grid_size
@@ -133,19 +133,14 @@ def masked_part(source, target, labels, weights, drawn, rows, *, config):
 
 def check_sizes(source, target, config):
     """Raises UserError for images of two sizes, and for margins and blocks that do not fit them."""
-    sizes = {
-        "source image": source["image"].shape[1:3],
-        "source label": source["label"].shape[1:],
-        "target image": target["image"].shape[1:3],
-    }
-    if len(set(sizes.values())) > 1:
-        found = ", ".join(f"{name} {h}x{w}" for name, (h, w) in sizes.items())
-        raise UserError(
-            "config.data.transforms: pixels of a source image are pasted into a target image, so"
-            f" images and labels must have one size (height x width); found {found}; set size of"
-            " source and target alike, without image_scales"
-        )
-    height, width = sizes["target image"]
+    _pairs.check_one_size(
+        source,
+        target,
+        "pixels of a source image and of its labels are pasted into a target image",
+        "set size of source and target alike, without image_scales",
+        of_source=("image", "label"),
+    )
+    height, width = target["image"].shape[1:3]
     ignored = {key: config[key] for key in ("ignore_top", "ignore_bottom")}
     if sum(ignored.values()) >= height:
         larger, smaller = sorted(ignored, key=ignored.get, reverse=True)

@@ -41,7 +41,6 @@ Paper against code, with the option that chooses:
 """
 
 import functools
-import itertools
 
 import jax
 import jax.numpy as jnp
@@ -51,6 +50,7 @@ from dajax.losses.segmentation import cross_entropy_map, valid_pixels
 from dajax.methods import _step
 from dajax.methods.segmentation import _mean_teacher as teacher
 from dajax.methods.segmentation import _mixed_images as images
+from dajax.methods.segmentation import _pairs
 from dajax.methods.segmentation import _segmenter as segmenter
 from dajax.methods.segmentation import _strong_view as strong_view
 from dajax.methods.segmentation._passes import one_after_the_other
@@ -102,7 +102,7 @@ def check_data(state, *, data, config, model):
     """
     for domain in ("source", "target"):
         strong_view.check_normalisation(data.normalisation(domain), domain, config.normalisation)
-    for source, target in itertools.product(data.shapes("source"), data.shapes("target")):
+    for source, target in _pairs.possible(data):
         images.check_sizes(source, target, config)
         images.mask_grid(target["image"].shape[1:3], config=config, model=model)
         if config.feature_distance.weight:

@@ -19,11 +19,10 @@ One pass of the source, then one of the target, each with its own batch statisti
 released codes.
 """
 
-import itertools
-
 from dajax.losses.entropy import TARGET_LOSSES, target_map
 from dajax.losses.segmentation import cross_entropy_map, valid_pixels
 from dajax.methods import _step
+from dajax.methods.segmentation import _pairs
 from dajax.methods.segmentation import _segmenter as segmenter
 from dajax.methods.segmentation import _strong_view as views
 from dajax.ops.fourier import swap_amplitudes
@@ -84,7 +83,7 @@ def check_data(_state, *, data, config, **_):
         views.check_normalisation(
             data.normalisation(domain), domain, config.style.normalisation, "style."
         )
-    for parts in itertools.product(data.shapes("source"), data.shapes("target")):
+    for parts in _pairs.possible(data):
         _check_sizes(*parts)
 
 
@@ -159,14 +158,12 @@ def train_step(state, batch, rng, *, config, model, axis_name=None):
 
 
 def _check_sizes(source, target):
-    sizes = [part["image"].shape[1:3] for part in (source, target)]
-    if sizes[0] != sizes[1]:
-        raise SettingError(
-            "style.of",
-            "target",
-            f"source images of {sizes[0]} and target images of {sizes[1]} share no frequencies;"
-            " give config.data.transforms.source and .target one size, or set it to 'source'",
-        )
+    _pairs.check_one_size(
+        source,
+        target,
+        "with style.of='target' source images take frequencies of target images",
+        "set size of source and target alike, or style.of of the stage to 'source'",
+    )
 
 
 def _restyled(source, target, style):

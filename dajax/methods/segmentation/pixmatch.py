@@ -19,13 +19,12 @@ raw ones. The moving average that the code evaluates with is the engine's teache
 """
 
 import functools
-import itertools
 
 import jax
 import jax.numpy as jnp
 
-from dajax.errors import UserError
 from dajax.methods import _step
+from dajax.methods.segmentation import _pairs
 from dajax.methods.segmentation import _segmenter as segmenter
 from dajax.methods.segmentation._passes import one_after_the_other
 from dajax.models.apply import split_rng
@@ -126,19 +125,18 @@ def _perturbed(source, target, labels, rng, config):
 
 
 def _check_sizes(source, target):
-    sizes = {source["image"].shape[1:3], source["label"].shape[1:], target["image"].shape[1:3]}
-    if len(sizes) > 1:
-        found = ", ".join(f"{height}x{width}" for height, width in sorted(sizes))
-        raise UserError(
-            "config.data.transforms: target images take frequencies and boxes of source images, so"
-            f" images and labels must have one size (height x width); found {found}; set size of"
-            " source and target alike, without image_scales"
-        )
+    _pairs.check_one_size(
+        source,
+        target,
+        "target images take frequencies and labelled boxes of source images",
+        "set size of source and target alike, without image_scales",
+        of_source=("image", "label"),
+    )
 
 
 def check_data(_state, *, data, **_):
     """See interface.py: images of one size."""
-    for parts in itertools.product(data.shapes("source"), data.shapes("target")):
+    for parts in _pairs.possible(data):
         _check_sizes(*parts)
 
 

@@ -18,12 +18,11 @@ MRKLD is CRST's model regulariser, the mean of -(1/K) sum_c log p_c over the lab
 target. Of two heads the main one alone is trained.
 """
 
-import itertools
-
 import jax.numpy as jnp
 
 from dajax.losses.segmentation import valid_pixels
 from dajax.losses.soft_labels import uniform_divergence_map
+from dajax.methods.segmentation import _pairs
 from dajax.methods.segmentation import _segmenter as segmenter
 from dajax.parallel import masked_mean
 from dajax.settings import SettingError
@@ -47,18 +46,19 @@ def init(rng, images, *, config, model, **_):
 def check_data(_state, *, data, config, **_):
     """See interface.py: of batches of both domains, images of one size."""
     if config.source_share:
-        for parts in itertools.product(data.shapes("source"), data.shapes(config.transform)):
-            _check_sizes(*parts, config.source_share)
+        for parts in _pairs.possible(data, config.transform):
+            _check_sizes(*parts)
 
 
-def _check_sizes(source, target, share):
-    sizes = [part["image"].shape[1:3] for part in (source, target)]
-    if sizes[0] != sizes[1]:
-        raise SettingError(
-            "source_share",
-            share,
-            f"one batch has source images of {sizes[0]} and target images of {sizes[1]} (height,"
-            " width); set size of config.data.transforms.source as of the stage's transform",
+def _check_sizes(source, target):
+    for key in ("image", "label"):
+        _pairs.check_one_size(
+            source,
+            target,
+            "with source_share one batch has images of both domains",
+            "set size and image_scales of source as of the stage's transform",
+            of_source=(key,),
+            of_target=(key,),
         )
 
 
@@ -124,7 +124,7 @@ def train_step(state, batch, rng, *, config, model, axis_name=None):
     """
     passes = dict(config=config, model=model, axis_name=axis_name)
     if config.source_share:
-        _check_sizes(batch["source"], batch["target"], config.source_share)
+        _check_sizes(batch["source"], batch["target"])
     if config.source_weight:
         return segmenter.step_on_both_domains(state, batch, losses, rng, **passes)
     part = mixed(batch) if config.source_share else batch["target"]
