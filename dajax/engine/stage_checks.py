@@ -51,6 +51,8 @@ def _check_starts(config, name, before):
     nothing also with the mean of several of this run.
     """
     key, starts = f"config.{name}.init_from", starts_of(config[name].init_from)
+    if not starts and config[name].init_from != "":
+        raise UserError(f"{key}=(): expected names of stages before it, or '' for random weights")
     if len(starts) > 1 and takes_steps(config, name):
         raise UserError(
             f"{key}={starts}: several networks are averaged, and a mean is not trained; name one"

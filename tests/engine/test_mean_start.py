@@ -33,6 +33,7 @@ def test_the_recipes_stages_may_begin_so():
 @pytest.mark.parametrize(
     "starts, says",
     [
+        ({"mbt_0": ()}, r"config.mbt_0.init_from=\(\): expected names of stages before it, or ''"),
         ({"sst1_01": ("fda_01", "fda_05")}, "config.sst1_01.init_from=.* a mean is not trained"),
         (
             {"mbt_0": ("fda_01", "sst1_01")},

@@ -75,10 +75,16 @@ def init(rng, zeros, *, config, model, **_):
     """See interface.py. `at_start` adds what is kept of the weights.
 
     Raises:
-      UserError: an unknown choice, or two heads.
+      UserError: an unknown choice, a feature distance of no class, or two heads.
     """
     for key, known in CHOICES.items():
         choice(config, key, known)
+    if config.feature_distance.weight and not config.feature_distance.classes:
+        raise SettingError(
+            "feature_distance.classes",
+            (),
+            "no feature is held; expected train ids of things, or feature_distance.weight=0",
+        )
     strong_view.check(config)
     segmenter.check_heads(config, model, "single")
     return segmenter.initial_state(rng, zeros, config=config, model=model)

@@ -249,6 +249,14 @@ def test_images_that_do_not_fit_are_one_line(changes, size, says):
     assert str(before.value) == str(error.value)
 
 
+def test_a_feature_distance_of_no_class_is_refused():
+    config, _, begun = make(daformer, **{"feature_distance.classes": ()})
+    with pytest.raises(UserError, match=r"feature_distance.classes=\(\): no feature is held; "):
+        jax.eval_shape(begun)
+    config.feature_distance.weight = 0.0
+    jax.eval_shape(begun)
+
+
 def test_labels_that_make_no_cells_are_said_before_the_run():
     config, model, begun = make(daformer)
     state = jax.eval_shape(begun)
