@@ -32,7 +32,11 @@ FORMS = {
         "bnm": ("compare_cls", None, "bnm"),
         "fbnm": ("compare_cls", None, "fbnm"),
     },
-    "segmentation": {"fda": ("fda", None, "fda_01")},
+    "segmentation": {
+        "adabn": ("adaptsegnet", None, "adabn"),
+        "fda": ("fda", None, "fda_01"),
+        "cbst": ("cbst", None, "cbst_0"),  # self-training with a share of the source's images
+    },
 }
 # Parts of a batch, where they are not source and target; of MSCAN see `part_names`.
 PARTS = {
@@ -61,12 +65,12 @@ def cases(folder, is_quick):
         ("classification", "source_only", DIGITS, 5),
         ("segmentation", "source_only_seg", SCENES, 2),
     ):
+        forms = FORMS[task]
         others = [name for name in steps if is_for(METHODS[name], task) and name != first]
-        if task == "segmentation":  # AdaBN's is one forward pass in both
-            others.remove("adabn")
+        others = [name for name in others if name not in forms]
         if is_quick:
             others = [name for name in others if name in ("can", "self_training")]
-        names = (first, *others, *(() if is_quick else FORMS[task]))
+        names = (first, *others, *(() if is_quick else forms))
         contenders = {name: functools.partial(step, name, task) for name in names}
         found.append(
             Case(
@@ -88,7 +92,7 @@ def step(name, task):
 
     train_step, state, batch, rng = make(name, task)
     batch = jax.device_put(batch)
-    count = sum(len(part["mask"]) for part in batch.values())
+    count = int(sum(part["mask"].sum() for part in batch.values()))
 
     def build():
         compiled = parallel.compile_train_step(train_step, jax.devices()[:1])
@@ -118,8 +122,11 @@ def make(name, task):
     sizes = Sizes(source=SET_SIZE, target=SET_SIZE, num_sources=num_sources)
     batch = {
         part: make_part(part, task, shape, stage, seed)
-        for seed, part in enumerate(part_names(stage.method, num_sources))
+        for seed, part in enumerate(part_names(stage, num_sources))
     }
+    if stage.get("source_share"):  # one batch of both, of which a row is of one domain
+        batch["source"]["mask"] = np.arange(SCENES) < SCENES // 2
+        batch["target"]["mask"] = ~batch["source"]["mask"]
     method, images, rng = METHODS[stage.method], jnp.zeros((2, *shape)), jax.random.key(0)
 
     def begun():
@@ -152,8 +159,11 @@ def network(task, config, stage):
     return model.clone(backbone=model.backbone.clone(stage_sizes=blocks)), shape
 
 
-def part_names(name, num_sources):
-    """Of a method's batch."""
+def part_names(stage, num_sources):
+    """Of the batch of a stage's method."""
+    name = stage.method
+    if stage.get("source_share"):
+        return ("source", "target")
     if name == "m3sda":
         return (*(f"source{i}" for i in range(num_sources)), "target")
     if name != "mscan":
