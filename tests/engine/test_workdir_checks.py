@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 from dajax.cli import recipe, sweep_plan
-from dajax.engine import config_check, environment, fingerprints, run_output, stages
+from dajax.engine import config_check, environment, fingerprints, opening, run_output, stages
 from dajax.engine.signals import StopFlag
 from dajax.errors import UserError
 from data_pipeline.classification import folder
@@ -473,19 +473,19 @@ def test_weights_are_needed_by_a_stage_that_begins_with_them_and_has_not_begun(
 ):
     calls = []
     monkeypatch.setattr(
-        stages,
+        opening,
         "check_weights",
         lambda path, workdir, **said: calls.append((said["is_needed"], said["is_begun"])),
     )
     config = can("r")  # source_only loads weights, can begins with source_only
-    stages._check_weights(config, tmp_path, {})
+    opening._check_weights(config, tmp_path, {})
     (tmp_path / "source_only" / "checkpoints" / "5.orbax-checkpoint-tmp-1").mkdir(parents=True)
-    stages._check_weights(config, tmp_path, {})
+    opening._check_weights(config, tmp_path, {})
     (tmp_path / "source_only" / "checkpoints" / "5").mkdir()
-    stages._check_weights(config, tmp_path, {})
+    opening._check_weights(config, tmp_path, {})
     shutil.rmtree(tmp_path / "source_only" / "checkpoints")
     (tmp_path / "source_only" / "result.json").write_text('{"step": 5}')
-    stages._check_weights(config, tmp_path, {})
+    opening._check_weights(config, tmp_path, {})
     assert calls == [(True, False), (True, False), (False, True), (False, True)]
 
 

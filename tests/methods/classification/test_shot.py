@@ -14,7 +14,7 @@ from golden_arrays import between
 from ml_collections import ConfigDict
 from toy_classifier import ArrayFeed, ToyNetwork
 
-from dajax.engine import stages
+from dajax.engine import opening, stages
 from dajax.methods import METHODS, Sizes
 from dajax.optim import make_schedule
 from dajax.recipes import shot as recipe
@@ -72,7 +72,7 @@ def test_no_source_image_is_read_after_stage_one(tmp_path, monkeypatch):
         return dataclasses.replace(domains, source=poisoned[0], sources=tuple(poisoned))
 
     monkeypatch.setattr(classification, "open_data", without_source)
-    monkeypatch.setattr(stages, "check_data", lambda *_: None)  # which would notice
+    monkeypatch.setattr(opening, "check_data", lambda *_: None)  # which would notice
     stages.run(config, tmp_path / "cut", "train")
     whole, cut = (in_process.states(tmp_path / name / "shot") for name in ("whole", "cut"))
     in_process.assert_same_states({"shot": whole}, {"shot": cut})
