@@ -13,7 +13,7 @@ from PIL import Image
 from dajax.errors import UserError
 from dajax.recipes.base import segmentation as seg_base
 from dajax.tasks.common import Domains
-from dajax.tasks.segmentation import domains as seg_domains
+from dajax.tasks.segmentation import problems as seg_problems
 from dajax.tasks.segmentation import rare_classes
 from dajax.tasks.segmentation.feed import SegFeed
 from data_pipeline.errors import DataError
@@ -215,7 +215,7 @@ def check(frames, directory, stage_config, **settings):
     rare_classes.check(
         ConfigDict(dict(stages=("mixing",), mixing=stage_config)), domains, directory
     )
-    return seg_domains._margin_problems("mixing", stage_config, domains)
+    return seg_problems._margin_problems("mixing", stage_config, domains)
 
 
 def test_what_no_image_or_crop_can_give_is_told_at_the_start(frames, tmp_path):

@@ -6,14 +6,8 @@ from dajax.models.build import build_segmenter, load_segmenter_weights
 from dajax.ops import sliding_window
 from dajax.ops.pictures import NOT_COUNTED, RIGHT, WRONG
 from dajax.settings import starts_of
-from dajax.tasks.segmentation.domains import (
-    describe,
-    domains_to_check,
-    is_oracle,
-    open_data,
-    problems,
-    write_classes,
-)
+from dajax.tasks.segmentation.describe import describe
+from dajax.tasks.segmentation.domains import domains_to_check, is_oracle, open_data, write_classes
 from dajax.tasks.segmentation.feed import SegFeed
 from dajax.tasks.segmentation.measure import (
     check_result,
@@ -23,6 +17,7 @@ from dajax.tasks.segmentation.measure import (
     view_agreement,
     warn_of_refresh,
 )
+from dajax.tasks.segmentation.problems import problems
 from dajax.tasks.segmentation.rare_classes import check as check_labels
 
 __all__ = (
