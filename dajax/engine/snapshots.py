@@ -39,6 +39,11 @@ def choose(directory, rule):
         if rule == "dev":
             remedy = f"dev needs source images that no stage trains on: train with {_HELD_OUT}"
         raise UserError(f"{directory}: select='{rule}' was not measured in this stage; {remedy}")
+    if not any(figures):
+        raise UserError(
+            f"{directory}: select='{rule}' has nothing to choose from: the stage takes no steps; take"
+            " select=last"
+        )
     kept = checkpoint.steps(directory / "checkpoints")
     candidates = {step: figures[step] for step in kept if step in figures}
     if len(candidates) < 2:

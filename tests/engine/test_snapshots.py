@@ -203,6 +203,14 @@ def test_opening_says_why_there_is_nothing_to_choose(finished, stage, rule, says
     assert "\n" not in str(error.value)
 
 
+def test_a_mean_of_networks_has_no_snapshots_to_choose_from(tmp_path):
+    """It is evaluated once, at step 0, and no key adds to that."""
+    row = {"step": 0, "kind": "evaluation", "miou": 30.0, "label_free_entropy": 0.1}
+    (tmp_path / "metrics.jsonl").write_text(json.dumps(row) + "\n")
+    with pytest.raises(UserError, match="the stage takes no steps; take select=last$"):
+        snapshots.choose(tmp_path, "entropy")
+
+
 def test_a_run_that_kept_none_names_the_key(finished, tmp_path):
     workdir = shutil.copytree(finished[0], tmp_path / "run")
     for step in (4, 8):
