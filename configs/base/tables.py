@@ -30,6 +30,7 @@ WEIGHTS = {
     "plca": "resnet101-imagenet.pth",
     "spcl": "resnet101-5d3b4d8f.pth",
     "fada": "resnet101-5d3b4d8f.pth",
+    "proda": "resnet101-5d3b4d8f.pth",
     "advent": "DeepLab_resnet_pretrained_imagenet.pth",
     "fda": "DeepLab_init.pth",
     "visda2017": "resnet101-5d3b4d8f.pth",

@@ -41,8 +41,8 @@ def choose(directory, rule):
         raise UserError(f"{directory}: select='{rule}' was not measured in this stage; {remedy}")
     if not any(figures):
         raise UserError(
-            f"{directory}: select='{rule}' has nothing to choose from: the stage takes no steps; take"
-            " select=last"
+            f"{directory}: select='{rule}' has nothing to choose from: the stage takes no steps;"
+            " take select=last"
         )
     kept = checkpoint.steps(directory / "checkpoints")
     candidates = {step: figures[step] for step in kept if step in figures}

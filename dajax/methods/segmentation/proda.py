@@ -6,9 +6,14 @@ prototypes correct while training goes on, and symmetric cross-entropy.
 
 y = argmax_k eta_k p0_k, with p0 the class probabilities of the network that the stage begins with
 and eta = softmax_k(-|f - P_k| / temperature) of the teacher's features f, a moving average of the
-student. Teacher and first network see the clean target image, with running statistics; the student
-the strong view, whose target terms are at the network's stride. RCE is the reverse cross-entropy,
-MRKLD the mean of -log p_c over all pixels and classes (losses/soft_labels.py).
+student. CE, RCE and MRKLD are of the student's pass of the clean target image, eta of the student
+of its pass of a strong view; all at the network's stride. The teacher sees the clean image in
+training mode, since the released code never sets it to evaluation: the batch's statistics
+normalise. The first network has its running ones. RCE is the reverse cross-entropy, MRKLD the mean
+of -log p_c over all pixels and classes (losses/soft_labels.py).
+
+Passes: source, target, strong view, each with its own batch statistics, all of which move the
+running ones.
 
 The prototypes P begin as the mean over target images of each image's class means (refresh), where
 an image has min_pixels of a class by its prediction, and move towards those of each image after the
@@ -16,7 +21,9 @@ step (ops/rectification.py).
 
 The released code reads p0 from files of all classes' probabilities; here a copy of that network
 predicts it anew. Its f is a layer of 256 channels that its own head has; here it is what the head
-takes. The distillation into a SimCLR network, stages 2 and 3, is not here.
+takes. Its teacher sees the whole frame, of which the crop's features are cut out; here the crop.
+Its target terms are at a quarter of the image's size, to which it resizes; here at the network's
+stride. The distillation into a SimCLR network, stages 2 and 3, is not here.
 """
 
 import functools
@@ -127,16 +134,13 @@ def refresh(state, *, data, config, model):
     return state.replace(extra={**state.extra, **extra}), figures, []
 
 
-def target_loss(logits, features, labels, teacher, mask, extra, *, config, axis_name=None):
-    """(this device's share of all target terms, {name: unweighted share}).
+def label_loss(logits, labels, mask, *, config, axis_name=None):
+    """(this device's share of CE, RCE and MRKLD, weighted, {name: unweighted share}).
 
     Args:
-      logits, features: float32 [N, h, w, K] and [N, h, w, D], of the student.
-      labels: int32 [N, h, w], 255 ignored; teacher: float32 [N, h, w, K], its log_assignment.
-      mask: bool [N].
+      logits: float32 [N, h, w, K], of the student.
+      labels: int32 [N, h, w], 255 ignored; mask: bool [N].
     """
-    distances = rect.prototype_distances(features, extra["prototypes"])
-    student = rect.log_assignment(distances, extra["known"], temperature=config.temperature)
     clips = dict(
         smallest_probability=config.smallest_probability, smallest_label=config.smallest_label
     )
@@ -145,10 +149,23 @@ def target_loss(logits, features, labels, teacher, mask, extra, *, config, axis_
         "ce": (cross_entropy_map(logits, labels), labelled),
         "rce": (reverse_cross_entropy_map(logits, labels, **clips), labelled),
         "kld": (uniform_divergence_map(logits), everywhere),
-        "consistency": (rect.assignment_divergence_map(teacher, student), everywhere),
     }
     terms = {name: masked_mean(*of_map, axis_name) for name, of_map in maps.items()}
     return sum(config[f"{name}_weight"] * term for name, term in terms.items()), terms
+
+
+def consistency(features, teacher, mask, extra, *, config, axis_name=None):
+    """This device's share of KL, unweighted.
+
+    Args:
+      features: float32 [N, h, w, D], of the student; teacher: float32 [N, h, w, K], its
+        log_assignment.
+      mask: bool [N].
+    """
+    distances = rect.prototype_distances(features, extra["prototypes"])
+    student = rect.log_assignment(distances, extra["known"], temperature=config.temperature)
+    divergence = rect.assignment_divergence_map(teacher, student)
+    return masked_mean(divergence, _step.pixel_mask(mask, divergence.shape), axis_name)
 
 
 def train_step(state, batch, rng, *, config, model, axis_name=None):
@@ -160,14 +177,13 @@ def train_step(state, batch, rng, *, config, model, axis_name=None):
     """
     source, target, extra = batch["source"], batch["target"], state.extra
     shared = dict(config=config, model=model, axis_name=axis_name)
-    seen_by = {
-        name: forward(model, extra[name], target["image"], config.target_bn)
-        for name in (TEACHER, FIRST)
-    }
-    of_teacher = seen_by[TEACHER]
+    of_first = forward(model, extra[FIRST], target["image"], config.target_bn)
+    at_stride = of_first.logits.shape[1:3]
+    networks = extra[TEACHER]["params"], extra[TEACHER]["batch_stats"]
+    of_teacher, _ = segmenter.see(*networks, target, at_stride, deterministic=True, **shared)
     distances = rect.prototype_distances(of_teacher.features, extra["prototypes"])
     teacher = rect.log_assignment(distances, extra["known"], temperature=config.temperature)
-    soft = jax.nn.softmax(seen_by[FIRST].logits)
+    soft = jax.nn.softmax(of_first.logits)
     labels = rect.rectified_labels(teacher, soft, threshold=config.threshold)
     of_view, of_passes = jax.random.split(rng)
     rows = row_numbers(len(target["mask"]), axis_name)
@@ -179,19 +195,25 @@ def train_step(state, batch, rng, *, config, model, axis_name=None):
         loss, _ = segmenter.supervised(seen, part, config=config, axis_name=axis_name)
         return loss, ({"segmentation": loss}, stats)
 
-    def on_target(params, stats, key, part):
-        seen, stats = segmenter.see(params, stats, part, labels.shape[1:], rng=key, **shared)
-        student = seen.coarse_logits, seen.features
-        loss, terms = target_loss(
-            *student, labels, teacher, target["mask"], extra, config=config, axis_name=axis_name
+    def on_clean(params, stats, key, part):
+        seen, stats = segmenter.see(params, stats, part, at_stride, rng=key, **shared)
+        loss, terms = label_loss(
+            seen.coarse_logits, labels, part["mask"], config=config, axis_name=axis_name
         )
         return loss, (terms, stats)
 
-    passes = [(on_source, source), (on_target, target | {"image": view})]
+    def on_view(params, stats, key, part):
+        seen, stats = segmenter.see(params, stats, part, at_stride, rng=key, **shared)
+        term = consistency(
+            seen.features, teacher, part["mask"], extra, config=config, axis_name=axis_name
+        )
+        return config.consistency_weight * term, ({"consistency": term}, stats)
+
+    passes = [(on_source, source), (on_clean, target), (on_view, target | {"image": view})]
     grads, terms, stats = one_after_the_other(passes, state, of_passes)
     after, metrics = _step.finish(state, grads, stats, terms, **shared)
     means = image_means(
-        of_teacher.features, of_teacher.logits, target["mask"], min_pixels=config.min_pixels
+        of_teacher.features, of_teacher.coarse_logits, target["mask"], min_pixels=config.min_pixels
     )
     prototypes, known = rect.move_by_images(
         extra["prototypes"],

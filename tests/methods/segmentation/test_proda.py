@@ -4,9 +4,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from compare import assert_close
+from batches import labelled_source_and_target
+from compare import assert_close, assert_trees_equal
 from golden_arrays import between, channels_last, ints
+from tiny_segmenter import tiny_segmenter
 
+from dajax.engine import teacher as teachers
 from dajax.errors import UserError
 from dajax.losses.entropy import entropy_map
 from dajax.losses.segmentation import cross_entropy_map, valid_pixels
@@ -15,11 +18,13 @@ from dajax.losses.soft_labels import (
     reverse_cross_entropy_map,
     uniform_divergence_map,
 )
+from dajax.methods import interface
 from dajax.methods.segmentation import proda
 from dajax.ops import prototypes as proto
 from dajax.ops import rectification as rect
 from dajax.parallel import masked_mean
 from dajax.recipes import proda as recipe
+from dajax.state import TEACHER
 
 TOLERANCE = 1e-4  # tests/golden/README.md, "Second-tier baselines", of float32
 NO_CLASS = 250  # of the authors' label maps
@@ -122,24 +127,23 @@ def test_distillation_by_hand():
         assert np.isfinite(value) and np.isfinite(grad).all()
 
 
-def test_all_target_terms_together_are_the_authors(case):
-    """target_loss of the method, without consistency; and that alone, of the pixels that count."""
+def test_the_terms_of_labels_together_are_the_authors(case):
     logits, labels = channels_last(case["logits"]), labels_of(case["label_250"])
-    features = channels_last(case["strong_feature"])
-    extra = {"prototypes": prototypes_of(case), "known": all_known(case)}
-    distances = case["teacher_distance"]
+    mask = jnp.ones(len(labels), bool)
+    loss, terms = jax.jit(lambda *arrays: proda.label_loss(*arrays, mask, config=CONFIG))(
+        logits, labels
+    )
+    assert_close(loss, case["total_loss"], TOLERANCE)
+    assert terms.keys() == {"ce", "rce", "kld"}
+
+
+def test_consistency_and_its_gradient_are_the_authors(case):
+    """Of the pixels that count, and the method's own of whole images."""
+    features, distances = channels_last(case["strong_feature"]), case["teacher_distance"]
     counted = jnp.asarray((distances != NO_CLASS).all(1))
     teacher = rect.log_assignment(
         channels_last(distances), all_known(case), temperature=CONFIG.temperature
     )
-    config = CONFIG.copy_and_resolve_references()
-    config.consistency_weight = 0.0
-    mask = jnp.ones(len(labels), bool)
-    loss, terms = jax.jit(lambda *arrays: proda.target_loss(*arrays, mask, extra, config=config))(
-        logits, features, labels, teacher
-    )
-    assert_close(loss, case["total_loss"], TOLERANCE)
-    assert terms.keys() == {"ce", "rce", "kld", "consistency"}
 
     def consistency(features):
         student = assignment(case, features)
@@ -148,6 +152,11 @@ def test_all_target_terms_together_are_the_authors(case):
     value, grad = jax.jit(jax.value_and_grad(consistency))(features)
     assert_close(value, case["consist_loss"], TOLERANCE)
     assert_close(grad, channels_last(case["consist_grad_feature"]), TOLERANCE)
+    extra = {"prototypes": prototypes_of(case), "known": all_known(case)}
+    mask = jnp.arange(len(features)) < len(features) - 1  # the last row is padding
+    found = proda.consistency(features, teacher, mask, extra, config=CONFIG)
+    whole = rect.assignment_divergence_map(teacher, assignment(case, features))[:-1].mean()
+    assert_close(found, whole, TOLERANCE)
 
 
 def test_prototypes_begin_and_move_as_the_authors(case):
@@ -171,6 +180,60 @@ def test_prototypes_begin_and_move_as_the_authors(case):
     first, has = proto.class_means(*carry[:2])
     assert_close(first, case["prototypes_initial"], TOLERANCE)
     np.testing.assert_array_equal(has, present.any(0))
+
+
+SHAPE, NUM_CLASSES = (2, 8, 12, 3), 4
+
+
+def stepper(monkeypatch, **weights):
+    """(a state, f(state, brightness of the strong view) -> (state, metrics)) of a tiny network."""
+    config = recipe.get_config().proda
+    config.update(weights)
+    model = tiny_segmenter(config, heads="single", num_classes=NUM_CLASSES)
+    shared = dict(config=config, model=model)
+    state = teachers.begin(proda.init(jax.random.key(0), jnp.zeros(SHAPE), **shared), config)
+    state = interface.at_start(proda, state, **shared)
+    prototypes = jax.random.normal(jax.random.key(1), (NUM_CLASSES, 8))
+    known = jnp.ones(NUM_CLASSES, bool)
+    state = state.replace(extra={**state.extra, "prototypes": prototypes, "known": known})
+    batch = jax.device_put(labelled_source_and_target(0, SHAPE, NUM_CLASSES))
+
+    @jax.jit
+    def step(state, batch, brightness):
+        with monkeypatch.context() as patch:
+            view = lambda images, *_: brightness * images + 0.1 * images**2  # not a mere factor
+            patch.setattr(proda.strong_view, "strong_view", view)
+            return proda.train_step(state, batch, jax.random.key(2), **shared)
+
+    return state, lambda state, brightness: step(state, batch, brightness)
+
+
+def test_labels_are_learnt_from_the_clean_image_and_consistency_from_the_strong_view(monkeypatch):
+    """models/adaptation_modelv2.py, step: target_x unless S_pseudo, and target_imageS."""
+    for weights, is_of_view in (
+        (dict(consistency_weight=0.0), False),
+        (dict(ce_weight=0.0, rce_weight=0.0, kld_weight=0.0), True),
+    ):
+        state, step = stepper(monkeypatch, **weights)
+        one, other = (step(state, brightness)[0] for brightness in (1.0, 0.3))
+        if is_of_view:
+            with pytest.raises(AssertionError):
+                assert_trees_equal(one.params, other.params)
+        else:
+            assert_trees_equal(one.params, other.params)
+        with pytest.raises(AssertionError):  # the third pass moves them in either case
+            assert_trees_equal(one.batch_stats, other.batch_stats)
+
+
+def test_the_batch_normalises_for_the_teacher(monkeypatch):
+    """The released code never sets it to evaluation mode."""
+    state, step = stepper(monkeypatch)
+    others = jax.tree.map(lambda leaf: 3.0 * leaf + 1.0, state.extra[TEACHER]["batch_stats"])
+    moved = {**state.extra, TEACHER: {**state.extra[TEACHER], "batch_stats": others}}
+    one, other = (step(start, 1.0) for start in (state, state.replace(extra=moved)))
+    assert_trees_equal(one[0].params, other[0].params)
+    assert_trees_equal(one[1], other[1])
+    assert_trees_equal(one[0].extra["prototypes"], other[0].extra["prototypes"])
 
 
 def test_a_class_without_prototype_is_never_a_label_and_of_none_all_are_alike():
