@@ -152,7 +152,7 @@ def with_small_network(arg):
     config = scenes.start(arg, "single")
     warm_up, full = adaptsegnet.authors(arg), authors(config.data.transforms.target)
     adaptsegnet.for_small_network(warm_up, arg)
-    full.update(**scenes.ADAPTATION)
+    full.update(**scenes.ADAPTATION, norm_affine="")  # the small network trains them
     full.optimizer = scenes.optimizer(5e-4)
     # 0.99 (ours): of 500 steps 0.999 would average all
     full.update(init_from="warm_up", teacher=dict(momentum=0.99))
