@@ -34,6 +34,7 @@ FORMS = {
     },
     "segmentation": {
         "adabn": ("adaptsegnet", None, "adabn"),
+        "max_square_iw": ("compare_seg", None, "max_square_iw"),  # of one head
         "fda": ("fda", None, "fda_01"),
         "cbst": ("cbst", None, "cbst_0"),  # self-training with a share of the source's images
     },
