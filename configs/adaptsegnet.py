@@ -46,6 +46,7 @@ SOURCE_HW = {
     "cityscapes": (720, 1440),
 }
 TARGET_HW = (512, 1024)
+SAVE_EVERY = 5000  # SAVE_PRED_EVERY, a snapshot
 
 
 def get_config(arg=None):
@@ -72,11 +73,10 @@ def get_config(arg=None):
         )
     if arg.is_small:
         return with_small_network(arg)
-    branches = 4 if arg.settings == "paper" else 2  # deeplab_multi.py returns within the loop
     config = seg_base.segmentation(
         arg.name,
         model=deeplab.network(
-            arg.backbone, arg.levels, arg.weights, aspp_branches=branches, size_hw=arg.size_hw
+            arg.backbone, arg.levels, arg.weights, aspp_branches=branches(arg), size_hw=arg.size_hw
         ),
         data=frames(arg),
     )
@@ -86,8 +86,13 @@ def get_config(arg=None):
         return transformers.in_place(config, arg)
     config.adaptsegnet = stage
     config.stages = ("adaptsegnet",)
-    seg_base.evaluate_every(config, 2000)  # as often as the code saves a snapshot
+    seg_base.evaluate_every(config, SAVE_EVERY)
     return transformers.in_place(config, arg)
+
+
+def branches(arg):
+    """Of the head: the code's networks, model/deeplab*.py, return within the loop over four."""
+    return 4 if arg.settings == "paper" else 2
 
 
 def frames(arg):
@@ -110,7 +115,8 @@ def authors(arg):
             kind=arg.gan,
             input="softmax",  # of the discriminators; "information" is ADVENT, configs/advent.py
             weight=0.01 if arg.gan == "least_squares" else 0.001,  # lambda_adv_target2
-            # lambda_adv_target1; the README says 0.00005 (and 0.0005 for the other) under torch 0.4
+            # lambda_adv_target1; of multi level the README says 0.00005 (and 0.0005 for the other)
+            # under torch 0.4
             aux_weight=0.0002,
             width=64,  # ndf
         ),

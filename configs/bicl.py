@@ -26,7 +26,11 @@ steps: about three days on one modern GPU, estimated, not measured.
 
 Not as in the released code: no convolutions of each domain's own; a random shorter edge of 730 to
 1,020, where it takes 680, 850 or 1,020 and enlarges a smaller crop (source only: 600 to 864; 576,
-720 or 864); for SYNTHIA its counter of steps jumps to 20,000 after the first of two epochs.
+720 or 864); for SYNTHIA its counter of steps jumps to 20,000 after the first of two epochs. Its
+source comes in one order drawn per round and its target in the order of the list, so that a batch
+has two neighbouring frames; here both are shuffled. It resizes logits twice, to the image's size
+and to the label's; here once. Source only on SYNTHIA has GTA5's file of settings, its own not being
+known here.
 """
 
 from dajax.recipes.base import deeplab, scenes, transformers
@@ -158,7 +162,7 @@ def rounds(arg, count, never, settings, *, name="bicl", changes=None):
 
     Args:
       count: of rounds.
-      never: classes that get no pseudo-label.
+      never: classes whose threshold is 1: a pixel has such a label by its image's own rank alone.
       settings: f(i) -> steps, batch_size and optimizer of round i.
       name: of a row of the ablations, whose first labels are BiCL's.
       changes: one of ABLATIONS.

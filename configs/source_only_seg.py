@@ -6,8 +6,8 @@
   ...,like=plca            source only as that method's authors train: their network, data, schedule
                            and loss; clan, plca (two rows: without and with Lovasz), spcl, bicl
   ...,backbone=vgg16       one of the networks of configs/adaptsegnet.py
-  ...,settings=paper       every parameter stepped once, where AdaptSegNet's released code repeats
-                           those of a ResNet
+  ...,settings=paper       four branches in the head and every parameter stepped once, where
+                           AdaptSegNet's released code has two and repeats those of a ResNet
 
 The scenes take minutes on two cores. A and B are the folders of the data sets. FILE is
 DeepLab_resnet_pretrained_init-f81d91e8.pth, with backbone=vgg16 vgg16-00b39a1b-updated.pth:
@@ -55,7 +55,13 @@ def get_config(arg=None):
         return with_small_network(arg)
     config = seg_base.segmentation(
         arg.name,
-        model=deeplab.network(arg.backbone, "single", arg.weights, size_hw=arg.size_hw),
+        model=deeplab.network(
+            arg.backbone,
+            "single",
+            arg.weights,
+            aspp_branches=adaptsegnet.branches(arg),
+            size_hw=arg.size_hw,
+        ),
         data=adaptsegnet.frames(arg),
     )
     if arg.variant == "own":
@@ -63,7 +69,7 @@ def get_config(arg=None):
         return transformers.in_place(config, arg)
     config.source_only = deeplab.supervised(arg.backbone, settings=arg.settings)
     config.stages = ("source_only",)
-    seg_base.evaluate_every(config, 2000)  # as often as AdaptSegNet's code saves a snapshot
+    seg_base.evaluate_every(config, adaptsegnet.SAVE_EVERY)
     return transformers.in_place(config, arg)
 
 
