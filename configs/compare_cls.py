@@ -1,4 +1,5 @@
-"""Every classification method from one source-only network, with one network and optimiser: CAN's.
+"""Every classification method with one network and optimiser, CAN's, from random weights after one
+source-only stage.
 
   python run.py --config=compare_cls                  rendered digits -> handwriting
   python run.py --config=compare_cls:folder,root=DIR,source=A,target=B,size=64
@@ -8,11 +9,12 @@ FILE is resnet50-19c8e357.pth: configs/base/classification.py says where it is t
 all arguments. `folder` trains from random weights without `weights`. How long the baselines take:
 configs/base/cans_network.py.
 
-Rows: source only, AdaBN, DANN, CDAN, DAN, JAN, MCD, CAN with weight 0 (its schedule without its
-loss), CAN intra-class only, CAN. Then, since a workdir of the version without them takes further
-stages at its end only, Deep CORAL, MCC, BNM, FBNM, AFN, MDD, SE and SHOT after a source stage of
-its own; and `control`, a step like theirs without a loss on the target: of all that take one batch
-of each domain and one update a step.
+Rows: source only and AdaBN (from random weights; on Office-31 source only as a row of its own; on
+VisDA-2017 and DomainNet neither), DANN, CDAN, DAN, JAN, MCD, CAN with weight 0 (its schedule
+without its loss), CAN intra-class only, CAN. Then, since a workdir of the version without them
+takes further stages at its end only, Deep CORAL, MCC, BNM, FBNM, AFN, MDD, SE and SHOT after a
+source stage of its own; and `control`, a step like theirs without a loss on the target: of all that
+take one batch of each domain and one update a step.
 """
 
 from dajax.recipes import afn, bnm, can, cdan, coral, dan, dann, jan, mcc, mcd, mdd, shot

@@ -14,7 +14,8 @@ network=can the method has the network, views and optimiser of configs/compare_c
 
 Office-31, average of six tasks, ResNet-50 (slides of CAN): 80.4; VisDA-2017 mean-class, ResNet-101:
 62.8. How such rows were run is not stated; the settings here are tllib's (configs/base/tllib.py
-says which are not). Not reproduced here yet.
+says which are not). Its own figures are in
+docs/methods/dan.md. Not reproduced here yet.
 """
 
 from dajax.recipes.base import classification as cls_base

@@ -14,7 +14,8 @@ network=can the method has the network, views and optimiser of configs/compare_c
 
 Office-31, average of six tasks, ResNet-50 (slides of CAN): 84.3; VisDA-2017 mean-class, ResNet-101:
 65.7. How such rows were run is not stated; the settings here are tllib's (configs/base/tllib.py
-says which are not). Not reproduced here yet.
+says which are not). Its own figures are in
+docs/methods/jan.md. Not reproduced here yet.
 """
 
 from dajax.recipes.base import classification as cls_base
@@ -46,5 +47,6 @@ def stage(arg):
     if arg.variant == "domainnet":
         settings.steps = tllib.domainnet_steps(arg)  # jan.sh
     if arg.network == "can":
-        settings.update(kernel="can", weight=0.3)  # CAN discrepancy/mmd.py; Office-31/MMD/*.yaml
+        # CAN discrepancy/mmd.py; Office-31/MMD/*.yaml, with --set MMD.JOINT True
+        settings.update(kernel="can", weight=0.3)
     return tllib.fit(settings, arg)

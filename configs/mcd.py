@@ -13,9 +13,10 @@ configs/base/classification.py says where they are to be had. The digits need no
 minutes on two cores. Without `source`, domainnet takes all other domains as one source. With
 network=can the method has the network, views and optimiser of configs/compare_cls.py.
 
-VisDA-2017 mean-class, ResNet-101 (slides of CAN): 71.9. How such rows were run is not stated; the
-settings here are tllib's (configs/base/tllib.py says which are not; from several sources of
-DomainNet too, MCD takes the 75,000 steps of tllib's one source). Not reproduced here yet.
+VisDA-2017 mean-class, ResNet-101 (slides of CAN): 71.9, which is the paper's; docs/methods/mcd.md
+says how its code differs. The settings here are tllib's (configs/base/tllib.py says which are not;
+from several sources of DomainNet too, MCD takes the 75,000 steps of tllib's one source). Not
+reproduced here yet.
 """
 
 from dajax.recipes.base import classification as cls_base

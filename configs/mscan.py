@@ -16,9 +16,9 @@ FILE is resnet101-5d3b4d8f.pth, with office31 resnet50-19c8e357.pth: configs/bas
 says where they are to be had, and has all arguments. Without `source`, domainnet takes the five
 other domains.
 
-Rows: source only and AdaBN on the merged sources, CAN on them, MSCAN without and with
-boundary-sensitive alignment (BSA); and M3SDA (configs/m3sda.py). Published (slides), DomainNet with
-ResNet-101:
+Rows: from random weights source only and AdaBN on the merged sources; CAN on them, MSCAN without
+and with boundary-sensitive alignment (BSA); and M3SDA (configs/m3sda.py). Published (slides),
+DomainNet with ResNet-101:
 
   target         clipart  infograph  painting  quickdraw  real  sketch
   merged CAN        67.4       25.3      56.2       26.3  72.5    56.2

@@ -4,10 +4,12 @@ What a file says of its pixels beyond 8-bit RGB is kept, applied or refused, nev
 
     grey, 1-bit, palette          the same values or colours as RGB
     16 bits a channel             value * 255 / 65535, rounded
-    transparency, of any kind     laid over white; an image without a visible pixel is refused
+    transparency, of any kind     laid over white, which the loaders of the papers drop; an image
+                                  without a visible pixel is refused
     CMYK, YCCK                    RGB by PIL's plain formula; a colour profile is not applied
     colour profile (ICC)          not applied, as in the loaders of the papers
-    EXIF (or XMP) orientation     turned upright, so sizes are those of the upright image
+    EXIF (or XMP) orientation     turned upright, so sizes are those of the upright image; the
+                                  loaders of the papers ignore it
     several frames                the first
     any other mode                refused
 

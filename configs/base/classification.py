@@ -51,7 +51,7 @@ VARIANTS = {
     "digits_five": ("root", "source", "target", *views.NAMES),
 }
 PRETRAINED = ("office31", "visda2017", "domainnet", "officehome", "pacs", "imageclef")
-LARGE = ("visda2017", "domainnet")  # ResNet-101; no source-only row beside CAN's
+LARGE = ("visda2017", "domainnet")  # ResNet-101; CAN's source-only row with ablations alone
 # {key: its value where it is not given, or all values}; "" and 0 stand for the variant's own.
 KEYS = dict(
     ablations=False,

@@ -3,7 +3,7 @@ CAN's repository computes them.
 
 DAN: Long et al., ICML 2015; JAN: Long et al., ICML 2017, both as thuml/Transfer-Learning-Library
 computes them (tllib/alignment/dan.py, jan.py). tllib adds the constant 2 / (n - 1), which has no
-gradient and is left out here. CAN's repository: discrepancy/mmd.py and jmmd.py.
+gradient and is left out here. CAN's repository: discrepancy/mmd.py, JMMD with joint=True.
 """
 
 from collections.abc import Sequence

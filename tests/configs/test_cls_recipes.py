@@ -116,3 +116,22 @@ def test_ablations_are_rows_beside_can_for_every_variant():
         last = ("source_only",) if argument.startswith("visda2017") else ()
         assert config.stages == (*first, *rows, *last), argument
         assert config.can == plain.can and config.data == plain.data, argument
+
+
+@pytest.mark.parametrize(
+    "argument",
+    [
+        "office31,root=a,source=amazon,target=webcam,weights=none",
+        "visda2017,root=a,weights=none",
+        "domainnet,root=a,source=real,target=clipart,weights=none",
+    ],
+)
+def test_rows_that_are_compared_decay_alike(argument):
+    """compare_cls promises one optimiser; SHOT's is its authors', with its own source stage."""
+    config = get_config("compare_cls", argument)
+    decays = {
+        (config[name].optimizer.alpha, config[name].optimizer.beta)
+        for name in config.stages
+        if name not in ("source_only", "shot_source", "shot")
+    }
+    assert len(decays) == 1
