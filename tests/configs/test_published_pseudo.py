@@ -7,6 +7,10 @@ import pytest
 import recipes
 
 GTA5, SYNTHIA = "gta5_to_cityscapes", "synthia_to_cityscapes"
+# get_1x_lr_params_NOscale lists a block's parameters three times, its shortcut's four; scale and
+# bias are in the list where they have gradients.
+REPEATS = (("/downsample_conv/", 4), ("/backbone/layer", 3))
+TRAINED_NORM_REPEATS = (("/downsample_", 4), ("/backbone/layer", 3))
 HEADS_TIMES_TEN = (("/layer[56]/", 10.0),)
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 CAFFE_MEAN = (103.939, 116.779, 123.68)
@@ -133,8 +137,8 @@ PUBLISHED = {
     ),
     ("pixmatch", GTA5): (
         ("pixmatch.init_from", "source_only", "the source model"),
-        ("pixmatch.steps", 40_000, "train.lr schedule"),
-        ("pixmatch.batch_size", 1, "train.batch_size"),
+        ("pixmatch.steps", 40_000, "configs/gta5.yaml opt.iterations"),
+        ("pixmatch.batch_size", 1, "configs/gta5.yaml loader batch_size"),
         ("pixmatch.optimizer.lr", 1e-4, "opt.lr"),
         ("pixmatch.loss.aux_weight", 0.1, "lam_aux"),
         ("pixmatch.threshold", 0.0, "pseudolabel_threshold"),
@@ -143,9 +147,23 @@ PUBLISHED = {
         ("pixmatch.cutmix.weight", 0.1, "lam_cutmix"),
         ("pixmatch.teacher.momentum", 0.999, "ema_decay"),
         ("pixmatch.predict_with", "teacher", "main.py, the average is evaluated"),
+        ("pixmatch.optimizer.horizon_steps", 0, "main.py poly_lr_scheduler, over all iterations"),
+        ("pixmatch.optimizer.repeats", TRAINED_NORM_REPEATS, "models/deeplab_multi.py"),
+        ("source_only.steps", 80_000, "README, MaxSquare's checkpoint: its README iter_stop"),
+        ("source_only.optimizer.horizon_steps", 200_000, "the same, iter_max"),
+        ("source_only.optimizer.repeats", TRAINED_NORM_REPEATS, "the same"),
         ("model.heads", "multi", "models/deeplab_multi.py"),
+        ("model.aspp_branches", 2, "models/deeplab_multi.py, return within the loop"),
+        ("model.train_norm_affine", True, "models/deeplab_multi.py, bn1 alone has no gradient"),
+        ("data.transforms.target.size", (640, 1280), "configs/gta5.yaml crop_size"),
+        ("data.transforms.evaluation.size", (640, 1280), "configs/gta5.yaml crop_size"),
+        ("data.transforms.source.flip", True, "configs/gta5.yaml random_mirror"),
     ),
-    ("pixmatch", SYNTHIA): (("pixmatch.init_from", "", "ImageNet"),),
+    ("pixmatch", SYNTHIA): (
+        ("pixmatch.init_from", "", "ImageNet"),
+        ("data.source.space", "synthia", "configs/synthia.yaml class_16"),
+        ("data.evaluation.space", "cityscapes_16", "configs/synthia.yaml class_16"),
+    ),
     ("proda", GTA5): (
         ("warm_up.adversarial.kind", "least_squares", "warm-up, LSGAN"),
         ("warm_up.adversarial.weight", 0.01, "warm-up, LSGAN"),
