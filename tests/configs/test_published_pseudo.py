@@ -13,6 +13,7 @@ REPEATS = (("/downsample_conv/", 4), ("/backbone/layer", 3))
 TRAINED_NORM_REPEATS = (("/downsample_", 4), ("/backbone/layer", 3))
 HEADS_TIMES_TEN = (("/layer[56]/", 10.0),)
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+JITTER = dict(brightness=0.5, contrast=0.5, saturation=0.5, hue=0.2, before_geometry=True)
 CAFFE_MEAN = (103.939, 116.779, 123.68)
 
 # {(recipe, argument): ((key, value, where it stands), ...)}
@@ -94,6 +95,20 @@ PUBLISHED = {
         ("source_only.batch_size", 8, "deeplabv2_r101_src.yaml BATCH_SIZE"),
         ("source_only.optimizer.lr", 5e-4, "deeplabv2_r101_src.yaml BASE_LR"),
         ("source_only.optimizer.horizon_steps", 31_250, "deeplabv2_r101_src.yaml MAX_ITER"),
+        ("source_only.transform", "source_only", "views of its own"),
+        ("data.transforms.source_only.color_jitter", None, "deeplabv2_r101_src.yaml, no HUE"),
+        ("data.transforms.source_only.size", (720, 1280), "defaults.py SOURCE_INPUT_SIZE_TRAIN"),
+        (
+            "data.transforms.source.color_jitter",
+            JITTER,
+            "deeplabv2_r101_adv.yaml BRIGHTNESS to HUE",
+        ),
+        (
+            "data.transforms.self_training.color_jitter",
+            JITTER,
+            "deeplabv2_r101_tgt_self_distill.yaml BRIGHTNESS to HUE",
+        ),
+        ("data.transforms.evaluation.size", (512, 1024), "defaults.py INPUT_SIZE_TEST"),
         ("fada.steps", 40_000, "deeplabv2_r101_adv.yaml STOP_ITER"),
         ("fada.batch_size", 4, "deeplabv2_r101_adv.yaml BATCH_SIZE 8"),
         ("fada.temperature", 1.8, "train_adv.py temperature"),
@@ -118,6 +133,13 @@ PUBLISHED = {
         ("data.transforms.target.divisor", 1.0, "deeplabv2_vgg16_*.yaml TO_BGR255"),
         ("data.transforms.evaluation.mean", CAFFE_MEAN, "deeplabv2_vgg16_*.yaml PIXEL_MEAN"),
         ("data.transforms.self_training.std", (1.0, 1.0, 1.0), "deeplabv2_vgg16_*.yaml PIXEL_STD"),
+        ("data.transforms.source_only.color_jitter", None, "deeplabv2_vgg16_src.yaml, no HUE"),
+        ("data.transforms.source.color_jitter", JITTER, "deeplabv2_vgg16_adv.yaml"),
+        (
+            "data.transforms.self_training.color_jitter",
+            None,
+            "deeplabv2_vgg16_tgt_self_distill.yaml, no HUE",
+        ),
         ("source_only.steps", 20_000, "deeplabv2_vgg16_src.yaml STOP_ITER"),
         ("source_only.batch_size", 8, "deeplabv2_vgg16_src.yaml BATCH_SIZE"),
         ("source_only.optimizer.lr", 5e-4, "deeplabv2_vgg16_src.yaml BASE_LR"),
@@ -134,6 +156,29 @@ PUBLISHED = {
     ("fada", f"{SYNTHIA},backbone=vgg16"): (
         ("data.source.space", "synthia", "deeplabv2_vgg16_adv_synthia.yaml NUM_CLASSES 16"),
         ("data.transforms.source.size", (760, 1280), "deeplabv2_vgg16_adv_synthia.yaml"),
+        ("data.transforms.source_only.size", (760, 1280), "deeplabv2_vgg16_src_synthia.yaml"),
+        (
+            "data.transforms.source_only.color_jitter",
+            None,
+            "deeplabv2_vgg16_src_synthia.yaml, no HUE",
+        ),
+        (
+            "data.transforms.self_training.color_jitter",
+            None,
+            "deeplabv2_vgg16_tgt_synthia_self_distill.yaml, no HUE",
+        ),
+    ),
+    ("fada", SYNTHIA): (
+        (
+            "data.transforms.source_only.color_jitter",
+            None,
+            "deeplabv2_r101_src_synthia.yaml, no HUE",
+        ),
+        (
+            "data.transforms.self_training.color_jitter",
+            JITTER,
+            "deeplabv2_r101_tgt_synthia_self_distill.yaml BRIGHTNESS to HUE",
+        ),
     ),
     ("intrada", GTA5): (
         *(
