@@ -56,6 +56,7 @@ SOURCE_ONLY_CROP_HW = (500, 500)  # INPUT_SIZE of train.py
 EVALUATION_HW = (921, 1843)  # TEST_SCALE 0.9 of 1024x2048, at which labels are made
 # train_RandomScale 0.5 to 1.5 of the frame's height; a frame 1.78 times as wide fits from 576 on
 SOURCE_EDGE = {"gta5": (576, 1578), "synthia": (608, 1140), "synscapes": (576, 1536)}
+# train.py's: the same scales of GTA5's 1052 rows; of lower frames (ours) from where its crop fits
 SOURCE_ONLY_EDGE = {"gta5": (526, 1578), "synthia": (500, 1140), "synscapes": (500, 1536)}
 TARGET_EDGE = (512, 1536)
 IMAGES = {"gta5": 24_966, "synthia": 9400, "synscapes": 25_000}  # of the official sets
