@@ -19,8 +19,8 @@ pacs and imageclef, for which the authors published no settings.
 
 Published (slides): Office-31 A-W 94.5, D-W 99.1, W-D 99.8, A-D 95.0, D-A 78.0, W-A 77.0; VisDA-2017
 mean-class 87.2 (users of the released code reached 86.5-86.9, 86.6 the best of ten). Not
-reproduced here yet: the variants office31 and visda2017 are the authors' yaml files, held to them by
-tests/configs/test_published_classification.py.
+reproduced here yet: the variants office31 and visda2017 are the authors' yaml files, held to them
+by tests/configs/test_published_classification.py.
 """
 
 from dajax.recipes.base import cans_network

@@ -18,8 +18,9 @@ Published, ResNet-101: GTA5 -> Cityscapes 46.9 mIoU, with self-distillation 49.2
 Cityscapes 45.2 over 16 classes, 52.5 over 13; VGG-16 43.8, 39.5 and 46.0. Not reproduced here yet;
 80,000 steps: about two days on one modern GPU, estimated, not measured.
 
-Not as in the released code: the first stage does not divide logits by 1.8; pseudo-labels are of the
-512x1024 that training sees and brought to 1024x2048, where it predicts at full size.
+Not as in the released code: self-distillation is tested at 512x1024 as the other stages are, where
+the code tests it at 1024x2048 (INPUT_SIZE_TEST of *_self_distill.yaml);
+--config.data.transforms.evaluation.size=(1024,2048) does, for every stage and for pseudo-labels.
 """
 
 from dajax.recipes import spcl
@@ -43,7 +44,7 @@ def get_config(arg=None):
     model = deeplab.network(arg.backbone, "single", arg.weights, size_hw=arg.size_hw)
     # SPCL, whose code is this one's, has its network and views; a VGG has neither of these two
     model |= dict(topology="torchvision", norm="frozen_no_eps")
-    config = seg_base.segmentation(arg.name, model=model, data=spcl.frames(arg))
+    config = seg_base.segmentation(arg.name, model=model, data=frames(arg))
     config.evaluation.reestimate_batches = 0  # frozen statistics
     source_only, recipe = authors(arg)
     if arg.variant == "own":
@@ -56,11 +57,24 @@ def get_config(arg=None):
     return config
 
 
+def frames(arg):
+    """SPCL's, but for the jitter: the source's training has none (deeplabv2_*_src*.yaml), nor has a
+    VGG's self-distillation (deeplabv2_vgg16_tgt_*self_distill.yaml).
+    """
+    data = spcl.frames(arg)
+    views = data["transforms"]
+    views["source_only"] = views["source"] | dict(color_jitter=None)
+    if arg.backbone == "vgg16":
+        views["self_training"] |= dict(color_jitter=None)
+    return data
+
+
 def authors(arg):
     """(source_only, {stage: settings}): configs/deeplabv2_r101_{src,adv,tgt_self_distill}.yaml, and
     deeplabv2_vgg16_*.yaml, which have the same numbers.
     """
     source_only = seg_base.supervised(
+        transform="source_only",
         steps=20_000,  # STOP_ITER
         batch_size=8,  # BATCH_SIZE
         loss=dict(kind="cross_entropy", aux_weight=0.0),

@@ -19,8 +19,9 @@ are 1024x512 as in training and pseudo-labels. Not reproduced here yet; nine tim
 two to three weeks on one modern GPU, estimated, not measured.
 
 Not as in the released code: the swap itself (dajax/ops/fourier.py says why); in self-training one
-target image is style and labelled image, where the code draws two; GTA5 keeps its aspect, which the
-code squeezes to 1280x720 before the crop; a VGG is not here.
+target image is style and labelled image, where the code draws two; pseudo-labels have the image's
+size, of which training takes the nearest pixels, where the code's have 512x1024; GTA5 keeps its
+aspect, which the code squeezes to 1280x720 before the crop; a VGG is not here.
 """
 
 from dajax.recipes.base import deeplab, entropy, scenes

@@ -6,8 +6,9 @@ images that its network is surest of to those that it is not.
   python run.py --config=intrada:gta5_to_cityscapes,source_root=DIR,target_root=DIR,weights=FILE
   ...,ranking=normalised
 
-The scenes take minutes on two cores. FILE is DeepLab_resnet_pretrained_init-f81d91e8.pth:
-configs/adaptsegnet.py says where it is to be had; weights=none stands for random ones.
+The scenes take minutes on two cores. FILE is DeepLab_resnet_pretrained_imagenet.pth, RESTORE_FROM
+of intrada/intrada.yml: configs/advent.py says where it is to be had; weights=none stands for random
+ones.
 
 advent -> labels of every pixel and the mean entropy of each image -> intrada, which begins with
 FILE again: one command, restartable anywhere.
@@ -15,6 +16,10 @@ FILE again: one command, restartable anywhere.
 Published, ResNet-101, best snapshot on the validation set: GTA5 -> Cityscapes 46.3 mIoU, SYNTHIA ->
 Cityscapes 41.7 over 16 classes, 48.9 over 13; Synscapes -> Cityscapes 54.2. Not reproduced here
 yet; 240,000 steps: about three days on one modern GPU, estimated, not measured.
+
+Not as in the released code: its README ranks and labels with ADVENT's best snapshot on the
+validation set, which nobody without target labels knows; here it is the last step. Its labels have
+512x1024, here the image's size, of which training takes the nearest pixels.
 
 ranking=normalised is `--normalize` of the released code, off there: images in which its network
 sees more of eleven rare classes are the sooner easy.

@@ -34,6 +34,7 @@ TARGET_HW = {"single": (512, 1024), "multi": (640, 1280)}
 # solve_gta5.py: 5 rounds of 2 epochs, each over the target's 2,975 images; the rate falls over
 # 2,976 an epoch, which its loader counts.
 EPOCH, STEPS, HORIZON = 2975, 29_750, 29_760
+LR = 2.5e-4  # --lr of README's commands
 GUIDANCE_WEIGHT = 0.1 * 0.09  # lambda_seg * lambda_target of +IW+Multi
 # of the list that repeats: scale and bias of blocks and shortcuts are in it, too
 REPEATS = (("/downsample_", 4), ("/backbone/layer", 3))
@@ -60,9 +61,10 @@ def get_config(arg=None):
         init_from="source_only",
         steps=STEPS,
         batch_size=1,
-        optimizer=sgd(HORIZON),
+        optimizer=sgd(LR, HORIZON),
     )
-    config = seg_base.segmentation(arg.name, model=network(arg), data=frames(arg))
+    model = network(arg, arg.levels)
+    config = seg_base.segmentation(arg.name, model=model, data=frames(arg))
     if arg.variant == "own":
         control = entropy.control(first_of(found))
         deeplab.add_stages(config, arg, control, source_only=source_only(), **found)
@@ -97,22 +99,25 @@ def source_only():
         steps=80_000,  # iter_stop
         batch_size=1,
         loss=dict(kind="cross_entropy", aux_weight=0.1),  # lambda_seg; read with two heads only
-        optimizer=sgd(200_000),  # iter_max
+        optimizer=sgd(LR, 200_000),  # iter_max
     )
 
 
-def sgd(horizon_steps):
-    """--lr, --weight_decay; graphs/models/deeplab_multi.py, optim_parameters."""
-    return deeplab.poly_sgd(2.5e-4, horizon_steps=horizon_steps) | dict(repeats=REPEATS)
+def sgd(lr, horizon_steps=0):
+    """--weight_decay; graphs/models/deeplab_multi.py, optim_parameters.
+
+    Args:
+      lr: the backbone's rate.
+      horizon_steps: where poly ends; 0: with the stage.
+    """
+    return deeplab.poly_sgd(lr, horizon_steps=horizon_steps, repeats=REPEATS)
 
 
-def network(arg):
+def network(arg, heads):
     """graphs/models/deeplab_multi.py: a return within the loop over ASPP's branches, as
     AdaptSegNet's; normalisation is trained.
     """
-    model = deeplab.network(
-        "resnet101", arg.levels, arg.weights, aspp_branches=2, size_hw=arg.size_hw
-    )
+    model = deeplab.network("resnet101", heads, arg.weights, aspp_branches=2, size_hw=arg.size_hw)
     return model | dict(train_norm_affine=True)
 
 

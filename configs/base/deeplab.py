@@ -55,7 +55,7 @@ def imagenet_pixels(backbone):
     return CAFFE_VGG if "vgg" in backbone else base.IMAGENET_RGB
 
 
-def poly_sgd(lr, *, horizon_steps=0, warmup_steps=0, head_multiplier=10.0, backbone_sgd_repeats=1):
+def poly_sgd(lr, *, horizon_steps=0, warmup_steps=0, head_multiplier=10.0, repeats=()):
     """DeepLab's SGD: momentum 0.9, weight decay 5e-4, poly with power 0.9, heads at ten times the
     rate.
 
@@ -64,15 +64,8 @@ def poly_sgd(lr, *, horizon_steps=0, warmup_steps=0, head_multiplier=10.0, backb
       horizon_steps: where poly ends; 0: with the stage.
       warmup_steps: of a rate that rises linearly first.
       head_multiplier: factor on the heads' rate.
-      backbone_sgd_repeats: times that a block's convolutions are stepped; the shortcuts' once more.
-        See RELEASED_SGD_REPEATS.
+      repeats: how often which parameters are stepped, see RELEASED_SGD_REPEATS.
     """
-    repeats = ()
-    if backbone_sgd_repeats > 1:
-        repeats = (
-            ("/downsample_conv/", backbone_sgd_repeats + 1),
-            ("/backbone/layer", backbone_sgd_repeats),
-        )
     return base.sgd(
         lr=lr,
         schedule="poly",
@@ -84,10 +77,11 @@ def poly_sgd(lr, *, horizon_steps=0, warmup_steps=0, head_multiplier=10.0, backb
     )
 
 
-# get_1x_lr_params_NOscale of AdaptSegNet, CLAN and DASS lists the parameters() of every submodule
-# of a ResNet, each of which includes those of its own submodules. A block's convolutions so stand
-# three times in the list, the shortcuts' four times, the stem's once, and SGD steps them so often.
-RELEASED_SGD_REPEATS = 3
+# get_1x_lr_params_NOscale of AdaptSegNet, CLAN, DASS and CRST lists the parameters() of every
+# submodule of a ResNet, each of which includes those of its own submodules. A block's convolutions
+# so stand three times in the list, the shortcuts' four times, the stem's once, and SGD steps them
+# so often.
+RELEASED_SGD_REPEATS = (("/downsample_conv/", 4), ("/backbone/layer", 3))
 
 
 def released_sgd(backbone, lr, *, settings, **schedule):
@@ -102,8 +96,8 @@ def released_sgd(backbone, lr, *, settings, **schedule):
     """
     if "vgg" in backbone:
         return poly_sgd(lr, head_multiplier=1.0, **schedule)
-    repeats = 1 if settings == "paper" else RELEASED_SGD_REPEATS
-    return poly_sgd(lr, backbone_sgd_repeats=repeats, **schedule)
+    repeats = () if settings == "paper" else RELEASED_SGD_REPEATS
+    return poly_sgd(lr, repeats=repeats, **schedule)
 
 
 def poly_adam(lr, *, horizon_steps=0, warmup_steps=0, weight_decay=0.0):

@@ -7,8 +7,13 @@ import pytest
 import recipes
 
 GTA5, SYNTHIA = "gta5_to_cityscapes", "synthia_to_cityscapes"
+# get_1x_lr_params_NOscale lists a block's parameters three times, its shortcut's four; scale and
+# bias are in the list where they have gradients.
+REPEATS = (("/downsample_conv/", 4), ("/backbone/layer", 3))
+TRAINED_NORM_REPEATS = (("/downsample_", 4), ("/backbone/layer", 3))
 HEADS_TIMES_TEN = (("/layer[56]/", 10.0),)
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+JITTER = dict(brightness=0.5, contrast=0.5, saturation=0.5, hue=0.2, before_geometry=True)
 CAFFE_MEAN = (103.939, 116.779, 123.68)
 
 # {(recipe, argument): ((key, value, where it stands), ...)}
@@ -38,10 +43,25 @@ PUBLISHED = {
                 ("optimizer.schedule", "constant", "crst_seg.py power 0"),
                 ("optimizer.momentum", 0.9, "crst_seg.py momentum"),
                 ("optimizer.weight_decay", 5e-4, "crst_seg.py weight-decay"),
-                ("optimizer.lr_multipliers", HEADS_TIMES_TEN, "deeplab optim_parameters"),
+                ("optimizer.lr_multipliers", HEADS_TIMES_TEN, "crst_seg.py get_10x_lr_params"),
+                ("optimizer.repeats", REPEATS, "crst_seg.py get_1x_lr_params_NOscale"),
             )
         ),
+        # the share of the source is rounded down, an epoch's batches up
         ("cbst_0.steps", 3724, "crst_seg.py epr 2, of 2,975 and 3 % of 24,966 images"),
+        ("cbst_1.steps", 3786, "the same, 3.25 %"),
+        ("cbst_2.steps", 3848, "the same, 3.5 %"),
+        ("source_only.steps", 100_000, "train.py num-steps"),
+        ("source_only.batch_size", 4, "train.py batch-size"),
+        ("source_only.norm", "frozen", "train.py model.eval()"),
+        ("source_only.transform", "source_only", "train.py has a crop of its own"),
+        ("source_only.optimizer.lr", 2.5e-4, "train.py learning-rate"),
+        ("source_only.optimizer.horizon_steps", 0, "train.py lr_poly, over all steps"),
+        ("source_only.optimizer.lr_multipliers", HEADS_TIMES_TEN, "train.py get_10x_lr_params"),
+        ("source_only.optimizer.repeats", REPEATS, "train.py get_1x_lr_params_NOscale"),
+        ("data.transforms.source_only.size", (500, 500), "train.py input-size"),
+        ("data.transforms.source_only.shorter_edge", (526, 1578), "train.py 0.5 to 1.5 of 1052"),
+        ("data.transforms.source_only.flip", True, "train.sh random-mirror"),
         ("data.transforms.source.size", (512, 1024), "crst_seg.py input-size"),
         ("data.transforms.target.size", (512, 1024), "crst_seg.py input-size"),
         ("data.transforms.target.shorter_edge", (512, 1536), "crst_seg.py 0.5 to 1.5"),
@@ -58,16 +78,37 @@ PUBLISHED = {
         ("data.transforms.target.mean", CAFFE_MEAN, "vgg16-00b39a1b.pth"),
         ("data.transforms.evaluation.divisor", 1.0, "vgg16-00b39a1b.pth"),
         ("source_only.optimizer.lr_multipliers", (), "AdaptSegNet model/deeplab_vgg.py"),
+        ("source_only.optimizer.repeats", (), "AdaptSegNet model/deeplab_vgg.py"),
+        ("source_only.norm", "", "a VGG normalises nothing"),
+        ("cbst_2.optimizer.repeats", (), "AdaptSegNet model/deeplab_vgg.py"),
         ("cbst_2.optimizer.lr_multipliers", (), "AdaptSegNet model/deeplab_vgg.py"),
         ("cbst_2.optimizer.lr", 5e-5, "as on the ResNet"),
         ("cbst_2.norm", "", "a VGG normalises nothing"),
     ),
-    ("cbst", SYNTHIA): (("cbst_0.steps", 3257, "epr 2, of 2,975 and 3 % of 9,400 images"),),
+    ("cbst", SYNTHIA): (
+        ("cbst_0.steps", 3258, "epr 2, of 2,975 and 3 % of 9,400 images"),
+        ("cbst_1.steps", 3280, "the same, 3.25 %"),
+        ("cbst_2.steps", 3304, "the same, 3.5 %"),
+    ),
     ("fada", GTA5): (
         ("source_only.steps", 20_000, "deeplabv2_r101_src.yaml STOP_ITER"),
         ("source_only.batch_size", 8, "deeplabv2_r101_src.yaml BATCH_SIZE"),
         ("source_only.optimizer.lr", 5e-4, "deeplabv2_r101_src.yaml BASE_LR"),
         ("source_only.optimizer.horizon_steps", 31_250, "deeplabv2_r101_src.yaml MAX_ITER"),
+        ("source_only.transform", "source_only", "views of its own"),
+        ("data.transforms.source_only.color_jitter", None, "deeplabv2_r101_src.yaml, no HUE"),
+        ("data.transforms.source_only.size", (720, 1280), "defaults.py SOURCE_INPUT_SIZE_TRAIN"),
+        (
+            "data.transforms.source.color_jitter",
+            JITTER,
+            "deeplabv2_r101_adv.yaml BRIGHTNESS to HUE",
+        ),
+        (
+            "data.transforms.self_training.color_jitter",
+            JITTER,
+            "deeplabv2_r101_tgt_self_distill.yaml BRIGHTNESS to HUE",
+        ),
+        ("data.transforms.evaluation.size", (512, 1024), "defaults.py INPUT_SIZE_TEST"),
         ("fada.steps", 40_000, "deeplabv2_r101_adv.yaml STOP_ITER"),
         ("fada.batch_size", 4, "deeplabv2_r101_adv.yaml BATCH_SIZE 8"),
         ("fada.temperature", 1.8, "train_adv.py temperature"),
@@ -92,6 +133,13 @@ PUBLISHED = {
         ("data.transforms.target.divisor", 1.0, "deeplabv2_vgg16_*.yaml TO_BGR255"),
         ("data.transforms.evaluation.mean", CAFFE_MEAN, "deeplabv2_vgg16_*.yaml PIXEL_MEAN"),
         ("data.transforms.self_training.std", (1.0, 1.0, 1.0), "deeplabv2_vgg16_*.yaml PIXEL_STD"),
+        ("data.transforms.source_only.color_jitter", None, "deeplabv2_vgg16_src.yaml, no HUE"),
+        ("data.transforms.source.color_jitter", JITTER, "deeplabv2_vgg16_adv.yaml"),
+        (
+            "data.transforms.self_training.color_jitter",
+            None,
+            "deeplabv2_vgg16_tgt_self_distill.yaml, no HUE",
+        ),
         ("source_only.steps", 20_000, "deeplabv2_vgg16_src.yaml STOP_ITER"),
         ("source_only.batch_size", 8, "deeplabv2_vgg16_src.yaml BATCH_SIZE"),
         ("source_only.optimizer.lr", 5e-4, "deeplabv2_vgg16_src.yaml BASE_LR"),
@@ -108,6 +156,29 @@ PUBLISHED = {
     ("fada", f"{SYNTHIA},backbone=vgg16"): (
         ("data.source.space", "synthia", "deeplabv2_vgg16_adv_synthia.yaml NUM_CLASSES 16"),
         ("data.transforms.source.size", (760, 1280), "deeplabv2_vgg16_adv_synthia.yaml"),
+        ("data.transforms.source_only.size", (760, 1280), "deeplabv2_vgg16_src_synthia.yaml"),
+        (
+            "data.transforms.source_only.color_jitter",
+            None,
+            "deeplabv2_vgg16_src_synthia.yaml, no HUE",
+        ),
+        (
+            "data.transforms.self_training.color_jitter",
+            None,
+            "deeplabv2_vgg16_tgt_synthia_self_distill.yaml, no HUE",
+        ),
+    ),
+    ("fada", SYNTHIA): (
+        (
+            "data.transforms.source_only.color_jitter",
+            None,
+            "deeplabv2_r101_src_synthia.yaml, no HUE",
+        ),
+        (
+            "data.transforms.self_training.color_jitter",
+            JITTER,
+            "deeplabv2_r101_tgt_synthia_self_distill.yaml BRIGHTNESS to HUE",
+        ),
     ),
     ("intrada", GTA5): (
         *(
@@ -133,8 +204,8 @@ PUBLISHED = {
     ),
     ("pixmatch", GTA5): (
         ("pixmatch.init_from", "source_only", "the source model"),
-        ("pixmatch.steps", 40_000, "train.lr schedule"),
-        ("pixmatch.batch_size", 1, "train.batch_size"),
+        ("pixmatch.steps", 40_000, "configs/gta5.yaml opt.iterations"),
+        ("pixmatch.batch_size", 1, "configs/gta5.yaml loader batch_size"),
         ("pixmatch.optimizer.lr", 1e-4, "opt.lr"),
         ("pixmatch.loss.aux_weight", 0.1, "lam_aux"),
         ("pixmatch.threshold", 0.0, "pseudolabel_threshold"),
@@ -143,9 +214,23 @@ PUBLISHED = {
         ("pixmatch.cutmix.weight", 0.1, "lam_cutmix"),
         ("pixmatch.teacher.momentum", 0.999, "ema_decay"),
         ("pixmatch.predict_with", "teacher", "main.py, the average is evaluated"),
+        ("pixmatch.optimizer.horizon_steps", 0, "main.py poly_lr_scheduler, over all iterations"),
+        ("pixmatch.optimizer.repeats", TRAINED_NORM_REPEATS, "models/deeplab_multi.py"),
+        ("source_only.steps", 80_000, "README, MaxSquare's checkpoint: its README iter_stop"),
+        ("source_only.optimizer.horizon_steps", 200_000, "the same, iter_max"),
+        ("source_only.optimizer.repeats", TRAINED_NORM_REPEATS, "the same"),
         ("model.heads", "multi", "models/deeplab_multi.py"),
+        ("model.aspp_branches", 2, "models/deeplab_multi.py, return within the loop"),
+        ("model.train_norm_affine", True, "models/deeplab_multi.py, bn1 alone has no gradient"),
+        ("data.transforms.target.size", (640, 1280), "configs/gta5.yaml crop_size"),
+        ("data.transforms.evaluation.size", (640, 1280), "configs/gta5.yaml crop_size"),
+        ("data.transforms.source.flip", True, "configs/gta5.yaml random_mirror"),
     ),
-    ("pixmatch", SYNTHIA): (("pixmatch.init_from", "", "ImageNet"),),
+    ("pixmatch", SYNTHIA): (
+        ("pixmatch.init_from", "", "ImageNet"),
+        ("data.source.space", "synthia", "configs/synthia.yaml class_16"),
+        ("data.evaluation.space", "cityscapes_16", "configs/synthia.yaml class_16"),
+    ),
     ("proda", GTA5): (
         ("warm_up.adversarial.kind", "least_squares", "warm-up, LSGAN"),
         ("warm_up.adversarial.weight", 0.01, "warm-up, LSGAN"),

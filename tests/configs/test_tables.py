@@ -85,6 +85,10 @@ def test_the_published_form_reads_the_folders_and_files_that_it_is_given(name):
             assert (made.data.source.root, made.data.target.root) == ("DIR", "DIR")
         is_vgg = made.model.backbone.startswith("vgg")
         assert is_vgg == ("vgg16-00b39a1b" in made.model.weights), run
+        if made.task == "segmentation" and not is_vgg:  # the docstring of whose recipe names it
+            like = re.search(r",like=(\w+)", argument)
+            says = recipes.module(like[1] if like else recipe).__doc__
+            assert made.model.weights.removeprefix("W/") in says, run
     without = {run for cell in everything(name, "weights=none").table.cells for run in cell[2]}
     assert len(without) == len(runs)
 
