@@ -242,6 +242,7 @@ PUBLISHED = {
         ("warm_up.optimizer.horizon_steps", 90_000, "train_iters"),
         ("warm_up.optimizer.weight_decay", 2e-4, "wd"),
         ("warm_up.optimizer.lr_multipliers", (("/layer[56]/", 10.0),), "get_10x_lr_params"),
+        ("warm_up.optimizer.repeats", REPEATS, "get_1x_lr_params"),
         ("warm_up.discriminator_optimizer.lr", 1e-4, "adaptation_modelv2.py"),
         ("warm_up.discriminator_optimizer.horizon_steps", 90_000, "train_iters"),
         ("proda.steps", 62_412, "epochs 84 of 743 batches"),
