@@ -21,6 +21,7 @@ A2W, A2D, D2A = (
 VISDA, DOMAINNET = f"visda2017,{PHOTOS}", f"domainnet,{PHOTOS},target=clipart"
 ONE_DOMAIN = f"domainnet,{PHOTOS},source=real,target=clipart"
 HOME = f"officehome,{PHOTOS},source=Art,target=Clipart"
+CLEF = f"imageclef,{PHOTOS},source=i,target=p"
 FOLDER = f"folder,{PHOTOS},source=A,target=B"
 TLLIB_CROP = {"scale": (0.08, 1.0), "ratio": (3 / 4, 4 / 3)}
 
@@ -312,14 +313,42 @@ PUBLISHED = {
         ("control.weight", 0.0, "ours"),
     ),
     ("mcc", VISDA): (
-        ("mcc.optimizer.lr", 0.01, "MCC train_image_visda.py: 0.001 at the backbone"),
-        ("model.backbone", "resnet101", "MCC, VisDA-2017"),
+        ("mcc.steps", 10_004, "MCC train_image_visda.py, num_iterations"),
+        ("mcc.batch_size", 36, "MCC train_image_visda.py"),
+        ("mcc.temperature", 3.0, "MCC train_image_visda.py, train"),
+        ("mcc.optimizer.lr", 0.003, "MCC train_image_visda.py: 0.0003 at the backbone"),
+        ("data.transform.crop", "center", "MCC pre_process_visda.py, image_train"),
+        ("data.transform.flip", True, "MCC pre_process_visda.py, image_train"),
+        ("model.backbone", "resnet101", "MCC train_image_visda.py, --net"),
+    ),
+    ("mcc", HOME): (
+        ("mcc.optimizer.lr", 0.01, "MCC train_image_office.py, office-home: 0.001"),
+        ("mcc.steps", 50_004, "MCC train_image_office.py"),
+    ),
+    ("mcc", CLEF): (("mcc.optimizer.lr", 0.01, "MCC train_image_office.py, image-clef: 0.001"),),
+    ("mcc", ONE_DOMAIN): (
+        ("mcc.optimizer.lr", 0.01, "MCC train_image_office.py, DomainNet: 0.001"),
+        ("model.bottleneck", 256, "MCC train_image_office.py"),
     ),
     ("bnm", A2W): (
         ("bnm.term", "nuclear_norm", "BNM train_image.py"),
+        ("bnm.steps", 6004, "BNM DA/BNM/README.md, --num_iterations"),
         ("bnm.batch_size", 36, "BNM train_image.py"),
         ("bnm.weight", 1.0, "BNM train_image.py"),
-        ("bnm.optimizer.lr", 0.01, "BNM: 0.001, ten times that at new layers"),
+        ("bnm.joint_pass", False, "BNM train_image.py: two passes"),
+        ("bnm.optimizer.lr", 0.01, "BNM: 0.001, ten times that at the head"),
+        ("bnm.optimizer.weight_decay", 1e-3, "BNM network.py: 5e-4, decay_mult 2"),
+        ("bnm.optimizer.nesterov", True, "BNM train_image.py"),
+        ("model.bottleneck", 0, "BNM train_image.py, use_bottleneck False"),
+        ("model.dropout", 0.0, "BNM network.py, ResNetFc"),
+        ("model.head_init", "kaiming", "BNM network.py, init_weights"),
+        ("data.transform.crop", TLLIB_CROP, "BNM pre_process.py, image_train, of webcam and dslr"),
+    ),
+    ("bnm", A2D): (("bnm.optimizer.lr", 0.003, "BNM train_image.py: 0.0003"),),
+    ("bnm", D2A): (("bnm.optimizer.lr", 0.01, "BNM train_image.py: 0.001"),),
+    ("bnm", HOME): (
+        ("bnm.optimizer.lr", 0.01, "BNM train_image.py, office-home: 0.001"),
+        ("data.transform.crop", "random", "BNM pre_process.py, image_target"),
     ),
     ("afn", A2W): (
         ("afn.delta", 1.0, "AFN, SAFN"),
