@@ -401,6 +401,17 @@ PUBLISHED = {
         ("self_ensemble.optimizer.lr", 1e-5, "SE photos, learning_rate"),
         ("self_ensemble.optimizer.lr_multipliers", (("/backbone/", 0.1),), "SE photos"),
         ("self_ensemble.stop_gradient_after", "layer1", "SE photos: conv1, bn1, layer1 fixed"),
+        ("self_ensemble.steps", 148_350, "SE photos: 150 epochs of 55,388 images by 56"),
+        ("model.bottleneck", 512, "SE photos, network_architectures.py, new_fc5"),
+        ("model.bottleneck_norm", False, "SE photos, network_architectures.py, new_fc5"),
+        ("model.bottleneck_relu", True, "SE photos, network_architectures.py, forward"),
+        ("model.dropout", 0.5, "SE photos, network_architectures.py, new_drop_fc5"),
+        ("model.head_init", "torch", "SE photos, network_architectures.py, new_fc6"),
+    ),
+    ("self_ensemble", A2W): (
+        ("self_ensemble.steps", 50_000, "SE photos, run_office_resnet50.sh: 100 x 28,000 by 56"),
+        ("model.bottleneck", 512, "SE photos, network_architectures.py, new_fc5"),
+        ("data.transform.crop", "random", "ours: CAN's views"),
     ),
     ("shot", A2W): (
         ("source_only.label_smoothing", 0.1, "SHOT image_source.py, --smooth"),
@@ -461,6 +472,15 @@ PUBLISHED = {
 def test_a_recipe_has_the_authors_value(recipe, argument):
     rows = PUBLISHED[recipe, argument]
     assert rows and not recipes.differing(recipes.get_config(recipe, argument), rows)
+
+
+def test_the_two_views_of_self_ensembling_differ():
+    """The second is drawn by the same transform."""
+    for argument in (None, "digits_five,root=DIR", A2W, "folder,root=DIR,source=A,target=B"):
+        transform = recipes.get_config("self_ensemble", argument).data.transform
+        assert any(transform.affine.to_dict().values()) or transform.crop == "random", argument
+    without = recipes.get_config("self_ensemble", "digits_five,root=DIR,affine=no")
+    assert not any(without.data.transform.affine.to_dict().values())
 
 
 def test_a_folder_with_weights_has_the_settings_of_office_31():
