@@ -351,10 +351,33 @@ PUBLISHED = {
         ("data.transform.crop", "random", "BNM pre_process.py, image_target"),
     ),
     ("afn", A2W): (
-        ("afn.delta", 1.0, "AFN, SAFN"),
-        ("afn.weight", 0.05, "AFN, Office-Home and ImageCLEF-DA"),
+        ("afn.delta", 1.0, "AFN vanilla/Office31/SAFN train.py, get_L2norm_loss_self_driven"),
+        ("afn.weight", 0.05, "AFN vanilla/Office31/SAFN train.py, --weight_L2norm"),
+        ("afn.steps", 100 * 24, "AFN vanilla/Office31 train.py, --epoch 100 of webcam, 795 by 32"),
+        ("afn.batch_size", 32, "AFN vanilla/Office31/SAFN train.py, --batch_size"),
+        ("afn.joint_pass", False, "AFN vanilla/Office31/SAFN train.py: two passes"),
+        ("afn.optimizer.lr", 0.001, "AFN vanilla/Office31/SAFN train.py, --lr"),
+        ("afn.optimizer.schedule", "constant", "AFN vanilla/Office31/SAFN train.py: none"),
+        ("afn.optimizer.momentum", 0.9, "AFN vanilla/Office31/SAFN train.py, opt_f"),
+        ("afn.optimizer.nesterov", False, "AFN vanilla/Office31/SAFN train.py, opt_f"),
+        ("afn.optimizer.weight_decay", 0.0005, "AFN vanilla/Office31/SAFN train.py, opt_f"),
+        ("model.bottleneck", 1000, "AFN vanilla/Office31 model/net.py, fc1"),
+        ("model.bottleneck_norm", True, "AFN vanilla/Office31 model/net.py, fc1"),
+        ("model.dropout", 0.5, "AFN vanilla/Office31/SAFN train.py, --dropout_p"),
+        ("data.transform.resize", (256, 256), "AFN vanilla/Office31/SAFN train.py"),
+        ("data.transform.crop", "random", "AFN vanilla/Office31/SAFN train.py"),
     ),
-    ("afn", VISDA): (("afn.delta", 0.3, "AFN, VisDA"), ("afn.weight", 0.01, "AFN, VisDA partial")),
+    ("afn", VISDA): (
+        ("afn.delta", 0.3, "AFN vanilla/Visda2017/SAFN train.py, get_L2norm_loss_self_driven"),
+        ("afn.weight", 0.01, "AFN vanilla/Visda2017/SAFN train.py, --weight_L2norm"),
+        ("afn.steps", 50 * 1731, "AFN vanilla/Visda2017/SAFN main.sh, epoch; 55,388 by 32"),
+        ("data.transform.crop", "center", "AFN vanilla/Visda2017/SAFN train.py"),
+        ("model.bottleneck", 1000, "AFN vanilla/Visda2017 model/net.py, fc1"),
+    ),
+    ("afn", CLEF): (
+        ("afn.weight", 0.05, "AFN vanilla/ImageCLEF/SAFN train_ent.py, --weight_L2norm"),
+        ("afn.steps", 100 * 18, "AFN vanilla/ImageCLEF/SAFN main.sh, epoch; 600 by 32"),
+    ),
     ("mdd", A2W): (
         ("mdd.steps", 100_000, "MDD train.py, at most"),
         ("mdd.batch_size", 32, "MDD train.py"),
@@ -497,9 +520,10 @@ def test_a_folder_with_weights_has_the_settings_of_office_31():
     assert len(alone) >= 5
     for name in alone:
         folder, office = recipes.get_config(name, FOLDER), recipes.get_config(name, A2W)
-        if name == "shot":  # its length goes by the images too, and its schedule by that
-            assert folder.shot.steps > office.shot.steps
-            office.shot.steps = folder.shot.steps
+        if name in ("afn", "shot"):  # their length goes by the images too
+            assert folder[name].steps > office[name].steps
+            office[name].steps = folder[name].steps
+        if name == "shot":  # and its schedule by that
             office.shot.optimizer.alpha = folder.shot.optimizer.alpha
         assert folder[name] == office[name] and folder.model == office.model, name
     tfds = recipes.get_config("can", "tfds,weights=FILE.pth,source=a,target=b")
