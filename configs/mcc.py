@@ -28,7 +28,7 @@ def get_config(arg=None):
 
 def network(arg):
     """The authors' ResNetFc: a bottleneck of 256 with batch norm and no ReLU. It and the head begin
-    as torch's own, where the authors draw from narrow normal distributions.
+    as torch's own, where theirs begin as Xavier's and the norm's scale as N(0, 0.005).
     """
     return tllib.bottleneck(arg, norm=True, dropout=0.0) | dict(
         bottleneck=256, bottleneck_relu=False
