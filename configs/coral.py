@@ -30,10 +30,13 @@ def get_config(arg=None):
 
 
 def stage(arg):
-    """Deep CORAL for a variant: the paper's section 4.1; a comment names every other origin."""
+    """Deep CORAL for a variant: the paper's section 4.1 and, of what it does not say, the authors'
+    logs (VisionLearningGroup/CORAL, code/D-CORAL_Office31.zip); a comment names every other
+    origin.
+    """
     settings = cls_base.stage(
         "coral",
-        steps=2000,  # ours, and so is the schedule: the paper does not say
+        steps=2000,  # their logs, and so is the schedule
         batch_size=128,
         joint_pass=False,  # ours: one domain after the other
         layer="logits",  # fc8

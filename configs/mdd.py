@@ -10,9 +10,9 @@ FILE is resnet50-19c8e357.pth, with visda2017 and domainnet resnet101-5d3b4d8f.p
 configs/base/classification.py says where they are to be had, and has the other variants. `control`
 is the same stage with weight 0.
 
-Published, the best of the evaluated steps by target labels: Office-31 88.9, Office-Home 68.1,
-VisDA-2017 with ResNet-50 74.6 (paper, the last quoted from memory); tllib's runs 89.6, 69.7 and,
-with ResNet-101, 82.0. Not reproduced here yet.
+Published: Office-31 88.9, Office-Home 68.1, VisDA-2017 with ResNet-50 74.6 (paper, the last quoted
+from memory; of which step is not said); tllib's runs, the best step by target labels, 89.6, 69.7
+and, with ResNet-101, 82.0. Not reproduced here yet.
 """
 
 from dajax.recipes.base import classification as cls_base

@@ -12,6 +12,12 @@ is the same stage with weight 0, evaluated with its teacher too.
 WHOSE SETTINGS. The authors have a repository for digits and one for photos, which differ in all
 that `of_digits` and `of_photos` list; digits and digits_five take the first, all others the second.
 
+THE VIEWS. Two views of an image must differ, so digits_five has affine=yes here, where the other
+recipes have no random view of it. Not theirs: its ranges (theirs: a matrix with N(0, 0.1) added, 2
+pixels' shift, and noise of 0.1, which is not here). Of photos: CAN's views at 224 pixels (theirs:
+160, padded by 16, scaled by 0.75 to 1.333 in size and intensity, colours turned, moved and made
+grey).
+
 Published, the epoch of the highest share of confident images, which takes no labels: MNIST -> USPS
 98.2, USPS -> MNIST 99.5, SVHN -> MNIST 99.3, VisDA-2017's test server 92.8 (quoted from memory);
 its validation set, ResNet-152, mean class 84.3, 16 views averaged. Not reproduced here.
@@ -29,7 +35,19 @@ VARIANTS = tllib.VARIANTS
 def get_config(arg=None):
     """The recipe; see the module's docstring for the variants."""
     arg = cls_base.parse(arg, VARIANTS)
-    return tllib.recipe("self_ensemble", arg, stage(arg), control=dict(weight=0.0))
+    if arg.variant == "digits_five":
+        arg.affine = arg.affine or "yes"
+    settings = stage(arg), network(arg)
+    return tllib.recipe("self_ensemble", arg, *settings, control=dict(weight=0.0), views=False)
+
+
+def network(arg):
+    """The photos' network_architectures.py with --use_dropout: new_fc5, and new_fc6 as the head,
+    both of torch's own first values. Digits, and photos from scratch, have CAN's network (ours).
+    """
+    if cls_base.from_scratch(arg):
+        return None
+    return dict(bottleneck=512, bottleneck_norm=False, dropout=0.5, head_init="torch")
 
 
 def of_digits():
@@ -65,9 +83,13 @@ def stage(arg):
     is_digits = arg.variant in ("digits", "digits_five")
     settings = cls_base.stage(
         "self_ensemble",
-        steps=10_000,  # ours
+        # run_office_*.sh: 100 epochs of 28,000 images, by batches of 56
+        steps=50_000,
         **(of_digits() if is_digits else of_photos()),
     )
+    if arg.variant == "visda2017":
+        # run_visda17_trainval_resnet152.sh: 150 epochs of the target, by batches of 56
+        settings.steps = 150 * (55_388 // 56)
     settings.update(teacher=dict(momentum=0.99), predict_with="teacher")
     if cls_base.from_scratch(arg):  # ours: as the other baselines
         settings.batch_size = 32

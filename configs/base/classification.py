@@ -12,9 +12,10 @@ VARIANTS, with the arguments that each takes (configs/base/arguments.py explains
   office31, visda2017, domainnet, officehome, pacs, imageclef    root, source, target, weights
 
 WHOSE SETTINGS. Of officehome those of thuml/Transfer-Learning-Library where a method is theirs (the
-recipes' comments say which differ from Office-31's). All else of officehome, pacs and imageclef has
-Office-31's settings, since none are published with these methods. digits_five trains the embedded
-digits' network with their settings; 25,000 images a domain make its loops long.
+recipes' comments say which differ from Office-31's), or of a method's authors where their code has
+some: mcc.py, bnm.py, shot.py, mdd.py. All else of officehome, pacs and imageclef has Office-31's
+settings. digits_five trains the embedded digits' network with their settings; 25,000 images a
+domain make its loops long.
 
 `size` is of pixels a side: 64 from scratch, 224 with weights, where no other is given. With a file
 of weights, `folder` and `tfds` are fine-tuned as Office-31 is, with `backbone` resnet50 or

@@ -50,7 +50,7 @@ def base(name):
                 head_widths=(),  # of hidden layers in the head; CAN has none
                 head_layers="norm",  # those layers are MCD's; "plain": MDD's
                 dropout=0.0,  # of the bottleneck and of the head's hidden layers
-                # CAN's (model/model.py); "torch": torch.nn.Linear's own; "xavier": SHOT's
+                # CAN's (model/model.py); "torch": torch.nn.Linear's own; "xavier": Xavier's normal
                 head_init="kaiming",
                 head_weight_norm=False,  # True: SHOT's
                 remat="none",  # see base/segmentation.py, REMAT

@@ -26,7 +26,7 @@ from dajax.recipes.base import common as base
 VARIANTS = cls_base.with_keys("network")
 
 
-def recipe(name, arg, stage, network=None, control=None):
+def recipe(name, arg, stage, network=None, control=None, *, views=True):
     """The config of a baseline: the data of a variant, and one stage, after source_only where
     nothing is pretrained.
 
@@ -34,14 +34,16 @@ def recipe(name, arg, stage, network=None, control=None):
       name: of the recipe and of its stage.
       arg: the parsed argument.
       stage: the stage's settings.
-      network: keys of config.model, tllib's network, which with network=own comes with tllib's
-        views; None: network and views are CAN's in any case.
+      network: keys of config.model, tllib's or the authors' network, which network=own takes;
+        None: network and views are CAN's in any case.
       control: keys of the stage that leave its loss on the target out, {"weight": 0.0}, for a row
         `control` before it; None for no such row.
+      views: whether that network comes with tllib's views; False: CAN's, a random crop.
     """
     config = cls_base.start(name, arg)
     if network and arg.network == "own":
-        use_views(config, arg)
+        if views:
+            use_views(config, arg)
         config.model.update(network)
     rows = {name: stage}
     if control:

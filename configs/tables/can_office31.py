@@ -5,7 +5,8 @@
 
 configs/base/tables.py has the arguments, and what stands in the folder of weights.
 Of the embedded digits about ten minutes on two cores; 36 runs of published data a seed. The rows
-before CAN are those of other works; here they are tllib's settings, see the recipes.
+before CAN are those of other works; here they have tllib's settings or their authors', see the
+recipes.
 """
 
 from dajax.recipes.base import tables

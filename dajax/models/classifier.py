@@ -13,7 +13,7 @@ from dajax.settings import choice
 
 BACKBONES = ("resnet_small", "resnet50", "resnet101")
 # Initialisation of a head's last layer: "kaiming", CAN's (model/model.py); "torch", that of
-# torch.nn.Linear, which tllib keeps; "xavier", SHOT's (network.py, init_weights).
+# torch.nn.Linear, which tllib keeps; "xavier", Xavier's normal, with a bias of 0.
 HEAD_INITS = ("kaiming", "torch", "xavier")
 # A hidden layer of a head: "norm", MCD's: dropout, dense, batch norm, ReLU; "plain", MDD's: dense,
 # ReLU, dropout.

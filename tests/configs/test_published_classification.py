@@ -21,6 +21,7 @@ A2W, A2D, D2A = (
 VISDA, DOMAINNET = f"visda2017,{PHOTOS}", f"domainnet,{PHOTOS},target=clipart"
 ONE_DOMAIN = f"domainnet,{PHOTOS},source=real,target=clipart"
 HOME = f"officehome,{PHOTOS},source=Art,target=Clipart"
+CLEF = f"imageclef,{PHOTOS},source=i,target=p"
 FOLDER = f"folder,{PHOTOS},source=A,target=B"
 TLLIB_CROP = {"scale": (0.08, 1.0), "ratio": (3 / 4, 4 / 3)}
 
@@ -312,20 +313,71 @@ PUBLISHED = {
         ("control.weight", 0.0, "ours"),
     ),
     ("mcc", VISDA): (
-        ("mcc.optimizer.lr", 0.01, "MCC train_image_visda.py: 0.001 at the backbone"),
-        ("model.backbone", "resnet101", "MCC, VisDA-2017"),
+        ("mcc.steps", 10_004, "MCC train_image_visda.py, num_iterations"),
+        ("mcc.batch_size", 36, "MCC train_image_visda.py"),
+        ("mcc.temperature", 3.0, "MCC train_image_visda.py, train"),
+        ("mcc.optimizer.lr", 0.003, "MCC train_image_visda.py: 0.0003 at the backbone"),
+        ("data.transform.crop", "center", "MCC pre_process_visda.py, image_train"),
+        ("data.transform.flip", True, "MCC pre_process_visda.py, image_train"),
+        ("model.backbone", "resnet101", "MCC train_image_visda.py, --net"),
+    ),
+    ("mcc", HOME): (
+        ("mcc.optimizer.lr", 0.01, "MCC train_image_office.py, office-home: 0.001"),
+        ("mcc.steps", 50_004, "MCC train_image_office.py"),
+    ),
+    ("mcc", CLEF): (("mcc.optimizer.lr", 0.01, "MCC train_image_office.py, image-clef: 0.001"),),
+    ("mcc", ONE_DOMAIN): (
+        ("mcc.optimizer.lr", 0.01, "MCC train_image_office.py, DomainNet: 0.001"),
+        ("model.bottleneck", 256, "MCC train_image_office.py"),
     ),
     ("bnm", A2W): (
         ("bnm.term", "nuclear_norm", "BNM train_image.py"),
+        ("bnm.steps", 6004, "BNM DA/BNM/README.md, --num_iterations"),
         ("bnm.batch_size", 36, "BNM train_image.py"),
         ("bnm.weight", 1.0, "BNM train_image.py"),
-        ("bnm.optimizer.lr", 0.01, "BNM: 0.001, ten times that at new layers"),
+        ("bnm.joint_pass", False, "BNM train_image.py: two passes"),
+        ("bnm.optimizer.lr", 0.01, "BNM: 0.001, ten times that at the head"),
+        ("bnm.optimizer.weight_decay", 1e-3, "BNM network.py: 5e-4, decay_mult 2"),
+        ("bnm.optimizer.nesterov", True, "BNM train_image.py"),
+        ("model.bottleneck", 0, "BNM train_image.py, use_bottleneck False"),
+        ("model.dropout", 0.0, "BNM network.py, ResNetFc"),
+        ("model.head_init", "kaiming", "BNM network.py, init_weights"),
+        ("data.transform.crop", TLLIB_CROP, "BNM pre_process.py, image_train, of webcam and dslr"),
+    ),
+    ("bnm", A2D): (("bnm.optimizer.lr", 0.003, "BNM train_image.py: 0.0003"),),
+    ("bnm", D2A): (("bnm.optimizer.lr", 0.01, "BNM train_image.py: 0.001"),),
+    ("bnm", HOME): (
+        ("bnm.optimizer.lr", 0.01, "BNM train_image.py, office-home: 0.001"),
+        ("data.transform.crop", "random", "BNM pre_process.py, image_target"),
     ),
     ("afn", A2W): (
-        ("afn.delta", 1.0, "AFN, SAFN"),
-        ("afn.weight", 0.05, "AFN, Office-Home and ImageCLEF-DA"),
+        ("afn.delta", 1.0, "AFN vanilla/Office31/SAFN train.py, get_L2norm_loss_self_driven"),
+        ("afn.weight", 0.05, "AFN vanilla/Office31/SAFN train.py, --weight_L2norm"),
+        ("afn.steps", 100 * 24, "AFN vanilla/Office31 train.py, --epoch 100 of webcam, 795 by 32"),
+        ("afn.batch_size", 32, "AFN vanilla/Office31/SAFN train.py, --batch_size"),
+        ("afn.joint_pass", False, "AFN vanilla/Office31/SAFN train.py: two passes"),
+        ("afn.optimizer.lr", 0.001, "AFN vanilla/Office31/SAFN train.py, --lr"),
+        ("afn.optimizer.schedule", "constant", "AFN vanilla/Office31/SAFN train.py: none"),
+        ("afn.optimizer.momentum", 0.9, "AFN vanilla/Office31/SAFN train.py, opt_f"),
+        ("afn.optimizer.nesterov", False, "AFN vanilla/Office31/SAFN train.py, opt_f"),
+        ("afn.optimizer.weight_decay", 0.0005, "AFN vanilla/Office31/SAFN train.py, opt_f"),
+        ("model.bottleneck", 1000, "AFN vanilla/Office31 model/net.py, fc1"),
+        ("model.bottleneck_norm", True, "AFN vanilla/Office31 model/net.py, fc1"),
+        ("model.dropout", 0.5, "AFN vanilla/Office31/SAFN train.py, --dropout_p"),
+        ("data.transform.resize", (256, 256), "AFN vanilla/Office31/SAFN train.py"),
+        ("data.transform.crop", "random", "AFN vanilla/Office31/SAFN train.py"),
     ),
-    ("afn", VISDA): (("afn.delta", 0.3, "AFN, VisDA"), ("afn.weight", 0.01, "AFN, VisDA partial")),
+    ("afn", VISDA): (
+        ("afn.delta", 0.3, "AFN vanilla/Visda2017/SAFN train.py, get_L2norm_loss_self_driven"),
+        ("afn.weight", 0.01, "AFN vanilla/Visda2017/SAFN train.py, --weight_L2norm"),
+        ("afn.steps", 50 * 1731, "AFN vanilla/Visda2017/SAFN main.sh, epoch; 55,388 by 32"),
+        ("data.transform.crop", "center", "AFN vanilla/Visda2017/SAFN train.py"),
+        ("model.bottleneck", 1000, "AFN vanilla/Visda2017 model/net.py, fc1"),
+    ),
+    ("afn", CLEF): (
+        ("afn.weight", 0.05, "AFN vanilla/ImageCLEF/SAFN train_ent.py, --weight_L2norm"),
+        ("afn.steps", 100 * 18, "AFN vanilla/ImageCLEF/SAFN main.sh, epoch; 600 by 32"),
+    ),
     ("mdd", A2W): (
         ("mdd.steps", 100_000, "MDD train.py, at most"),
         ("mdd.batch_size", 32, "MDD train.py"),
@@ -372,33 +424,50 @@ PUBLISHED = {
         ("self_ensemble.optimizer.lr", 1e-5, "SE photos, learning_rate"),
         ("self_ensemble.optimizer.lr_multipliers", (("/backbone/", 0.1),), "SE photos"),
         ("self_ensemble.stop_gradient_after", "layer1", "SE photos: conv1, bn1, layer1 fixed"),
+        ("self_ensemble.steps", 148_350, "SE photos: 150 epochs of 55,388 images by 56"),
+        ("model.bottleneck", 512, "SE photos, network_architectures.py, new_fc5"),
+        ("model.bottleneck_norm", False, "SE photos, network_architectures.py, new_fc5"),
+        ("model.bottleneck_relu", True, "SE photos, network_architectures.py, forward"),
+        ("model.dropout", 0.5, "SE photos, network_architectures.py, new_drop_fc5"),
+        ("model.head_init", "torch", "SE photos, network_architectures.py, new_fc6"),
+    ),
+    ("self_ensemble", A2W): (
+        ("self_ensemble.steps", 50_000, "SE photos, run_office_resnet50.sh: 100 x 28,000 by 56"),
+        ("model.bottleneck", 512, "SE photos, network_architectures.py, new_fc5"),
+        ("data.transform.crop", "random", "ours: CAN's views"),
     ),
     ("shot", A2W): (
         ("source_only.label_smoothing", 0.1, "SHOT image_source.py, --smooth"),
-        ("source_only.steps", 100 * (2817 // 64), "SHOT, --max_epoch 100 of amazon"),
+        ("source_only.steps", 100 * 45, "SHOT, --max_epoch 100 of amazon, 2817 by 64"),
         ("source_only.optimizer.lr", 0.01, "SHOT image_source.py, --lr"),
         ("shot.weight", 0.3, "SHOT image_target.py, --cls_par"),
         ("shot.information_weight", 1.0, "SHOT image_target.py, --ent_par"),
         ("shot.distance", "cosine", "SHOT image_target.py, --distance"),
         ("shot.min_images", 0, "SHOT image_target.py, --threshold"),
         ("shot.refreshes", 15, "SHOT image_target.py, --interval"),
-        ("shot.steps", 15 * (795 // 64), "SHOT, --max_epoch 15 of webcam"),
+        ("shot.steps", 195, "SHOT, --max_epoch 15 of webcam, 795 by 64, drop_last False"),
         ("shot.batch_size", 64, "SHOT image_target.py, --batch_size"),
         ("shot.label_free_rounds", 0, "SHOT image_target.py"),
         ("shot.optimizer.lr", 0.01, "SHOT image_target.py, --lr"),
         ("shot.optimizer.lr_multipliers", (("/backbone/", 0.1),), "SHOT, --lr_decay1"),
         ("shot.optimizer.beta", 0.75, "SHOT, lr_scheduler"),
-        ("shot.optimizer.alpha", 10.0 / (15 * (795 // 64)), "SHOT, lr_scheduler: 10 of max_iter"),
+        ("shot.optimizer.alpha", 10.0 / 195, "SHOT, lr_scheduler: 10 of max_iter"),
         ("shot.optimizer.weight_decay", 1e-3, "SHOT, lr_scheduler"),
         ("shot.init_from", "source_only", "SHOT: the source model"),
         ("model.bottleneck", 256, "SHOT, --bottleneck"),
         ("model.bottleneck_relu", False, "SHOT network.py, feat_bootleneck"),
         ("model.head_weight_norm", True, "SHOT network.py, feat_classifier of type wn"),
-        ("model.head_init", "xavier", "SHOT network.py, init_weights"),
+        ("model.head_init", "torch", "SHOT network.py: init_weights comes after weight_norm"),
+        ("data.transform.resize", (256, 256), "SHOT image_target.py, image_train"),
+        ("data.transform.crop", "random", "SHOT image_target.py, image_train"),
+        ("data.transform.size", (224, 224), "SHOT image_target.py, image_train"),
+        ("data.transform.flip", True, "SHOT image_target.py, image_train"),
     ),
-    ("shot", HOME): (("source_only.steps", 50 * (2427 // 64), "SHOT, --max_epoch 50"),),
+    ("shot", HOME): (("source_only.steps", 50 * 38, "SHOT, --max_epoch 50 of Art, 2427 by 64"),),
     ("shot", VISDA): (
-        ("source_only.steps", 10 * (152_397 // 64), "SHOT, --max_epoch 10"),
+        ("source_only.steps", 10 * 2382, "SHOT, --max_epoch 10 of train, 152397 by 64"),
+        ("shot.steps", 15 * 866, "SHOT, --max_epoch 15 of validation, 55388 by 64"),
+        ("data.transform.crop", "random", "SHOT image_target.py, image_train"),
         ("shot.optimizer.lr", 1e-3, "SHOT, VisDA: --lr 1e-3"),
         ("shot.label_free_rounds", 1, "SHOT image_target.py: cls_par 0 in the first interval"),
     ),
@@ -428,6 +497,15 @@ def test_a_recipe_has_the_authors_value(recipe, argument):
     assert rows and not recipes.differing(recipes.get_config(recipe, argument), rows)
 
 
+def test_the_two_views_of_self_ensembling_differ():
+    """The second is drawn by the same transform."""
+    for argument in (None, "digits_five,root=DIR", A2W, "folder,root=DIR,source=A,target=B"):
+        transform = recipes.get_config("self_ensemble", argument).data.transform
+        assert any(transform.affine.to_dict().values()) or transform.crop == "random", argument
+    without = recipes.get_config("self_ensemble", "digits_five,root=DIR,affine=no")
+    assert not any(without.data.transform.affine.to_dict().values())
+
+
 def test_a_folder_with_weights_has_the_settings_of_office_31():
     """But for D0, which is the default of the authors' code, and the source-only row's length,
     which goes by the images.
@@ -442,9 +520,10 @@ def test_a_folder_with_weights_has_the_settings_of_office_31():
     assert len(alone) >= 5
     for name in alone:
         folder, office = recipes.get_config(name, FOLDER), recipes.get_config(name, A2W)
-        if name == "shot":  # its length goes by the images too, and its schedule by that
-            assert folder.shot.steps > office.shot.steps
-            office.shot.steps = folder.shot.steps
+        if name in ("afn", "shot"):  # their length goes by the images too
+            assert folder[name].steps > office[name].steps
+            office[name].steps = folder[name].steps
+        if name == "shot":  # and its schedule by that
             office.shot.optimizer.alpha = folder.shot.optimizer.alpha
         assert folder[name] == office[name] and folder.model == office.model, name
     tfds = recipes.get_config("can", "tfds,weights=FILE.pth,source=a,target=b")

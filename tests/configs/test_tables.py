@@ -51,6 +51,11 @@ def test_what_is_marked_or_measured_is_in_a_table():
         assert own <= set(published.TABLES[name].rows) and own, name
 
 
+def test_of_the_classifiers_only_mccs_code_keeps_the_best_by_target_labels():
+    rows = {*tables.CLASSIFICATION} & set(published.BEST)
+    assert rows == {"MCC"}
+
+
 def test_means_of_rows_are_those_of_their_tasks():
     table = published.TABLES["can_office31"]
     for row, (*tasks, mean) in table.rows.items():
