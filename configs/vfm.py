@@ -17,7 +17,7 @@ network of the other recipes: the rows compare with each other alone.
 The loop is DAFormer's and MIC's with these differences: DINOv2 and a light head; no feature
 distance, which hurts here; whole tokens are masked, by DINOv2's mask token; pseudo-labels are of an
 image and its mirror; torchvision's colour jitter, drawn for each image; weak jitter of the source
-too; frames at 0.9 to 1.1 of their size.
+too; crops of frames whose shorter edge is drawn, padded where that is smaller than the crop.
 
 Published, mIoU of the last step: GTA5 -> Cityscapes 77.1 with ViT-B and 78.4 with ViT-L in the
 README (79.0 in the paper). With such networks source only is far stronger, too, and the gain of any
@@ -25,7 +25,9 @@ adaptation smaller: look at that row first. 8 images a domain and step, 40,000 s
 about 20 hours on four A100. Not reproduced here yet.
 
 Not as in the released code: half of the classes are of the whole batch, there of a GPU's share of
-it; a crop is drawn 11 times at most until it shows enough of its rare class, there 20 times.
+it; a crop is drawn 11 times at most until it shows enough of its rare class, each with ten more
+tries for cat_max_ratio, there 20 times for both at one scale; the mask of the margins is mirrored
+with the target's image, there it stays; float32, there half precision.
 """
 
 from dajax.recipes.base import common as base
@@ -40,10 +42,11 @@ VARIANTS = {
 } | dict.fromkeys(REAL_VARIANTS, (*seg_base.REAL_KEYS, "backbone"))
 CROP_HW = (1024, 1024)  # img_size
 FRAME_HW = (1024, 2048)  # of Cityscapes
-SHORTER_EDGE = (
-    922,
-    1126,
-)  # min_scale 0.9, max_scale 1.1 of datasets/transform/train/uda_transform.py
+# img_size times min_scale 0.9 to max_scale 1.1 of datasets/transform/train/uda_transform.py:
+# img_size is 1,440 for GTA5 and 1,024 for Cityscapes (uda_multitrain_multival_datamodule.py there);
+# SYNTHIA's and Synscapes' are those of the authors' vfm-uda-plusplus.
+TARGET_EDGE = (922, 1126)
+SOURCE_EDGE = {"gta5": (1296, 1584), "synthia": TARGET_EDGE}
 STEPS, BATCH_SIZE = 40_000, 8  # uda_vit_vanilla.yaml
 # pseudo_weight_ignore_top, _bottom, _left, _right of uda_transform.py
 MARGINS = {"cityscapes": (0.03, 0.25, 0.03, 0.03)}
@@ -90,10 +93,15 @@ def frames(arg):
     whole = (
         seg_base.whole_frames(arg.size_hw or FRAME_HW) | base.IMAGENET_RGB | dict(resize="bilinear")
     )
-    crop = whole | seg_base.crops(arg, CROP_HW, SHORTER_EDGE) | dict(flip=True)
+
+    def crop(edge):
+        return whole | seg_base.crops(arg, CROP_HW, edge) | dict(flip=True, pad=True)
+
+    # own folders: frames of the sizes of the target's
+    source_edge = SOURCE_EDGE.get(arg.source_set, TARGET_EDGE)
     transforms = dict(
-        source=crop | dict(max_class_share=0.75),  # cat_max_ratio
-        target=crop,
+        source=crop(source_edge) | dict(max_class_share=0.75),  # cat_max_ratio
+        target=crop(TARGET_EDGE),
         evaluation=whole,
     )
     return dict(sets.domains(arg, synthia_space="synthia_clan"), transforms=transforms)

@@ -20,11 +20,12 @@ class Table(NamedTuple):
     note: str = ""
 
 
-# AdaptSegNet's, CLAN's (its Demo.csv), AdvEnt's and MaxSquare's code evaluates every 2,000 steps or
-# each epoch and tells the best; FDA's is one of 60; PixMatch's and DASS' (BiCL) code keeps the best
-# of the validation set, and so does SPCL's, warm-up and ablations included. MCC's keeps the best of
-# the tests on the target every 500 steps (best_acc). MDD's prints one every 1,000 steps and keeps
-# none, AFN's measures several epochs: neither says which it tells.
+# CLAN's (its Demo.csv), AdvEnt's and MaxSquare's code evaluates every 2,000 steps or each epoch and
+# tells the best, AdaptSegNet's users one of its snapshots, 5,000 steps apart; FDA's is one of 60;
+# PixMatch's and DASS' (BiCL) code keeps the best of the validation set, and so does SPCL's, warm-up
+# and ablations included. MCC's keeps the best of the tests on the target every 500 steps
+# (best_acc). MDD's prints one every 1,000 steps and keeps none, AFN's measures several epochs:
+# neither says which it tells.
 BEST = ("AdaptSegNet", "TAN", "TAN V", "CLAN", "CLAN V", "AdvEnt", "AdvEnt V", "FDA")
 BEST += ("AdvEnt + MinEnt", "MaxSquare", "PixMatch", "SPCL", "SPCL V", "BiCL", "MCC")
 _SPCL_ROWS = ("Warm-up", "+ self-training", "+ contrast, source", "+ contrast, both")

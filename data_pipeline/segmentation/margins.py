@@ -58,6 +58,9 @@ class Margins:
                 )
 
 
+NO_MARGINS = Margins(0.0, 0.0, 0.0, 0.0)  # every pixel of the frame is trusted
+
+
 def from_config(values: Iterable[float], where: str) -> Margins | None:
     """Margins of four shares, (top, bottom, left, right); None for (), and where all are 0.
 

@@ -11,6 +11,7 @@ from PIL import Image
 from data_pipeline.errors import DataError
 from data_pipeline.segmentation import crop_choice
 from data_pipeline.segmentation.crop_choice import Centred, Wanted
+from data_pipeline.segmentation.labels import IGNORED
 from data_pipeline.segmentation.resizes import fitting_hw, resize_image, resize_label
 
 
@@ -23,6 +24,7 @@ class Placing(Protocol):
     scale_range: tuple[float, float] | None
     fit: tuple[int, int] | None
     max_class_share: float
+    pad: bool
     flip: bool
 
     @property
@@ -60,6 +62,7 @@ class Choice(NamedTuple):
 
 
 FIRST_CROP = Choice()
+BLACK = 0  # of a padded image, before it is normalised
 
 
 def moved(
@@ -121,11 +124,16 @@ def check_crop(resized_hw: tuple[int, int], crop_hw: tuple[int, int]) -> None:
 
 def _rescale_and_crop(frame, uniforms, transform, choice):
     size_hw = rescaled_hw(frame.image.shape[:2], uniforms[0], transform)
-    crop_hw = transform.size_hw
-    check_crop(size_hw, crop_hw)
+    crop_hw = frame_hw = transform.size_hw
     label, trusted = (resize_label(each, size_hw, transform.resize) for each in frame[1:])
+    if transform.pad:
+        frame_hw = tuple(map(max, size_hw, crop_hw))
+        label, trusted = _padded(label, frame_hw, IGNORED), _padded(trusted, frame_hw, 0)
+    else:
+        check_crop(size_hw, crop_hw)
+        frame_hw = size_hw
     if label is None or not len(choice.uniforms):
-        top, left = crop_choice.place_of(size_hw, crop_hw, uniforms[1], uniforms[2])
+        top, left = crop_choice.place_of(frame_hw, crop_hw, uniforms[1], uniforms[2])
     else:
         places = np.concatenate([np.reshape(uniforms[1:], (1, 2)), choice.uniforms])
         if isinstance(choice.wanted, Centred):
@@ -134,5 +142,19 @@ def _rescale_and_crop(frame, uniforms, transform, choice):
             rule = transform.max_class_share, choice.wanted
             top, left = crop_choice.choose(label, crop_hw, places, *rule)
     window = slice(top, top + crop_hw[0]), slice(left, left + crop_hw[1])
-    image = resize_image(frame.image, size_hw, transform.resize, window)
+    inside = tuple(
+        slice(part.start, min(part.stop, side)) for part, side in zip(window, size_hw, strict=True)
+    )
+    image = _padded(resize_image(frame.image, size_hw, transform.resize, inside), crop_hw, BLACK)
     return Frame(image, *(None if each is None else each[window] for each in (label, trusted)))
+
+
+def _padded(array, size_hw, value):
+    """array with rows below and columns on the right up to size_hw, itself where it has it; None
+    stays.
+    """
+    if array is None or array.shape[:2] == tuple(size_hw):
+        return array
+    found = np.full((*size_hw, *array.shape[2:]), value, array.dtype)
+    found[: array.shape[0], : array.shape[1]] = array
+    return found

@@ -41,7 +41,7 @@ _KEYS = (
     "std",
 )
 # Those that a recipe of the user's own need not have.
-_FURTHER_KEYS = ("fit", "max_class_share")
+_FURTHER_KEYS = ("fit", "max_class_share", "pad")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,6 +66,9 @@ class SegTransform:
       max_class_share: a crop of a labelled image in which one class has this share of the labelled
         pixels is drawn again, see crop_choice (DAFormer 0.75); 1 or more for no such rule. An
         image without a label has its first crop.
+      pad: whether an image that the resize leaves smaller than the crop gets black rows below and
+        black columns on the right, without a label and without a pseudo-label that counts
+        (VFM-UDA). False: it is refused.
       flip: mirrors half of the images.
       color_jitter: ColorJitter or None.
       channels: "rgb" or "bgr".
@@ -86,6 +89,7 @@ class SegTransform:
     std: tuple[float, ...]
     fit: tuple[int, int] | None = None
     max_class_share: float = 1.0
+    pad: bool = False
 
     def __post_init__(self):
         if self.resize not in RESIZES:
@@ -109,7 +113,12 @@ class SegTransform:
                 f"transform.{chosen[0]} and transform.{chosen[1]} exclude each other; set one of"
                 " them"
             )
-        if self.shorter_edge and self.shorter_edge[0] < min(self.size_hw):
+        if self.pad and not self.crops:
+            raise DataError(
+                "transform.pad is True, and nothing is cropped; set transform.fit, shorter_edge or"
+                " scale_range, or pad to False"
+            )
+        if self.shorter_edge and self.shorter_edge[0] < min(self.size_hw) and not self.pad:
             raise DataError(
                 f"transform.shorter_edge begins at {self.shorter_edge[0]}, the crop {self.size_hw}"
                 f" needs {min(self.size_hw)} or more"
@@ -152,15 +161,16 @@ class SegTransform:
             scale_range=None,
             fit=None,
             max_class_share=1.0,
+            pad=False,
             flip=False,
             color_jitter=None,
         )
 
     def check_input(self, image_hw: tuple[int, int]) -> None:
         """Raises DataError when an image of this size, at the smallest that it may be resized to,
-        does not reach the crop.
+        does not reach the crop, and is not padded.
         """
-        if self.crops:
+        if self.crops and not self.pad:
             check_crop(rescaled_hw(image_hw, np.float32(0), self), self.size_hw)
 
     def largest_hw(self, image_hw: tuple[int, int]) -> tuple[int, int]:
@@ -188,7 +198,7 @@ class SegTransform:
 
 def from_config(config: Mapping, where: str = "config.data.transforms") -> SegTransform:
     """Builds a SegTransform from a mapping (a ConfigDict too) with exactly the keys of the class,
-    `size` for size_hw; `fit`, () for none, and `max_class_share` may be left out.
+    `size` for size_hw; `fit`, () for none, `max_class_share` and `pad` may be left out.
 
     Raises: DataError for a missing or unknown key and for values that do not fit together.
     """
@@ -214,6 +224,7 @@ def from_config(config: Mapping, where: str = "config.data.transforms") -> SegTr
         std=tuple(float(value) for value in values["std"]),
         fit=fit or None,
         max_class_share=float(values.get("max_class_share", 1.0)),
+        pad=bool(values.get("pad", False)),
     )
 
 

@@ -17,6 +17,7 @@ from dajax.tasks.segmentation import rare_classes
 from dajax.tasks.segmentation.pseudo_label_feed import PSEUDO_LABELS, PseudoLabelFeed
 from data_pipeline import sampling
 from data_pipeline.segmentation import class_balanced, pseudo_label_files
+from data_pipeline.segmentation.margins import NO_MARGINS
 from data_pipeline.segmentation.margins import from_config as read_margins
 
 
@@ -76,8 +77,8 @@ class SegFeed(PseudoLabelFeed):
 
         Args:
           margins: shares (top, bottom, left, right) of a frame in which pseudo-labels do not count,
-            see data_pipeline.segmentation.margins; with any above 0 the batches also have
-            "trusted": bool [N, H, W], of the size of a label.
+            see data_pipeline.segmentation.margins; with any above 0, and of target images that
+            are padded, the batches also have "trusted": bool [N, H, W], of the size of a label.
 
         Raises:
           UserError: a micro-batch does not divide over the devices.
@@ -85,6 +86,8 @@ class SegFeed(PseudoLabelFeed):
         """
         part = self._shuffled(self.sets[domain], domain, batch_size, accumulate, with_labels=False)
         found = read_margins(margins, f"config.{self._stage}.margins")
+        if found is None and domain == "target" and self._transforms[domain].pad:
+            found = NO_MARGINS
         return part if found is None else dataclasses.replace(part, margins=found)
 
     def shuffled_with_labels(self, domain, batch_size, accumulate=1, transform=""):

@@ -277,3 +277,39 @@ def test_a_margin_as_large_as_the_crop_is_refused():
     ):
         margins.check_crop((512, 1024), (96, 512), "config.x.margins")
     assert read_margins((), "x") is None and read_margins((0.0,) * 4, "x") is None
+
+
+def test_a_padded_crop_has_black_pixels_below_and_on_the_right_that_count_for_nothing():
+    """VFM-UDA, uda_transform.py: image 0, label 255, and no pseudo-label."""
+    frame = Frame(
+        np.full((20, 50, 3), 200, np.uint8),
+        np.full((20, 50), 7, np.uint8),
+        np.ones((20, 50), np.uint8),
+    )
+    padded = transform(shorter_edge=(20, 20), resize="bilinear", pad=True)  # crops of 26x44
+    padded.check_input((20, 50))
+    right = np.array([0.0, 0.9, 0.9], np.float32)
+    image, label, trusted = seg_transforms.apply_to_frame(frame, right, 0.0, padded)
+    assert image.shape == (26, 44, 3) and label.shape == trusted.shape == (26, 44)
+    assert (image[:20] == 200).all() and not image[20:].any()
+    assert (label[:20] == 7).all() and (label[20:] == 255).all()
+    assert trusted[:20].all() and not trusted[20:].any()
+    narrow = Frame(frame.image[:, :30], frame.label[:, :30], frame.trusted[:, :30])
+    image, label, trusted = seg_transforms.apply_to_frame(narrow, right, 0.0, padded)
+    assert image[:20, :30].all() and not image[:, 30:].any() and not image[20:].any()
+    assert (label == 7).sum() == trusted.sum() == 20 * 30
+
+
+def test_a_frame_that_reaches_the_crop_is_cropped_as_without_padding():
+    image = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
+    uniforms = np.array([0.3, 0.4, 0.5], np.float32)
+    plain, padded = (
+        seg_transforms.apply(image, None, uniforms, 0.0, transform(shorter_edge=(30, 36), **more))
+        for more in ({}, {"pad": True})
+    )
+    np.testing.assert_array_equal(plain[0], padded[0])
+
+
+def test_padding_without_a_crop_is_refused():
+    with pytest.raises(DataError, match="transform.pad is True, and nothing is cropped"):
+        transform(pad=True)
