@@ -9,7 +9,7 @@ mean teacher.
 
 The scenes take some 40 minutes on two cores; control and DACS took 21 beside other work. FILE is
 resnet101COCO-41f33a49.pth, DeepLab-v2's ResNet-101 after training on COCO, whose address is in
-model_urls of trainUDA.py in https://github.com/vikolss/DACS; weights=none stands for random ones.
+restore_from of trainUDA.py in https://github.com/vikolss/DACS; weights=none stands for random ones.
 configs/daformer.py and configs/mic.py go on from here.
 
 Published, DeepLab-v2 with ResNet-101, mean of three seeds, the best of the snapshots every 5,000

@@ -20,6 +20,7 @@ from dajax.models.weights import LEFT_OUT, pour
 
 # {a module that every encoder of the family has: its reader}
 OTHER_FAMILIES = {"patch_embed1": from_torch_mit, "patch_embed": from_torch_vit}
+INITIAL_CLASSES = 21  # of DeepLab's initial weights, COCO's in VOC's classes
 HEAD = re.compile(r"layer[56]\.|score_|decode_head\.")
 VGG_LAYER = re.compile(r"features\.|fc[67]\.")
 # (name in the file, name here) of heads: PLCA's, and that of AdaptSegNet's DeeplabVGG.
@@ -69,7 +70,10 @@ def from_torch_segmenter(state_dict, params, batch_stats, *, skip_heads=False, a
     entries = whole.arrays
     ignored = {name for name in entries if LEFT_OUT.match(name) or name.startswith("classifier.")}
     heads = {name for name in entries if HEAD.match(name)}
-    is_initial = whole.prefix.endswith("Scale.")  # DeepLab_resnet_pretrained_init
+    # DeepLab_resnet_pretrained_init, and the same weights without its prefix (DACS)
+    is_initial = whole.prefix.endswith("Scale.") or all(
+        len(entries[name]) == INITIAL_CLASSES for name in heads
+    )
     new_params, new_batch_stats, poured = pour(entries, params, batch_stats)
     if skip_heads or (is_initial and any(HEAD.match(name) for name in poured.misfits)):
         ignored |= heads

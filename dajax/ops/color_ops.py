@@ -1,4 +1,4 @@
-"""Colour jitter on the device: kornia 0.5.8's, with which DACS, DAFormer and MIC were trained, and
+"""Colour jitter on the device: kornia 0.5.8's, which DAFormer, HRDA and MIC pin (DACS pins none), and
 torchvision's.
 
 Both change brightness, contrast, saturation and hue, in an order that is drawn. They are other

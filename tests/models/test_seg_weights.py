@@ -75,7 +75,7 @@ def test_released_checkpoints_fill_backbone_and_heads(heads, prefix):
         )
 
 
-@pytest.mark.parametrize("prefix", ["Scale.", "module.Scale."])
+@pytest.mark.parametrize("prefix", ["Scale.", "module.Scale.", ""])
 def test_deeplabs_initial_weights_lose_their_prefix_and_cocos_head(prefix):
     trees = tiny("twin")
     coco = {
