@@ -1,5 +1,5 @@
-"""Colour jitter on the device: kornia 0.5.8's, which DAFormer, HRDA and MIC pin (DACS pins none), and
-torchvision's.
+"""Colour jitter on the device: kornia 0.5.8's, which DAFormer, HRDA and MIC pin and DACS does not,
+and torchvision's.
 
 Both change brightness, contrast, saturation and hue, in an order that is drawn. They are other
 operations by the same names:
