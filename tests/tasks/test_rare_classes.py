@@ -17,7 +17,7 @@ from dajax.tasks.segmentation import problems as seg_problems
 from dajax.tasks.segmentation import rare_classes
 from dajax.tasks.segmentation.feed import SegFeed
 from data_pipeline.errors import DataError
-from data_pipeline.segmentation import pseudo_label_files
+from data_pipeline.segmentation import pseudo_label_files, resizes
 from data_pipeline.segmentation import transforms as seg_transforms
 from data_pipeline.segmentation.id_png import read_ids
 from data_pipeline.segmentation.labels import CITYSCAPES
@@ -232,3 +232,20 @@ def test_what_no_image_or_crop_can_give_is_told_at_the_start(frames, tmp_path):
     (line,) = check(frames, tmp_path, wide)
     assert "config.mixing.margins: the margin left is 0.4 of a frame's width" in line
     assert check(frames, tmp_path, wide, fit=()) == [], "a frame that is not cropped"
+
+
+def test_padding_of_target_images_is_not_trusted_whether_or_not_there_are_margins(frames, tmp_path):
+    """VFM-UDA's own folders have no margins. Source images have a label there, which says so."""
+    height, width = CROP_HW
+    feed = feed_of(frames, tmp_path, fit=(height // 2, width), pad=True, flip=False)
+    parts = {"target": feed.shuffled("target", 2), "source": feed.shuffled_with_labels("source", 2)}
+    with feed.steps(parts, 0, 1) as stream:
+        (batch,) = stream
+    resized_hw = resizes.fitting_hw(FRAME_HW, (height // 2, width))
+    assert resized_hw[0] < height and resized_hw[1] <= width
+    expected = np.zeros((2, *CROP_HW), bool)
+    expected[:, : resized_hw[0], : resized_hw[1]] = True
+    np.testing.assert_array_equal(batch["target"]["trusted"], expected)
+    assert "trusted" not in batch["source"]
+    assert (batch["source"]["label"][~expected] == 255).all()
+    assert not batch["source"]["image"][~expected].any()
