@@ -1,7 +1,7 @@
 """The segmentation methods side by side on the embedded scenes, all from one source-only network
 with one head.
 
-  python run.py --config=compare_seg                   two hours on two cores, estimated
+  python run.py --config=compare_seg                   about an hour on two cores
   python run.py --config=compare_seg:own,source=DIR,target=DIR,size=96x128       own folders
   python docs/scripts/seeds_table.py scenes --seeds=3,4,5           a table over seeds
 

@@ -3,7 +3,7 @@
   python docs/scripts/seeds_table.py digits --seeds=3,4,5    about seven minutes a seed on two cores
   python docs/scripts/seeds_table.py compare --seeds=3,4,5          about twenty
   python docs/scripts/seeds_table.py mscan --seeds=3,4,5            about ten
-  python docs/scripts/seeds_table.py scenes --seeds=3,4,5           about sixty, estimated
+  python docs/scripts/seeds_table.py scenes --seeds=3,4,5           about sixty
   python docs/scripts/seeds_table.py clan --seeds=3,4,5             about ten
   python docs/scripts/seeds_table.py plca_ablations --seeds=3       about twenty-five
   python docs/scripts/seeds_table.py spcl --seeds=3                 about twenty
