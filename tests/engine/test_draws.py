@@ -59,7 +59,9 @@ def make_seg_feed(*, seed=0, stage="spcl", directory=None):
         paths = tuple(f"/nowhere/{name}/{i}.png" for i in range(COUNT))
         return SegmentationSet(name, paths, paths, CITYSCAPES, read_ids=None)
 
-    transform = types.SimpleNamespace(num_uniforms=6, num_further_crops=lambda is_wanted: 0)
+    transform = types.SimpleNamespace(
+        num_uniforms=6, pad=False, num_further_crops=lambda is_wanted: 0
+    )
     domains = types.SimpleNamespace(
         source=some("source"),
         target=some("target"),

@@ -16,7 +16,7 @@ from recipes import NAMES
 
 from dajax import tasks
 from dajax.cli import recipe
-from dajax.engine import stage_checks, stages
+from dajax.engine import opening, stage_checks
 from dajax.engine.config_check import flatten
 from dajax.engine.signals import StopFlag
 from dajax.errors import UserError
@@ -85,7 +85,7 @@ def begin(config, name):
         class_names=("a", "b", "c"),
     )
     devices = jax.devices()[:1]
-    return stages._make_stage(config, name, tiny.ROOT, devices, task, domains, StopFlag(), None)
+    return opening._make_stage(config, name, tiny.ROOT, devices, task, domains, StopFlag(), None)
 
 
 def refusal(name, key, value, monkeypatch):

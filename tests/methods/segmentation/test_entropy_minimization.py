@@ -265,7 +265,7 @@ def test_both_domains_come_in_the_numbers_of_the_style():
     ):
         method.check_data(None, data=Normalised(config), config=config)
     of_two_sizes = Normalised(config, config.style.normalisation.divisor)
-    with pytest.raises(UserError, match=r"style.of='target': source images of \(4, 6\) and"):
+    with pytest.raises(UserError, match=r"style.of='target' .* source image 4x6, target image 6x6"):
         method.check_data(None, data=of_two_sizes, config=config)
     config.style.update(of="source", beta=0.0)
     method.check_data(None, data=Normalised(config), config=config)
