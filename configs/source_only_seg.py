@@ -84,12 +84,13 @@ def with_settings_of(recipe, text, arg):
         raise ValueError("settings=paper: changes nothing for like=bicl; leave it out")
     items = [item for item in text.split(",") if not item.startswith("like=")]
     config = recipe.get_config(",".join(items))
+    every = max(config[name].evaluate_every for name in config.stages)
     for name in config.stages:
         del config[name]
     rows = recipe.source_only(arg, config)
     config.update(rows)
     config.name, config.stages = arg.name, tuple(rows)
-    seg_base.evaluate_every(config, 2000)
+    seg_base.evaluate_every(config, every)
     return transformers.in_place(config, arg)
 
 

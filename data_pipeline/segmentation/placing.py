@@ -124,14 +124,12 @@ def check_crop(resized_hw: tuple[int, int], crop_hw: tuple[int, int]) -> None:
 
 def _rescale_and_crop(frame, uniforms, transform, choice):
     size_hw = rescaled_hw(frame.image.shape[:2], uniforms[0], transform)
-    crop_hw = frame_hw = transform.size_hw
-    label, trusted = (resize_label(each, size_hw, transform.resize) for each in frame[1:])
-    if transform.pad:
-        frame_hw = tuple(map(max, size_hw, crop_hw))
-        label, trusted = _padded(label, frame_hw, IGNORED), _padded(trusted, frame_hw, 0)
-    else:
+    crop_hw = transform.size_hw
+    if not transform.pad:
         check_crop(size_hw, crop_hw)
-        frame_hw = size_hw
+    frame_hw = tuple(map(max, size_hw, crop_hw))  # size_hw, but for what is padded
+    label, trusted = (resize_label(each, size_hw, transform.resize) for each in frame[1:])
+    label, trusted = _padded(label, frame_hw, IGNORED), _padded(trusted, frame_hw, 0)
     if label is None or not len(choice.uniforms):
         top, left = crop_choice.place_of(frame_hw, crop_hw, uniforms[1], uniforms[2])
     else:

@@ -635,3 +635,11 @@ def test_stages_that_train_are_evaluated_as_often_as_the_code_saves_a_snapshot(r
             assert config[name].evaluate_every == (0 if makes_labels else every), name
     scenes = recipes.get_config(recipe)
     assert all(scenes[name].evaluate_every == 0 for name in scenes.stages)
+
+
+@pytest.mark.parametrize("like, every", [("clan", 2000), ("plca", 5 * 372), ("spcl", 2000)])
+def test_a_floor_is_evaluated_as_often_as_the_method_that_it_is_the_floor_of(like, every):
+    config = recipes.get_config(
+        "source_only_seg", f"{GTA5},source_root=a,target_root=b,weights=none,like={like}"
+    )
+    assert {config[name].evaluate_every for name in config.stages} == {every}
